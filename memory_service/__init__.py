@@ -1,0 +1,1 @@
+"""Memories of agents and their full-text search, over REST and MCP."""

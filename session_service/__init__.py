@@ -1,0 +1,1 @@
+"""Sessions: who owns them, whether they are active, ended or deleted, and what changed in which order."""

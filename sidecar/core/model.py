@@ -1,0 +1,220 @@
+"""The words the rest of the program is said in.
+
+A reader makes a `Reading` out of a request, the session service gives an `Answer`, and a decision is an
+`Admit` or a `Refuse`. All of them are values: immutable, comparable, free of I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+SessionKey: TypeAlias = str | tuple[str, ...]
+"""What a session is known under: its id alone, or (scope…, id) where the profile scopes ids."""
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Header fields in the order they came, names in lower case, duplicates kept."""
+
+
+class Kind(enum.StrEnum):
+    """What a rule wants of the session a request names."""
+
+    ENSURE = "ensure"
+    REQUIRE = "require"
+    PASS = "pass"
+
+
+class Status(enum.StrEnum):
+    """The state of a session; `DELETED` is a tombstone."""
+
+    ACTIVE = "active"
+    ENDED = "ended"
+    DELETED = "deleted"
+
+
+class Reason(enum.StrEnum):
+    """Why a request was refused: the codes that clients see."""
+
+    SESSION_OWNED_BY_ANOTHER_USER = "session_owned_by_another_user"
+    SESSION_NOT_FOUND = "session_not_found"
+    SESSION_GONE = "session_gone"
+    SESSION_ENDED = "session_ended"
+    SESSION_SERVICE_UNAVAILABLE = "session_service_unavailable"
+    SESSION_SERVICE_UNTRUSTWORTHY = "session_service_untrustworthy"
+    USER_ID_REQUIRED = "user_id_required"
+    INVALID_SESSION_ID = "invalid_session_id"
+    INVALID_USER_ID = "invalid_user_id"
+    AMBIGUOUS_SESSION = "ambiguous_session"
+    AMBIGUOUS_PATH = "ambiguous_path"
+    UNREADABLE_BODY = "unreadable_body"
+    BATCH_REFUSED = "batch_refused"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    BODY_TOO_LARGE = "body_too_large"
+    BODY_TIMEOUT = "body_timeout"
+    OVERLOADED = "overloaded"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request as it stood on the wire.
+
+    `target` is the request target byte for byte (origin-form, absolute-form or `*`); header names are lower case.
+    """
+
+    method: str
+    target: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """This request writes to session `session_id` for `user_id`.
+
+    `user_id` is None only where the profile's sessions have no owner.
+    """
+
+    session_id: str
+    user_id: str | None
+    kind: Kind = Kind.ENSURE
+    scope: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> SessionKey:
+        """What the session is cached, counted and single-flighted under."""
+        return (*self.scope, self.session_id) if self.scope else self.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The request must not be forwarded. `detail` is one sentence for a person; `retry_after` is in seconds."""
+
+    reason: Reason
+    detail: str
+    session_id: str | None = None
+    retry_after: int | None = None
+
+
+class How(enum.StrEnum):
+    """On what ground a request was admitted; these are also the values of `X-Sidecar-Session`."""
+
+    PASSED = "passed"
+    KNOWN = "known"
+    FOUND = "found"
+    CREATED = "created"
+    OWED = "owed"
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The permit without which nothing is forwarded. Only the guard makes one."""
+
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The session is absent and the rule wants it made first."""
+
+
+class Shape(enum.Enum):
+    """How a refusal of this request has to be written."""
+
+    REST = "rest"
+    RPC = "rpc"
+    BATCH = "batch"
+
+
+class Notification(enum.Enum):
+    """Stands where a JSON-RPC id would be: the call expects no answer."""
+
+    NOTIFICATION = "notification"
+
+
+RpcId: TypeAlias = str | int | float | Notification | None
+NOTIFICATION: Final = Notification.NOTIFICATION
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One unit that is decided and, if need be, refused by itself: a REST request, or a call of an MCP message.
+
+    At most one of `reference` and `refusal` is set; with neither, there is nothing to guard.
+    """
+
+    reference: Reference | None = None
+    refusal: Refuse | None = None
+    rpc_id: RpcId = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader made of a request. A REST or RPC reading has exactly one call."""
+
+    shape: Shape
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the head alone says: how refusals are written, and whether the body must be read before deciding."""
+
+    shape: Shape
+    needs_body: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the session service says of a session. `owner` is None where sessions have no owner."""
+
+    owner: str | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The session exists; its owner may still be somebody else."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The session did not exist and now does, for the owner that was asked for."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The session service is well and knows no such session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The session exists for somebody else, who was not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The session was deleted; a write never brings it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can say: time-out, refused connection, 5xx, redirect. Never the same as absent."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Untrustworthy:
+    """It answered with another id or owner than was asked for, or with something that is no session."""
+
+    why: str
+
+
+Answer: TypeAlias = Found | Created | Absent | Conflict | Gone | Unknown | Untrustworthy
