@@ -54,7 +54,7 @@ class Telemetry(Protocol):
     """Takes note of what happened; never fails and never waits."""
 
     def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
-        """One request, or one call of a batch, was decided: `known`, `created`, `refused`, `shadow_refused`, …"""
+        """One request, or one call of a batch, was decided: `known`, `created`, `refused`, and so on."""
         ...
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
