@@ -1,0 +1,131 @@
+"""One way to open a database, SQLite or Postgres, for programs whose queries do not care which one it is.
+
+A Postgres schema is chosen by `search_path` on every connection, so that neither tables, migrations nor hand-written
+SQL ever name it. On SQLite every writing transaction begins with `BEGIN IMMEDIATE`: it waits for its turn before it
+reads anything, and so never fails half way with "database is locked".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_DRIVERS: Final[Mapping[str, str]] = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+_POOL_SIZE: Final = 10
+_POOL_WAIT: Final = 30.0
+_CONNECT_WAIT: Final = 5.0
+_STATEMENT_WAIT: Final = 15.0
+_SQLITE_LOCK_WAIT_MS: Final = 15_000
+_READ_ONLY: Final = "read_only"
+
+
+class Database:
+    """An engine with the two ways of using it: `reading` and `writing`."""
+
+    def __init__(self, url: str, schema: str | None) -> None:
+        self.engine = create_engine(url, schema)
+        self._reader = self.engine.execution_options(**_reading_options(self.engine))
+        self._turn = asyncio.Lock() if is_sqlite(self.engine) else contextlib.nullcontext()
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement stands alone; it must not write."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end or rolled back by an exception.
+
+        On SQLite, which has one writer at a time, writers of this process queue here, where waiting is fair and
+        costs nothing, rather than in SQLite's own retry loop.
+        """
+        async with self._turn, self.engine.begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def create_engine(url: str, schema: str | None, *, statement_wait: float | None = _STATEMENT_WAIT) -> AsyncEngine:
+    """Make an engine for `sqlite:///path` or `postgresql://…`; the folder of an SQLite file is made if missing.
+
+    `schema` counts on Postgres alone; None means the server's own search path. `statement_wait` is how many seconds
+    Postgres may take for one statement. Raises ValueError for a URL that is neither.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    return _postgres(parsed, schema, statement_wait)
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL and name the driver that is used for it. Raises ValueError with what is allowed."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("not a database URL: sqlite:///PATH or postgresql://… is allowed") from None
+    driver = _DRIVERS.get(parsed.drivername.partition("+")[0])
+    if driver is None or (driver.startswith("sqlite") and parsed.database in {None, "", ":memory:"}):
+        raise ValueError("not a database that is supported: sqlite:///PATH or postgresql://… is allowed")
+    return parsed.set(drivername=driver)
+
+
+def is_sqlite(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
+    """Whether this is SQLite; otherwise it is Postgres."""
+    return bind.dialect.name == "sqlite"
+
+
+def _reading_options(engine: AsyncEngine) -> dict[str, Any]:
+    """Autocommit, as each database spells it. SQLite connections are in autocommit until they see a BEGIN."""
+    return {_READ_ONLY: True} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
+
+
+def _sqlite(url: URL) -> AsyncEngine:
+    Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Readers beside one writer (WAL), and a commit that is on disk when it is answered (FULL)."""
+    connection.isolation_level = None  # the driver must not begin transactions by itself: `_begin_sqlite` does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_SQLITE_LOCK_WAIT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_READ_ONLY):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgres(url: URL, schema: str | None, statement_wait: float | None) -> AsyncEngine:
+    server_settings = {"application_name": "session-sidecar"}
+    if schema is not None:
+        server_settings["search_path"] = quoted(schema)
+    arguments = {"server_settings": server_settings, "timeout": _CONNECT_WAIT, "command_timeout": statement_wait}
+    return create_async_engine(
+        url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT, connect_args=arguments
+    )
+
+
+def quoted(identifier: str) -> str:
+    """An SQL identifier in double quotes."""
+    return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,106 @@
+"""Running an ASGI application on one address until a signal: ready is said when it is true, and stopping is bounded.
+
+SIGTERM or SIGINT ends the process in order with exit code 0; a second one ends it at once with 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+from typing import Final
+
+import click
+import uvicorn
+from uvicorn._types import ASGIApplication
+
+from service_kit.address import Address, bind, bound_address
+
+Hook = Callable[[], Awaitable[None]]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_HOOK_WAIT: Final = 5.0
+_IDLE_CONNECTION: Final = 75
+
+
+def serve(
+    app: ASGIApplication,
+    listen: Address,
+    role: str,
+    *,
+    on_started: Hook | None = None,
+    on_stopping: Hook | None = None,
+    drain: float = 30.0,
+) -> int:
+    """Serve until told to stop, and give the exit code: 0 after an orderly stop, 1 where the address is taken.
+
+    `on_started` runs once connections are accepted; `on_stopping` first thing when asked to stop, and must end
+    streams that would never end by themselves. What is in flight then has `drain` seconds.
+    """
+    try:
+        listener = bind(listen)
+    except OSError as error:
+        click.echo(f"{role}: {error}", err=True)
+        return 1
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_IDLE_CONNECTION,
+        timeout_graceful_shutdown=max(1, round(drain)),
+    )
+    server = _Server(config, f"ready role={role} listen={bound_address(listener)}", on_started, on_stopping)
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        try:
+            runner.run(server.serve(sockets=[listener]))
+        except SystemExit:  # uvicorn's word for an application that failed to start, and said why
+            return 1
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but for how it announces itself and how it ends."""
+
+    def __init__(self, config: uvicorn.Config, ready: str, started: Hook | None, stopping: Hook | None) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._on_started = started
+        self._on_stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_started is not None:
+            await self._on_started()
+        click.echo(self._ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_stopping is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._on_stopping(), _HOOK_WAIT)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, without raising the signal anew at the end: a stop that was asked for is a success."""
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's signature
+        if self.should_exit:
+            sys.stdout.flush()
+            os._exit(1)
+        self.should_exit = True
