@@ -5,10 +5,22 @@ Adapters live in `backends/`, fakes in `testing.py`; both pass the same tests in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from sidecar.core.model import Admit, Answer, Reason, Reference
+from sidecar.core.model import (
+    Admit,
+    Answer,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Owed,
+    Reason,
+    Reference,
+    Session,
+    SessionKey,
+)
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -25,6 +37,79 @@ class SessionService(Protocol):
 
     async def ensure(self, reference: Reference) -> Answer:
         """Create the session where it is missing; safe to repeat, also at the same instant."""
+        ...
+
+
+class Discovery(Protocol):
+    """Knows where instances of the session service are. Both methods return at once and never raise."""
+
+    def pick(self) -> str | None:
+        """Give the base URL of an instance (`http://…`, `https://…` or `unix:/path`, no trailing slash).
+
+        Several instances are given in turn. None means that there is none: an outage.
+        """
+        ...
+
+    def report(self, url: str, *, ok: bool) -> None:
+        """Note that the instance at `url` answered, or could not be reached, so that others are picked."""
+        ...
+
+
+class KnownSessions(Protocol):
+    """What was learnt of sessions, for as long as it may be believed."""
+
+    def admits(self, key: SessionKey, user_id: str | None) -> bool:
+        """Whether the session is known to take this user's writes. The fast lane's question: one look, no objects."""
+        ...
+
+    def get(self, key: SessionKey) -> Session | None:
+        """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
+        ...
+
+    def recall(self, key: SessionKey) -> Session | None:
+        """Give what was last known, even if it is too old to admit anybody: in an outage it can still refuse."""
+        ...
+
+    def ticket(self) -> int:
+        """Take a ticket before asking, to be shown when the answer is remembered."""
+        ...
+
+    def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
+        """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned."""
+        ...
+
+
+class DebtNotWritten(Exception):
+    """The journal of debts could not be written or read; the message is one sentence."""
+
+
+class Debts(Protocol):
+    """The journal of sessions owed to the session service, and who owes them."""
+
+    async def owe(self, reference: Reference) -> Owed:
+        """Write down that the session has to be created; durable before it returns, and safe to repeat.
+
+        The answer names the session's first claimant, who may be somebody else. Raises DebtNotWritten.
+        """
+        ...
+
+    def claimant(self, key: SessionKey) -> Owed | None:
+        """Say to whom the session belongs while a debt for it is unpaid. Answers at once."""
+        ...
+
+    def any_owed(self) -> bool:
+        """Whether any debt is unpaid. Answers at once."""
+        ...
+
+    async def due(self, limit: int) -> Sequence[Reference]:
+        """Give the oldest unpaid debts, oldest first, at most `limit`. Raises DebtNotWritten."""
+        ...
+
+    async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
+        """Strike a debt off: paid, or never to be paid because the session is another's or gone (kept as a conflict).
+
+        Raises DebtNotWritten.
+        """
         ...
 
 

@@ -116,6 +116,17 @@ class Admit:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """None of a reading's calls may be forwarded.
+
+    `refusals` has one place for each call of the reading, in order. A place is None where that call alone would have
+    been admitted: it is refused for the company it keeps (`batch_refused`). At least one place is a Refuse.
+    """
+
+    refusals: tuple[Refuse | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """The session is absent and the rule wants it made first."""
 
@@ -205,9 +216,13 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can say: time-out, refused connection, 5xx, redirect. Never the same as absent."""
+    """Nobody can say: time-out, refused connection, 5xx, redirect. Never the same as absent.
+
+    `retry_after` is in whole seconds, where something is known of when to ask again.
+    """
 
     why: str
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +230,13 @@ class Untrustworthy:
     """It answered with another id or owner than was asked for, or with something that is no session."""
 
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A debt for the session is on disk; until it is paid the session belongs, here, to `owner` alone."""
+
+    owner: str | None
 
 
 Answer: TypeAlias = Found | Created | Absent | Conflict | Gone | Unknown | Untrustworthy
