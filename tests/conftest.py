@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run what takes minutes")
+    parser.addoption(
+        "--fail-on-unlisted-skip",
+        action="store_true",
+        help="fail the run if a test is skipped for a reason that .ci/allowed-skips does not list",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fail-on-unlisted-skip") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SkipAccountant(config), "skip-accountant")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -17,3 +31,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+class SkipAccountant:
+    """Turns a skip that nobody agreed to into a failed run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        lines = ALLOWED_SKIPS.read_text().splitlines()
+        self._allowed = [line for line in lines if line and not line.startswith("#")]
+        self._unlisted: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            if not any(allowed in reason for allowed in self._allowed):
+                self._unlisted.append(f"{report.nodeid}: {reason}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._unlisted.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._unlisted and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._unlisted:
+            terminalreporter.write_line(f"skipped for an unlisted reason: {line}", red=True)

@@ -71,7 +71,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, for a Prometheus registry."""
         yield _labelled(
-            "sidecar_requests", "Requests and MCP calls by decision.", ("decision", "reason"), self.requests
+            "sidecar_requests", "Requests and MCP calls decided.", ("decision", "reason"), self.requests
         )
         yield _labelled(
             "sidecar_session_calls",
@@ -106,7 +106,7 @@ class Metrics(Collector):
 
 
 def _labelled(
-    name: str, documentation: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], int]
+    name: str, documentation: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]
 ) -> CounterMetricFamily:
     family = CounterMetricFamily(name, documentation, labels=labels)
     for label_values, value in list(values.items()):
@@ -115,7 +115,7 @@ def _labelled(
 
 
 def _read(
-    kind: type[GaugeMetricFamily] | type[CounterMetricFamily], name: str, documentation: str, label: str, now: Reading
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, documentation: str, label: str, now: Reading
 ) -> Metric:
     if not isinstance(now, Mapping):
         return kind(name, documentation, value=now)

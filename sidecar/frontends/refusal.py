@@ -1,4 +1,4 @@
-"""A refusal as its client can read it: REST, JSON-RPC, or a batch of these. The only home of the guard's status codes."""
+"""A refusal as its client can read it: REST, JSON-RPC or a batch. The only home of the guard's status codes."""
 
 from __future__ import annotations
 
