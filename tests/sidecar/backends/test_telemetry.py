@@ -1,0 +1,160 @@
+"""What happened, as figures and as log lines."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import CapturingLogger, LogCapture
+
+from sidecar.backends.metrics import Metrics
+from sidecar.backends.telemetry import LoggedMetrics
+from sidecar.core.model import Reason, Reference
+
+
+@pytest.fixture
+def captured() -> LogCapture:
+    return LogCapture()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def telemetry(metrics: Metrics, captured: LogCapture) -> LoggedMetrics:
+    log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
+    return LoggedMetrics(metrics, log)
+
+
+def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
+    """The sample as a scraper would read it."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for found in family.samples:
+            if found.name == sample and found.labels == labels:
+                return found.value
+    return None
+
+
+def test_every_decision_is_counted_by_kind_and_reason(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    telemetry.decided("known")
+    telemetry.decided("known")
+    telemetry.decided("refused", Reason.SESSION_GONE)
+    assert value(metrics, "sidecar_requests_total", decision="known", reason="") == 2
+    assert value(metrics, "sidecar_requests_total", decision="refused", reason="session_gone") == 1
+
+
+@pytest.mark.parametrize("decision", ["known", "passed"])
+def test_plain_known_and_passed_leave_no_log_line(
+    telemetry: LoggedMetrics, captured: LogCapture, decision: str
+) -> None:
+    telemetry.decided(decision, None, Reference("s1", "u1"))
+    assert captured.entries == []
+
+
+@pytest.mark.parametrize("decision", ["found", "created", "owed", "shadow_known", "shadow_refused"])
+def test_every_other_decision_leaves_one_line_that_names_session_and_user(
+    telemetry: LoggedMetrics, captured: LogCapture, decision: str
+) -> None:
+    telemetry.decided(decision, None, Reference("s1", "u1"))
+    assert captured.entries == [
+        {"event": "write decided", "log_level": "info", "decision": decision, "session_id": "s1", "user_id": "u1"}
+    ]
+
+
+def test_a_refusal_is_a_warning_with_its_reason(telemetry: LoggedMetrics, captured: LogCapture) -> None:
+    telemetry.decided("refused", Reason.USER_ID_REQUIRED, Reference("s1", None))
+    assert captured.entries == [
+        {
+            "event": "write refused",
+            "log_level": "warning",
+            "decision": "refused",
+            "reason": "user_id_required",
+            "session_id": "s1",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "prevented"),
+    [
+        ("created", None, 1),
+        ("refused", Reason.SESSION_GONE, 1),
+        ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER, 1),
+        ("refused", Reason.SESSION_NOT_FOUND, 1),
+        ("refused", Reason.UNREADABLE_BODY, 0),
+        ("found", None, 0),
+        ("known", None, 0),
+        ("shadow_created", None, 0),
+    ],
+)
+def test_an_orphan_is_prevented_where_the_session_was_made_or_the_write_refused_for_it(
+    telemetry: LoggedMetrics, metrics: Metrics, decision: str, reason: Reason | None, prevented: int
+) -> None:
+    telemetry.decided(decision, reason, Reference("s1", "u1"))
+    assert value(metrics, "sidecar_orphan_writes_prevented_total") == prevented
+
+
+def test_session_calls_are_counted_by_outcome_and_timed(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    telemetry.session_call("ensure", "created", 0.003)
+    assert value(metrics, "sidecar_session_calls_total", operation="ensure", outcome="created") == 1
+    assert value(metrics, "sidecar_session_call_seconds_count") == 1
+    assert value(metrics, "sidecar_session_call_seconds_sum") == 0.003
+    assert value(metrics, "sidecar_session_call_seconds_bucket", le="0.0025") == 0
+    assert value(metrics, "sidecar_session_call_seconds_bucket", le="0.005") == 1
+    assert value(metrics, "sidecar_session_call_seconds_bucket", le="+Inf") == 1
+
+
+def test_a_duration_on_a_bound_belongs_to_its_bucket(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    telemetry.upstream(0.005)
+    assert value(metrics, "sidecar_upstream_seconds_bucket", le="0.0025") == 0
+    assert value(metrics, "sidecar_upstream_seconds_bucket", le="0.005") == 1
+
+
+def test_a_duration_over_every_bound_is_counted_too(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    telemetry.overhead(3600)
+    assert value(metrics, "sidecar_overhead_seconds_bucket", le="60.0") == 0
+    assert value(metrics, "sidecar_overhead_seconds_count") == 1
+
+
+def test_the_breaker_is_logged_when_it_changes_only(
+    telemetry: LoggedMetrics, metrics: Metrics, captured: LogCapture
+) -> None:
+    telemetry.breaker(is_open=True)
+    telemetry.breaker(is_open=True)
+    assert value(metrics, "sidecar_breaker_open") == 1
+    telemetry.breaker(is_open=False)
+    assert value(metrics, "sidecar_breaker_open") == 0
+    assert [entry["log_level"] for entry in captured.entries] == ["warning", "info"]
+
+
+def test_a_debt_that_cannot_be_paid_is_counted_and_logged_as_an_error(
+    telemetry: LoggedMetrics, metrics: Metrics, captured: LogCapture
+) -> None:
+    telemetry.debt_conflict(Reference("s1", "u1"), "conflict")
+    assert value(metrics, "sidecar_debt_conflicts_total") == 1
+    assert [(entry["log_level"], entry["session_id"]) for entry in captured.entries] == [("error", "s1")]
+
+
+def test_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
+    sizes = iter([1.0, 5.0])
+    metrics.gauge("sidecar_known_sessions", "Known sessions.", lambda: next(sizes))
+    assert value(metrics, "sidecar_known_sessions") == 1
+    assert value(metrics, "sidecar_known_sessions") == 5
+
+
+def test_a_gauge_may_have_one_label(metrics: Metrics) -> None:
+    metrics.gauge("sidecar_upstream_connections", "Connections.", lambda: {"idle": 2.0, "active": 3.0}, label="state")
+    assert value(metrics, "sidecar_upstream_connections", state="idle") == 2
+    assert value(metrics, "sidecar_upstream_connections", state="active") == 3
+
+
+def test_the_stream_of_events_and_dropped_shadow_work_are_published(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    telemetry.events_connected(connected=True)
+    telemetry.shadow_dropped()
+    assert value(metrics, "sidecar_events_connected") == 1
+    assert value(metrics, "sidecar_shadow_dropped_total") == 1
