@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Final
 
 from sqlalchemy import DateTime, Dialect, String
@@ -16,18 +16,18 @@ def id_type() -> String:
     return String(ID_LENGTH)
 
 
-class UtcDateTime(TypeDecorator[datetime.datetime]):
+class UtcDateTime(TypeDecorator[dt.datetime]):
     """An aware time, kept in UTC. SQLite has no type for one and stores it without the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """What is stored for a time."""
         if value is None or dialect.name != "sqlite":
             return value
-        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=datetime.UTC)
+    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002 -- SQLAlchemy's signature
+        """The time that was stored."""
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
