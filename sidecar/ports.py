@@ -5,8 +5,9 @@ Adapters live in `backends/`, fakes in `testing.py`; both pass the same tests in
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from sidecar.core.model import (
     Admit,
@@ -15,6 +16,7 @@ from sidecar.core.model import (
     Created,
     Found,
     Gone,
+    Headers,
     Owed,
     Reason,
     Reference,
@@ -125,8 +127,56 @@ class Forwarder(Protocol):
         ...
 
 
+class Wire(Protocol):
+    """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
+
+    An `http.response.start` message may carry `reason` (bytes, the phrase after the status) besides ASGI's own keys;
+    field names are written in the case they are given. An answer with neither `Content-Length` nor
+    `Transfer-Encoding` is chunked, unless it says `Connection: close`: then it ends with the connection.
+    """
+
+    method: str
+    target: bytes
+    """The request target byte for byte."""
+    headers: Headers
+    """The fields as they came, names in the sender's case."""
+    version: str
+    """`1.0` or `1.1`."""
+    peer: str | None
+    """The client's IP address; None on a Unix socket."""
+    has_body: bool
+    chunked: bool
+    upgrade: bool
+    """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
+    started: float
+    """When the head was complete, on the event loop's clock."""
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
+        ...
+
+    def yield_continue(self) -> bool:
+        """Leave `100 Continue` to the upstream; says whether the client is still waiting for one."""
+        ...
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim answer (1xx, but not 101) on, to clients that know what it is (HTTP/1.1)."""
+        ...
+
+    def break_off(self) -> None:
+        """Break the connection so that the answer begun cannot look complete."""
+        ...
+
+    async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
+        """Answer 101, then pass bytes both ways untouched, `first` before all others; returns when it is over."""
+        ...
+
+
+WIRE: Final = "sidecar.wire"
+
+
 class UpstreamError(Exception):
-    """The memory service gave no answer; `reason` is one of `upstream_*` or `overloaded`."""
+    """The memory service gave no answer; `reason` is one of `upstream_*`, `overloaded` or `body_timeout`."""
 
     def __init__(self, reason: Reason, detail: str, retry_after: int | None = None) -> None:
         super().__init__(detail)

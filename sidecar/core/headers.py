@@ -1,0 +1,198 @@
+"""Which header fields cross the proxy, in either direction (RFC 9110, section 7.6.1), and which it sets itself.
+
+Identity headers are always set or removed, never passed through on trust; everything else keeps its order, its
+duplicates and the case of its name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from sidecar.core.model import Headers
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# What is to be done with a field: plain integers, because they are compared for every field. All up to `TRANSFER`
+# go on; those after `KEEP` do so even where a client nominates them in `Connection`.
+KEEP: Final = 0
+PROTECTED: Final = 1
+TRANSFER: Final = 2
+HOST: Final = 3
+DROP: Final = 4
+CONNECTION: Final = 5
+UPGRADE: Final = 6
+FORWARDED_FOR: Final = 7
+FORWARDED_PROTO: Final = 8
+FORWARDED_HOST: Final = 9
+
+_HOP_BY_HOP: Final = {
+    b"connection": CONNECTION,
+    b"http2-settings": DROP,
+    b"keep-alive": DROP,
+    b"proxy-connection": DROP,
+    b"proxy-authenticate": DROP,
+    b"proxy-authorization": DROP,
+    b"te": DROP,
+    b"trailer": DROP,
+    b"transfer-encoding": TRANSFER,
+    b"upgrade": UPGRADE,
+}
+_FORWARDED: Final = {
+    b"x-forwarded-for": FORWARDED_FOR,
+    b"x-forwarded-proto": FORWARDED_PROTO,
+    b"x-forwarded-host": FORWARDED_HOST,
+}
+# Fields that say how the body is read; naming one in `Connection` cannot take it away (RFC 9110, section 7.6.1).
+_READING: Final = (b"content-length", b"content-type", b"content-encoding")
+_OWN_PREFIX: Final = b"x-sidecar-"
+_HARMLESS_OPTIONS: Final = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
+_REMEMBERED_NAMES: Final = 4096
+_FOLD: Final = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() and byte < 128 else ord("-") for byte in range(256))
+
+DECISION_HEADER: Final = b"X-Sidecar-Session"
+
+
+def fold(name: bytes) -> bytes:
+    """Spell a field name as the most careless server would: case and every punctuation mark are one.
+
+    CGI, WSGI and PHP turn `X-User-Id`, `X_User_Id` and `X.User.Id` into the same variable.
+    """
+    return name.translate(_FOLD)
+
+
+class HeaderRules:
+    """The rules of one proxy. `user_header` names the owner of a session; `trusted` are believed proxies in front."""
+
+    def __init__(self, *, user_header: str | None = None, trusted: Sequence[IpNetwork] = ()) -> None:
+        self._user = user_header.lower().encode("ascii") if user_header else None
+        self._trusted = tuple(trusted)
+        self._requests: dict[bytes, int] = {}
+        self._responses: dict[bytes, int] = {}
+
+    def trusts(self, peer: str | None) -> bool:
+        """Whether `peer`, an IP address or None for a Unix socket, is a proxy whose `X-Forwarded-*` count."""
+        if peer is None or not self._trusted:
+            return False
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network or address in network for network in self._trusted)
+
+    def request_fields(self, headers: Headers, *, peer: str | None, trusted: bool, upgrade: bool) -> Headers:
+        """Give the fields that go on to the upstream for those that came from the client.
+
+        `peer` is the client's address, `trusted` what `trusts` said of it. With `upgrade` the `Upgrade` field goes on
+        too, without h2c, and a `Connection` that nominates it.
+        """
+        kept, special = self._sift(headers, self._requests, self._request_kind)
+        if upgrade:
+            kept += [(name, _without_h2c(value)) for kind, (name, value) in special if kind == UPGRADE]
+            kept.append((b"Connection", b"Upgrade"))
+        return kept + _forwarded(special, peer, believe=trusted)
+
+    def response_fields(self, headers: Headers, *, upgrade: bool = False) -> list[tuple[bytes, bytes]]:
+        """Give the fields that go on to the client for those that came from the upstream.
+
+        `Transfer-Encoding` stays: whoever writes the answer decides on its framing. With `upgrade` (a 101) the
+        fields that say what was switched to stay too.
+        """
+        kept, special = self._sift(headers, self._responses, self._response_kind)
+        if upgrade:
+            kept += [field for kind, field in special if kind == UPGRADE]
+            kept.append((b"Connection", b"Upgrade"))
+        return kept
+
+    def _sift(
+        self, headers: Headers, kinds: dict[bytes, int], classify: Callable[[bytes], int]
+    ) -> tuple[list[tuple[bytes, bytes]], list[tuple[int, tuple[bytes, bytes]]]]:
+        """Part the fields that go on as they are from those that need a second look."""
+        kept: list[tuple[bytes, bytes]] = []
+        special: list[tuple[int, tuple[bytes, bytes]]] = []
+        nominated: frozenset[bytes] = frozenset()
+        for field in headers:
+            kind = kinds.get(field[0])
+            if kind is None:
+                kind = classify(field[0])
+            if kind <= HOST:
+                kept.append(field)
+            if kind >= HOST:
+                special.append((kind, field))
+            if kind == CONNECTION:
+                nominated |= _options(field[1])
+        if not nominated <= _HARMLESS_OPTIONS:
+            kept = [field for field in kept if classify(field[0]) != KEEP or field[0].lower() not in nominated]
+        return kept, special
+
+    def _request_kind(self, name: bytes) -> int:
+        lower = name.lower()
+        folded = fold(name)
+        kind = _HOP_BY_HOP.get(lower) or _FORWARDED.get(lower, KEEP)
+        if lower == b"host":
+            kind = HOST
+        elif lower in _READING or lower == self._user:
+            kind = PROTECTED
+        elif kind == KEEP and self._is_forged(folded):
+            kind = DROP
+        return _remember(self._requests, name, kind)
+
+    def _response_kind(self, name: bytes) -> int:
+        kind = _HOP_BY_HOP.get(name.lower(), KEEP)
+        if fold(name).startswith(_OWN_PREFIX):
+            kind = DROP
+        elif name.lower() in _READING:
+            kind = PROTECTED
+        return _remember(self._responses, name, kind)
+
+    def _is_forged(self, folded: bytes) -> bool:
+        """Whether some server would take the field for one of ours, one of a trusted proxy's or the user's."""
+        return (
+            folded.startswith(_OWN_PREFIX)
+            or folded in _FORWARDED
+            or (self._user is not None and folded == fold(self._user))
+        )
+
+
+def _forwarded(
+    special: Sequence[tuple[int, tuple[bytes, bytes]]], peer: str | None, *, believe: bool
+) -> list[tuple[bytes, bytes]]:
+    """Write `X-Forwarded-*` anew, or extend what a believed proxy wrote."""
+    came = {kind: field[1] for kind, field in special if believe or kind == HOST}
+    hops = [field[1] for kind, field in special if kind == FORWARDED_FOR and believe]
+    hops.append(peer.encode("ascii") if peer else b"unknown")
+    fields = [(b"X-Forwarded-For", b", ".join(hops)), (b"X-Forwarded-Proto", came.get(FORWARDED_PROTO, b"http"))]
+    host = came.get(FORWARDED_HOST, came.get(HOST))
+    if host is not None:
+        fields.append((b"X-Forwarded-Host", host))
+    return fields
+
+
+def upgrade_options(value: bytes) -> list[bytes]:
+    """Give the protocols of an `Upgrade` value that may be asked for: all but HTTP/2 in the clear."""
+    return [
+        option for option in (part.strip(b" \t") for part in value.split(b",")) if option and option.lower() != b"h2c"
+    ]
+
+
+def connection_options(values: Iterable[bytes]) -> frozenset[bytes]:
+    """Give the options of all `Connection` values, in lower case (RFC 9110, section 7.6.1)."""
+    return frozenset().union(*map(_options, values))
+
+
+def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write fields as they stand on the wire, one line each."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def _options(value: bytes) -> frozenset[bytes]:
+    return frozenset(part.strip(b" \t") for part in value.lower().split(b","))
+
+
+def _without_h2c(value: bytes) -> bytes:
+    return b", ".join(upgrade_options(value))
+
+
+def _remember(table: dict[bytes, int], name: bytes, kind: int) -> int:
+    if len(table) < _REMEMBERED_NAMES:
+        table[name] = kind
+    return kind
