@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.consul import consul_agent as consul_agent
+
 ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 
 

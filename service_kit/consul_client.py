@@ -1,0 +1,94 @@
+"""py-consul over httpx: its calls, made awaitable by the transport it lets one plug in.
+
+Its own asyncio client is deprecated and its plain one blocks a thread that nothing can wake at shutdown; this one is
+cancelled at once, and reaches Unix sockets and named TLS servers, which neither of them can.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from consul import ConsulException
+from consul.base import Consul, HTTPClient, Response
+
+from service_kit.consul import ConsulAgent
+
+Params = list[tuple[str, Any]] | None
+
+
+class ConsulUnreachable(ConsulException):  # type: ignore[misc] # py-consul is untyped
+    """The agent did not answer: refused, timed out, or cut off."""
+
+
+class AsyncConsul(Consul):  # type: ignore[misc] # py-consul is untyped
+    """A py-consul client whose calls return awaitables; they raise ConsulException for whatever goes wrong."""
+
+    def __init__(self, agent: ConsulAgent, *, timeout: float) -> None:
+        """`timeout` is in seconds, for connecting and between two pieces of an answer."""
+        self._transport = _HttpxClient(agent, timeout)
+        super().__init__(host="localhost", port=0, scheme="http", verify=True)
+        self.token = agent.token
+
+    def http_connect(self, *_args: object, **_keywords: object) -> HTTPClient:
+        """Where py-consul asks for its transport."""
+        return self._transport
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+
+class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
+    def __init__(self, agent: ConsulAgent, timeout: float) -> None:
+        self.base_uri = agent.url
+        self._extensions = {"sni_hostname": agent.server_name} if agent.server_name else {}
+        transport = httpx.AsyncHTTPTransport(verify=_tls(agent), uds=agent.socket)
+        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+    def get(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
+        return self._request("GET", callback, path, params, **options)
+
+    def put(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
+        return self._request("PUT", callback, path, params, **options)
+
+    def post(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
+        return self._request("POST", callback, path, params, **options)
+
+    def delete(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
+        return self._request("DELETE", callback, path, params, **options)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _request(
+        self,
+        method: str,
+        callback: Callable[[Response], Any],
+        path: str,
+        params: Params,
+        *,
+        headers: dict[str, str] | None = None,
+        data: str | bytes = "",
+    ) -> Any:
+        try:
+            answer = await self._client.request(
+                method, self.uri(path, params), headers=headers, content=data, extensions=dict(self._extensions)
+            )
+        except httpx.HTTPError as error:
+            raise ConsulUnreachable(str(error) or type(error).__name__) from error
+        return callback(Response(answer.status_code, answer.headers, answer.text))
+
+
+def _tls(agent: ConsulAgent) -> ssl.SSLContext | bool:
+    if not agent.url.startswith("https:"):
+        return False
+    context = ssl.create_default_context(cafile=agent.ca_file, capath=agent.ca_path)
+    if not agent.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if agent.client_cert is not None:
+        context.load_cert_chain(agent.client_cert, agent.client_key)
+    return context

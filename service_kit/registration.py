@@ -1,0 +1,114 @@
+"""Keeps one service registered in Consul for as long as it runs.
+
+Registration never decides whether the service runs: Consul may be away, come late or forget everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from consul import Check, ConsulException
+
+from service_kit.address import Tcp
+from service_kit.consul import ConsulAgent
+from service_kit.consul_client import AsyncConsul
+
+CHECK_INTERVAL = "2s"
+CHECK_TIMEOUT = "2s"
+# A process that was killed could not deregister; Consul accepts no less than a minute here.
+DEREGISTER_CRITICAL_AFTER = "10m"
+VERIFY_EVERY = 2.0
+REQUEST_TIMEOUT = 2.0
+
+_log = structlog.get_logger()
+
+
+class Registration:
+    """One service instance in Consul: registered on `start`, again whenever the agent has lost it, gone on `stop`."""
+
+    def __init__(
+        self,
+        agent: ConsulAgent,
+        *,
+        name: str,
+        advertise: Tcp,
+        health: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """`advertise` is where clients are sent.
+
+        `health` is what Consul polls: a path there, or a whole URL; None means that accepting a connection is enough.
+        """
+        self.service_id = f"{name}-{advertise.host}-{advertise.port}"
+        self._agent = agent
+        self._consul = AsyncConsul(agent, timeout=REQUEST_TIMEOUT)
+        self._name = name
+        self._advertise = advertise
+        self._tags = list(tags)
+        self._check = _check(advertise, health)
+        self._keeper: asyncio.Task[None] | None = None
+        self._registered: bool | None = None  # None until the first attempt, for _note to have something to say
+
+    async def start(self) -> None:
+        """Begin registering in the background; returns at once, also while Consul is away."""
+        self._keeper = asyncio.create_task(self._keep(), name=f"consul registration of {self.service_id}")
+
+    async def stop(self) -> None:
+        """Deregister, waiting a few seconds at most. Never raises for what Consul does."""
+        if self._keeper is None:
+            return
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        self._keeper = None
+        try:
+            await self._consul.agent.service.deregister(self.service_id)
+            _log.info("deregistered from Consul", service_id=self.service_id)
+        except ConsulException as error:
+            _log.warning("could not deregister from Consul", service_id=self.service_id, error=str(error))
+        finally:
+            await self._consul.close()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._register_if_missing()
+            except ConsulException as error:
+                self._note(registered=False, error=str(error))
+            await asyncio.sleep(VERIFY_EVERY)
+
+    async def _register_if_missing(self) -> None:
+        # Once in any case: a predecessor that was killed may have left other tags or another check behind.
+        if not self._registered or self.service_id not in (await self._consul.agent.services() or {}):
+            await self._consul.agent.service.register(
+                self._name,
+                service_id=self.service_id,
+                address=self._advertise.host,
+                port=self._advertise.port,
+                tags=self._tags,
+                check=self._check,
+            )
+            self._registered = False
+        self._note(registered=True)
+
+    def _note(self, *, registered: bool, error: str = "") -> None:
+        """Logs a change only: an agent that is away for a day is one line, not one every two seconds."""
+        if registered == self._registered:
+            return
+        self._registered = registered
+        if registered:
+            _log.info("registered in Consul", service_id=self.service_id, agent=str(self._agent))
+        else:
+            _log.warning("cannot register in Consul; trying again", service_id=self.service_id, error=error)
+
+
+def _check(advertise: Tcp, health: str | None) -> dict[str, Any]:
+    timing = {"interval": CHECK_INTERVAL, "timeout": CHECK_TIMEOUT, "deregister": DEREGISTER_CRITICAL_AFTER}
+    if health is None:
+        host = f"[{advertise.host}]" if ":" in advertise.host else advertise.host
+        check: dict[str, Any] = Check.tcp(host, advertise.port, **timing)
+    else:
+        check = Check.http(f"http://{advertise}{health}" if health.startswith("/") else health, **timing)
+    return check

@@ -1,0 +1,115 @@
+"""The client reaches a real agent however Consul's tools can: token, TLS, client certificate, Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from consul import ConsulException
+
+from service_kit.consul import ConsulAgent
+from service_kit.consul_client import AsyncConsul, ConsulUnreachable
+from tests.support.consul import Agent, find_consul, free_ports
+from tests.support.eventually import eventually
+
+SECRET = "4e1ed0b6-5c33-4b0e-9f0c-2b5a3d4f6a7b"
+
+
+async def node_names(agent: ConsulAgent) -> list[str]:
+    """Ask the agent something that every agent knows, and tells whoever may read it."""
+    client = AsyncConsul(agent, timeout=5)
+    try:
+        return [node["Node"] for node in (await client.catalog.nodes())[1]]
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path, consul_agent: Agent) -> Path:
+    """An authority, a server's certificate and a client's, made by Consul itself."""
+    program = find_consul()
+    for arguments in (["ca", "create"], ["cert", "create", "-server"], ["cert", "create", "-client"]):
+        subprocess.run([program, "tls", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    consul_agent.kill()
+    consul_agent.configuration = f"""
+        ca_file = "{tmp_path}/consul-agent-ca.pem"
+        cert_file = "{tmp_path}/dc1-server-consul-0.pem"
+        key_file = "{tmp_path}/dc1-server-consul-0-key.pem"
+        verify_incoming_https = true
+    """
+    consul_agent.start()
+    return tmp_path
+
+
+async def test_speaks_tls_with_a_client_certificate_and_a_server_name(consul_agent: Agent, certificates: Path) -> None:
+    """CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY and CONSUL_TLS_SERVER_NAME all take effect."""
+    agent = ConsulAgent(
+        f"https://{consul_agent.tls_address}",
+        ca_file=certificates / "consul-agent-ca.pem",
+        client_cert=certificates / "dc1-client-consul-0.pem",
+        client_key=certificates / "dc1-client-consul-0-key.pem",
+        server_name="server.dc1.consul",
+    )
+    assert await node_names(agent) == ["test"]
+
+
+async def test_distrusts_a_server_of_another_name(consul_agent: Agent, certificates: Path) -> None:
+    """A valid certificate for somebody else is no certificate."""
+    agent = ConsulAgent(
+        f"https://{consul_agent.tls_address}",
+        ca_file=certificates / "consul-agent-ca.pem",
+        client_cert=certificates / "dc1-client-consul-0.pem",
+        client_key=certificates / "dc1-client-consul-0-key.pem",
+        server_name="elsewhere.example",
+    )
+    with pytest.raises(ConsulUnreachable, match="elsewhere"):
+        await node_names(agent)
+
+
+async def test_verification_can_be_switched_off(consul_agent: Agent, certificates: Path) -> None:
+    """CONSUL_HTTP_SSL_VERIFY=false accepts a certificate that nobody vouches for."""
+    agent = ConsulAgent(
+        f"https://{consul_agent.tls_address}",
+        verify=False,
+        client_cert=certificates / "dc1-client-consul-0.pem",
+        client_key=certificates / "dc1-client-consul-0-key.pem",
+    )
+    assert await node_names(agent) == ["test"]
+
+
+async def test_sends_its_own_token_and_not_the_environments(
+    consul_agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token of the settings is the one that counts."""
+    consul_agent.kill()
+    consul_agent.configuration = f"""
+        acl {{ enabled = true default_policy = "deny" tokens {{ master = "{SECRET}" }} }}
+    """
+    consul_agent.start()
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "00000000-0000-0000-0000-000000000001")
+
+    async def is_let_in() -> bool:
+        # The agent learns its own master token a moment after it has elected itself.
+        with contextlib.suppress(ConsulException):
+            return await node_names(ConsulAgent(consul_agent.url, token=SECRET)) == ["test"]
+        return False
+
+    assert await eventually(is_let_in)
+    assert await node_names(ConsulAgent(consul_agent.url)) == []
+
+
+async def test_reaches_an_agent_through_a_unix_socket(consul_agent: Agent, tmp_path: Path) -> None:
+    """Agents that listen on no port are served too."""
+    consul_agent.kill()
+    path = tmp_path / "consul.sock"
+    consul_agent.configuration = f'addresses {{ http = "127.0.0.1 unix://{path}" }}'
+    consul_agent.start()
+    assert await node_names(ConsulAgent("http://localhost:80", socket=str(path))) == ["test"]
+
+
+async def test_says_that_nobody_answers() -> None:
+    """A refused connection is an exception of Consul's family, with a reason in it."""
+    with pytest.raises(ConsulUnreachable, match=r"\w"):
+        await node_names(ConsulAgent(f"http://127.0.0.1:{free_ports(1)[0]}"))

@@ -1,0 +1,117 @@
+"""A service is in Consul while it runs, whatever happens to the agent meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from service_kit.address import Tcp
+from service_kit.consul import ConsulAgent
+from service_kit.registration import Registration
+from tests.support.consul import Agent, free_ports
+from tests.support.eventually import eventually
+
+
+@pytest.fixture
+async def health() -> AsyncIterator[Tcp]:
+    """A service that says it is well, on every path."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield Tcp(*server.sockets[0].getsockname())
+
+
+@pytest.fixture
+def listener() -> Iterator[Tcp]:
+    """Something that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield Tcp(*server.getsockname())
+
+
+async def test_registers_with_id_tags_and_a_health_check(consul_agent: Agent, health: Tcp) -> None:
+    """The instance is visible, tagged, and turns passing by Consul's own check."""
+    registration = Registration(
+        consul_agent.address, name="session_service", advertise=health, health="/health", tags=["blue"]
+    )
+    await registration.start()
+    try:
+        assert await eventually(lambda: consul_agent.passing("session_service")) == [registration.service_id]
+        service = consul_agent.services()[registration.service_id]
+        assert (service["Address"], service["Port"], service["Tags"]) == (health.host, health.port, ["blue"])
+    finally:
+        await registration.stop()
+
+
+async def test_an_accepted_connection_is_health_enough_without_a_path(consul_agent: Agent, listener: Tcp) -> None:
+    """A service without a health path is checked by connecting to it."""
+    registration = Registration(consul_agent.address, name="memory_service", advertise=listener)
+    await registration.start()
+    try:
+        assert await eventually(lambda: consul_agent.passing("memory_service"))
+    finally:
+        await registration.stop()
+
+
+async def test_is_gone_after_stop(consul_agent: Agent, health: Tcp) -> None:
+    """Stopping deregisters at once, without waiting for checks to fail."""
+    registration = Registration(consul_agent.address, name="session_service", advertise=health, health="/health")
+    await registration.start()
+    await eventually(lambda: registration.service_id in consul_agent.services())
+    await registration.stop()
+    assert consul_agent.services() == {}
+
+
+async def test_registers_again_after_the_agent_restarted(consul_agent: Agent, health: Tcp) -> None:
+    """An agent that forgot everything is told again."""
+    registration = Registration(consul_agent.address, name="session_service", advertise=health, health="/health")
+    await registration.start()
+    try:
+        await eventually(lambda: registration.service_id in consul_agent.services())
+        consul_agent.kill()
+        consul_agent.start()
+        assert await eventually(lambda: registration.service_id in consul_agent.services())
+    finally:
+        await registration.stop()
+
+
+async def test_replaces_what_a_killed_predecessor_left(consul_agent: Agent, health: Tcp) -> None:
+    """The same address registers under the same id, with today's tags."""
+    arguments = {"name": "session_service", "advertise": health, "health": "/health"}
+    predecessor = Registration(consul_agent.address, **arguments, tags=["old"])
+    await predecessor.start()
+    await eventually(lambda: predecessor.service_id in consul_agent.services())
+    successor = Registration(consul_agent.address, **arguments, tags=["new"])
+    await successor.start()
+    try:
+        await eventually(lambda: [each["Tags"] for each in consul_agent.services().values()] == [["new"]])
+    finally:
+        await predecessor.stop()
+        await successor.stop()
+
+
+async def test_registers_once_consul_appears(consul_agent: Agent, health: Tcp) -> None:
+    """A service started before its agent is registered as soon as there is one."""
+    consul_agent.kill()
+    registration = Registration(consul_agent.address, name="session_service", advertise=health, health="/health")
+    await registration.start()
+    try:
+        consul_agent.start()
+        assert await eventually(lambda: registration.service_id in consul_agent.services())
+    finally:
+        await registration.stop()
+
+
+async def test_stops_quietly_without_consul() -> None:
+    """Nothing is raised when there is nobody to deregister from."""
+    agent = ConsulAgent(f"http://127.0.0.1:{free_ports(1)[0]}")
+    registration = Registration(agent, name="session_service", advertise=Tcp("127.0.0.1", 1))
+    await registration.start()
+    await registration.stop()
+    await registration.stop()
