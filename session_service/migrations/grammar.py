@@ -1,0 +1,25 @@
+"""The safe grammar of ids as SQL conditions, for rows that are too many to read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+_BROKEN: Final = {
+    # In the order of code points, whatever the database's collation: ranges would mean something else in another.
+    "postgresql": """({0} COLLATE "C" !~ '^[A-Za-z0-9._~:@|+=-]{{1,255}}$' OR {0} IN ('.', '..'))""",
+    # GLOB and length() stop at a NUL, the length in bytes does not.
+    "sqlite": "({0} GLOB '*[^A-Za-z0-9._~:@|+=-]*' OR {0} IN ('', '.', '..') OR length(CAST({0} AS BLOB)) > 255"
+    " OR length(CAST({0} AS BLOB)) <> length({0}))",
+}
+
+
+def why_broken(bind: sa.Connection) -> str:
+    """An SQL expression over a row of `sessions`: why it cannot be kept, or NULL where it can."""
+    broken = _BROKEN[bind.dialect.name]
+    return (
+        f"CASE WHEN {broken.format('session_id')} THEN 'invalid_session_id'"
+        " WHEN user_id IS NULL THEN 'user_id_required'"
+        f" WHEN {broken.format('user_id')} THEN 'invalid_user_id' END"
+    )

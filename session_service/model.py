@@ -1,0 +1,116 @@
+"""What a session is, which ids it may have, and what can come of asking for one. Pure: no I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+ID_GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -, but not . or .."
+_ID: Final = re.compile(r"[A-Za-z0-9._~:@|+=\-]{1,255}")
+
+
+def is_safe_id(value: object) -> bool:
+    """Whether a session id or user id keeps to the safe grammar, which is the same for both."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None and value not in {".", ".."}
+
+
+class Status(enum.StrEnum):
+    """The state of a session. `DELETED` is a tombstone: the id is never used again."""
+
+    ACTIVE = "active"
+    ENDED = "ended"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session as it is stored. `conversation_data` and `metadata` are JSON values of the clients' own making."""
+
+    session_id: str
+    user_id: str
+    status: Status
+    conversation_data: Any
+    metadata: Any
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A session that somebody wants to exist. Both ids keep to the grammar."""
+
+    session_id: str
+    user_id: str
+    conversation_data: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The session did not exist and now does."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The session exists for the user who asked; it may have ended."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The session exists for somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The session was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There never was such a session."""
+
+
+Ensured: TypeAlias = Created | Found | Conflict | Gone
+Looked: TypeAlias = Found | Conflict | Gone | Absent
+
+
+class Change(enum.StrEnum):
+    """What an event tells of a session."""
+
+    CREATED = "created"
+    ENDED = "ended"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of one session. Numbers have no gaps, and a higher one is never visible before a lower one."""
+
+    number: int
+    change: Change
+    session_id: str
+    user_id: str
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How far the events reach: the numbers `base + 1` to `last` were given, though the oldest may be pruned."""
+
+    base: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing, newest session first. `next_cursor` is None on the last page."""
+
+    sessions: tuple[Session, ...]
+    next_cursor: int | None
