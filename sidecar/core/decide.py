@@ -1,0 +1,124 @@
+"""The table of decisions: from what a request wants of a session and what is known of it, to admit, create or refuse.
+
+Pure, and without a default that admits: what is not in the table does not go through.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, TypeAlias, assert_never
+
+from sidecar.core.model import (
+    Absent,
+    Admit,
+    Answer,
+    Conflict,
+    Create,
+    Created,
+    Found,
+    Gone,
+    How,
+    Kind,
+    Owed,
+    Reason,
+    Reference,
+    Refuse,
+    Session,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
+
+RETRY_AFTER: Final = 1
+"""Seconds after which a client may try again where nothing better is known."""
+
+Decision: TypeAlias = Admit | Create | Refuse
+
+
+class OnEnded(enum.StrEnum):
+    """What becomes of a write to an ended session."""
+
+    FORWARD = "forward"
+    REJECT = "reject"
+
+
+def decide(  # noqa: PLR0911 # a table: one return for each answer
+    reference: Reference, answer: Answer | Owed, on_ended: OnEnded
+) -> Decision:
+    """Decide by what the session service said, or by a debt. `reference` is not of the kind `PASS`."""
+    match answer:
+        case Found(session):
+            return decide_by_session(reference, session, How.FOUND, on_ended)
+        case Created(session):
+            return decide_by_session(reference, session, How.CREATED, on_ended)
+        case Owed(owner):
+            return Admit(How.OWED) if owner == reference.user_id else owned_by_another(reference)
+        case Absent():
+            return Create() if reference.kind is Kind.ENSURE else _not_found(reference)
+        case Conflict():
+            return owned_by_another(reference)
+        case Gone():
+            return _gone(reference)
+        case Unknown(why, retry_after):
+            return _unavailable(reference, why, retry_after)
+        case Untrustworthy(why):
+            return _refuse(
+                Reason.SESSION_SERVICE_UNTRUSTWORTHY, f"The session service cannot be trusted: {why}.", reference
+            )
+        case _:
+            assert_never(answer)
+
+
+def decide_by_session(reference: Reference, session: Session, how: How, on_ended: OnEnded) -> Admit | Refuse:
+    """Decide by a session that is known; a tombstone is the same for everybody, whoever owned it."""
+    if session.status is Status.DELETED:
+        return _gone(reference)
+    if session.owner != reference.user_id:
+        return owned_by_another(reference)
+    if session.status is Status.ENDED and on_ended is OnEnded.REJECT:
+        return _refuse(Reason.SESSION_ENDED, "The session has ended and takes no more writes.", reference)
+    return Admit(how)
+
+
+def refuse_by_memory(reference: Reference, session: Session | None, on_ended: OnEnded) -> Refuse | None:
+    """Refuse by what was known before nobody could say any more, or None: too old to admit, it can still refuse.
+
+    Neither a deletion nor an end nor an owner is ever taken back, so these stay true however old they are.
+    """
+    decision = None if session is None else decide_by_session(reference, session, How.KNOWN, on_ended)
+    return decision if isinstance(decision, Refuse) else None
+
+
+def cannot_create(reference: Reference) -> Refuse:
+    """Refuse a write to a session that is missing and that the session service cannot create under its id."""
+    return _refuse(
+        Reason.SESSION_NOT_FOUND, "There is no such session, and the session service cannot create it.", reference
+    )
+
+
+def owned_by_another(reference: Reference) -> Refuse:
+    """Refuse a write to a session that is somebody else's."""
+    return _refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user.", reference)
+
+
+def _gone(reference: Reference) -> Refuse:
+    return _refuse(Reason.SESSION_GONE, "The session was deleted, and a write does not bring it back.", reference)
+
+
+def _not_found(reference: Reference) -> Refuse:
+    return _refuse(
+        Reason.SESSION_NOT_FOUND, "There is no such session, and this request does not create one.", reference
+    )
+
+
+def _unavailable(reference: Reference, why: str, retry_after: int | None) -> Refuse:
+    return Refuse(
+        Reason.SESSION_SERVICE_UNAVAILABLE,
+        f"Nobody can say now whether the session exists: {why}.",
+        reference.session_id,
+        RETRY_AFTER if retry_after is None else retry_after,
+    )
+
+
+def _refuse(reason: Reason, detail: str, reference: Reference) -> Refuse:
+    return Refuse(reason, detail, reference.session_id)

@@ -1,0 +1,45 @@
+"""Single flight: while a question about a key is under way, whoever asks the same waits for its answer.
+
+The question runs in a task of its own, so that no asker who goes away takes it from the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from sidecar.core.model import SessionKey
+
+T = TypeVar("T")
+
+
+class Flights(Generic[T]):
+    """The questions under way, at most one for each key."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[SessionKey, asyncio.Task[T]] = {}
+
+    async def share(self, key: SessionKey, ask: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
+        """Give the answer to the question under way, or else ask; says also whether it was this caller who asked.
+
+        Raises what `ask` raises, to all who wait for it.
+        """
+        task = self._under_way.get(key)
+        led = task is None
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._fly(key, ask))
+            self._under_way[key] = task
+        return await asyncio.shield(task), led
+
+    async def landed(self) -> None:
+        """Wait until nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way.values())
+
+    async def _fly(self, key: SessionKey, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await ask()
+        finally:
+            # Before anybody is told the answer: who comes from now on asks what became known meanwhile.
+            del self._under_way[key]

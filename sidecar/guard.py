@@ -1,0 +1,229 @@
+"""The guard: nothing is forwarded without the `Admit` that it makes, and it makes one only on grounds it can name.
+
+What is known answers at once; the rest is asked of the session service, decided by the table in `core.decide`, and
+only then created, or in an outage owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from sidecar.asking import Asker
+from sidecar.core.decide import (
+    OnEnded,
+    cannot_create,
+    decide,
+    decide_by_session,
+    owned_by_another,
+    refuse_by_memory,
+)
+from sidecar.core.model import (
+    Admit,
+    Answer,
+    Call,
+    Create,
+    How,
+    Kind,
+    Owed,
+    Reading,
+    Reference,
+    Refuse,
+    Refused,
+    Unknown,
+)
+from sidecar.owing import OnOutage, Owing
+from sidecar.ports import Debts, KnownSessions, SessionService, Telemetry
+from sidecar.tally import tally
+
+_PASSED: Final = Admit(How.PASSED)
+_KNOWN: Final = Admit(How.KNOWN)
+_DEBTS_FIRST: Final = Unknown("sessions are still owed to the session service, and these come first")
+
+_EVENTFUL: Final = (How.PASSED, How.KNOWN, How.FOUND, How.CREATED, How.OWED)
+"""A batch is admitted on the last of these that any of its calls was."""
+
+_AT_ONCE: Final = 16
+"""Most sessions of one batch that are asked about at the same time."""
+
+Decided: TypeAlias = Admit | Refuse
+T = TypeVar("T")
+
+
+class _Owe:
+    """The plan for a session of which nobody can say whether it exists: forward, once the debt is on disk."""
+
+
+_OWE: Final = _Owe()
+
+
+class Guard:
+    """Decides readings.
+
+    `debts` are minded wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
+    `timeout` is in seconds and covers everything that is asked of the session service for one reading.
+    """
+
+    def __init__(
+        self,
+        known: KnownSessions,
+        service: SessionService,
+        telemetry: Telemetry,
+        *,
+        debts: Debts | None = None,
+        on_outage: OnOutage = OnOutage.REJECT,
+        on_ended: OnEnded = OnEnded.FORWARD,
+        timeout: float = 2.0,
+    ) -> None:
+        self._known = known
+        self._asker = Asker(service, known)
+        self._telemetry = telemetry
+        self._owing = Owing(debts, on_outage)
+        self._on_ended = on_ended
+        self._timeout = timeout
+        # Looked up once: the fast lane asks these for every request.
+        self._admits = known.admits
+        self._decided = telemetry.decided
+
+    def passed(self) -> Admit:
+        """Admit a request that no rule looks at."""
+        self._decided("passed")
+        return _PASSED
+
+    def admit_known(self, reading: Reading) -> Admit | None:
+        """Admit at once what needs no question: no call has a reference, or every one is known for its user.
+
+        None says nothing against the reading: `decide` has to be asked.
+        """
+        calls = reading.calls
+        if len(calls) != 1:
+            return self._admit_known_batch(calls)
+        reference = calls[0].reference
+        if reference is None or reference.kind is Kind.PASS:
+            return None if calls[0].refusal is not None else self.passed()
+        if not self._admits(reference.key, reference.user_id):
+            return None
+        self._decided("known", None, reference)
+        return _KNOWN
+
+    async def decide(self, reading: Reading) -> Admit | Refused:
+        """Decide all calls of a reading. One that is refused refuses all, and then nothing was created."""
+        admit = self.admit_known(reading)
+        if admit is not None:
+            return admit
+        decisions = await self._decide_calls(reading.calls)
+        tally(self._telemetry, reading.calls, decisions)
+        admits = [decision for decision in decisions if isinstance(decision, Admit)]
+        if len(admits) == len(decisions):
+            return max(admits, key=lambda one: _EVENTFUL.index(one.how))
+        return Refused(tuple(decision if isinstance(decision, Refuse) else None for decision in decisions))
+
+    async def aclose(self) -> None:
+        """Wait for what is being asked or written down."""
+        await self._asker.aclose()
+        await self._owing.aclose()
+
+    def _admit_known_batch(self, calls: Sequence[Call]) -> Admit | None:
+        admits: list[Admit] = []
+        for call in calls:
+            reference = call.reference
+            if call.refusal is not None:
+                return None
+            if reference is None or reference.kind is Kind.PASS:
+                admits.append(_PASSED)
+            elif self._admits(reference.key, reference.user_id):
+                admits.append(_KNOWN)
+            else:
+                return None
+        tally(self._telemetry, calls, admits)
+        return _KNOWN if _KNOWN in admits else _PASSED
+
+    async def _decide_calls(self, calls: Sequence[Call]) -> list[Decided | None]:
+        """Decide each call; None for one that was left undecided because another was refused."""
+        decisions = [self._decide_locally(call) for call in calls]
+        if any(isinstance(decision, Refuse) for decision in decisions):
+            return decisions
+        undecided = [call.reference for call, decision in zip(calls, decisions, strict=True) if decision is None]
+        settled = await self._settle(list(dict.fromkeys(reference for reference in undecided if reference)))
+        return [
+            settled[call.reference] if decision is None and call.reference else decision
+            for call, decision in zip(calls, decisions, strict=True)
+        ]
+
+    def _decide_locally(self, call: Call) -> Decided | None:
+        """Decide by what this process knows, or None where the session service has to be asked."""
+        reference = call.reference
+        if call.refusal is not None:
+            return call.refusal
+        if reference is None or reference.kind is Kind.PASS:
+            return _PASSED
+        session = self._known.get(reference.key)
+        if session is not None:
+            return decide_by_session(reference, session, How.KNOWN, self._on_ended)
+        claim = self._owing.claimant(reference.key)
+        return None if claim is None else self._conclude(reference, claim)
+
+    async def _settle(self, references: Sequence[Reference]) -> Mapping[Reference, Decided | None]:
+        first: dict[object, Reference] = {}
+        for reference in references:
+            if first.setdefault(reference.key, reference).user_id != reference.user_id:
+                return {**dict.fromkeys(references), reference: owned_by_another(reference)}
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        if len(references) == 1:
+            return {references[0]: await self._settle_one(references[0], deadline)}
+        plans = await _each(references, lambda reference: self._plan(reference, deadline))
+        if any(isinstance(plan, Refuse) for plan in plans.values()):
+            return {reference: plan if isinstance(plan, Refuse) else None for reference, plan in plans.items()}
+        return await _each(references, lambda reference: self._carry_out(reference, plans[reference], deadline))
+
+    async def _settle_one(self, reference: Reference, deadline: float) -> Decided:
+        """Decide the only session that is asked about: nothing else can refuse, so it is made sure of in one step."""
+        if reference.kind is Kind.ENSURE:
+            return await self._make(reference, deadline)
+        return self._conclude(reference, await self._ask(self._asker.look, reference, deadline))
+
+    async def _plan(self, reference: Reference, deadline: float) -> Decided | Create | _Owe:
+        """Decide by looking alone what will have to be done, provided that no other call is refused."""
+        answer = await self._ask(self._asker.look, reference, deadline)
+        if self._owing.answers(reference, answer):
+            return self._refuse_by_memory(reference) or _OWE
+        return decide(reference, answer, self._on_ended)
+
+    async def _carry_out(self, reference: Reference, plan: Decided | Create | _Owe, deadline: float) -> Decided:
+        match plan:
+            case Create():
+                return await self._make(reference, deadline)
+            case _Owe():
+                return await self._owe(reference)
+            case _:
+                return plan
+
+    async def _make(self, reference: Reference, deadline: float) -> Decided:
+        answer = await self._ask(self._asker.ensure, reference, deadline)
+        if self._owing.answers(reference, answer):
+            return self._refuse_by_memory(reference) or await self._owe(reference)
+        return self._conclude(reference, answer)
+
+    async def _ask(
+        self, ask: Callable[[Reference, float], Awaitable[Answer]], reference: Reference, deadline: float
+    ) -> Answer:
+        return _DEBTS_FIRST if self._owing.comes_first() else await ask(reference, deadline)
+
+    def _refuse_by_memory(self, reference: Reference) -> Refuse | None:
+        return refuse_by_memory(reference, self._known.recall(reference.key), self._on_ended)
+
+    async def _owe(self, reference: Reference) -> Decided:
+        return self._conclude(reference, await self._owing.owe(reference))
+
+    def _conclude(self, reference: Reference, answer: Answer | Owed) -> Decided:
+        decision = decide(reference, answer, self._on_ended)
+        return cannot_create(reference) if isinstance(decision, Create) else decision
+
+
+async def _each(references: Sequence[Reference], step: Callable[[Reference], Awaitable[T]]) -> dict[Reference, T]:
+    results: dict[Reference, T] = {}
+    for start in range(0, len(references), _AT_ONCE):
+        some = references[start : start + _AT_ONCE]
+        results.update(zip(some, await asyncio.gather(*map(step, some)), strict=True))
+    return results

@@ -1,0 +1,59 @@
+"""The guard and debts: it minds those that are there and, in an outage, where the policy says so, makes more."""
+
+from __future__ import annotations
+
+import enum
+
+from sidecar.core.model import Answer, Kind, Owed, Reference, SessionKey, Unknown
+from sidecar.flights import Flights
+from sidecar.ports import DebtNotWritten, Debts
+
+
+class OnOutage(enum.StrEnum):
+    """What becomes of a write while nobody can say whether its session exists."""
+
+    REJECT = "reject"
+    FORWARD = "forward"
+
+
+class Owing:
+    """The policy for an outage over the journal of debts, if one is kept.
+
+    Raises ValueError for `FORWARD` without a journal.
+    """
+
+    def __init__(self, debts: Debts | None, on_outage: OnOutage) -> None:
+        if on_outage is OnOutage.FORWARD and debts is None:
+            raise ValueError("forwarding in an outage needs a journal of debts")
+        self._debts = debts
+        self._forwards = on_outage is OnOutage.FORWARD
+        self._flights: Flights[Owed | Unknown] = Flights()
+
+    def claimant(self, key: SessionKey) -> Owed | None:
+        """Say to whom an owed session belongs."""
+        return None if self._debts is None else self._debts.claimant(key)
+
+    def comes_first(self) -> bool:
+        """Whether debts have to be paid before anything new is asked."""
+        return self._debts is not None and self._debts.any_owed()
+
+    def answers(self, reference: Reference, answer: Answer) -> bool:
+        """Whether a debt is the way out. A session that a rule only requires is not one to be created later."""
+        return self._forwards and isinstance(answer, Unknown) and reference.kind is Kind.ENSURE
+
+    async def owe(self, reference: Reference) -> Owed | Unknown:
+        """Write the debt down, once however many ask, and name the first claimant; Unknown where that failed."""
+        owed, _ = await self._flights.share(reference.key, lambda: self._write_down(reference))
+        return owed
+
+    async def aclose(self) -> None:
+        """Wait for what is being written down."""
+        await self._flights.landed()
+
+    async def _write_down(self, reference: Reference) -> Owed | Unknown:
+        if self._debts is None:
+            return Unknown("no journal of debts is kept")
+        try:
+            return await self._debts.owe(reference)
+        except DebtNotWritten as error:
+            return Unknown(f"the debt could not be written down: {error}")

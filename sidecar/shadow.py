@@ -1,0 +1,97 @@
+"""Shadow mode: every request is forwarded at once, and decided on the side by lookups alone, if there is room.
+
+It never creates, owes, refuses or makes anybody wait; what it finds is only counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from sidecar.asking import Asker
+from sidecar.core.decide import Decision, OnEnded, decide, decide_by_session
+from sidecar.core.model import Admit, Call, How, Kind, Reading, Reference
+from sidecar.ports import KnownSessions, SessionService, Telemetry
+from sidecar.tally import tally
+
+PREFIX: Final = "shadow_"
+"""Stands before the decision that would have been taken, wherever decisions are counted."""
+
+ROOM: Final = 1_000
+"""Readings that may wait to be decided; what finds no room is dropped and counted."""
+
+_WORKERS: Final = 8
+_PASSED: Final = Admit(How.PASSED)
+
+
+class Shadow:
+    """Stands where the guard would, and lets everything through.
+
+    Has to be used on a running event loop, and closed. `timeout` is in seconds and covers everything that is asked
+    of the session service for one call.
+    """
+
+    def __init__(
+        self,
+        known: KnownSessions,
+        service: SessionService,
+        telemetry: Telemetry,
+        *,
+        on_ended: OnEnded = OnEnded.FORWARD,
+        timeout: float = 2.0,
+        room: int = ROOM,
+    ) -> None:
+        self._known = known
+        self._asker = Asker(service, known)
+        self._telemetry = telemetry
+        self._on_ended = on_ended
+        self._timeout = timeout
+        self._waiting: asyncio.Queue[Reading] = asyncio.Queue(room)
+        self._workers: list[asyncio.Task[None]] = []
+
+    def passed(self) -> Admit:
+        """Admit a request that no rule looks at."""
+        self._telemetry.decided(f"{PREFIX}passed")
+        return _PASSED
+
+    def shadow(self, reading: Reading) -> Admit:
+        """Admit the reading at once and decide it later, if there is room."""
+        if not self._workers:
+            self._workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
+        try:
+            self._waiting.put_nowait(reading)
+        except asyncio.QueueFull:
+            self._telemetry.shadow_dropped()
+        return _PASSED
+
+    async def drained(self) -> None:
+        """Wait until everything taken in so far is decided."""
+        await self._waiting.join()
+
+    async def aclose(self) -> None:
+        """Stop deciding; what still waits is left undecided."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._asker.aclose()
+
+    async def _work(self) -> None:
+        while True:
+            reading = await self._waiting.get()
+            try:
+                tally(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
+            finally:
+                self._waiting.task_done()
+
+    async def _decide_calls(self, calls: Sequence[Call]) -> list[Decision]:
+        return [call.refusal or await self._decide(call.reference) for call in calls]
+
+    async def _decide(self, reference: Reference | None) -> Decision:
+        if reference is None or reference.kind is Kind.PASS:
+            return _PASSED
+        session = self._known.get(reference.key)
+        if session is not None:
+            return decide_by_session(reference, session, How.KNOWN, self._on_ended)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        return decide(reference, await self._asker.look(reference, deadline), self._on_ended)
