@@ -1,0 +1,266 @@
+"""Sidecars ask passing session services only, in turn, and survive the absence of Consul."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import pytest
+
+from service_kit.consul import ConsulAgent
+from sidecar.backends.discovery import AVOID_SECONDS, ConsulDiscovery, FixedAddress, Rotation
+from tests.support.consul import Agent, free_ports
+from tests.support.eventually import eventually
+
+NAME = "session_service"
+FALLBACK = "http://127.0.0.1:8205"
+
+
+@contextlib.asynccontextmanager
+async def following(agent: ConsulAgent, fallback: str | None = None) -> AsyncIterator[ConsulDiscovery]:
+    """A discovery that has been started and will be stopped."""
+    discovery = ConsulDiscovery(agent, NAME, fallback)
+    await discovery.start()
+    try:
+        yield discovery
+    finally:
+        await discovery.stop()
+
+
+def urls(*ports: int) -> set[str]:
+    """What loopback instances on these ports are called."""
+    return {f"http://127.0.0.1:{port}" for port in ports}
+
+
+def picks(discovery: ConsulDiscovery, times: int = 12) -> set[str | None]:
+    """The different answers of several picks."""
+    return {discovery.pick() for _ in range(times)}
+
+
+def test_a_fixed_address_is_always_picked() -> None:
+    """Without Consul there is one address, whatever is reported of it."""
+    fixed = FixedAddress(FALLBACK)
+    fixed.report(FALLBACK, ok=False)
+    assert fixed.pick() == FALLBACK
+
+
+async def test_finds_passing_instances_only(consul_agent: Agent) -> None:
+    """Instances that are critical or warn are not called."""
+    consul_agent.register(NAME, "well", 1001)
+    consul_agent.register(NAME, "critical", 1002, status="critical")
+    consul_agent.register("another_service", "other", 1003)
+    async with following(consul_agent.address) as discovery:
+        assert picks(discovery) == urls(1001)
+
+
+async def test_spreads_calls_over_instances_in_turn(consul_agent: Agent) -> None:
+    """Every instance is picked as often as any other."""
+    for port in (1001, 1002, 1003):
+        consul_agent.register(NAME, f"i{port}", port)
+    async with following(consul_agent.address) as discovery:
+        seen = [discovery.pick() for _ in range(9)]
+    assert {url: seen.count(url) for url in seen} == dict.fromkeys(urls(1001, 1002, 1003), 3)
+
+
+async def test_moves_away_from_an_instance_that_turns_critical(consul_agent: Agent) -> None:
+    """Consul's news reach the picks without anybody asking."""
+    consul_agent.register(NAME, "a", 1001)
+    consul_agent.register(NAME, "b", 1002)
+    async with following(consul_agent.address) as discovery:
+        assert picks(discovery) == urls(1001, 1002)
+        await asyncio.to_thread(consul_agent.turn, "a", "critical")
+        await eventually(lambda: picks(discovery) == urls(1002))
+        await asyncio.to_thread(consul_agent.turn, "a", "passing")
+        await eventually(lambda: picks(discovery) == urls(1001, 1002))
+
+
+async def test_goes_on_while_the_agent_is_dead_and_takes_a_fresh_set_when_it_is_back(consul_agent: Agent) -> None:
+    """The last known good set outlives the agent, not its return."""
+    consul_agent.register(NAME, "a", 1001)
+    async with following(consul_agent.address) as discovery:
+        assert picks(discovery) == urls(1001)
+        consul_agent.kill()
+        await eventually(lambda: discovery._away)
+        assert picks(discovery) == urls(1001)
+        await asyncio.to_thread(consul_agent.start)
+        await asyncio.to_thread(consul_agent.register, NAME, "b", 1002)
+        await eventually(lambda: picks(discovery) == urls(1002))
+
+
+async def test_picks_while_the_agent_is_frozen(consul_agent: Agent) -> None:
+    """An agent that hangs holds up nobody."""
+    consul_agent.register(NAME, "a", 1001)
+    async with following(consul_agent.address) as discovery:
+        consul_agent.freeze()
+        assert picks(discovery) == urls(1001)
+
+
+async def test_all_instances_critical_is_an_outage_once_one_was_named(consul_agent: Agent) -> None:
+    """The fallback is for a Consul that has never named an instance, not for one that says there is none."""
+    consul_agent.register(NAME, "a", 1001)
+    async with following(consul_agent.address, FALLBACK) as discovery:
+        assert picks(discovery) == urls(1001)
+        await asyncio.to_thread(consul_agent.turn, "a", "critical")
+        await eventually(lambda: picks(discovery) == {None})
+
+
+async def test_falls_back_until_consul_names_an_instance(consul_agent: Agent) -> None:
+    """A fixed address serves a deployment whose services are not in Consul yet."""
+    async with following(consul_agent.address, FALLBACK) as discovery:
+        assert picks(discovery) == {FALLBACK}
+        await asyncio.to_thread(consul_agent.register, NAME, "a", 1001)
+        await eventually(lambda: picks(discovery) == urls(1001))
+
+
+async def test_without_fallback_nothing_named_is_an_outage(consul_agent: Agent) -> None:
+    """A default address that nobody set does not count."""
+    async with following(consul_agent.address) as discovery:
+        assert discovery.pick() is None
+
+
+async def test_starts_without_consul_and_finds_it_later(consul_agent: Agent) -> None:
+    """The order in which things are started does not matter."""
+    consul_agent.kill()
+    async with following(consul_agent.address, FALLBACK) as discovery:
+        assert discovery.pick() == FALLBACK
+        await asyncio.to_thread(consul_agent.start)
+        await asyncio.to_thread(consul_agent.register, NAME, "a", 1001)
+        await eventually(lambda: picks(discovery) == urls(1001))
+
+
+async def test_passes_over_an_instance_that_was_reported(consul_agent: Agent) -> None:
+    """A refused connection counts before Consul has noticed."""
+    consul_agent.register(NAME, "a", 1001)
+    consul_agent.register(NAME, "b", 1002)
+    async with following(consul_agent.address) as discovery:
+        discovery.report("http://127.0.0.1:1001", ok=False)
+        assert picks(discovery) == urls(1002)
+
+
+class TestRotation:
+    """The order of picks, with a clock of its own."""
+
+    @pytest.fixture
+    def clock(self) -> Iterator[list[float]]:
+        """One number, which is the time."""
+        return [100.0]  # type: ignore[return-value] # a list is enough of a clock here
+
+    @pytest.fixture
+    def rotation(self, clock: list[float]) -> Rotation:
+        """Two instances, a and b."""
+        rotation = Rotation(lambda: clock[0])
+        rotation.replace(["a", "b"])
+        return rotation
+
+    def test_forgives_after_a_while(self, rotation: Rotation, clock: list[float]) -> None:
+        """An instance is avoided for seconds, not for ever."""
+        rotation.report("a", ok=False)
+        assert {rotation.pick() for _ in range(4)} == {"b"}
+        clock[0] += AVOID_SECONDS
+        assert {rotation.pick() for _ in range(4)} == {"a", "b"}
+
+    def test_forgives_at_once_what_answers(self, rotation: Rotation) -> None:
+        """An answer counts more than the failure before it."""
+        rotation.report("a", ok=False)
+        rotation.report("a", ok=True)
+        assert {rotation.pick() for _ in range(4)} == {"a", "b"}
+
+    def test_gives_the_least_recent_failure_when_all_failed(self, rotation: Rotation, clock: list[float]) -> None:
+        """Consul calls them passing, so somebody is still tried."""
+        rotation.report("a", ok=False)
+        clock[0] += 1
+        rotation.report("b", ok=False)
+        assert {rotation.pick() for _ in range(4)} == {"a"}
+
+    def test_who_comes_back_starts_anew(self, rotation: Rotation) -> None:
+        """Consul took it out and put it in again: that is news."""
+        rotation.report("a", ok=False)
+        rotation.replace(["b"])
+        rotation.replace(["a", "b"])
+        assert {rotation.pick() for _ in range(4)} == {"a", "b"}
+
+    def test_ignores_reports_of_strangers(self, rotation: Rotation) -> None:
+        """A report that comes late, of an instance long gone, leaves nothing behind."""
+        rotation.report("gone", ok=False)
+        assert {rotation.pick() for _ in range(4)} == {"a", "b"}
+
+
+def entries(*ports: int) -> bytes:
+    """What Consul answers for these instances."""
+    return json.dumps(
+        [{"Node": {"Address": "127.0.0.1"}, "Service": {"Address": "", "Port": port}} for port in ports]
+    ).encode()
+
+
+@contextlib.asynccontextmanager
+async def scripted(*answers: tuple[int, int | None, bytes]) -> AsyncIterator[tuple[ConsulAgent, list[str]]]:
+    """A stand-in for what no healthy agent says: (status, index, body) in turn, the last one for ever.
+
+    Gives its address and the targets that were asked.
+    """
+    asked: list[str] = []
+    turn = count()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split()[1].decode())
+        status, index, body = answers[min(next(turn), len(answers) - 1)]
+        field = f"X-Consul-Index: {index}\r\n" if index is not None else ""
+        writer.write(f"HTTP/1.1 {status} X\r\n{field}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield ConsulAgent(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), asked
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        (500, 7, b"No cluster leader"),
+        (403, 7, b"Permission denied"),
+        (404, 7, b""),
+        (302, 7, b""),
+        (200, 7, b"<html>"),
+        (200, 7, b"{}x"),
+        (200, 7, b'{"Service": 1}'),
+        (200, 7, b'[{"Service": {"Address": "a/b", "Port": 1}}]'),
+        (200, 7, b'[{"Service": {"Address": 5, "Port": 1}}]'),
+        (200, 7, b'[{"Node": null, "Service": {"Address": "", "Port": 1}}]'),
+        (200, None, entries(2002)),
+    ],
+)
+async def test_nonsense_changes_nothing(nonsense: tuple[int, int | None, bytes]) -> None:
+    """Errors, denials, pages and wrong shapes are "Consul is away", never "there is none"."""
+    async with scripted((200, 7, entries(2001)), nonsense) as (agent, asked), following(agent) as discovery:
+        await eventually(lambda: len(asked) >= 3)
+        assert picks(discovery) == urls(2001)
+
+
+async def test_starts_over_when_the_index_goes_backwards() -> None:
+    """After a restore Consul counts anew, and waiting for the old index would miss everything until then."""
+    answers = [(200, 9000, entries(2001)), (200, 5, entries(2002)), (200, 6, entries(2003))]
+    async with scripted(*answers) as (agent, asked), following(agent) as discovery:
+        await eventually(lambda: picks(discovery) == urls(2003) and len(asked) > 3)
+    assert ["index=" in target for target in asked[:4]] == [False, True, False, True]
+
+
+async def test_takes_the_nodes_address_where_the_service_has_none() -> None:
+    """Consul leaves a service's address empty where it is the node's own."""
+    async with scripted((200, 7, entries(2001))) as (agent, _), following(agent) as discovery:
+        assert picks(discovery) == urls(2001)
+
+
+async def test_stops_while_a_query_is_held(consul_agent: Agent) -> None:
+    """Nothing waits for the end of a blocking query, not even the stop."""
+    async with asyncio.timeout(5), following(consul_agent.address) as discovery:
+        await eventually(discovery._heard.is_set)
+
+
+async def test_nobody_there_is_an_outage() -> None:
+    """An agent that refuses connections, and no fallback, leave nothing to pick."""
+    async with following(ConsulAgent(f"http://127.0.0.1:{free_ports(1)[0]}")) as discovery:
+        assert discovery.pick() is None
