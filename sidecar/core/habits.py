@@ -60,21 +60,25 @@ class ServiceHabits:
 
     `id_field`, `owner_field` and `status_field` lead to the session's id, owner and state inside an answer; None
     means that answers do not carry it. `ended_values` and `deleted_values` are the states that are not active.
-    `creates_by_id` is false for a service that mints its own ids: it can be asked, but never told to create.
-    `events` is the path of the event stream and `bulk` that of ensuring many at once, None where there is none.
+    `create` is None for a service that mints its own ids: it can be asked, but telling it to create would only litter
+    it. `events` is the path of the event stream and `bulk` that of ensuring many at once, None where there is none.
     """
 
     style: Style
     look: Call
-    create: Call
+    create: Call | None
     id_field: JsonPath
     owner_field: JsonPath | None
     status_field: JsonPath | None = None
     ended_values: frozenset[str] = frozenset()
     deleted_values: frozenset[str] = frozenset()
-    creates_by_id: bool = True
     events: str | None = None
     bulk: str | None = None
+
+    @property
+    def creates_by_id(self) -> bool:
+        """Whether the service can be told to create the session that is missing."""
+        return self.create is not None
 
 
 OURS: Final = ServiceHabits(

@@ -1,0 +1,103 @@
+"""One reading of a request target: its path as the upstream will decode it, or that it can be read two ways.
+
+Servers differ in how often they decode a path, whether they fold slashes, resolve dot segments or cut parameters.
+`read_path` gives segments only where none of that can matter; for all other paths `possible_readings` lists what some
+server may make of them, so that a path that might reach a guarded route is never taken for one that does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+Segments: TypeAlias = tuple[str, ...]
+
+MOST_DECODINGS: Final = 3
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\\]*").match
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:").match
+_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~:@|+=,!$&'()*-][A-Za-z0-9._~:@|+=,!$&'()*-]*)+/?").fullmatch
+_RAW = re.compile(rb"/(?:[!-~]|%[0-9A-Fa-f]{2})*").fullmatch
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
+_TWO_WAYS = re.compile(r"[\x00-\x1f\x7f/\\;?#]|%[0-9A-Fa-f]{2}").search
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Cut a request target into path and query; of the absolute form (RFC 9112, section 3.2.2) the origin is dropped.
+
+    A target in neither origin nor absolute form gives a path that `read_path` finds no single reading for.
+    """
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/"):
+        absolute = _ABSOLUTE(path)
+        if absolute:
+            path = path[absolute.end() :] or b"/"
+    return path, query
+
+
+def read_path(path: bytes) -> Segments | None:
+    """The decoded segments of a path, without a trailing slash, or None where it can be read in more than one way.
+
+    Two ways lead through encoded slashes, dot segments, empty segments, backslashes, path parameters, an encoded `?`
+    or `#`, a fragment, control characters, percent signs that are not escapes or decode to one, and bytes that are
+    not UTF-8.
+    """
+    if _PLAIN(path):
+        return tuple(path.decode("ascii").strip("/").split("/"))
+    if path == b"/":
+        return ()
+    if not _RAW(path) or _BAD_PERCENT(path):
+        return None
+    parts = path[1:].split(b"/")
+    if parts[-1] == b"":
+        parts.pop()
+    try:
+        segments = tuple(unquote_to_bytes(part).decode("utf-8") for part in parts)
+    except UnicodeDecodeError:
+        return None
+    if any(segment in ("", ".", "..") or _TWO_WAYS(segment) for segment in segments):
+        return None
+    return segments
+
+
+def is_under(segments: Segments, prefix: Segments) -> bool:
+    """Whether a path lies at or below a prefix given in folded case; letter case makes no difference."""
+    return tuple(segment.casefold() for segment in segments[: len(prefix)]) == prefix
+
+
+def possible_readings(path: bytes) -> Iterator[Segments]:
+    """What lenient servers may make of a path that has no single reading; segments may repeat among the results."""
+    scheme = _SCHEME(path)
+    raw = path[scheme.end() :] if scheme else path
+    for _ in range(MOST_DECODINGS):
+        decoded = unquote_to_bytes(raw)
+        text = decoded.decode("latin-1").replace("\\", "/")
+        for candidate in {text, re.split(r"[?#]", text)[0]}:
+            yield from _slash_readings(_CONTROLS.sub("", candidate))
+        if decoded == raw:
+            return
+        raw = decoded
+
+
+def _slash_readings(text: str) -> Iterator[Segments]:
+    """Empty segments folded away; dots kept, dropped and resolved; `//host` taken for a path and for an authority."""
+    segments = [segment.partition(";")[0] for segment in text.split("/")]
+    filled = tuple(segment for segment in segments if segment)
+    for reading in (filled, filled[1:]) if text.startswith("//") else (filled,):
+        yield reading
+        if "." in reading or ".." in reading:
+            yield tuple(segment for segment in reading if segment != ".")
+            yield _resolved(reading)
+
+
+def _resolved(segments: Segments) -> Segments:
+    """Dot segments removed as RFC 3986, section 5.2.4 has it."""
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    return tuple(kept)

@@ -1,0 +1,25 @@
+"""How the parts of the reader say no to one another: an exception that carries what the client will be told."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from sidecar.core.model import Reason, Refuse
+
+
+class Refused(Exception):
+    """The request, or the call that is being read, must not be forwarded."""
+
+    def __init__(self, refuse: Refuse) -> None:
+        super().__init__(refuse.detail)
+        self.refuse = refuse
+
+
+def unreadable(detail: str) -> NoReturn:
+    """Refuse a body that cannot be read as what it claims to be. Raises Refused."""
+    raise Refused(Refuse(Reason.UNREADABLE_BODY, detail))
+
+
+def ambiguous(detail: str) -> NoReturn:
+    """Refuse a request in which two readers could see different sessions or users. Raises Refused."""
+    raise Refused(Refuse(Reason.AMBIGUOUS_SESSION, detail))
