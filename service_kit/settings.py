@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 from pydantic import AliasChoices, BeforeValidator, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, NoDecode
 
 from service_kit.address import Tcp, Unix, parse_address
 
@@ -14,7 +14,7 @@ def _address(value: object) -> object:
     return parse_address(value) if isinstance(value, str) else value
 
 
-ListenAddress = Annotated[Tcp | Unix, BeforeValidator(_address)]
+ListenAddress = Annotated[Tcp | Unix, NoDecode, BeforeValidator(_address)]
 """A setting of the form `HOST:PORT` or `unix:/path`."""
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
