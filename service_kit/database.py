@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 _DRIVERS: Final[Mapping[str, str]] = {
@@ -28,10 +29,22 @@ _CONNECT_WAIT: Final = 5.0
 _STATEMENT_WAIT: Final = 15.0
 _SQLITE_LOCK_WAIT_MS: Final = 15_000
 _READ_ONLY: Final = "read_only"
+_Answer = TypeVar("_Answer")
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer, or gave up half way; nobody is to blame for the statement.
+
+    `stale` is true where a pooled connection turned out to be broken: the next attempt takes a fresh one.
+    """
+
+    def __init__(self, why: str, *, stale: bool = False) -> None:
+        super().__init__(why)
+        self.stale = stale
 
 
 class Database:
-    """An engine with the two ways of using it: `reading` and `writing`."""
+    """An engine with the two ways of using it, `reading` and `writing`. Both raise DatabaseUnavailable."""
 
     def __init__(self, url: str, schema: str | None) -> None:
         self.engine = create_engine(url, schema)
@@ -41,8 +54,9 @@ class Database:
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection on which each statement stands alone; it must not write."""
-        async with self._reader.connect() as connection:
-            yield connection
+        with _translated():
+            async with self._reader.connect() as connection:
+                yield connection
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -51,12 +65,27 @@ class Database:
         On SQLite, which has one writer at a time, writers of this process queue here, where waiting is fair and
         costs nothing, rather than in SQLite's own retry loop.
         """
-        async with self._turn, self.engine.begin() as connection:
-            yield connection
+        with _translated():
+            async with self._turn, self.engine.begin() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+async def again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Await a call that may safely be repeated, a second time where its connection turned out to be broken.
+
+    A database that was restarted leaves broken connections in the pool; the first to meet one need not suffer.
+    Raises DatabaseUnavailable.
+    """
+    try:
+        return await call()
+    except DatabaseUnavailable as unavailable:
+        if not unavailable.stale:
+            raise
+        return await call()
 
 
 def create_engine(url: str, schema: str | None, *, statement_wait: float | None = _STATEMENT_WAIT) -> AsyncEngine:
@@ -86,6 +115,19 @@ def parse_url(url: str) -> URL:
 def is_sqlite(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
     """Whether this is SQLite; otherwise it is Postgres."""
     return bind.dialect.name == "sqlite"
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """The one place where the drivers' many ways of saying "not now" become one."""
+    try:
+        yield
+    except (IntegrityError, ProgrammingError, DataError):
+        raise
+    except DBAPIError as error:
+        raise DatabaseUnavailable(str(error.orig), stale=error.connection_invalidated) from error
+    except (PoolTimeout, OSError, TimeoutError) as error:
+        raise DatabaseUnavailable(str(error) or type(error).__name__) from error
 
 
 def _reading_options(engine: AsyncEngine) -> dict[str, Any]:
