@@ -1,0 +1,137 @@
+"""The words of the memory service: what a memory is, what clients are told of it, and the errors they can cause.
+
+Each model is used for REST and for MCP alike, so that both speak of the same fields.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field
+
+DEFAULT_IMPORTANCE: Final = 0.5
+DEFAULT_TTL: Final = 3_600
+MAX_TTL: Final = 10 * 365 * 24 * 3_600
+
+JsonObject = dict[str, Any]
+
+
+class MemoryType(enum.StrEnum):
+    """The kinds of memory; `WORKING` ones expire, `SESSION` ones are the messages of a conversation."""
+
+    FACTUAL = "factual"
+    EPISODIC = "episodic"
+    SEMANTIC = "semantic"
+    PROCEDURAL = "procedural"
+    WORKING = "working"
+    SESSION = "session"
+
+
+class Memory(BaseModel):
+    """One stored memory. `expires_at` is set for working memories; `message_type` and `role` for messages."""
+
+    id: str
+    memory_type: MemoryType
+    user_id: str
+    session_id: str | None
+    content: str
+    message_type: str | None
+    role: str | None
+    importance_score: float
+    context: JsonObject
+    metadata: JsonObject
+    active: Annotated[bool, Field(description="False once the session it belongs to was deactivated.")]
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Page(BaseModel):
+    """Some memories, newest first, and the cursor that continues the list; None at its end."""
+
+    memories: list[Memory]
+    next_cursor: str | None
+
+
+class StoredMessage(BaseModel):
+    """The answer to a stored session message."""
+
+    success: bool = True
+    id: str
+    session_id: str
+    created_at: dt.datetime
+
+
+class Message(BaseModel):
+    """A session message as the context of its session shows it."""
+
+    id: str
+    message_content: str
+    message_type: str | None
+    role: str | None
+    importance_score: float
+    created_at: dt.datetime
+
+
+class SessionContext(BaseModel):
+    """What is remembered of a session: the latest messages, oldest first, and the last summary."""
+
+    session_found: bool
+    session_id: str
+    user_id: str
+    total_messages: int
+    recent_messages: list[Message]
+    summary: str | None
+
+
+class SessionSummary(BaseModel):
+    """A summary made of the session's own sentences; None where there is no message to summarize."""
+
+    success: bool = True
+    session_found: bool
+    session_id: str
+    user_id: str
+    summary: str | None
+    total_messages: int
+
+
+class Deactivated(BaseModel):
+    """How many messages of the session no longer come up in its context or in a search."""
+
+    success: bool = True
+    session_found: bool
+    session_id: str
+    user_id: str
+    deactivated: int
+
+
+class Statistics(BaseModel):
+    """How much is remembered of a user; expired and deactivated memories are not counted."""
+
+    user_id: str
+    total: int
+    by_type: dict[MemoryType, int]
+    sessions: int
+    oldest_at: dt.datetime | None
+    newest_at: dt.datetime | None
+
+
+class Invalid(Exception):
+    """What was asked for makes no sense; `reason` is the code that clients see, `detail` a sentence for a person."""
+
+    def __init__(self, detail: str, reason: str = "invalid_request") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.reason = reason
+
+
+class NotFound(Exception):
+    """No such memory, or not this user's; `detail` is a sentence for a person."""
+
+    reason: Final = "memory_not_found"
+
+    def __init__(self, memory_type: str, memory_id: str) -> None:
+        self.detail = f"there is no {memory_type} memory {memory_id!r}"
+        super().__init__(self.detail)

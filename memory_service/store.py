@@ -1,0 +1,188 @@
+"""Memories in the database: every query of the service, the same for SQLite and Postgres.
+
+Memories are numbered as they come, and every order is by number. A summary is gone as soon as a message it may quote
+changes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from memory_service.model import Memory, MemoryType
+from memory_service.search import SearchQuery, matching, search_terms
+from memory_service.tables import memories, session_summaries
+from service_kit.database import Database
+
+_FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The memories of one user that are of some types, of some session, or match a query; all active ones if empty."""
+
+    user_id: str
+    types: Sequence[MemoryType] = ()
+    session_id: str | None = None
+    query: SearchQuery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many memories of a type a user has, and when the first and the last were stored."""
+
+    memory_type: MemoryType
+    total: int
+    oldest_at: dt.datetime
+    newest_at: dt.datetime
+
+
+class Store:
+    """Reads and changes memories. Every method may raise DatabaseUnavailable; all may be repeated.
+
+    Expired memories are as good as gone for every method; `now` decides which those are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, memory: Memory, now: dt.datetime) -> None:
+        """Keep a new memory, for good when this returns. Repeating it with the same id keeps it once."""
+        values = {**memory.model_dump(mode="python"), "search_terms": search_terms(memory.content)}
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(insert(memories).values(values))
+                if memory.expires_at is not None:
+                    await connection.execute(delete(memories).where(memories.c.expires_at <= now))
+        except IntegrityError:
+            if await self.get(memory.memory_type, memory.id, now) is None:
+                raise
+
+    async def get(self, memory_type: MemoryType, memory_id: str, now: dt.datetime) -> Memory | None:
+        """One memory, deactivated or not."""
+        async with self._database.reading() as connection:
+            query = select(*_FIELDS).where(_is(memory_type, memory_id), _alive(now))
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else _memory(row)
+
+    async def change(self, memory: Memory, values: Mapping[str, Any], now: dt.datetime) -> Memory | None:
+        """Replace the named fields; None where the memory is gone by now."""
+        if "content" in values:
+            values = {**values, "search_terms": search_terms(values["content"])}
+        statement = (
+            update(memories)
+            .where(_is(memory.memory_type, memory.id), _alive(now))
+            .values(updated_at=now, **values)
+            .returning(*_FIELDS)
+        )
+        async with self._database.writing() as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+            await _forget_summary(connection, memory)
+        return None if row is None else _memory(row)
+
+    async def remove(self, memory: Memory) -> bool:
+        """Delete a memory, and say whether there was one."""
+        async with self._database.writing() as connection:
+            removed = await connection.execute(delete(memories).where(_is(memory.memory_type, memory.id)))
+            await _forget_summary(connection, memory)
+        return removed.rowcount > 0
+
+    async def page(
+        self, which: Which, before: int | None, limit: int, now: dt.datetime
+    ) -> tuple[list[Memory], int | None]:
+        """Up to `limit` memories with a lower number than `before`, newest first, and the number to go on from."""
+        query = select(memories.c.seq, *_FIELDS).where(self._matches(which, now)).order_by(memories.c.seq.desc())
+        if before is not None:
+            query = query.where(memories.c.seq < before)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query.limit(limit + 1))).mappings().all()
+        found = [_memory(row) for row in rows[:limit]]
+        return found, rows[limit - 1]["seq"] if len(rows) > limit else None
+
+    async def count(self, which: Which, now: dt.datetime) -> list[Count]:
+        """How many memories there are of each type that there is."""
+        query = (
+            select(
+                memories.c.memory_type,
+                func.count().label("total"),
+                func.min(memories.c.created_at).label("oldest_at"),
+                func.max(memories.c.created_at).label("newest_at"),
+            )
+            .where(self._matches(which, now))
+            .group_by(memories.c.memory_type)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [Count(**{**row, "memory_type": MemoryType(row["memory_type"])}) for row in rows]
+
+    async def count_sessions(self, user_id: str, now: dt.datetime) -> int:
+        """In how many sessions the user has messages."""
+        which = Which(user_id, [MemoryType.SESSION])
+        query = select(func.count(memories.c.session_id.distinct())).where(self._matches(which, now))
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar_one()
+
+    async def deactivate(self, user_id: str, session_id: str, now: dt.datetime) -> int:
+        """Put the messages of a session aside, and say how many."""
+        which = Which(user_id, [MemoryType.SESSION], session_id)
+        statement = update(memories).where(self._matches(which, now)).values(active=False, updated_at=now)
+        async with self._database.writing() as connection:
+            changed = await connection.execute(statement)
+            await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
+        return changed.rowcount
+
+    async def keep_summary(self, user_id: str, session_id: str, summary: str, now: dt.datetime) -> None:
+        """Make this the summary of a session."""
+        values = {"user_id": user_id, "session_id": session_id, "summary": summary, "created_at": now}
+        async with self._database.writing() as connection:
+            await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
+            await connection.execute(insert(session_summaries).values(values))
+
+    async def summary(self, user_id: str, session_id: str) -> str | None:
+        """The latest summary of a session."""
+        query = (
+            select(session_summaries.c.summary)
+            .where(_summary_of(user_id, session_id))
+            .order_by(session_summaries.c.seq.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    def _matches(self, which: Which, now: dt.datetime) -> ColumnElement[bool]:
+        conditions = [memories.c.user_id == which.user_id, memories.c.active, _alive(now)]
+        if which.types:
+            conditions.append(memories.c.memory_type.in_(which.types))
+        if which.session_id is not None:
+            conditions.append(memories.c.session_id == which.session_id)
+        if which.query is not None:
+            dialect = self._database.engine.dialect
+            conditions.append(matching(which.query, memories.c.seq, memories.c.search_terms, dialect))
+        return and_(*conditions)
+
+
+def _is(memory_type: MemoryType, memory_id: str) -> ColumnElement[bool]:
+    return and_(memories.c.id == memory_id, memories.c.memory_type == memory_type)
+
+
+def _alive(now: dt.datetime) -> ColumnElement[bool]:
+    return or_(memories.c.expires_at.is_(None), memories.c.expires_at > now)
+
+
+def _summary_of(user_id: str, session_id: str) -> ColumnElement[bool]:
+    return and_(session_summaries.c.user_id == user_id, session_summaries.c.session_id == session_id)
+
+
+async def _forget_summary(connection: AsyncConnection, memory: Memory) -> None:
+    if memory.memory_type is MemoryType.SESSION and memory.session_id is not None:
+        await connection.execute(delete(session_summaries).where(_summary_of(memory.user_id, memory.session_id)))
+
+
+def _memory(row: RowMapping) -> Memory:
+    return Memory(**{column.name: row[column.name] for column in _FIELDS})
