@@ -1,0 +1,75 @@
+"""The requests that a session service is asked with, made from the profile's templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import httpx
+import orjson
+
+from sidecar.core.habits import Call
+from sidecar.core.model import Reference
+
+_PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_USER: Final = "{user_id}"
+
+
+class SessionCall:
+    """One kind of request, ready to be filled in.
+
+    `scope_names` are the names of the profile's scope, in the order in which a reference gives their values.
+    `headers` go with every request.
+    """
+
+    def __init__(self, call: Call, scope_names: Sequence[str], headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.statuses = call.statuses
+        self._method = call.method
+        # Literal text at even places, names at odd ones.
+        self._path = _PLACEHOLDER.split(call.path)
+        self._query = dict(call.query)
+        self._body = call.body
+        self._scope_names = tuple(scope_names)
+        self._headers = list(headers)
+        if call.body is not None:
+            self._headers.append((b"content-type", b"application/json"))
+
+    def request(self, base: str, reference: Reference) -> httpx.Request:
+        """Write the request to the instance at `base`.
+
+        It is complete as it stands and meant for a transport: no client adds anything to it.
+        """
+        values = self._values(reference)
+        url = httpx.URL(base + self._target(values))
+        body = b"" if self._body is None else orjson.dumps(_filled(self._body, values))
+        headers = [(b"host", url.netloc), *self._headers]
+        if self._body is not None:
+            headers.append((b"content-length", str(len(body)).encode()))
+        return httpx.Request(self._method, url, headers=headers, stream=httpx.ByteStream(body))
+
+    def _values(self, reference: Reference) -> dict[str, str]:
+        values = dict(zip(self._scope_names, reference.scope, strict=True))
+        values["session_id"] = reference.session_id
+        if reference.user_id is not None:
+            values["user_id"] = reference.user_id
+        return values
+
+    def _target(self, values: Mapping[str, str]) -> str:
+        path = "".join(quote(values[part], safe="") if place % 2 else part for place, part in enumerate(self._path))
+        query = _filled(self._query, values)
+        return f"{path}?{urlencode(query)}" if query else path
+
+
+def _filled(template: Any, values: Mapping[str, str]) -> Any:
+    """The template with its names replaced; a field that is nothing but the user is left out where there is none."""
+    if isinstance(template, str):
+        return _PLACEHOLDER.sub(lambda found: values[found.group(1)], template)
+    if isinstance(template, Mapping):
+        return {
+            name: _filled(value, values) for name, value in template.items() if value != _USER or "user_id" in values
+        }
+    if isinstance(template, list):
+        return [_filled(value, values) for value in template]
+    return template

@@ -1,0 +1,235 @@
+"""The session service over HTTP: looks, creates, and believes nothing but what the answer proves.
+
+Requests go to the transport directly: no redirect, cookie, proxy or default header can come in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import stamina
+
+from sidecar.backends.breaker import Breaker
+from sidecar.backends.session_answers import OTHER_ID, Doubt, Interpreter, Reply
+from sidecar.backends.session_calls import SessionCall
+from sidecar.core.habits import ServiceHabits, Style
+from sidecar.core.model import Absent, Answer, Created, Reference, Unknown, Untrustworthy
+from sidecar.ports import Discovery, Telemetry
+
+MOST_ANSWER: Final = 4 << 20
+"""Bytes of an answer that are read; what is longer is not believed to be a session."""
+
+_LONGEST_WAIT: Final = 0.2
+_RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
+
+_NO_INSTANCE: Final = Unknown("no instance of the session service is known")
+_LATE: Final = Unknown("the session service did not answer in time")
+_MINTS: Final = Untrustworthy("it gives sessions ids of its own, so no more are created until somebody has looked")
+
+
+class _Again(Exception):
+    """Nobody could say, and it may help to ask again. `answer` stands if it does not."""
+
+    def __init__(self, answer: Unknown, deadline: float) -> None:
+        super().__init__(answer.why)
+        self.answer = answer
+        self.deadline = deadline
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One kind of request and the way its reply is read; `operation` is its name in the metrics."""
+
+    operation: str
+    call: SessionCall
+    read: Callable[[Reply, Reference], Answer | Doubt]
+
+
+class HttpSessionService:
+    """The `SessionService` port over any httpx transport, which is not closed here.
+
+    `timeout` is in seconds and covers one `look` or `ensure`, retries included. `scope_names` are the profile's
+    names for the parts of a reference's scope. `mints` is True once a create call was answered with another id: from
+    then on nothing is created, until somebody has looked and sets it back.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        discovery: Discovery,
+        telemetry: Telemetry,
+        habits: ServiceHabits,
+        *,
+        token: str | None = None,
+        timeout: float = 2.0,
+        scope_names: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
+        if token is not None:
+            headers.append((b"authorization", b"Bearer " + token.encode()))
+        is_ours = habits.style is Style.PUT
+        interpreter = Interpreter(habits)
+        self.mints = False
+        self._transport = transport
+        self._discovery = discovery
+        self._telemetry = telemetry
+        self._is_ours = is_ours
+        self._looking = _Question("look", SessionCall(habits.look, scope_names, headers), interpreter.looked)
+        self._creating: _Question | None = None
+        if habits.create is not None:
+            create_call = SessionCall(habits.create, scope_names, headers)
+            self._creating = _Question("ensure" if is_ours else "create", create_call, interpreter.made)
+        self._timeout = timeout
+        self._clock = clock
+        self._breaker = Breaker(lambda is_open: telemetry.breaker(is_open=is_open), clock)
+        # A foreign service's first create call is made alone: should it mint ids, it has made one junk session.
+        self._is_proven = is_ours
+        self._proving = asyncio.Lock()
+
+    async def look(self, reference: Reference) -> Answer:
+        """Say what the service knows of the session."""
+        return await self._look(reference, self._deadline())
+
+    async def ensure(self, reference: Reference) -> Answer:
+        """Create the session where it is missing, in one call where that is safe, and prove that it is the one."""
+        deadline = self._deadline()
+        if self._is_ours and not self.mints:
+            return await self._persist(self._put, reference, deadline)
+        answer = await self._look(reference, deadline)
+        if isinstance(answer, Absent) and self._creating is not None:
+            return await self._create(reference, deadline)
+        return answer
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
+
+    async def _look(self, reference: Reference, deadline: float) -> Answer:
+        return await self._persist(self._look_once, reference, deadline)
+
+    async def _create(self, reference: Reference, deadline: float) -> Answer:
+        """Create what a look did not find; when the reply leaves a doubt, look again."""
+        made = await self._prove_and_post(reference, deadline)
+        if not isinstance(made, Doubt):
+            return made
+        answer = await self._look(reference, deadline)
+        return made.otherwise if isinstance(answer, Absent) else answer
+
+    async def _prove_and_post(self, reference: Reference, deadline: float) -> Answer | Doubt:
+        if self._is_proven:
+            return await self._post(reference, deadline)
+        try:
+            async with asyncio.timeout_at(deadline), self._proving:
+                made = await self._post(reference, deadline)
+        except TimeoutError:
+            return _LATE
+        if isinstance(made, Created):
+            self._is_proven = True
+        return made
+
+    async def _post(self, reference: Reference, deadline: float) -> Answer | Doubt:
+        made = await self._make(reference, deadline)
+        # What failed may have been done all the same, and is not repeated blindly.
+        return Doubt(made) if isinstance(made, Unknown) else made
+
+    async def _put(self, reference: Reference, deadline: float) -> Answer:
+        made = await self._make(reference, deadline)
+        return made.otherwise if isinstance(made, Doubt) else made
+
+    async def _make(self, reference: Reference, deadline: float) -> Answer | Doubt:
+        if self.mints or self._creating is None:
+            return _MINTS
+        made = await self._ask(self._creating, reference, deadline)
+        if made is OTHER_ID:
+            self.mints = True
+        return made
+
+    async def _look_once(self, reference: Reference, deadline: float) -> Answer:
+        answer = await self._ask(self._looking, reference, deadline)
+        return answer.otherwise if isinstance(answer, Doubt) else answer
+
+    async def _persist(
+        self, ask: Callable[[Reference, float], Awaitable[Answer]], reference: Reference, deadline: float
+    ) -> Answer:
+        """Ask, and ask again while nobody can say and there is time."""
+        first = await ask(reference, deadline)
+        if not isinstance(first, Unknown):
+            return first
+        # Only what has failed once pays for the machinery of retrying; its first attempt is the one just made.
+        made = [first]
+
+        async def again() -> Answer:
+            answer = made.pop() if made else await ask(reference, deadline)
+            if isinstance(answer, Unknown):
+                raise _Again(answer, deadline)
+            return answer
+
+        try:
+            return await _RETRYING(self._pause, again)
+        except _Again as failure:
+            return failure.answer
+
+    def _pause(self, failure: Exception) -> bool | float:
+        """Say whether to ask again: True for the usual pause, or the seconds that the service itself named."""
+        if not isinstance(failure, _Again) or self._breaker.is_open:
+            return False
+        left = failure.deadline - asyncio.get_running_loop().time()
+        named = failure.answer.retry_after
+        if named is not None:
+            return named if named < left else False
+        return left > _LONGEST_WAIT
+
+    async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Answer | Doubt:
+        """Ask once, unless calls are held back; count it, and draw the conclusions for the calls to come."""
+        held = self._breaker.hold()
+        if held is not None:
+            return Unknown("the session service has been failing and is left alone for a moment", held)
+        url = self._discovery.pick()
+        if url is None:
+            return _NO_INSTANCE
+        started = self._clock()
+        answer = await self._exchange(question, url, reference, deadline)
+        self._telemetry.session_call(question.operation, type(answer).__name__.lower(), self._clock() - started)
+        outcome = answer.otherwise if isinstance(answer, Doubt) else answer
+        if isinstance(outcome, Unknown):
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return answer
+
+    async def _exchange(self, question: _Question, url: str, reference: Reference, deadline: float) -> Answer | Doubt:
+        request = question.call.request(url, reference)
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    reply = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            self._discovery.report(url, ok=False)
+            return _LATE
+        except (httpx.HTTPError, OSError) as error:
+            self._discovery.report(url, ok=False)
+            return Unknown(f"the session service could not be asked ({type(error).__name__})")
+        self._discovery.report(url, ok=True)
+        return question.read(reply, reference)
+
+
+async def _read(response: httpx.Response) -> Reply:
+    """Read a response within bounds; what goes beyond them is not read to its end."""
+    retry_after = response.headers.get("retry-after", "")
+    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else None
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return Reply(response.status_code, None, seconds)
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MOST_ANSWER:
+            return Reply(response.status_code, None, seconds)
+    return Reply(response.status_code, bytes(body), seconds)
