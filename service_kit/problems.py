@@ -1,0 +1,108 @@
+"""Every error of a service in one shape, `{"detail": …, "reason": …}`, those of the web framework included.
+
+`detail` is a sentence for a person, `reason` a code for programs. No value that a client sent is repeated to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from service_kit.database import DatabaseUnavailable
+
+_RETRY_AFTER: Final = "1"
+_REASONS: Final = {400: "unreadable_body", 404: "no_such_route", 413: "body_too_large"}
+
+
+class Problem(BaseModel):
+    """An error, as callers see it."""
+
+    detail: str
+    reason: str
+
+
+class Refused(Exception):
+    """A call that cannot be done. Raised by services, shown with its status."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+def invalid(error: RequestValidationError | ValidationError) -> Refused:
+    """What a client is told of input that breaks its model, whichever door it came in by."""
+    found = cast("Sequence[Mapping[str, Any]]", error.errors())
+    return Refused(422, _reason(found), "; ".join(_sentence(one) for one in found))
+
+
+def unavailable() -> Refused:
+    """What a client is told while the database does not answer."""
+    return Refused(503, "database_unavailable", "the database does not answer; try again in a moment")
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer all errors in that shape."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(DatabaseUnavailable, _unavailable)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    detail = refused.detail.encode(errors="replace").decode()  # the name of an unknown field may be anything
+    return JSONResponse({"detail": detail, "reason": refused.reason}, refused.status, headers)
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    return _answer(cast("Refused", error))
+
+
+async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    return _answer(unavailable(), {"Retry-After": _RETRY_AFTER})
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    validation = cast("RequestValidationError", error)
+    found = validation.errors()
+    if found and found[0]["type"] == "json_invalid":
+        return _answer(Refused(400, "unreadable_body", f"the body is not JSON: {found[0]['ctx']['error']}"))
+    return _answer(invalid(validation))
+
+
+async def _plain(_request: Request, error: Exception) -> JSONResponse:
+    plain = cast("HTTPException", error)
+    named = HTTPStatus(plain.status_code).phrase.lower().replace(" ", "_")
+    return _answer(Refused(plain.status_code, _REASONS.get(plain.status_code, named), plain.detail), plain.headers)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    return _answer(Refused(500, "internal_error", "something went wrong here; the log says what"))
+
+
+def _reason(found: Sequence[Mapping[str, Any]]) -> str:
+    """The reason of the first error about an id, if there is one: that is what programs act upon."""
+    for one in found:
+        field = one["loc"][-1] if one["loc"] else None
+        if field == "user_id" and (one["type"] == "missing" or one["input"] is None):
+            return "user_id_required"
+        if field in {"session_id", "user_id"}:
+            return f"invalid_{field}"
+        if one["type"] in {"invalid_session_id", "ambiguous_session"}:
+            return str(one["type"])
+    return "invalid_request"
+
+
+def _sentence(one: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in one["loc"] if part not in {"body", "query", "path"})
+    what = str(one["msg"]).removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
