@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 import uvicorn
-from uvicorn._types import ASGIApplication
+from starlette.types import ASGIApp
 
 from service_kit.address import Address, bind, bound_address
 
@@ -29,7 +29,7 @@ _IDLE_CONNECTION: Final = 75
 
 
 def serve(
-    app: ASGIApplication,
+    app: ASGIApp,
     listen: Address,
     role: str,
     *,

@@ -1,20 +1,11 @@
-"""What a session is, which ids it may have, and what can come of asking for one. Pure: no I/O."""
+"""What a session is, and what can come of asking for one. Pure: no I/O."""
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
-import re
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
-
-ID_GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -, but not . or .."
-_ID: Final = re.compile(r"[A-Za-z0-9._~:@|+=\-]{1,255}")
-
-
-def is_safe_id(value: object) -> bool:
-    """Whether a session id or user id keeps to the safe grammar, which is the same for both."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None and value not in {".", ".."}
+from typing import Any, TypeAlias
 
 
 class Status(enum.StrEnum):
@@ -40,7 +31,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session that somebody wants to exist. Both ids keep to the grammar."""
+    """A session that somebody wants to exist. Both ids keep to the safe grammar."""
 
     session_id: str
     user_id: str
@@ -79,6 +70,15 @@ class Absent:
 
 Ensured: TypeAlias = Created | Found | Conflict | Gone
 Looked: TypeAlias = Found | Conflict | Gone | Absent
+
+
+def judge(session: Session, user_id: str | None) -> Found | Conflict | Gone:
+    """What an existing session is to somebody; None asks for nobody in particular. A tombstone is one for everybody."""
+    if session.status is Status.DELETED:
+        return Gone()
+    if user_id is not None and session.user_id != user_id:
+        return Conflict()
+    return Found(session)
 
 
 class Change(enum.StrEnum):

@@ -1,0 +1,163 @@
+"""The calls about sessions over HTTP: each asks `service.Sessions` and says what came of it as a status."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import AfterValidator
+
+from service_kit.ids import unsafe_because
+from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
+from session_service.problems import Refused
+from session_service.schemas import (
+    EnsureMany,
+    EnsureManyOut,
+    EnsureSession,
+    NewSession,
+    PageOut,
+    Pair,
+    PairOutcome,
+    PairResult,
+    Problem,
+    SafeId,
+    SessionData,
+    SessionOut,
+)
+from session_service.service import Sessions
+
+router: Final = APIRouter(tags=["sessions"], strict_content_type=False)
+
+_SESSIONS: Final = "/api/v1/sessions"
+# Everything up to the end of the path, so that an id with an encoded slash is refused as one rather than not found.
+_SESSION: Final = f"{_SESSIONS}/{{session_id:path}}"
+
+_RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
+    Created: "created",
+    Found: "found",
+    Conflict: "conflict",
+    Gone: "gone",
+}
+
+
+def _cursor(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ValueError("not a cursor that a page was answered with")
+    return text
+
+
+SessionId = Annotated[SafeId, Path()]
+Cursor = Annotated[str, AfterValidator(_cursor)]
+
+
+def _asked(request: Request) -> Sessions:
+    return cast("Sessions", request.app.state.sessions)
+
+
+Asked = Annotated[Sessions, Depends(_asked)]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem} for status in (*statuses, 422, 503)}
+
+
+@router.post(f"{_SESSIONS}:ensure", response_model=EnsureManyOut, responses=_problems())
+async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
+    """Create those of up to 1,000 sessions that are missing, in one transaction."""
+    wanted = [Wanted(pair.session_id, pair.user_id) for pair in body.sessions if _is_valid(pair)]
+    outcomes = iter(await sessions.ensure_all(wanted))
+    results = [_RESULTS[type(next(outcomes))] if _is_valid(pair) else "invalid" for pair in body.sessions]
+    sent = [pair.session_id for pair in body.sessions]
+    return EnsureManyOut(
+        results=[PairResult(session_id=one, result=result) for one, result in zip(sent, results, strict=True)]
+    )
+
+
+@router.post(_SESSIONS, status_code=201, response_model=SessionOut, responses=_problems(409, 410))
+async def create_session(sessions: Asked, body: NewSession) -> Session:
+    """Create a session, under a new UUID where no id is given."""
+    session_id = body.session_id or str(uuid.uuid4())
+    outcome = await sessions.ensure(_wanted(session_id, body))
+    if isinstance(outcome, Found | Conflict):
+        raise Refused("session_exists", f"Session {session_id} exists already.")
+    return _session(session_id, outcome)
+
+
+@router.get(_SESSIONS, response_model=PageOut, responses=_problems())
+async def list_sessions(
+    sessions: Asked,
+    user_id: SafeId | None = None,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Cursor | None = None,
+) -> PageOut:
+    """List sessions, newest first; deleted ones only with `status=deleted`."""
+    page = await sessions.page(user_id, status, limit, int(cursor) if cursor else None)
+    following = str(page.next_cursor) if page.next_cursor is not None else None
+    return PageOut(sessions=[SessionOut.model_validate(one) for one in page.sessions], next_cursor=following)
+
+
+@router.put(_SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **_problems(409, 410)})
+async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSession, response: Response) -> Session:
+    """Create the session if it is missing. Repeating this is always safe."""
+    outcome = await sessions.ensure(_wanted(session_id, body))
+    if isinstance(outcome, Conflict):
+        raise _not_yours(session_id, status=409)
+    response.status_code = 201 if isinstance(outcome, Created) else 200
+    return _session(session_id, outcome)
+
+
+@router.get(_SESSION, response_model=SessionOut, responses=_problems(403, 404, 410))
+async def get_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
+    """Look at a session; with `user_id`, only as its owner."""
+    return _session(session_id, await sessions.look(session_id, user_id))
+
+
+@router.patch(_SESSION, response_model=SessionOut, responses=_problems(404, 410))
+async def update_session(sessions: Asked, session_id: SessionId, body: SessionData) -> Session:
+    """Replace the conversation data, the metadata or both, each as a whole."""
+    values = body.model_dump(exclude_none=True)
+    return _session(session_id, await sessions.update(session_id, values))
+
+
+@router.post(f"{_SESSION}/end", response_model=SessionOut, responses=_problems(404, 410))
+async def end_session(sessions: Asked, session_id: SessionId) -> Session:
+    """End the session. One that has ended stays so."""
+    return _session(session_id, await sessions.end(session_id))
+
+
+@router.delete(_SESSION, status_code=204, responses=_problems(404))
+async def delete_session(sessions: Asked, session_id: SessionId) -> None:
+    """Delete the session for good: its id answers 410 from now on and is never used again."""
+    if isinstance(await sessions.delete(session_id), Absent):
+        raise _never_was(session_id)
+
+
+def _is_valid(pair: Pair) -> bool:
+    return all(isinstance(one, str) and unsafe_because(one) is None for one in (pair.session_id, pair.user_id))
+
+
+def _wanted(session_id: str, body: EnsureSession) -> Wanted:
+    return Wanted(session_id, body.user_id, body.conversation_data or {}, body.metadata or {})
+
+
+def _session(session_id: str, outcome: Looked | Created) -> Session:
+    """The session, or the refusal that says why there is none to give."""
+    match outcome:
+        case Found(session) | Created(session):
+            return session
+        case Conflict():
+            raise _not_yours(session_id)
+        case Gone():
+            raise Refused("session_gone", f"Session {session_id} was deleted.")
+        case Absent():
+            raise _never_was(session_id)
+
+
+def _not_yours(session_id: str, status: int | None = None) -> Refused:
+    return Refused("session_owned_by_another_user", f"Session {session_id} belongs to another user.", status)
+
+
+def _never_was(session_id: str) -> Refused:
+    return Refused("session_not_found", f"There is no session {session_id}.")

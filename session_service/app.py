@@ -1,0 +1,93 @@
+"""The one place where the parts of the service are put together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from service_kit.database import Database, is_sqlite
+from service_kit.registration import Registration
+from session_service import api, problems, stream
+from session_service.events import EventLog
+from session_service.feed import Feed
+from session_service.gate import BearerToken, BoundedBody
+from session_service.notifications import Notifications
+from session_service.schemas import Health, Problem
+from session_service.service import Sessions
+from session_service.settings import Settings
+from session_service.store import Store
+
+
+class SessionService:
+    """The service with everything it holds. Use `app` while `running`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(settings.database_url, settings.database_schema)
+        events = EventLog(self._database)
+        self.feed = Feed(events)
+        self.sessions = Sessions(Store(self._database, events), self.feed)
+        self._notifications = Notifications(self._database, self.feed.wake)
+        self._registration = _registration(settings)
+        self.app = self._application(settings)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read and tell events until the end of the block."""
+        self.feed.start()
+        if not is_sqlite(self._database.engine):
+            self._notifications.start()
+        try:
+            yield
+        finally:
+            await self._notifications.stop()
+            await self.feed.stop()
+            await self._database.close()
+
+    async def started(self) -> None:
+        """Let others find the service, now that it answers."""
+        if self._registration is not None:
+            await self._registration.start()
+
+    async def stopping(self) -> None:
+        """Let nobody find the service any more, and end the streams, which would never end by themselves."""
+        if self._registration is not None:
+            await self._registration.stop()
+        await self.feed.stop()
+
+    def _application(self, settings: Settings) -> FastAPI:
+        app = FastAPI(
+            title="Session service",
+            version=version("session-sidecar"),
+            lifespan=lambda _: self.running(),
+            redirect_slashes=False,
+        )
+        app.state.sessions, app.state.feed = self.sessions, self.feed
+        app.include_router(api.router)
+        app.include_router(stream.router)
+        app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": Problem}})
+        app.add_middleware(BoundedBody)
+        if settings.token is not None:
+            app.add_middleware(BearerToken, token=settings.token.get_secret_value())
+        problems.install(app)
+        return app
+
+
+def _feed(request: Request) -> Feed:
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+async def _health(feed: Annotated[Feed, Depends(_feed)]) -> Health:
+    """Whether the service reaches its database."""
+    await feed.present()
+    return Health()
+
+
+def _registration(settings: Settings) -> Registration | None:
+    if settings.register_as is None or settings.consul is None:
+        return None
+    return Registration(settings.consul, name=settings.register_as, advertise=settings.reachable_at, health="/health")

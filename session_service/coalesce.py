@@ -1,0 +1,55 @@
+"""Work that arrives while other work is under way is done together, in one go, as soon as that is finished.
+
+A lone item waits for nobody; a crowd of them shares a transaction, and with it the one write to disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class Coalescer(Generic[Item, Outcome]):
+    """Hands items to `work`, at most `limit` at a time, and each outcome to whoever brought the item.
+
+    What `work` raises reaches all whose items were in that go.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]], limit: int) -> None:
+        self._work = work
+        self._limit = limit
+        self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Outcome:
+        """Have one item done. It is done even if the caller goes away meanwhile."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                together = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+                await self._do(together)
+        finally:
+            self._worker = None
+
+    async def _do(self, together: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self._work([item for item, _ in together])
+        except Exception as error:  # noqa: BLE001 -- every waiter is told, whatever it was
+            for _, future in together:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), outcome in zip(together, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)

@@ -1,0 +1,60 @@
+"""Hears from Postgres, within a millisecond, that another process has written session events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from service_kit.database import Database, DatabaseUnavailable
+
+CHANNEL: Final = "session_events"
+_AGAIN_AFTER: Final = 1.0
+
+_log = structlog.get_logger()
+
+
+class Notifications:
+    """Calls `wake` for each notification, over one connection that is opened anew whenever it breaks.
+
+    A notification lost meanwhile does no harm: whoever is woken also polls.
+    """
+
+    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._wake = wake
+        self._listener: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen in the background."""
+        self._listener = asyncio.create_task(self._keep_listening(), name="session event notifications")
+
+    async def stop(self) -> None:
+        """Stop listening and give the connection back."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+
+    async def _keep_listening(self) -> None:
+        while True:
+            with contextlib.suppress(DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._listen()
+            _log.warning("no notifications of session events for now; polling")
+            await asyncio.sleep(_AGAIN_AFTER)
+
+    async def _listen(self) -> None:
+        """Listen until the connection ends."""
+        ended = asyncio.Event()
+        async with self._database.reading() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.add_termination_listener(lambda _: ended.set())
+            await driver.add_listener(CHANNEL, lambda *_: self._wake())
+            try:
+                self._wake()
+                await ended.wait()
+            finally:
+                await connection.invalidate()

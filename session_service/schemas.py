@@ -1,0 +1,115 @@
+"""What callers send and get, as the OpenAPI page shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from service_kit.ids import SAFE_PATTERN, unsafe_because
+from session_service.model import Status
+
+MOST_AT_ONCE = 1_000
+
+
+def _safe(text: str) -> str:
+    why = unsafe_because(text)
+    if why is not None:
+        raise ValueError(f"the id {why}")
+    return text
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    """Python reads JSON that nobody else does: NaN, numbers beyond a double, lone surrogates."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError("not a JSON value that every reader understands") from error
+    return value
+
+
+SafeId = Annotated[str, AfterValidator(_safe), Field(json_schema_extra={"pattern": SAFE_PATTERN})]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+
+
+PairOutcome = Literal["created", "found", "conflict", "gone", "invalid"]
+
+
+class SessionData(BaseModel):
+    """What clients may keep with a session; the service does not look into it."""
+
+    conversation_data: JsonObject | None = None
+    metadata: JsonObject | None = None
+
+
+class EnsureSession(SessionData):
+    """Body of `PUT`: whose session it shall be, and what it starts with if it has to be created."""
+
+    user_id: SafeId
+
+
+class NewSession(EnsureSession):
+    """Body of `POST`: as for `PUT`, with an id or without."""
+
+    session_id: SafeId | None = None
+
+
+class SessionOut(BaseModel):
+    """A session."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    session_id: str
+    user_id: str
+    status: Status
+    conversation_data: Any
+    metadata: Any
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class PageOut(BaseModel):
+    """Sessions, newest first. `next_cursor` asks for those that follow; it is null on the last page."""
+
+    sessions: list[SessionOut]
+    next_cursor: str | None
+
+
+class Pair(BaseModel):
+    """One session to ensure. Values of any kind are read, so that one bad pair spoils no other."""
+
+    session_id: Any = None
+    user_id: Any = None
+
+
+class EnsureMany(BaseModel):
+    """Body of `sessions:ensure`."""
+
+    sessions: Annotated[list[Pair], Field(max_length=MOST_AT_ONCE)]
+
+
+class PairResult(BaseModel):
+    """What came of one pair; `session_id` is what was sent."""
+
+    session_id: Any
+    result: PairOutcome
+
+
+class EnsureManyOut(BaseModel):
+    """What came of each pair, in the same order."""
+
+    results: list[PairResult]
+
+
+class Problem(BaseModel):
+    """Every error: one sentence for a person, one word for a program."""
+
+    detail: str
+    reason: str
+
+
+class Health(BaseModel):
+    """The service is up and reaches its database."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,73 @@
+"""What may be asked of sessions, and what comes of it: the rules between the HTTP calls and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from service_kit.database import DatabaseUnavailable
+from session_service.coalesce import Coalescer
+from session_service.feed import Feed
+from session_service.model import Absent, Conflict, Ensured, Found, Gone, Looked, Page, Session, Status, Wanted, judge
+from session_service.store import Store
+
+_TOGETHER: Final = 500
+_Answer = TypeVar("_Answer")
+
+
+class Sessions:
+    """Sessions as callers know them. Every method may raise DatabaseUnavailable, and all but `page` may be repeated."""
+
+    def __init__(self, store: Store, feed: Feed) -> None:
+        self._store = store
+        self._feed = feed
+        self._coalescer = Coalescer(self.ensure_all, _TOGETHER)
+
+    async def ensure(self, wanted: Wanted) -> Ensured:
+        """Create the session if it is missing. Calls that come at the same time share a transaction."""
+        return await self._coalescer.submit(wanted)
+
+    async def ensure_all(self, wanted: Sequence[Wanted]) -> Sequence[Ensured]:
+        """Create those of the sessions that are missing; outcomes in the same order."""
+        return await self._changing(lambda: self._store.ensure(wanted))
+
+    async def look(self, session_id: str, user_id: str | None) -> Looked:
+        """Say what the session is to a user, or to nobody in particular."""
+        session = await _again_if_stale(lambda: self._store.get(session_id))
+        return Absent() if session is None else judge(session, user_id)
+
+    async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
+        """List sessions, newest first; tombstones only where they are asked for."""
+        return await _again_if_stale(lambda: self._store.page(user_id, status, limit, cursor))
+
+    async def end(self, session_id: str) -> Looked:
+        """End the session; one that has ended stays as it is."""
+        return _seen(await self._changing(lambda: self._store.end(session_id)))
+
+    async def delete(self, session_id: str) -> Looked:
+        """Leave a tombstone: Gone, also when repeated, or Absent."""
+        return _seen(await self._changing(lambda: self._store.delete(session_id)))
+
+    async def update(self, session_id: str, values: Mapping[str, Any]) -> Looked:
+        """Replace the conversation data, the metadata or both."""
+        return _seen(await self._changing(lambda: self._store.update(session_id, values)))
+
+    async def _changing(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Do it, and have followers told at once rather than at the next poll."""
+        answer = await _again_if_stale(call)
+        self._feed.wake()
+        return answer
+
+
+def _seen(session: Session | None) -> Found | Conflict | Gone | Absent:
+    return Absent() if session is None else judge(session, None)
+
+
+async def _again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """A database that was restarted leaves broken connections in the pool; the first to meet one need not suffer."""
+    try:
+        return await call()
+    except DatabaseUnavailable as unavailable:
+        if not unavailable.stale:
+            raise
+        return await call()
