@@ -12,7 +12,7 @@ from service_kit.address import Tcp
 from service_kit.consul import ConsulAgent
 from service_kit.registration import Registration
 from tests.support.consul import Agent, free_ports
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_in_thread
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_registers_with_id_tags_and_a_health_check(consul_agent: Agent, he
     )
     await registration.start()
     try:
-        assert await eventually(lambda: consul_agent.passing("session_service")) == [registration.service_id]
+        assert await eventually_in_thread(lambda: consul_agent.passing("session_service")) == [registration.service_id]
         service = consul_agent.services()[registration.service_id]
         assert (service["Address"], service["Port"], service["Tags"]) == (health.host, health.port, ["blue"])
     finally:
@@ -54,7 +54,7 @@ async def test_an_accepted_connection_is_health_enough_without_a_path(consul_age
     registration = Registration(consul_agent.address, name="memory_service", advertise=listener)
     await registration.start()
     try:
-        assert await eventually(lambda: consul_agent.passing("memory_service"))
+        assert await eventually_in_thread(lambda: consul_agent.passing("memory_service"))
     finally:
         await registration.stop()
 
@@ -63,7 +63,7 @@ async def test_is_gone_after_stop(consul_agent: Agent, health: Tcp) -> None:
     """Stopping deregisters at once, without waiting for checks to fail."""
     registration = Registration(consul_agent.address, name="session_service", advertise=health, health="/health")
     await registration.start()
-    await eventually(lambda: registration.service_id in consul_agent.services())
+    await eventually_in_thread(lambda: registration.service_id in consul_agent.services())
     await registration.stop()
     assert consul_agent.services() == {}
 
@@ -73,10 +73,10 @@ async def test_registers_again_after_the_agent_restarted(consul_agent: Agent, he
     registration = Registration(consul_agent.address, name="session_service", advertise=health, health="/health")
     await registration.start()
     try:
-        await eventually(lambda: registration.service_id in consul_agent.services())
+        await eventually_in_thread(lambda: registration.service_id in consul_agent.services())
         consul_agent.kill()
         consul_agent.start()
-        assert await eventually(lambda: registration.service_id in consul_agent.services())
+        assert await eventually_in_thread(lambda: registration.service_id in consul_agent.services())
     finally:
         await registration.stop()
 
@@ -86,11 +86,11 @@ async def test_replaces_what_a_killed_predecessor_left(consul_agent: Agent, heal
     arguments = {"name": "session_service", "advertise": health, "health": "/health"}
     predecessor = Registration(consul_agent.address, **arguments, tags=["old"])
     await predecessor.start()
-    await eventually(lambda: predecessor.service_id in consul_agent.services())
+    await eventually_in_thread(lambda: predecessor.service_id in consul_agent.services())
     successor = Registration(consul_agent.address, **arguments, tags=["new"])
     await successor.start()
     try:
-        await eventually(lambda: [each["Tags"] for each in consul_agent.services().values()] == [["new"]])
+        await eventually_in_thread(lambda: [each["Tags"] for each in consul_agent.services().values()] == [["new"]])
     finally:
         await predecessor.stop()
         await successor.stop()
@@ -103,7 +103,7 @@ async def test_registers_once_consul_appears(consul_agent: Agent, health: Tcp) -
     await registration.start()
     try:
         consul_agent.start()
-        assert await eventually(lambda: registration.service_id in consul_agent.services())
+        assert await eventually_in_thread(lambda: registration.service_id in consul_agent.services())
     finally:
         await registration.stop()
 

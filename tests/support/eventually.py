@@ -11,13 +11,17 @@ DEADLINE = 30.0
 
 
 async def eventually(condition: Callable[[], Any], *, within: float = DEADLINE) -> Any:
-    """Poll until the condition (a function, perhaps async) is true and return its value; fail after `within` seconds.
-
-    Blocking conditions run in a thread, so that they cannot hold up what they wait for.
-    """
+    """Poll until the condition (a function, perhaps async) is true, and return its value; fail after so many seconds."""
     async with asyncio.timeout(within):
         while True:
-            found = await (condition() if inspect.iscoroutinefunction(condition) else asyncio.to_thread(condition))
+            found = condition()
+            if inspect.isawaitable(found):
+                found = await found
             if found:
                 return found
             await asyncio.sleep(0.01)
+
+
+async def eventually_in_thread(condition: Callable[[], Any], *, within: float = DEADLINE) -> Any:
+    """The same for a condition that blocks, and would hold up what it waits for."""
+    return await eventually(lambda: asyncio.to_thread(condition), within=within)

@@ -1,0 +1,203 @@
+"""The file behind the outbox: sessions owed, and debts that turned out to be unpayable, in SQLite.
+
+Everything here blocks and belongs into a thread, but for the two questions that a `Glance` answers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sidecar.core.model import Owed, Reference, SessionKey
+from sidecar.ports import DebtNotWritten
+
+VERSION: Final = 1
+BUSY_SECONDS: Final = 5.0
+
+_SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS debts (
+        number INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        session_id TEXT NOT NULL,
+        user_id TEXT,
+        scope TEXT NOT NULL,
+        owed_at TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS conflicts (
+        number INTEGER PRIMARY KEY,
+        session_id TEXT NOT NULL,
+        user_id TEXT,
+        scope TEXT NOT NULL,
+        owed_at TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        found_at TEXT NOT NULL
+    ) STRICT""",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+Operation = Callable[["Journal"], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal, its time in RFC 3339 UTC. `outcome` says why it cannot be paid; None while owed."""
+
+    reference: Reference
+    owed_at: str
+    outcome: str | None = None
+
+
+class Journal:
+    """Writes the file. Safe from any thread, one at a time; other processes may use the same file meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it. Raises DebtNotWritten where that is impossible or it is no journal."""
+        self.path = path
+        try:
+            is_new = not path.exists()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _connect(path, BUSY_SECONDS)
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+        try:
+            self._prepare()
+            if is_new:
+                _sync_directory(path.parent)
+        except (sqlite3.Error, OSError) as error:
+            self._connection.close()
+            raise self._unusable(error) from error
+        except DebtNotWritten:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def together(self, operations: Sequence[Operation]) -> list[Any]:
+        """Carry out all operations in one transaction, on disk when this returns. Raises DebtNotWritten: then none."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                results = [operation(self) for operation in operations]
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        return results
+
+    def add(self, reference: Reference) -> Owed:
+        """Write a debt down, unless the session is owed already; gives whom it belongs to."""
+        key = _key(reference.key)
+        self._connection.execute(
+            "INSERT INTO debts (key, session_id, user_id, scope, owed_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (key) DO NOTHING",
+            (key, reference.session_id, reference.user_id, json.dumps(reference.scope), _now()),
+        )
+        (owner,) = self._connection.execute("SELECT user_id FROM debts WHERE key = ?", (key,)).fetchone()
+        return Owed(owner)
+
+    def strike(self, reference: Reference, outcome: str | None = None) -> None:
+        """Take a debt out; with an `outcome` it is kept among the conflicts."""
+        key = _key(reference.key)
+        if outcome is not None:
+            self._connection.execute(
+                "INSERT INTO conflicts (session_id, user_id, scope, owed_at, outcome, found_at)"
+                " SELECT session_id, user_id, scope, owed_at, ?, ? FROM debts WHERE key = ?",
+                (outcome, _now(), key),
+            )
+        self._connection.execute("DELETE FROM debts WHERE key = ?", (key,))
+
+    def debts(self, limit: int = -1) -> list[Entry]:
+        """What is owed, oldest first; all of it by default."""
+        rows = self._connection.execute(
+            "SELECT session_id, user_id, scope, owed_at, NULL FROM debts ORDER BY number LIMIT ?", (limit,)
+        )
+        return [_entry(*row) for row in rows]
+
+    def conflicts(self) -> list[Entry]:
+        """The debts that cannot be paid, oldest first."""
+        rows = self._connection.execute(
+            "SELECT session_id, user_id, scope, owed_at, outcome FROM conflicts ORDER BY number"
+        )
+        return [_entry(*row) for row in rows]
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise DebtNotWritten(f"the outbox {self.path} was written by a later version of this program")
+        (verdict,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise DebtNotWritten(f"the outbox {self.path} is damaged: {verdict}")
+        # Also where the tables are there already: a file that cannot be written is better known now than in an outage.
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            self._connection.execute(statement)
+        self._connection.execute("COMMIT")
+
+    def _unusable(self, error: Exception) -> DebtNotWritten:
+        return DebtNotWritten(f"the outbox {self.path} cannot be used: {error}")
+
+
+class Glance:
+    """Reads the file on the event loop: one look into an index, which in WAL mode waits for no writer.
+
+    It looks at the file and not into memory because other processes add to the same file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = _connect(path, 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def claimant(self, key: SessionKey) -> Owed | None:
+        """Whom an owed session belongs to. Raises sqlite3.Error."""
+        row = self._connection.execute("SELECT user_id FROM debts WHERE key = ?", (_key(key),)).fetchone()
+        return Owed(row[0]) if row else None
+
+    def any(self) -> bool:
+        """Whether anything is owed. Raises sqlite3.Error."""
+        return self._connection.execute("SELECT 1 FROM debts LIMIT 1").fetchone() is not None
+
+    def count(self) -> int:
+        """How many sessions are owed. Raises sqlite3.Error."""
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM debts").fetchone()
+        return int(count)
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    # Transactions begin and end where it is written that they do.
+    return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+
+
+def _sync_directory(directory: Path) -> None:
+    """A new file survives a power cut only if its directory is on disk as well."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _key(key: SessionKey) -> str:
+    return json.dumps([key] if isinstance(key, str) else list(key))
+
+
+def _entry(session_id: str, user_id: str | None, scope: str, owed_at: str, outcome: str | None) -> Entry:
+    return Entry(Reference(session_id, user_id, scope=tuple(json.loads(scope))), owed_at, outcome)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

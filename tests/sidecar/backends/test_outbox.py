@@ -1,0 +1,325 @@
+"""A debt is on disk before anybody relies on it, belongs to its first claimant, and is struck off once."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.backends.journal import Journal
+from sidecar.backends.outbox import Outbox
+from sidecar.core.model import Conflict, Created, Found, Gone, Owed, Reference, Session, Status
+from sidecar.ports import DebtNotWritten
+
+ALICE = Reference("s1", "alice")
+ACTIVE = Session("alice", Status.ACTIVE)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the journal is; its folder does not exist yet."""
+    return tmp_path / "data" / "outbox.db"
+
+
+@pytest.fixture
+async def outbox(path: Path) -> AsyncIterator[Outbox]:
+    """An open journal."""
+    outbox = Outbox(path)
+    yield outbox
+    await outbox.aclose()
+
+
+def conflicts(path: Path) -> list[tuple[str, str | None]]:
+    """Session and outcome of each conflict in the file."""
+    journal = Journal(path)
+    try:
+        return [(entry.reference.session_id, entry.outcome) for entry in journal.conflicts()]
+    finally:
+        journal.close()
+
+
+async def test_nothing_is_owed_at_first(outbox: Outbox) -> None:
+    """A new journal is empty."""
+    assert not outbox.any_owed()
+    assert outbox.claimant("s1") is None
+    assert outbox.count() == 0
+    assert await outbox.due(10) == []
+
+
+async def test_a_debt_is_seen_by_everybody_once_it_is_owed(outbox: Outbox) -> None:
+    """Once `owe` has returned, the claimant is known and the debt is due."""
+    assert await outbox.owe(ALICE) == Owed("alice")
+    assert outbox.any_owed()
+    assert outbox.claimant("s1") == Owed("alice")
+    assert outbox.count() == 1
+    assert await outbox.due(10) == [ALICE]
+
+
+async def test_the_first_claimant_owns_the_session(outbox: Outbox) -> None:
+    """Whoever comes later is told whose it is, and nothing changes."""
+    await outbox.owe(ALICE)
+    assert await outbox.owe(Reference("s1", "bob")) == Owed("alice")
+    assert await outbox.due(10) == [ALICE]
+
+
+async def test_owing_twice_is_one_debt(outbox: Outbox) -> None:
+    """Repeating is safe."""
+    await outbox.owe(ALICE)
+    await outbox.owe(ALICE)
+    assert outbox.count() == 1
+
+
+async def test_a_scope_keeps_sessions_of_one_id_apart(outbox: Outbox) -> None:
+    """In another application the same id is another session, and may be another user's."""
+    scoped = Reference("s1", "bob", scope=("app", "bob"))
+    await outbox.owe(ALICE)
+    assert await outbox.owe(scoped) == Owed("bob")
+    assert outbox.claimant(scoped.key) == Owed("bob")
+    assert await outbox.due(10) == [ALICE, scoped]
+
+
+async def test_a_session_without_owner_can_be_owed(outbox: Outbox) -> None:
+    """Where a profile's sessions have no owner there is nobody to name."""
+    assert await outbox.owe(Reference("s1", None)) == Owed(None)
+    assert outbox.claimant("s1") == Owed(None)
+
+
+async def test_debts_are_due_oldest_first(outbox: Outbox) -> None:
+    """The order of payment is the order of claims, and a limit cuts the newest."""
+    for number in range(5):
+        await outbox.owe(Reference(f"s{number}", "alice"))
+    assert [reference.session_id for reference in await outbox.due(3)] == ["s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize("answer", [Created(ACTIVE), Found(ACTIVE), Found(Session("alice", Status.ENDED))])
+async def test_a_session_that_exists_for_its_claimant_is_paid(
+    outbox: Outbox, path: Path, answer: Found | Created
+) -> None:
+    """Whether it was created now or found, nothing is owed any more and nothing is left behind."""
+    await outbox.owe(ALICE)
+    await outbox.settle(ALICE, answer)
+    assert not outbox.any_owed()
+    assert conflicts(path) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Conflict(), "conflict"),
+        (Found(Session("bob", Status.ACTIVE)), "conflict"),
+        (Gone(), "gone"),
+        (Found(Session("alice", Status.DELETED)), "gone"),
+    ],
+)
+async def test_a_debt_that_cannot_be_paid_is_kept_as_a_conflict(
+    outbox: Outbox, path: Path, answer: Found | Conflict | Gone, outcome: str
+) -> None:
+    """It blocks nothing any more, and somebody can look it up."""
+    await outbox.owe(ALICE)
+    await outbox.settle(ALICE, answer)
+    assert not outbox.any_owed()
+    assert conflicts(path) == [("s1", outcome)]
+
+
+async def test_settling_twice_changes_nothing(outbox: Outbox, path: Path) -> None:
+    """A debt struck off is struck off."""
+    await outbox.owe(ALICE)
+    await outbox.settle(ALICE, Gone())
+    await outbox.settle(ALICE, Gone())
+    assert conflicts(path) == [("s1", "gone")]
+
+
+async def test_debts_outlive_a_restart(path: Path) -> None:
+    """What one life of the process owes, the next one finds."""
+    first = Outbox(path)
+    await first.owe(ALICE)
+    await first.aclose()
+    second = Outbox(path)
+    assert second.claimant("s1") == Owed("alice")
+    await second.aclose()
+
+
+async def test_processes_share_a_file(outbox: Outbox, path: Path) -> None:
+    """A debt of one is seen by the other at once, and so is its payment."""
+    other = Outbox(path)
+    await other.owe(ALICE)
+    assert outbox.claimant("s1") == Owed("alice")
+    assert await outbox.owe(Reference("s1", "bob")) == Owed("alice")
+    await outbox.settle(ALICE, Created(ACTIVE))
+    assert not other.any_owed()
+    await other.aclose()
+
+
+async def test_those_who_owe_at_once_share_commits(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand debts at one instant are not a thousand waits for the disk."""
+    commits: list[int] = []
+    together = outbox._journal.together
+    monkeypatch.setattr(
+        outbox._journal, "together", lambda operations: (commits.append(len(operations)), together(operations))[1]
+    )
+    claims = await asyncio.gather(*(outbox.owe(Reference(f"s{number % 500}", f"u{number}")) for number in range(1_000)))
+    assert sum(commits) == 1_000
+    assert len(commits) <= 2
+    assert outbox.count() == 500
+    assert claims[500:] == claims[:500]
+
+
+async def test_a_caller_who_goes_away_disturbs_nobody(outbox: Outbox) -> None:
+    """Its debt may be written or not; the others' are."""
+    leaving = asyncio.create_task(outbox.owe(ALICE))
+    staying = asyncio.create_task(outbox.owe(Reference("s2", "bob")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == Owed("bob")
+    assert outbox.claimant("s2") == Owed("bob")
+
+
+async def test_closing_finishes_what_is_being_written(path: Path) -> None:
+    """A debt under way at shutdown is on disk afterwards."""
+    outbox = Outbox(path)
+    owing = asyncio.create_task(outbox.owe(ALICE))
+    await asyncio.sleep(0)
+    await outbox.aclose()
+    assert await owing == Owed("alice")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT session_id FROM debts").fetchall() == [("s1",)]
+    connection.close()
+
+
+OWE_AND_TELL = """
+import asyncio, sys
+from pathlib import Path
+from sidecar.backends.outbox import Outbox
+from sidecar.core.model import Reference
+
+async def main() -> None:
+    outbox = Outbox(Path(sys.argv[1]))
+
+    async def owe_for_ever(worker: int) -> None:
+        number = 0
+        while True:
+            await outbox.owe(Reference(f"{worker}-{number}", "alice"))
+            print(f"{worker}-{number}", flush=True)
+            number += 1
+
+    await asyncio.gather(*map(owe_for_ever, range(8)))
+
+asyncio.run(main())
+"""
+
+
+def told_before_a_kill(path: Path, least: int) -> list[str]:
+    """Let a process owe without end, kill it after so many debts, and give all that it said it had owed."""
+    process = subprocess.Popen([sys.executable, "-c", OWE_AND_TELL, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = [process.stdout.readline().strip() for _ in range(least)]
+    process.kill()
+    told += [line.strip() for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    process.wait()
+    process.stdout.close()
+    return told
+
+
+async def test_no_promised_debt_is_lost_to_a_kill(path: Path) -> None:
+    """Every session that `owe` returned for is in the file after kill -9."""
+    told = await asyncio.to_thread(told_before_a_kill, path, 200)
+    outbox = Outbox(path)
+    owed = {reference.session_id for reference in await outbox.due(-1)}
+    await outbox.aclose()
+    assert len(told) >= 200
+    assert set(told) <= owed
+
+
+async def test_writes_reach_the_disk_and_not_only_the_system(outbox: Outbox) -> None:
+    """The journal asks for a sync at every commit."""
+    connection = outbox._journal._connection
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_full_disk_is_said_and_the_debt_not_promised(outbox: Outbox) -> None:
+    """The caller learns that nothing was written, and later debts are written when there is room again."""
+    pages = outbox._journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    outbox._journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    long = "x" * 255
+    debts = [Reference(f"{number}-{long}", "alice") for number in range(1_000)]
+    with pytest.raises(DebtNotWritten, match="full"):
+        await asyncio.gather(*map(outbox.owe, debts))
+    assert outbox.count() == 0
+    outbox._journal._connection.execute("PRAGMA max_page_count = 1073741823")
+    await outbox.owe(ALICE)
+    assert outbox.count() == 1
+
+
+async def test_a_file_that_is_held_is_an_error_and_not_a_wait_for_ever(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's endless transaction ends in a clear exception."""
+    monkeypatch.setattr("sidecar.backends.journal.BUSY_SECONDS", 0.05)
+    outbox = Outbox(path)
+    hog = sqlite3.connect(path, isolation_level=None)
+    hog.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DebtNotWritten, match="locked"):
+        await outbox.owe(ALICE)
+    hog.execute("ROLLBACK")
+    hog.close()
+    assert await outbox.owe(ALICE) == Owed("alice")
+    await outbox.aclose()
+
+
+def test_a_file_that_is_no_journal_is_refused(path: Path) -> None:
+    """Garbage is reported at the start, in one sentence that names the file."""
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, whatever its name says" * 100)
+    with pytest.raises(DebtNotWritten, match=r"outbox\.db cannot be used: file is not a database"):
+        Outbox(path)
+
+
+def tear(path: Path) -> None:
+    """Overwrite a page in the middle."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 4096)
+
+
+async def test_a_damaged_file_is_refused(path: Path) -> None:
+    """A torn page is found at the start and not in the middle of an outage."""
+    outbox = Outbox(path)
+    for number in range(300):
+        await outbox.owe(Reference(f"session-{number}", "alice"))
+    await outbox.aclose()
+    tear(path)
+    with pytest.raises(DebtNotWritten, match=r"outbox\.db"):
+        Outbox(path)
+
+
+def test_a_journal_of_the_future_is_refused(path: Path) -> None:
+    """A format that this version does not know is left alone."""
+    Journal(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(DebtNotWritten, match="later version"):
+        Outbox(path)
+
+
+def test_a_folder_in_the_way_is_refused(path: Path) -> None:
+    """A path that cannot be a file is one clear sentence."""
+    path.mkdir(parents=True)
+    with pytest.raises(DebtNotWritten, match=r"outbox\.db cannot be used"):
+        Outbox(path)
+
+
+async def test_a_journal_that_cannot_be_read_counts_as_owing(outbox: Outbox) -> None:
+    """What cannot be read may hold debts, so nothing new is asked meanwhile."""
+    outbox._glance._connection.close()
+    assert outbox.any_owed()
+    assert outbox.claimant("s1") is None
+    assert outbox.count() == 0
+    outbox._glance._connection = sqlite3.connect(outbox._journal.path, isolation_level=None)
+    assert not outbox.any_owed()
