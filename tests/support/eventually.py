@@ -11,7 +11,7 @@ DEADLINE = 30.0
 
 
 async def eventually(condition: Callable[[], Any], *, within: float = DEADLINE) -> Any:
-    """Poll until the condition (a function, perhaps async) is true, and return its value; fail after so many seconds."""
+    """Poll until the condition (a function, perhaps async) is true, and return its value; fail after `within` s."""
     async with asyncio.timeout(within):
         while True:
             found = condition()
