@@ -1,0 +1,240 @@
+"""A fake for every port, for tests of this program and of what is built on it: in memory, obedient, and telling all.
+
+The fakes pass the same tests as the adapters that they stand for.
+"""
+
+# ruff: noqa: ARG002 # a fake takes what its port takes, whether it uses it or not
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sidecar.core.model import (
+    Absent,
+    Admit,
+    Answer,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Owed,
+    Reason,
+    Reference,
+    Session,
+    SessionKey,
+    Status,
+    Unknown,
+)
+from sidecar.ports import DebtNotWritten, Receive, Scope, Send, UpstreamError
+
+Before: TypeAlias = Callable[[str, Reference], Awaitable[Answer | None]]
+"""Runs before a fake session service answers: may wait, and may answer in its place."""
+
+
+class FakeClock:
+    """Seconds that pass only when told."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@dataclass
+class FakeSessionService:
+    """The `SessionService` port over a dict. `asked` holds every question as (operation, reference).
+
+    While `down` is set, nobody can say; without `creates`, what is missing stays so. `before` runs ahead of every answer and may give another.
+    """
+
+    sessions: dict[SessionKey, Session] = field(default_factory=dict)
+    asked: list[tuple[str, Reference]] = field(default_factory=list)
+    down: bool = False
+    creates: bool = True
+    before: Before | None = None
+
+    async def look(self, reference: Reference) -> Answer:
+        """Say what there is."""
+        return await self._interfere("look", reference) or self._look(reference)
+
+    async def ensure(self, reference: Reference) -> Answer:
+        """Create what is missing."""
+        answer = await self._interfere("ensure", reference) or self._look(reference)
+        if isinstance(answer, Absent) and self.creates:
+            session = self.sessions[reference.key] = Session(reference.user_id, Status.ACTIVE)
+            return Created(session)
+        return answer
+
+    def add(self, key: SessionKey, owner: str | None, status: Status = Status.ACTIVE) -> None:
+        """Put a session there."""
+        self.sessions[key] = Session(owner, status)
+
+    async def _interfere(self, operation: str, reference: Reference) -> Answer | None:
+        self.asked.append((operation, reference))
+        if self.down:
+            return Unknown("the fake is down")
+        return None if self.before is None else await self.before(operation, reference)
+
+    def _look(self, reference: Reference) -> Answer:
+        session = self.sessions.get(reference.key)
+        if session is None:
+            return Absent()
+        if session.status is Status.DELETED:
+            return Gone()
+        return Found(session) if session.owner == reference.user_id else Conflict()
+
+
+class FakeKnownSessions:
+    """The `KnownSessions` port over a dict that never expires. Setting `overtaken` makes it drop what it is told."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[SessionKey, Session] = {}
+        self.overtaken = False
+
+    def admits(self, key: SessionKey, user_id: str | None) -> bool:
+        """Whether the session is there, for this user, and not deleted."""
+        session = self.sessions.get(key)
+        return session is not None and session.owner == user_id and session.status is not Status.DELETED
+
+    def get(self, key: SessionKey) -> Session | None:
+        """Give what is there."""
+        return self.sessions.get(key)
+
+    def recall(self, key: SessionKey) -> Session | None:
+        """Give what is there: nothing grows old here."""
+        return self.sessions.get(key)
+
+    def ticket(self) -> int:
+        """All tickets are alike."""
+        return 0
+
+    def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
+        """Keep it, unless told not to."""
+        if not self.overtaken:
+            self.sessions[key] = session
+        return not self.overtaken
+
+
+@dataclass
+class FakeDebts:
+    """The `Debts` port over a dict. `broken` makes it fail like a full disk; `settled` tells how debts ended."""
+
+    owed: dict[SessionKey, Reference] = field(default_factory=dict)
+    settled: list[tuple[Reference, Answer]] = field(default_factory=list)
+    broken: bool = False
+
+    async def owe(self, reference: Reference) -> Owed:
+        """Write it down, for whoever came first."""
+        self._check()
+        return Owed(self.owed.setdefault(reference.key, reference).user_id)
+
+    def claimant(self, key: SessionKey) -> Owed | None:
+        """Say whose it is."""
+        reference = self.owed.get(key)
+        return None if reference is None else Owed(reference.user_id)
+
+    def any_owed(self) -> bool:
+        """Whether anything is owed."""
+        return bool(self.owed)
+
+    async def due(self, limit: int) -> Sequence[Reference]:
+        """Give the oldest."""
+        self._check()
+        return list(self.owed.values())[:limit]
+
+    async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
+        """Strike it off."""
+        self._check()
+        del self.owed[reference.key]
+        self.settled.append((reference, answer))
+
+    def _check(self) -> None:
+        if self.broken:
+            raise DebtNotWritten("the fake disk is full")
+
+
+@dataclass
+class FakeDiscovery:
+    """The `Discovery` port over a list, given in turn; `reports` holds what was said of them."""
+
+    urls: list[str] = field(default_factory=list)
+    reports: list[tuple[str, bool]] = field(default_factory=list)
+
+    def pick(self) -> str | None:
+        """Give the next."""
+        if not self.urls:
+            return None
+        self.urls.append(self.urls.pop(0))
+        return self.urls[-1]
+
+    def report(self, url: str, *, ok: bool) -> None:
+        """Note it."""
+        self.reports.append((url, ok))
+
+
+@dataclass
+class FakeForwarder:
+    """The `Forwarder` port: answers 200 and keeps what it was given, or raises `failure`."""
+
+    forwarded: list[tuple[Admit, bytes]] = field(default_factory=list)
+    failure: UpstreamError | None = None
+
+    async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the request to its end and answer it."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        if self.failure is not None:
+            raise self.failure
+        self.forwarded.append((admit, body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@dataclass
+class FakeTelemetry:
+    """The `Telemetry` port as lists: `decisions` of (decision, reason), and everything else in `notes`."""
+
+    decisions: list[tuple[str, Reason | None]] = field(default_factory=list)
+    notes: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
+        """Note a decision."""
+        self.decisions.append((decision, reason))
+
+    def session_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """Note a call."""
+        self.notes.append(("session_call", operation, outcome))
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Note the breaker."""
+        self.notes.append(("breaker", is_open))
+
+    def events_connected(self, *, connected: bool) -> None:
+        """Note the stream."""
+        self.notes.append(("events_connected", connected))
+
+    def debt_conflict(self, reference: Reference, outcome: str) -> None:
+        """Note a conflict."""
+        self.notes.append(("debt_conflict", reference, outcome))
+
+    def shadow_dropped(self) -> None:
+        """Note a drop."""
+        self.notes.append(("shadow_dropped",))
+
+    def upstream(self, seconds: float) -> None:
+        """Note an answer of the memory service."""
+        self.notes.append(("upstream",))
+
+    def overhead(self, seconds: float) -> None:
+        """Note time of our own."""
+        self.notes.append(("overhead",))

@@ -1,0 +1,163 @@
+"""The table of decisions, written out a second time and compared cell by cell."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from sidecar.core.decide import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, refuse_by_memory
+from sidecar.core.model import (
+    Absent,
+    Admit,
+    Conflict,
+    Create,
+    Created,
+    Found,
+    Gone,
+    How,
+    Kind,
+    Owed,
+    Reason,
+    Reference,
+    Refuse,
+    Session,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
+
+ANN = Reference("s-1", "ann")
+ANN_REQUIRES = Reference("s-1", "ann", Kind.REQUIRE)
+
+
+def outcome(decision: Admit | Create | Refuse) -> str:
+    """A decision in one word."""
+    match decision:
+        case Admit(how):
+            return how.value
+        case Refuse(reason):
+            return reason.value
+        case Create():
+            return "create"
+
+
+def session(owner: str | None, status: Status = Status.ACTIVE) -> Session:
+    return Session(owner, status)
+
+
+SAME_FOR_BOTH_KINDS = [
+    (Conflict(), "session_owned_by_another_user"),
+    (Gone(), "session_gone"),
+    (Unknown("why"), "session_service_unavailable"),
+    (Untrustworthy("why"), "session_service_untrustworthy"),
+    (Owed("ann"), "owed"),
+    (Owed("bob"), "session_owned_by_another_user"),
+    (Owed(None), "session_owned_by_another_user"),
+]
+
+
+@pytest.mark.parametrize("reference", [ANN, ANN_REQUIRES])
+@pytest.mark.parametrize("on_ended", OnEnded)
+@pytest.mark.parametrize(("answer", "expected"), SAME_FOR_BOTH_KINDS)
+def test_what_an_answer_decides_for_every_kind(reference, on_ended, answer, expected):
+    """These answers decide alike, whatever the rule and the policy for ended sessions."""
+    assert outcome(decide(reference, answer, on_ended)) == expected
+
+
+def test_an_absent_session_is_created_only_where_the_rule_ensures():
+    """Absent means create, or not found, by the rule's kind."""
+    assert decide(ANN, Absent(), OnEnded.FORWARD) == Create()
+    assert outcome(decide(ANN_REQUIRES, Absent(), OnEnded.FORWARD)) == "session_not_found"
+
+
+@pytest.mark.parametrize(
+    ("owner", "status", "on_ended", "expected"),
+    [
+        ("ann", Status.ACTIVE, OnEnded.FORWARD, None),
+        ("ann", Status.ACTIVE, OnEnded.REJECT, None),
+        ("ann", Status.ENDED, OnEnded.FORWARD, None),
+        ("ann", Status.ENDED, OnEnded.REJECT, "session_ended"),
+        *[
+            (owner, Status.DELETED, policy, "session_gone")
+            for owner, policy in itertools.product(["ann", "bob", None], OnEnded)
+        ],
+        *[
+            (owner, status, policy, "session_owned_by_another_user")
+            for owner, status, policy in itertools.product(["bob", None, "Ann"], [Status.ACTIVE, Status.ENDED], OnEnded)
+        ],
+    ],
+)
+def test_what_a_session_decides(owner, status, on_ended, expected):
+    """A tombstone refuses everybody, an owner everybody else, an end only where the policy says so."""
+    known = session(owner, status)
+    for how in How:
+        assert outcome(decide_by_session(ANN, known, how, on_ended)) == (expected or how.value)
+    assert outcome(decide(ANN, Found(known), on_ended)) == (expected or "found")
+    assert outcome(decide(ANN, Created(known), on_ended)) == (expected or "created")
+    remembered = refuse_by_memory(ANN, known, on_ended)
+    assert (remembered and remembered.reason.value) == expected
+
+
+def test_a_session_without_an_owner_admits_a_request_without_a_user():
+    """Where the profile's sessions have no owner there is nobody else."""
+    ownerless = Reference("s-1", None)
+    assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Admit(How.FOUND)
+    assert outcome(decide(ownerless, Found(session("ann")), OnEnded.FORWARD)) == "session_owned_by_another_user"
+
+
+def test_memory_of_nothing_refuses_nothing():
+    """What was never known says nothing."""
+    assert refuse_by_memory(ANN, None, OnEnded.REJECT) is None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason", "detail"),
+    [
+        (
+            decide(ANN, Gone(), OnEnded.FORWARD),
+            Reason.SESSION_GONE,
+            "The session was deleted, and a write does not bring it back.",
+        ),
+        (
+            decide(ANN, Conflict(), OnEnded.FORWARD),
+            Reason.SESSION_OWNED_BY_ANOTHER_USER,
+            "The session belongs to another user.",
+        ),
+        (owned_by_another(ANN), Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user."),
+        (
+            decide(ANN_REQUIRES, Absent(), OnEnded.FORWARD),
+            Reason.SESSION_NOT_FOUND,
+            "There is no such session, and this request does not create one.",
+        ),
+        (
+            cannot_create(ANN),
+            Reason.SESSION_NOT_FOUND,
+            "There is no such session, and the session service cannot create it.",
+        ),
+        (
+            decide(ANN, Found(session("ann", Status.ENDED)), OnEnded.REJECT),
+            Reason.SESSION_ENDED,
+            "The session has ended and takes no more writes.",
+        ),
+        (
+            decide(ANN, Untrustworthy("it said so"), OnEnded.FORWARD),
+            Reason.SESSION_SERVICE_UNTRUSTWORTHY,
+            "The session service cannot be trusted: it said so.",
+        ),
+    ],
+)
+def test_a_refusal_says_why_in_one_sentence_and_names_the_session(refusal, reason, detail):
+    """The detail is what a person reads; no retry is suggested where it would not help."""
+    assert refusal == Refuse(reason, detail, "s-1", None)
+
+
+@pytest.mark.parametrize(("told", "passed_on"), [(None, 1), (7, 7), (0, 0)])
+def test_an_outage_says_when_to_try_again(told, passed_on):
+    """The service's own Retry-After is passed on; without one it is a second."""
+    assert decide(ANN, Unknown("it is away", told), OnEnded.FORWARD) == Refuse(
+        Reason.SESSION_SERVICE_UNAVAILABLE,
+        "Nobody can say now whether the session exists: it is away.",
+        "s-1",
+        passed_on,
+    )

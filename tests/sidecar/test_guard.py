@@ -1,0 +1,192 @@
+"""The guard over fakes: every ground on which it admits or refuses a single write."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.core.decide import OnEnded
+from sidecar.core.model import (
+    Admit,
+    Call,
+    Conflict,
+    Gone,
+    How,
+    Kind,
+    Reading,
+    Reason,
+    Reference,
+    Refuse,
+    Refused,
+    Session,
+    Shape,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
+from sidecar.guard import Guard
+from sidecar.owing import OnOutage
+from tests.support.guard import House, always, write
+
+REFUSAL = Refuse(Reason.UNREADABLE_BODY, "It cannot be read.")
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+async def test_a_first_write_creates_its_session_in_one_question(house):
+    """One ensure, and the write goes through as `created`."""
+    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert house.service.asked == [("ensure", Reference("s-1", "ann"))]
+    assert house.service.sessions["s-1"] == Session("ann", Status.ACTIVE)
+    assert house.telemetry.decisions == [("created", None)]
+
+
+async def test_the_second_write_is_known_and_asks_nobody(house):
+    """What was created is known, at once."""
+    await house.guard.decide(write())
+    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
+    assert await house.guard.decide(write()) == Admit(How.KNOWN)
+    assert len(house.service.asked) == 1
+    assert house.telemetry.decisions[1:] == [("known", None)] * 2
+
+
+async def test_a_session_that_was_there_is_found(house):
+    """Found sessions are admitted and remembered."""
+    house.service.add("s-1", "ann")
+    assert await house.guard.decide(write()) == Admit(How.FOUND)
+    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
+
+
+async def test_what_is_unknown_is_not_admitted_without_a_question(house):
+    """`admit_known` says nothing for and nothing against a session it does not know."""
+    assert house.guard.admit_known(write()) is None
+    assert house.telemetry.decisions == []
+
+
+async def test_a_known_session_does_not_admit_another_user(house):
+    """The owner is compared on every hit, and the refusal needs no question."""
+    await house.guard.decide(write(user="ann"))
+    assert house.guard.admit_known(write(user="bob")) is None
+    assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert len(house.service.asked) == 1
+    assert house.telemetry.decisions[-1] == ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER)
+
+
+@pytest.mark.parametrize(
+    "reading", [Reading(Shape.REST, (Call(),)), write(kind=Kind.PASS), write(user=None, kind=Kind.PASS)]
+)
+async def test_what_no_rule_guards_passes(house, reading):
+    """Without a reference, or where the rule is `pass`, nobody is asked."""
+    assert house.guard.admit_known(reading) == Admit(How.PASSED)
+    assert await house.guard.decide(reading) == Admit(How.PASSED)
+    assert house.service.asked == []
+    assert house.telemetry.decisions == [("passed", None)] * 2
+
+
+async def test_the_door_can_admit_what_no_rule_looks_at(house):
+    """`passed` makes the permit for requests that were never read, and counts it."""
+    assert house.guard.passed() == Admit(How.PASSED)
+    assert house.telemetry.decisions == [("passed", None)]
+
+
+async def test_what_the_reader_refused_stays_refused(house):
+    """A reader's refusal is passed on as it is, whatever else is known."""
+    reading = Reading(Shape.REST, (Call(refusal=REFUSAL),))
+    assert house.guard.admit_known(reading) is None
+    assert await house.guard.decide(reading) == Refused((REFUSAL,))
+    assert house.telemetry.decisions == [("refused", Reason.UNREADABLE_BODY)]
+    assert house.service.asked == []
+
+
+async def test_a_required_session_is_looked_up_and_never_created(house):
+    """A `require` rule refuses what is missing."""
+    assert await house.reason(write(kind=Kind.REQUIRE)) is Reason.SESSION_NOT_FOUND
+    assert house.service.asked == [("look", Reference("s-1", "ann", Kind.REQUIRE))]
+    assert house.service.sessions == {}
+
+
+async def test_a_required_session_that_exists_is_found(house):
+    """A `require` rule admits what is there."""
+    house.service.add("s-1", "ann")
+    assert await house.guard.decide(write(kind=Kind.REQUIRE)) == Admit(How.FOUND)
+    assert house.guard.admit_known(write(kind=Kind.REQUIRE)) == Admit(How.KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Conflict(), Reason.SESSION_OWNED_BY_ANOTHER_USER),
+        (Gone(), Reason.SESSION_GONE),
+        (Unknown("away"), Reason.SESSION_SERVICE_UNAVAILABLE),
+        (Untrustworthy("lies"), Reason.SESSION_SERVICE_UNTRUSTWORTHY),
+    ],
+)
+async def test_every_bad_answer_has_its_refusal(house, answer, reason):
+    """No answer but found and created lets a write through."""
+    house.service.before = always(answer)
+    assert await house.reason(write()) is reason
+    assert house.telemetry.decisions == [("refused", reason)]
+
+
+@pytest.mark.parametrize("answer", [Conflict(), Unknown("away"), Untrustworthy("lies")])
+async def test_errors_are_never_remembered(house, answer):
+    """As soon as the service answers properly, so does the guard."""
+    house.service.before = always(answer)
+    await house.reason(write())
+    house.service.before = None
+    assert await house.guard.decide(write()) == Admit(How.CREATED)
+
+
+async def test_a_tombstone_is_remembered(house):
+    """A deleted session is refused the second time without a question."""
+    house.service.add("s-1", "ann", Status.DELETED)
+    assert await house.reason(write()) is Reason.SESSION_GONE
+    assert await house.reason(write(user="bob")) is Reason.SESSION_GONE
+    assert len(house.service.asked) == 1
+
+
+async def test_a_session_service_that_cannot_create_leaves_the_session_missing(house):
+    """Absent even after an ensure is `session_not_found`, never an admit."""
+
+    house.service.creates = False
+    assert await house.reason(write()) is Reason.SESSION_NOT_FOUND
+
+
+@pytest.mark.parametrize(("policy", "expected"), [(OnEnded.FORWARD, None), (OnEnded.REJECT, Reason.SESSION_ENDED)])
+async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
+    """Ended sessions take writes, or refuse them, asked or known alike."""
+    house = House(on_ended=policy)
+    house.service.add("s-1", "ann", Status.ENDED)
+    assert await house.reason(write()) is expected
+    assert await house.reason(write()) is expected
+    assert (house.guard.admit_known(write()) is None) == (expected is not None)
+    assert len(house.service.asked) == 1
+
+
+async def test_an_expired_session_is_asked_about_again(house):
+    """After its time to live nothing is believed."""
+    await house.guard.decide(write())
+    house.clock.advance(301)
+    assert house.guard.admit_known(write()) is None
+    assert await house.guard.decide(write()) == Admit(How.FOUND)
+
+
+async def test_everything_asked_for_one_write_has_one_deadline():
+    """A session service that never answers is an outage once the time is over."""
+    house = House(timeout=0.01)
+
+    async def never(operation, reference):
+        await asyncio.Event().wait()
+
+    house.service.before = never
+    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
+
+
+def test_forwarding_in_an_outage_needs_a_journal(house):
+    """Without a place for debts the policy is a mistake."""
+    with pytest.raises(ValueError, match="journal"):
+        Guard(house.known, house.service, house.telemetry, on_outage=OnOutage.FORWARD)

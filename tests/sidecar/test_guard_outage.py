@@ -1,0 +1,137 @@
+"""Outages: what is refused, what is owed, and what a debt then decides."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.decide import OnEnded
+from sidecar.core.model import Admit, How, Kind, Reason, Reference, Refused, Status, Unknown, Untrustworthy
+from sidecar.owing import OnOutage
+from tests.support.guard import House, always, write
+
+
+@pytest.fixture
+def house():
+    """A guard that forwards in an outage."""
+    return House(on_outage=OnOutage.FORWARD)
+
+
+async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
+    """503 with the service's own Retry-After; nothing is owed."""
+    house = House()
+    house.service.before = always(Unknown("away", retry_after=7))
+    refused = await house.guard.decide(write())
+    assert isinstance(refused, Refused)
+    assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert refused.refusals[0].retry_after == 7
+    assert house.debts.owed == {}
+
+
+async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(house):
+    """Then it goes through as `owed`."""
+    house.service.down = True
+    assert await house.guard.decide(write()) == Admit(How.OWED)
+    assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
+    assert house.telemetry.decisions == [("owed", None)]
+
+
+async def test_a_disk_that_fails_is_an_outage_again(house):
+    """No debt on disk, no admit."""
+    house.service.down = house.debts.broken = True
+    refused = await house.guard.decide(write())
+    assert isinstance(refused, Refused)
+    assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert "the fake disk is full" in refused.refusals[0].detail
+
+
+async def test_lies_are_never_owed(house):
+    """`forward` is for a service that cannot say, not for one that cannot be trusted."""
+    house.service.before = always(Untrustworthy("lies"))
+    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNTRUSTWORTHY
+    assert house.debts.owed == {}
+
+
+async def test_a_session_that_is_only_required_is_never_owed(house):
+    """Nobody's write asked for its creation."""
+    house.service.down = True
+    assert await house.reason(write(kind=Kind.REQUIRE)) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert house.debts.owed == {}
+
+
+async def test_an_owed_session_belongs_to_its_first_claimant(house):
+    """His next writes go through without a question, others' are refused, also once the service is back."""
+    house.service.down = True
+    await house.guard.decide(write(user="ann"))
+    house.service.down = False
+    house.service.asked.clear()
+    assert await house.guard.decide(write(user="ann")) == Admit(How.OWED)
+    assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert house.service.asked == []
+
+
+async def test_while_anything_is_owed_nothing_new_is_asked(house):
+    """Debts come first: a new session is owed behind them."""
+    house.service.down = True
+    await house.guard.decide(write("s-1"))
+    house.service.down = False
+    house.service.asked.clear()
+    assert await house.guard.decide(write("s-2")) == Admit(How.OWED)
+    assert house.service.asked == []
+    assert list(house.debts.owed) == ["s-1", "s-2"]
+
+
+async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
+    """With the policy back at `reject`, claims hold and new sessions wait until all is paid."""
+    house = House()
+    await house.debts.owe(Reference("s-1", "ann"))
+    assert await house.guard.decide(write("s-1")) == Admit(How.OWED)
+    assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert house.service.asked == []
+    house.debts.owed.clear()
+    assert await house.guard.decide(write("s-2")) == Admit(How.CREATED)
+
+
+async def test_what_is_known_needs_no_service(house):
+    """Known sessions go on as before through an outage."""
+    await house.guard.decide(write())
+    house.service.down = True
+    assert await house.guard.decide(write()) == Admit(How.KNOWN)
+    assert house.debts.owed == {}
+
+
+async def test_a_tombstone_refuses_however_old_it_is(house):
+    """Too old to be believed, it is still remembered where nobody can say."""
+    house.service.add("s-1", "ann", Status.DELETED)
+    await house.guard.decide(write())
+    house.clock.advance(1000)
+    house.service.down = True
+    assert await house.reason(write()) is Reason.SESSION_GONE
+    assert house.debts.owed == {}
+
+
+async def test_another_owner_refuses_however_old_the_knowledge_is(house):
+    """A session that was somebody else's is not owed to a new claimant."""
+    await house.guard.decide(write(user="ann"))
+    house.clock.advance(1000)
+    house.service.down = True
+    assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert await house.guard.decide(write(user="ann")) == Admit(How.OWED)
+
+
+async def test_an_end_refuses_however_old_it_is():
+    """Where ended sessions take no writes, an outage does not change that."""
+    house = House(on_outage=OnOutage.FORWARD, on_ended=OnEnded.REJECT)
+    house.service.add("s-1", "ann", Status.ENDED)
+    await house.guard.decide(write())
+    house.clock.advance(1000)
+    house.service.down = True
+    assert await house.reason(write()) is Reason.SESSION_ENDED
+
+
+async def test_a_tombstone_outweighs_a_claim(house):
+    """What was deleted after it was owed takes no more writes."""
+    house.service.down = True
+    await house.guard.decide(write())
+    house.known.deleted("s-1")
+    assert await house.reason(write()) is Reason.SESSION_GONE

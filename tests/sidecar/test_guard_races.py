@@ -1,0 +1,213 @@
+"""Races, made deterministic: single flight, cancelled leaders, two users for one id, answers overtaken by events."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.core.model import Admit, Found, How, Kind, Reason, Refused, Session, Status
+from sidecar.owing import OnOutage
+from tests.support.guard import House, batch, write
+
+
+class Gate:
+    """Holds every question to a fake session service until it is opened."""
+
+    def __init__(self, house: House) -> None:
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+        house.service.before = self
+
+    async def __call__(self, operation, reference):
+        self.asked.set()
+        await self.open.wait()
+
+
+@pytest.fixture
+async def house():
+    house = House()
+    yield house
+    await house.guard.aclose()
+
+
+async def test_a_thousand_first_writes_ask_once(house):
+    """One call to the session service, one `created`, and everybody else found it."""
+    decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
+    assert len(house.service.asked) == 1
+    assert decisions.count(Admit(How.CREATED)) == 1
+    assert decisions.count(Admit(How.FOUND)) == 999
+
+
+async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house):
+    """The owner is compared in single flight too."""
+    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
+    assert ann == Admit(How.CREATED)
+    assert isinstance(bob, Refused)
+    assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert house.service.sessions["s-1"].owner == "ann"
+
+
+async def test_a_conflict_of_one_user_says_nothing_of_another(house):
+    """When the first asker is refused, the owner who waited asks for himself."""
+    house.service.add("s-1", "bob")
+    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
+    assert isinstance(ann, Refused)
+    assert bob == Admit(How.FOUND)
+
+
+async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(house):
+    """Who waits for a look asks again if he wants the session made."""
+    required, ensured = await asyncio.gather(
+        house.guard.decide(write(kind=Kind.REQUIRE)), house.guard.decide(write(kind=Kind.ENSURE))
+    )
+    assert isinstance(required, Refused)
+    assert ensured == Admit(How.CREATED)
+
+
+async def test_two_lookups_share_their_absence(house):
+    """For those who only require it, absent is the answer of both."""
+    await asyncio.gather(*(house.guard.decide(write(kind=Kind.REQUIRE)) for _ in range(2)))
+    assert len(house.service.asked) == 1
+
+
+async def test_an_outage_is_shared_too(house):
+    """A thousand waiting writes do not become a thousand more questions to a service that is down."""
+    house.service.down = True
+    await asyncio.gather(*(house.guard.decide(write(user=user)) for user in ["ann", "bob"] * 10))
+    assert len(house.service.asked) == 1
+
+
+async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
+    """The question outlives its first asker."""
+    gate = Gate(house)
+    leader = asyncio.create_task(house.guard.decide(write()))
+    await gate.asked.wait()
+    follower = asyncio.create_task(house.guard.decide(write()))
+    await asyncio.sleep(0)
+    leader.cancel()
+    gate.open.set()
+    assert await follower == Admit(How.FOUND)
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    assert len(house.service.asked) == 1
+
+
+async def test_when_everybody_goes_away_the_answer_is_still_remembered(house):
+    """What was asked is not asked in vain."""
+    gate = Gate(house)
+    leader = asyncio.create_task(house.guard.decide(write()))
+    await gate.asked.wait()
+    leader.cancel()
+    gate.open.set()
+    await house.guard.aclose()
+    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
+
+
+async def test_a_delete_that_overtakes_an_answer_wins(house):
+    """Lookup answers, the event arrives, only then is the answer handled: it is neither cached nor believed."""
+    house.service.add("s-1", "ann")
+    first = True
+
+    async def overtaken(operation, reference):
+        nonlocal first
+        if first:
+            first = False
+            house.service.add("s-1", "ann", Status.DELETED)
+            house.known.deleted("s-1")
+            return Found(Session("ann", Status.ACTIVE))
+        return None
+
+    house.service.before = overtaken
+    assert await house.reason(write()) is Reason.SESSION_GONE
+    assert house.guard.admit_known(write()) is None
+    assert len(house.service.asked) == 2
+
+
+async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
+    """What may have happened unseen is asked about again."""
+    first = True
+
+    async def overtaken(operation, reference):
+        nonlocal first
+        if first:
+            first = False
+            house.known.stream_down()
+            house.known.stream_up()
+            return Found(Session("ann", Status.ACTIVE))
+        return None
+
+    house.service.before = overtaken
+    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert len(house.service.asked) == 2
+
+
+async def test_an_answer_that_is_overtaken_again_and_again_is_no_answer(house):
+    """The questions have an end, and the end is not an admit."""
+
+    async def overtaken(operation, reference):
+        house.known.ended("s-1")
+        return Found(Session("ann", Status.ACTIVE))
+
+    house.service.before = overtaken
+    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert len(house.service.asked) == 3
+
+
+async def test_an_event_about_another_session_overtakes_nothing(house):
+    """Only the session's own events matter."""
+
+    async def elsewhere(operation, reference):
+        house.known.deleted("s-another")
+
+    house.service.before = elsewhere
+    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert len(house.service.asked) == 1
+
+
+async def test_a_write_that_waited_decides_by_what_became_known(house):
+    """Who asks after an answer was remembered asks nobody."""
+    await house.guard.decide(write())
+    await asyncio.gather(*(house.guard.decide(write()) for _ in range(10)))
+    assert len(house.service.asked) == 1
+
+
+async def test_a_batch_and_a_single_write_for_one_session_create_it_once(house):
+    """Batches take part in single flight."""
+    from sidecar.core.model import Reference
+
+    two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
+    await asyncio.gather(house.guard.decide(write()), house.guard.decide(two))
+    assert [reference.session_id for operation, reference in house.service.asked if operation == "ensure"] == [
+        "s-1",
+        "s-2",
+    ]
+
+
+async def test_two_users_owing_one_session_at_once_leave_one_claimant():
+    """In an outage the first to be written down owns the session here."""
+    house = House(on_outage=OnOutage.FORWARD)
+    house.service.down = True
+    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
+    assert ann == Admit(How.OWED)
+    assert isinstance(bob, Refused)
+    assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
+
+
+async def test_a_thousand_writes_in_an_outage_are_one_debt():
+    """Writing down is shared like asking."""
+    house = House(on_outage=OnOutage.FORWARD)
+    house.service.down = True
+    written = []
+    owe = house.debts.owe
+
+    async def counted(reference):
+        written.append(reference)
+        await asyncio.sleep(0)
+        return await owe(reference)
+
+    house.debts.owe = counted
+    decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
+    assert set(decisions) == {Admit(How.OWED)}
+    assert len(written) == 1
+    await house.guard.aclose()
