@@ -116,22 +116,3 @@ class Statistics(BaseModel):
     sessions: int
     oldest_at: dt.datetime | None
     newest_at: dt.datetime | None
-
-
-class Invalid(Exception):
-    """What was asked for makes no sense; `reason` is the code that clients see, `detail` a sentence for a person."""
-
-    def __init__(self, detail: str, reason: str = "invalid_request") -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.reason = reason
-
-
-class NotFound(Exception):
-    """No such memory, or not this user's; `detail` is a sentence for a person."""
-
-    reason: Final = "memory_not_found"
-
-    def __init__(self, memory_type: str, memory_id: str) -> None:
-        self.detail = f"there is no {memory_type} memory {memory_id!r}"
-        super().__init__(self.detail)

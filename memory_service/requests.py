@@ -6,9 +6,9 @@ fields of their own with each type, and none of it may get lost.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from memory_service.fields import Content, Id, Importance, Label, Query, StorableObject, storable_object
@@ -18,8 +18,23 @@ from service_kit.ids import unsafe_because
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL, description="Seconds until a working memory expires.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
 Recent = Annotated[int, Field(ge=0, le=10_000)]
-DEFAULT_LIMIT = 20
-DEFAULT_RECENT = 20
+DEFAULT_LIMIT: Final = 20
+DEFAULT_RECENT: Final = 20
+
+
+def _split(value: object) -> object:
+    """Names that are joined by commas, taken apart; anything else is left for the next check to refuse."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    return [name for text in texts for name in text.split(",") if name]
+
+
+Types = Annotated[
+    list[MemoryType],
+    BeforeValidator(_split),
+    Field(description="Memory types, one by one or with commas between them; all if empty."),
+]
 
 
 class _Open(BaseModel):
@@ -126,20 +141,26 @@ class ContextOf(OfSession):
     max_recent_messages: Recent = DEFAULT_RECENT
 
 
-class Listing(BaseModel):
-    """Which memories of a user are wanted: the newest, or those after the cursor of the page before."""
+class _Finding(BaseModel):
+    """Which part of a user's memories is wanted: the newest, or those after the page that gave the cursor."""
 
     user_id: Id
-    types: Annotated[list[MemoryType], Field(default_factory=list, description="Empty for all types.")]
     session_id: Id | None = None
     limit: Limit = DEFAULT_LIMIT
     cursor: str | None = None
 
 
-class Search(Listing):
-    """Which memories of a user hold all the words of `query`; Chinese text is found by any part of it."""
+class Listing(_Finding):
+    """The memories of some types, or of all."""
 
-    query: Query
+    memory_type: Types = []
+
+
+class Search(_Finding):
+    """The memories that hold every part of `q`; Chinese text is found by any part of it."""
+
+    q: Query
+    types: Types = []
 
 
 class OfUser(BaseModel):

@@ -13,12 +13,10 @@ from typing import Any, Final
 from memory_service.model import (
     DEFAULT_TTL,
     Deactivated,
-    Invalid,
     JsonObject,
     Memory,
     MemoryType,
     Message,
-    NotFound,
     Page,
     SessionContext,
     SessionSummary,
@@ -26,10 +24,11 @@ from memory_service.model import (
     StoredMessage,
 )
 from memory_service.requests import Change, ContextOf, Listing, NewMemory, NewMessage, OfSession, OfUser, Search
-from memory_service.search import SearchQuery, read_query
+from memory_service.search import read_query
 from memory_service.store import Store, Which
 from memory_service.summary import Spoken, summarize
 from service_kit.database import again_if_stale
+from service_kit.problems import Refused
 
 Clock = Callable[[], dt.datetime]
 
@@ -43,7 +42,7 @@ def utc_now() -> dt.datetime:
 
 
 class MemoryService:
-    """Stores, finds and forgets memories. Every method may raise DatabaseUnavailable."""
+    """Stores, finds and forgets memories. Every method may raise DatabaseUnavailable, or Refused where it says so."""
 
     def __init__(self, store: Store, now: Clock = utc_now) -> None:
         self._store = store
@@ -83,41 +82,43 @@ class MemoryService:
         return memory
 
     async def memory(self, memory_type: MemoryType, memory_id: str, user_id: str | None = None) -> Memory:
-        """One memory. Raises NotFound, also for another user's where a user is named."""
+        """One memory. Refused as not found, also for another user's where a user is named."""
         found = await again_if_stale(lambda: self._store.get(memory_type, memory_id, self._now()))
         if found is None or user_id not in {None, found.user_id}:
-            raise NotFound(memory_type, memory_id)
+            raise _not_found(memory_type, memory_id)
         return found
 
     async def change(self, memory_type: MemoryType, memory_id: str, change: Change) -> Memory:
-        """Replace what the change names. Raises NotFound, or Invalid where the type has no such field."""
+        """Replace what the change names. Refused where there is none or its type has no such field."""
         memory = await self.memory(memory_type, memory_id, change.user_id)
         values = change.model_dump(exclude_none=True, exclude={"user_id", "ttl_seconds"})
         if change.ttl_seconds is not None:
             if memory_type is not MemoryType.WORKING:
-                raise Invalid("ttl_seconds is for working memories only")
+                raise _invalid("ttl_seconds: is for working memories only")
             values["expires_at"] = self._in(change.ttl_seconds)
         changed = await again_if_stale(lambda: self._store.change(memory, values, self._now()))
         if changed is None:
-            raise NotFound(memory_type, memory_id)
+            raise _not_found(memory_type, memory_id)
         return changed
 
     async def forget(self, memory_type: MemoryType, memory_id: str, user_id: str | None = None) -> None:
-        """Delete a memory. Raises NotFound."""
+        """Delete a memory. Refused where there is none."""
         memory = await self.memory(memory_type, memory_id, user_id)
         await again_if_stale(lambda: self._store.remove(memory))
 
     async def newest(self, listing: Listing) -> Page:
-        """A page of a user's memories. Raises Invalid for a cursor that no page gave."""
-        return await self._page(listing, None)
+        """A page of a user's memories. Refused for a cursor that no page gave."""
+        which = Which(listing.user_id, listing.memory_type, listing.session_id)
+        return await self._page(which, listing.cursor, listing.limit)
 
     async def search(self, search: Search) -> Page:
-        """A page of the memories that hold all that is searched for. Raises Invalid where that is nothing."""
+        """A page of the memories that hold all that is searched for. Refused where that is nothing."""
         try:
-            query = read_query(search.query)
+            query = read_query(search.q)
         except ValueError as nothing:
-            raise Invalid(f"the query {nothing}") from nothing
-        return await self._page(search, query)
+            raise _invalid(f"q: {nothing}") from nothing
+        which = Which(search.user_id, search.types, search.session_id, query)
+        return await self._page(which, search.cursor, search.limit)
 
     async def context(self, wanted: ContextOf) -> SessionContext:
         """What is remembered of a session."""
@@ -194,11 +195,10 @@ class MemoryService:
     async def _keep(self, memory: Memory) -> None:
         await again_if_stale(lambda: self._store.add(memory, self._now()))
 
-    async def _page(self, listing: Listing, query: SearchQuery | None) -> Page:
-        which = Which(listing.user_id, listing.types, listing.session_id, query)
-        before = _number(listing.cursor)
-        found, next_number = await again_if_stale(lambda: self._store.page(which, before, listing.limit, self._now()))
-        return Page(memories=found, next_cursor=None if next_number is None else str(next_number))
+    async def _page(self, which: Which, cursor: str | None, limit: int) -> Page:
+        before = _number(cursor)
+        found, rest = await again_if_stale(lambda: self._store.page(which, before, limit, self._now()))
+        return Page(memories=found, next_cursor=None if rest is None else str(rest))
 
     async def _messages(self, which: Which, limit: int) -> tuple[list[Memory], int]:
         """The latest messages, oldest first, and how many there are in all."""
@@ -211,11 +211,19 @@ class MemoryService:
         return newest[::-1], total
 
 
+def _invalid(detail: str) -> Refused:
+    return Refused(422, "invalid_request", detail)
+
+
+def _not_found(memory_type: MemoryType, memory_id: str) -> Refused:
+    return Refused(404, "memory_not_found", f"there is no {memory_type} memory {memory_id}")
+
+
 def _number(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise Invalid("the cursor is not one that a page gave")
+        raise _invalid("cursor: is not one that a page gave")
     return int(cursor)
 
 

@@ -20,6 +20,7 @@ from memory_service.search import SearchQuery, matching, search_terms
 from memory_service.tables import memories, session_summaries
 from service_kit.database import Database
 
+_INSERT = insert(memories)
 _FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.model_fields)
 
 
@@ -57,7 +58,7 @@ class Store:
         values = {**memory.model_dump(mode="python"), "search_terms": search_terms(memory.content)}
         try:
             async with self._database.writing() as connection:
-                await connection.execute(insert(memories).values(values))
+                await connection.execute(_INSERT, values)
                 if memory.expires_at is not None:
                     await connection.execute(delete(memories).where(memories.c.expires_at <= now))
         except IntegrityError:

@@ -1,0 +1,147 @@
+"""The calls over HTTP: each reads a request into what `service.MemoryService` takes, and answers what it gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
+
+from memory_service.fields import Id, Label
+from memory_service.model import (
+    Deactivated,
+    Memory,
+    MemoryType,
+    Page,
+    SessionContext,
+    SessionSummary,
+    Statistics,
+    StoredMessage,
+)
+from memory_service.requests import (
+    DEFAULT_RECENT,
+    Change,
+    ContextOf,
+    Listing,
+    NewMemory,
+    NewMessage,
+    OfSession,
+    OfUser,
+    Recent,
+    Search,
+)
+from memory_service.service import MemoryService
+from service_kit.problems import Problem, Refused
+
+_MEMORIES: Final = "/api/v1/memories"
+# Everything up to the last part of the path, so that an id with an encoded slash is refused as one, not as a route.
+_SESSION: Final = f"{_MEMORIES}/session/{{session_id:path}}"
+_MEMORY: Final = f"{_MEMORIES}/{{memory_type}}/{{memory_id}}"
+
+SessionId = Annotated[Id, Path()]
+MemoryId = Annotated[Label, Path()]
+
+
+class Owner(BaseModel):
+    """Whose memories of the session are meant; may stand in the query instead."""
+
+    user_id: Id | None = None
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem} for status in (400, *statuses, 413, 422, 503)}
+
+
+def memory_routes(service: MemoryService) -> APIRouter:
+    """All routes, asking this service."""
+    router = APIRouter(strict_content_type=False)
+    _add_session_routes(router, service)
+    _add_finding_routes(router, service)
+    _add_memory_routes(router, service)
+    return router
+
+
+def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
+    @router.post(f"{_MEMORIES}/session/store", status_code=201, responses=_problems(), tags=["sessions"])
+    async def store_session_message(body: NewMessage) -> StoredMessage:
+        """Add a message to a session, known here or not."""
+        return await service.store_message(body)
+
+    @router.get(f"{_SESSION}/context", responses=_problems(), tags=["sessions"])
+    async def get_session_context(
+        session_id: SessionId,
+        user_id: Id,
+        include_summaries: bool = True,
+        max_recent_messages: Recent = DEFAULT_RECENT,
+    ) -> SessionContext:
+        """Give the latest messages of a session, oldest first, and its last summary."""
+        wanted = ContextOf(
+            user_id=user_id,
+            session_id=session_id,
+            include_summaries=include_summaries,
+            max_recent_messages=max_recent_messages,
+        )
+        return await service.context(wanted)
+
+    @router.post(f"{_SESSION}/summarize", responses=_problems(), tags=["sessions"])
+    async def summarize_session(
+        session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
+    ) -> SessionSummary:
+        """Make a summary of a session out of its own sentences."""
+        return await service.summarize(_of_session(session_id, user_id, body))
+
+    @router.post(f"{_SESSION}/deactivate", responses=_problems(), tags=["sessions"])
+    async def deactivate_session(
+        session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
+    ) -> Deactivated:
+        """Put a session's messages aside: no context and no search shows them any more."""
+        return await service.deactivate(_of_session(session_id, user_id, body))
+
+
+def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
+    @router.get(f"{_MEMORIES}/search", responses=_problems(), tags=["memories"])
+    async def search_memories(search: Annotated[Search, Query()]) -> Page:
+        """Find the memories that hold every part of `q`, newest first. Any substring of Chinese is found."""
+        return await service.search(search)
+
+    @router.get(f"{_MEMORIES}/statistics", responses=_problems(), tags=["memories"])
+    async def get_memory_statistics(of: Annotated[OfUser, Query()]) -> Statistics:
+        """Count a user's memories."""
+        return await service.statistics(of)
+
+    @router.get(_MEMORIES, responses=_problems(), tags=["memories"])
+    async def list_memories(listing: Annotated[Listing, Query()]) -> Page:
+        """List a user's memories, newest first."""
+        return await service.newest(listing)
+
+
+def _add_memory_routes(router: APIRouter, service: MemoryService) -> None:
+    @router.post(_MEMORIES, status_code=201, responses=_problems(), tags=["memories"])
+    async def store_memory(body: NewMemory) -> Memory:
+        """Add a memory of any type."""
+        return await service.store_memory(body)
+
+    @router.get(_MEMORY, responses=_problems(404), tags=["memories"])
+    async def get_memory(memory_type: MemoryType, memory_id: MemoryId, user_id: Id | None = None) -> Memory:
+        """Look at one memory; with `user_id`, only at that user's."""
+        return await service.memory(memory_type, memory_id, user_id)
+
+    @router.patch(_MEMORY, responses=_problems(404), tags=["memories"])
+    async def change_memory(memory_type: MemoryType, memory_id: MemoryId, body: Change) -> Memory:
+        """Replace some fields of a memory."""
+        return await service.change(memory_type, memory_id, body)
+
+    @router.delete(_MEMORY, status_code=204, responses=_problems(404), tags=["memories"])
+    async def delete_memory(memory_type: MemoryType, memory_id: MemoryId, user_id: Id | None = None) -> None:
+        """Delete a memory; with `user_id`, only that user's."""
+        await service.forget(memory_type, memory_id, user_id)
+
+
+def _of_session(session_id: str, in_query: str | None, body: Owner | None) -> OfSession:
+    """The session that is meant, of the user that is named in one place or the same in both."""
+    users = {user for user in (in_query, body.user_id if body else None) if user is not None}
+    if not users:
+        raise Refused(422, "user_id_required", "user_id: is required, in the body or in the query")
+    if len(users) > 1:
+        raise Refused(422, "invalid_user_id", "user_id: the body and the query name different users")
+    return OfSession(session_id=session_id, user_id=users.pop())
