@@ -1,0 +1,118 @@
+"""The reader: turns a request into the session it writes to, or into the reason why that cannot be told.
+
+It looks at the head first (`plan`) and, where that is not enough, at the decoded body (`read`). Whatever two readers
+of the same bytes could disagree about is refused here, so that the guard never checks another id than the one that
+the memory service will use.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.core.content_type import Form, declared_form
+from sidecar.core.evidence import Claims, Judge, add_fields, add_members
+from sidecar.core.fields import FieldNames, read_urlencoded
+from sidecar.core.ids import IdFormat
+from sidecar.core.json_reading import JsonReader
+from sidecar.core.mcp import McpReader
+from sidecar.core.model import Call, Head, Plan, Reading, Reference, Refuse, Shape
+from sidecar.core.multipart import read_multipart
+from sidecar.core.outside import OutsideReader
+from sidecar.core.paths import split_target
+from sidecar.core.profile import Profile
+from sidecar.core.refusals import Refused
+from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
+
+_LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
+
+
+class Reader:
+    """Reads requests by one profile.
+
+    `id_format` is what is demanded of ids (`opaque` or `uuid`), `user_header` the header that alone names the owner,
+    set by a gateway in front. A reader has no state but what it remembers of paths, and never waits.
+    """
+
+    def __init__(self, profile: Profile, *, id_format: str = IdFormat.OPAQUE, user_header: str | None = None) -> None:
+        paths = [path for places in profile.places.values() for path in places.json]
+        fields = [field for places in profile.places.values() for field in places.form]
+        judge = Judge(profile, id_format=IdFormat(id_format), user_header=user_header)
+        self._places = tuple(profile.places.items())
+        self._reads_bodies = bool(paths or fields)
+        self._router = Router(profile)
+        self._outside = OutsideReader(profile, user_header)
+        self._judge = judge
+        self._json = JsonReader(key for path in paths for key in path)
+        self._form_names = FieldNames(fields, paths)
+        self._mcp = McpReader(profile, judge)
+
+    def plan(self, head: Head) -> Plan | Reading | None:
+        """What the head alone says.
+
+        None: there is nothing to guard, let it through as it comes. A plan: it is guarded; have it read, with its
+        body where the plan says so. A reading: it is refused already.
+        """
+        path, query = split_target(head.target)
+        route = self._route(head, path)
+        if route is None:
+            return None
+        if isinstance(route, Refuse) or b"#" in query:
+            return Reading(Shape.REST, (Call(refusal=AMBIGUOUS_PATH),))
+        if route.shape is Shape.RPC:
+            return _RPC_PLAN
+        return _BODY_PLAN if route.reads_body and self._reads_bodies else _HEAD_PLAN
+
+    def read(self, head: Head, body: bytes) -> Reading:
+        """Read a request that has a plan; `body` is decoded, and empty where the plan does not need it."""
+        path, query = split_target(head.target)
+        route = self._route(head, path)
+        if not isinstance(route, Route):
+            return Reading(Shape.REST, (Call(refusal=route),))
+        if route.shape is Shape.RPC:
+            return self._mcp.read(head.headers, body, lambda: self._outside.read({}, head.headers, query))
+        try:
+            reference = self._reference(head, route, query, body)
+        except Refused as refused:
+            return Reading(Shape.REST, (Call(refusal=refused.refuse),))
+        return Reading(Shape.REST, (Call(reference),))
+
+    def _route(self, head: Head, path: bytes) -> Route | Refuse | None:
+        route = self._router.route(head.method, path)
+        if route is None and wants_upgrade(head.headers):
+            return self._router.upgrade_route(path)
+        return route
+
+    def _reference(self, head: Head, route: Route, query: bytes, body: bytes) -> Reference | None:
+        outside = self._outside.read(route.captured, head.headers, query)
+        claims = outside.everything()
+        if body and route.reads_body and self._reads_bodies:
+            self._add_body(claims, declared_form(head.headers), body)
+        return self._judge.weigh(claims, route.kind, outside.users)
+
+    def _add_body(self, claims: Claims, form: Form | None, body: bytes) -> None:
+        """A body is read as JSON whatever it claims to be, and as the form that it claims to be."""
+        try:
+            value = self._json.read(body)
+        except Refused:
+            if form is None or _LOOKS_LIKE_JSON(body):
+                raise
+            self._add_form(claims, form, body)
+            return
+        for name, places in self._places:
+            add_members(claims[name], value, places.json)
+        # Nothing is both JSON and multipart: the latter begins with two hyphens.
+        if form is not None and form.boundary is None:
+            self._add_form(claims, form, body, strict=False)
+
+    def _add_form(self, claims: Claims, form: Form, body: bytes, *, strict: bool = True) -> None:
+        if form.boundary is None:
+            fields = read_urlencoded(body, self._form_names, strict=strict)
+        else:
+            fields = read_multipart(body, form.boundary, self._form_names)
+        for name, places in self._places:
+            add_fields(claims[name], fields, places.form)
+
+
+_RPC_PLAN = Plan(Shape.RPC, needs_body=True)
+_BODY_PLAN = Plan(Shape.REST, needs_body=True)
+_HEAD_PLAN = Plan(Shape.REST, needs_body=False)

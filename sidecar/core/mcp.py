@@ -1,0 +1,157 @@
+"""Model Context Protocol messages (JSON-RPC 2.0): which of them call a tool, with which arguments, under which rule.
+
+The body decides, never the `Mcp-Method` and `Mcp-Name` headers that newer revisions put beside it, and a batch is
+read even where the revision knows none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from sidecar.core.content_type import declared_form
+from sidecar.core.evidence import Claims, Judge, add_members
+from sidecar.core.json_reading import JsonReader, member
+from sidecar.core.model import NOTIFICATION, Call, Headers, Kind, Reading, Reference, Refuse, RpcId, Shape
+from sidecar.core.outside import Outside
+from sidecar.core.profile import SESSION, Profile
+from sidecar.core.refusals import Refused, unreadable
+from sidecar.core.rules import ToolRule
+from sidecar.core.templates import compile_globs
+
+Tools: TypeAlias = Sequence[tuple[Kind, object]]
+
+NAMES: Final = ("method", "id", "params", "name", "arguments")
+"""The members on the way to the arguments of a call."""
+
+MOST_MESSAGES: Final = 1_000
+"""The longest batch that is read: each of its calls may create a session."""
+
+_LONGEST_REMEMBERED: Final = 256
+
+
+class McpReader:
+    """Reads bodies on the MCP path by one profile."""
+
+    def __init__(self, profile: Profile, judge: Judge) -> None:
+        rules = [rule for rule in profile.rules if isinstance(rule, ToolRule)]
+        meta = profile.meta_tool
+        keys = [key for places in profile.places.values() for path in places.json for key in path]
+        self._rules = [(compile_globs(rule.tools), rule.kind) for rule in rules]
+        self._meta = meta
+        self._places = tuple(profile.places.items())
+        self._json = JsonReader((*NAMES, *keys, *((meta.name, meta.arguments) if meta else ())))
+        self._judge = judge
+        self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
+
+    def read(self, headers: Headers, body: bytes, outside: Callable[[], Outside]) -> Reading:
+        """Read one message or a batch; an empty body has nothing to guard and is the memory service's to refuse."""
+        if not body:
+            return Reading(Shape.RPC, (Call(),))
+        try:
+            # The type must be clear, although it decides nothing: MCP knows no forms.
+            declared_form(headers)
+            content = self._json.read(body)
+            if isinstance(content, list) and len(content) > MOST_MESSAGES:
+                unreadable(f"The batch has more than {MOST_MESSAGES} messages.")
+        except Refused as refused:
+            return Reading(Shape.RPC, (Call(refusal=refused.refuse),))
+        around = _attempt(outside)
+        if isinstance(content, list):
+            return Reading(Shape.BATCH, tuple(self._call(message, around) for message in content))
+        return Reading(Shape.RPC, (self._call(content, around),))
+
+    def _call(self, message: object, outside: Outside | Refuse) -> Call:
+        answer_to: RpcId = None
+        try:
+            answer_to = rpc_id(message)
+            return Call(self._reference(message, outside), rpc_id=answer_to)
+        except Refused as refused:
+            return Call(refusal=refused.refuse, rpc_id=answer_to)
+
+    def _reference(self, message: object, outside: Outside | Refuse) -> Reference | None:
+        tools = list(self._tools(message))
+        if all(kind is Kind.PASS for kind, _ in tools):
+            return None
+        if isinstance(outside, Refuse):
+            raise Refused(outside)
+        claims, kinds = self._claims(tools, outside)
+        return self._judge.weigh(claims, Kind.ENSURE if Kind.ENSURE in kinds else Kind.REQUIRE, outside.users)
+
+    def _claims(self, tools: Tools, outside: Outside) -> tuple[Claims, set[Kind]]:
+        """What the calls name, and the kinds of those that name a session.
+
+        A session id in the query is compared with theirs but is none by itself: there stand the ids of transports.
+        """
+        claims = {name: list(values) for name, values in outside.claims.items()}
+        kinds = {kind for kind, _ in tools} if claims[SESSION] else set()
+        for name, places in self._places:
+            for kind, arguments in tools:
+                before = len(claims[name])
+                if name != SESSION or kind is not Kind.PASS:
+                    add_members(claims[name], arguments, places.json, self._unfolded)
+                if name == SESSION and len(claims[name]) > before:
+                    kinds.add(kind)
+            if name != SESSION or claims[name]:
+                claims[name] += outside.query.get(name, ())
+        return claims, kinds
+
+    def _tools(self, message: object) -> Iterator[tuple[Kind, object]]:
+        """The tool calls in a message, each with its arguments: none, one, or two where a meta-tool wraps another.
+
+        What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
+        like the meta-tool's would turn any guarded call into one that passes. Raises Refused.
+        """
+        if member(message, "method") != "tools/call":
+            return
+        params = member(message, "params")
+        arguments = self._unfolded(member(params, "arguments"))
+        if self._meta is not None:
+            inner_name = member(arguments, self._meta.name)
+            inner = self._unfolded(member(arguments, self._meta.arguments))
+            if inner_name is not None and isinstance(inner, dict):
+                yield self._kind(inner_name), inner
+        yield self._kind(member(params, "name")), arguments
+
+    def _unfolded(self, value: object) -> object:
+        """An object written as a string, as some MCP servers accept it, opened; any other value as it is.
+
+        Raises Refused.
+        """
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            return self._json.read(value.encode())
+        return value
+
+    def _kind(self, name: object) -> Kind:
+        """The kind of the first rule that matches; what has no usable name is guarded as only `*` would match it."""
+        text = name if isinstance(name, str) else ""
+        return self._kind_of(text) if len(text) <= _LONGEST_REMEMBERED else self._find_kind(text)
+
+    def _find_kind(self, name: str) -> Kind:
+        for pattern, kind in self._rules:
+            if pattern.fullmatch(name):
+                return kind
+        return Kind.PASS
+
+
+def _attempt(outside: Callable[[], Outside]) -> Outside | Refuse:
+    """A refusal here belongs to every guarded call of a batch, under each one's own id."""
+    try:
+        return outside()
+    except Refused as refused:
+        return refused.refuse
+
+
+def rpc_id(message: object) -> RpcId:
+    """The id to answer a message with (JSON-RPC 2.0, section 4); a notification and a response want no answer.
+
+    Raises Refused where there may be two.
+    """
+    if not isinstance(message, dict):
+        return None
+    found = member(message, "id")
+    is_response = "method" not in message and ("result" in message or "error" in message)
+    if is_response or "id" not in message:
+        return NOTIFICATION
+    return found if isinstance(found, (str, int, float)) and not isinstance(found, bool) else None

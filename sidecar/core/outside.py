@@ -1,0 +1,69 @@
+"""What a request names outside its body: in its path, its headers and its query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar.core.evidence import Claims
+from sidecar.core.fields import FieldNames, read_urlencoded
+from sidecar.core.model import Headers
+from sidecar.core.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Claims of path and headers, those of the query beside them, and the values of the user header."""
+
+    claims: Claims
+    query: Claims
+    users: tuple[str, ...]
+
+    def everything(self) -> Claims:
+        """All claims in one; the caller may add to it."""
+        return {name: [*values, *self.query.get(name, ())] for name, values in self.claims.items()}
+
+
+class OutsideReader:
+    """Collects what a profile wants from outside the body."""
+
+    def __init__(self, profile: Profile, user_header: str | None) -> None:
+        self._names = tuple(profile.places)
+        self._query = {name: places.query for name, places in profile.places.items() if places.query}
+        self._query_names = FieldNames(field for fields in self._query.values() for field in fields)
+        self._headers = {
+            header: name for name, places in profile.places.items() for header in map(_header_key, places.header)
+        }
+        self._user_header = None if user_header is None else user_header.lower().encode("ascii")
+
+    def read(self, captured: Mapping[str, str], headers: Headers, query: bytes) -> Outside:
+        """Everything named outside the body. Raises Refused where the query can be read two ways."""
+        claims: Claims = {name: [captured[name]] if name in captured else [] for name in self._names}
+        if self._headers:
+            self._add_headers(claims, headers)
+        return Outside(claims, self._query_claims(query) if query else {}, self._users(headers))
+
+    def _add_headers(self, claims: Claims, headers: Headers) -> None:
+        """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
+        for header, value in headers:
+            name = self._headers.get(_header_key(header.decode("latin-1")))
+            if name is not None:
+                claims[name].append(_text(value))
+
+    def _query_claims(self, query: bytes) -> Claims:
+        fields = read_urlencoded(query, self._query_names, strict=False)
+        return {name: [fields[key] for key in keys if key in fields] for name, keys in self._query.items()}
+
+    def _users(self, headers: Headers) -> tuple[str, ...]:
+        if self._user_header is None:
+            return ()
+        return tuple(_text(value) for header, value in headers if header == self._user_header)
+
+
+def _header_key(name: str) -> str:
+    """A header name as servers see it that hand headers on as variables (RFC 3875, section 4.1.18)."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip(" \t")
