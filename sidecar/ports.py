@@ -144,8 +144,11 @@ class Wire(Protocol):
     """`1.0` or `1.1`."""
     peer: str | None
     """The client's IP address; None on a Unix socket."""
+    has_host: bool
     has_body: bool
     chunked: bool
+    body_arrived: bool
+    """Some of the body, or its end, is there: the first `receive` will not wait."""
     upgrade: bool
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
     started: float

@@ -1,0 +1,264 @@
+"""A bounded pool of connections to one origin, for callers that take turns in the order they came.
+
+`take` answers at once and serves both lanes; `acquire` may connect or wait. Whoever has a connection gives it back by
+letting its answer end, or by aborting it; nothing has to be released by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from sidecar.backends.upstream_connection import ConnectFailed, ConnectTimeout, NoFreeConnection, UpstreamConnection
+
+LEAST_PLACES_TO_WAIT: Final = 1024
+_COARSEST_SWEEP: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go: a TCP host and port, with or without TLS, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    tls: bool = False
+    unix: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Origin:
+        """Read `http://host[:port]`, `https://host[:port]` or `unix:/path`; what follows is ignored."""
+        if url.startswith("unix:"):
+            return cls("localhost", 0, unix=url.removeprefix("unix:").removeprefix("//"))
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url!r} is no upstream: http://, https:// or unix:/path is allowed")
+        return cls(parts.hostname, parts.port or (443 if tls else 80), tls=tls)
+
+    @property
+    def authority(self) -> str:
+        """The `Host` of the origin, for requests that came without one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = self.unix is not None or self.port == (443 if self.tls else 80)
+        return host if usual else f"{host}:{self.port}"
+
+
+class Pool:
+    """At most `connections` ordinary connections to `origin`. All times are in seconds.
+
+    `idle` is how long a connection may lie unused, `connect_timeout` also bounds the wait for a free connection,
+    `response_timeout` is what an upstream has to begin its answer (None: for ever).
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connections: int = 256,
+        idle: float = 4.0,
+        connect_timeout: float = 5.0,
+        response_timeout: float | None = 60.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.origin = origin
+        self.idle = idle
+        self._limit = connections
+        self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)
+        self._connect_timeout = connect_timeout
+        self._response_timeout = response_timeout
+        self._tls = (tls or ssl.create_default_context()) if origin.tls else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._count = 0
+        self._idle: list[UpstreamConnection] = []
+        self._open: set[UpstreamConnection] = set()
+        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+
+    def take(self) -> UpstreamConnection | None:
+        """Give a connection that is open and unused, or None. Never overtakes those who wait."""
+        if not self._idle:
+            return None
+        now = asyncio.get_running_loop().time() if self._loop is None else self._loop.time()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_stale(now):
+                return connection
+            connection.abort()
+        return None
+
+    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """Give a connection: an unused one (unless `fresh`), a new one, or the first that comes free.
+
+        Raises NoFreeConnection, ConnectFailed or ConnectTimeout.
+        """
+        self._start()
+        if fresh:
+            self._make_room()
+        elif (connection := self.take()) is not None:
+            return connection
+        if self._count < self._limit and not self._waiting:
+            self._count += 1
+        elif (handed := await self._wait_for_turn()) is not None:
+            if not fresh and not handed.transport.is_closing():
+                return handed
+            handed.abort()
+            return await self.acquire(fresh=fresh)
+        return await self._connect()
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose answer has ended, or hand it to who has waited longest."""
+        if not connection.counted:
+            if self._count >= self._limit:
+                connection.abort()
+                return
+            connection.counted = True
+            self._count += 1
+        if not self._hand_on(connection):
+            connection.idle_since = self._now()
+            self._idle.append(connection)
+
+    def uncount(self, connection: UpstreamConnection) -> None:
+        """Let a connection leave the count: it carries an event stream or a tunnel now."""
+        if connection.counted:
+            connection.counted = False
+            self._count -= 1
+            self._invite()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is closed or will be; its place goes to who has waited longest."""
+        if connection in self._open:
+            self._open.discard(connection)
+            with contextlib.suppress(ValueError):
+                self._idle.remove(connection)
+            self.uncount(connection)
+
+    def response_deadline(self) -> float | None:
+        """When an answer that is awaited from now on is too late."""
+        return None if self._response_timeout is None else self._now() + self._response_timeout
+
+    def counts(self) -> dict[str, int]:
+        """How many connections are `idle`, `active` (connecting too) and `streaming`, and who is `waiting` for one."""
+        idle = len(self._idle)
+        streaming = sum(not connection.counted for connection in self._open)
+        waiting = sum(not place.done() for place in self._waiting)
+        return {"idle": idle, "active": self._count - idle, "streaming": streaming, "waiting": waiting}
+
+    async def close(self) -> None:
+        """Close every connection; whoever waits for an answer is told that it will not come."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in list(self._open):
+            connection.shut()
+        for place in self._waiting:
+            if not place.done():
+                place.set_exception(NoFreeConnection("shutting down"))
+        self._waiting.clear()
+        # Transports close in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    async def _wait_for_turn(self) -> UpstreamConnection | None:
+        if len(self._waiting) >= self._places:
+            raise NoFreeConnection("too many requests wait for a connection to the upstream")
+        place: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await place
+        except TimeoutError:
+            self._pass_on(place)
+            raise NoFreeConnection("no connection to the upstream came free in time") from None
+        except asyncio.CancelledError:
+            self._pass_on(place)
+            raise
+
+    def _pass_on(self, place: asyncio.Future[UpstreamConnection | None]) -> None:
+        """Give up a place; what was handed over at the last moment goes to the next in the queue."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(place)
+        if place.done() and not place.cancelled() and place.exception() is None:
+            connection = place.result()
+            if connection is not None:
+                self.release(connection)
+            else:
+                self._count -= 1
+                self._invite()
+
+    async def _connect(self) -> UpstreamConnection:
+        """Open a connection in a place that has been counted already."""
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await self._open_connection()
+        except TimeoutError:
+            self._give_back_place()
+            raise ConnectTimeout("the upstream did not accept the connection in time") from None
+        except OSError as error:
+            self._give_back_place()
+            raise ConnectFailed(f"the upstream cannot be reached: {error.strerror or error}") from error
+        except BaseException:
+            self._give_back_place()
+            raise
+        self._open.add(connection)
+        return connection
+
+    async def _open_connection(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        origin = self.origin
+        if origin.unix is not None:
+            _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), origin.unix)
+        else:
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self), origin.host, origin.port, ssl=self._tls
+            )
+        return connection
+
+    def _give_back_place(self) -> None:
+        self._count -= 1
+        self._invite()
+
+    def _make_room(self) -> None:
+        """Let go of an unused connection where a new one would be one too many."""
+        if self._count >= self._limit and self._idle:
+            self._idle.pop(0).abort()
+
+    def _hand_on(self, connection: UpstreamConnection) -> bool:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(connection)
+                return True
+        return False
+
+    def _invite(self) -> None:
+        """Let the first in the queue connect, where a place came free."""
+        while self._waiting and self._count < self._limit:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._count += 1
+                place.set_result(None)
+
+    def _now(self) -> float:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
+
+    def _start(self) -> None:
+        if self._sweeper is None:
+            self._loop = asyncio.get_running_loop()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Close what lay idle too long and fail what is overdue: one timer for all connections."""
+        now = self._now()
+        for connection in [connection for connection in self._idle if connection.is_stale(now)]:
+            connection.abort()
+        for connection in [each for each in self._open if each.deadline is not None and each.deadline <= now]:
+            connection.expire()
+        shortest = min(self.idle, self._response_timeout or _COARSEST_SWEEP)
+        assert self._loop is not None  # noqa: S101 # for the type checker: `_now` has set it
+        self._sweeper = self._loop.call_later(min(_COARSEST_SWEEP, max(shortest / 4, 0.01)), self._sweep)

@@ -1,0 +1,123 @@
+"""A `Sink` that coroutines can wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from sidecar.backends.upstream_connection import ResponseHead, UpstreamConnection, UpstreamFailure
+
+HIGH_WATER: Final = 128 * 1024
+"""Bytes held before the upstream is no longer read."""
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Upgraded(Exception):
+    """The upstream switched protocols instead of answering; the connection is the catcher's now."""
+
+    def __init__(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        super().__init__(head.status)
+        self.head = head
+        self.transport = transport
+        self.first = first
+
+
+class Relay:
+    """One answer on its way from a connection to a coroutine. `interim` is called at once for every 1xx."""
+
+    def __init__(self, interim: Callable[[ResponseHead], None] | None = None) -> None:
+        self.connection: UpstreamConnection | None = None
+        self._interim = interim
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._ended = False
+        self._paused = False
+        self._failure: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended or self._failure is not None
+
+    async def response(self) -> ResponseHead:
+        """Wait for the head. Raises UpstreamFailure, Upgraded or ClientGone."""
+        while self._head is None:
+            await self._wait()
+        return self._head
+
+    async def read(self) -> tuple[bytes, bool]:
+        """Wait for more of the body; also says whether more will follow. Raises UpstreamFailure or ClientGone."""
+        while not self._pieces and not self._ended:
+            await self._wait()
+        pieces, self._pieces = self._pieces, []
+        self._held = 0
+        if self._paused and self.connection is not None:
+            self._paused = False
+            self.connection.resume_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), not self._ended
+
+    def give_up(self, failure: Exception) -> None:
+        """Close the connection and fail whoever waits. Does nothing after the end."""
+        if not self._ended and self._failure is None:
+            self._failure = failure
+            if self.connection is not None:
+                self.connection.abort()
+            self._wake()
+
+    # What the connection tells
+
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+        if self._interim is not None:
+            self._interim(head)
+
+    def head(self, head: ResponseHead) -> None:
+        """Hold the head."""
+        self._head = head
+
+    def body(self, data: bytes) -> None:
+        """Hold a piece of the body."""
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held > HIGH_WATER and not self._paused and self.connection is not None:
+            self._paused = True
+            self.connection.pause_reading()
+
+    def flush(self) -> None:
+        """Let it be fetched."""
+        self._wake()
+
+    def end(self) -> None:
+        """The answer is complete."""
+        self._ended = True
+        self._wake()
+
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        """Hold the connection that speaks another protocol now."""
+        self._failure = Upgraded(head, transport, first)
+        self._wake()
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """There will be no more; what came before can still be fetched."""
+        if self._failure is None:
+            self._failure = failure
+        self._wake()
+
+    async def _wait(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

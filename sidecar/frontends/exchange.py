@@ -1,0 +1,236 @@
+"""One request and its answer on a client connection: the ASGI side of the server.
+
+It is also the `ports.Wire` of its request: what ASGI loses is kept here for the forwarder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from sidecar.core.headers import encode_fields
+from sidecar.core.model import Headers
+from sidecar.frontends.answer import Answer
+from sidecar.frontends.framing import RequestHead
+from sidecar.ports import WIRE, Message, Scope
+
+if TYPE_CHECKING:
+    from sidecar.frontends.server import HardenedProtocol
+
+BODY_HIGH_WATER: Final = 128 * 1024
+"""Bytes of a body held for the application before the client is no longer read."""
+
+logger = logging.getLogger(__name__)
+
+
+class ClientDisconnected(OSError):
+    """The client is gone; nothing can be sent to it (ASGI HTTP, version 2.4)."""
+
+
+class Exchange:
+    """What the protocol and the application know of the request being served."""
+
+    __slots__ = (
+        "_answer", "_continue_due", "_failure", "_held", "_on_gone", "_pieces", "_protocol", "_told_end", "_waiter",
+        "answered", "body_complete", "chunked", "closes", "gone", "has_body", "has_host", "headers", "method", "peer",
+        "scope", "started", "target", "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, started: float) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.headers: Headers = head.raw_headers
+        self.version = head.version
+        self.peer = protocol.peer
+        self.has_host = head.host is not None
+        self.has_body = head.has_body
+        self.chunked = head.chunked
+        self.upgrade = head.upgrade
+        self.started = started
+        self.scope = scope
+        self.closes = not head.keep_alive
+        self.body_complete = not head.has_body
+        self.answered = False
+        self.gone = False
+        self._protocol = protocol
+        self._continue_due = head.expects_continue
+        self._answer: Answer | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._told_end = False
+        self._failure: BaseException | None = None
+        self._on_gone: Callable[[], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        scope["extensions"] = {WIRE: self}
+
+    # For the forwarder: ports.Wire
+
+    @property
+    def body_arrived(self) -> bool:
+        """Whether the first `receive` will not wait."""
+        return self.body_complete or bool(self._pieces)
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called when the client goes away; at once if it has gone already."""
+        self._on_gone = callback
+        if self.gone and callback is not None:
+            callback()
+
+    def yield_continue(self) -> bool:
+        """Let somebody else send `100 Continue`, if it is still due."""
+        due, self._continue_due = self._continue_due, False
+        return due
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim answer to a client that knows what it is."""
+        if self.version == "1.1" and self._answer is None and not self.gone:
+            self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
+
+    def break_off(self) -> None:
+        """Break the connection in a way that even an answer delimited by its end cannot hide."""
+        self._protocol.break_off(hard=self._answer is not None and not self._answer.delimited)
+
+    async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
+        """Answer 101 and pass bytes both ways until either side ends."""
+        if self.gone:
+            upstream.abort()
+            return
+        self.answered = True
+        self._protocol.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, encode_fields(headers)))
+        await self._protocol.tunnel(upstream, first)
+
+    # For the protocol
+
+    @property
+    def answering(self) -> bool:
+        """Whether any byte of the final answer was written."""
+        return self._answer is not None
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether it answers a GET with a stream of events, which would never end by itself."""
+        return self._answer is not None and self._answer.event_stream and self.method == "GET"
+
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Take a piece of the body, or its end."""
+        self._continue_due = False
+        self.body_complete = complete
+        if piece and not self.answered:
+            self._pieces.append(piece)
+            self._held += len(piece)
+            if self._held > BODY_HIGH_WATER:
+                self._protocol.hold_reading()
+        self._wake()
+
+    def fail_body(self, failure: BaseException) -> None:
+        """Let whoever waits for the body see `failure`."""
+        self._failure = failure
+        self._wake()
+
+    def lose_client(self) -> None:
+        """Tell everybody that the client has gone."""
+        self.gone = True
+        self._wake()
+        callback, self._on_gone = self._on_gone, None
+        if callback is not None and not self.answered:
+            callback()
+
+    def end_event_stream(self) -> None:
+        """End a stream that would never end by itself; where its framing allows, as a complete answer."""
+        if self._answer is not None and not self.answered:
+            try:
+                last = self._answer.end()
+            except RuntimeError:
+                self.break_off()
+            else:
+                self.lose_client()
+                self._protocol.write(last)
+                self._finish(closes=True)
+
+    # For the application: ASGI
+
+    async def run(self) -> None:
+        """Have the application serve the request; what it leaves undone is an error of ours."""
+        try:
+            await self._protocol.app(self.scope, self.receive, self.send)
+        except Exception:
+            if not self.gone:
+                logger.exception("the application failed")
+        if self.gone or self.answered:
+            return
+        if self._answer is not None:
+            self.break_off()
+        else:
+            headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"21")]
+            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+            await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+
+    async def receive(self) -> Message:
+        """Give the next piece of the body. Raises TimeoutError when it does not come in time."""
+        if self._continue_due:
+            self._continue_due = False
+            self._protocol.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not (self._pieces or self._is_over() or self._failure or (self.body_complete and not self._told_end)):
+            await self._wait()
+        if self._is_over():
+            return {"type": "http.disconnect"}
+        if self._failure is not None:
+            raise self._failure
+        pieces, self._pieces = self._pieces, []
+        self._held = 0
+        self._told_end = self.body_complete
+        self._protocol.release_reading()
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer. Raises ClientDisconnected when nobody is there to get it."""
+        if self._protocol.write_paused and not self.gone:
+            await self._protocol.drain()
+        if self.gone:
+            raise ClientDisconnected("the client has gone")
+        if message["type"] == "http.response.start" and self._answer is None:
+            self._start(message)
+        elif message["type"] == "http.response.body" and self._answer is not None and not self.answered:
+            self._continue(self._answer, message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
+
+    def _start(self, message: Message) -> None:
+        closes = self.closes or not self.body_complete or self._protocol.is_last()
+        status, reason = message["status"], message.get("reason")
+        self._answer = Answer(self.method, self.version, status, reason, message.get("headers", ()), closes=closes)
+        self._continue_due = False
+        self._protocol.write(self._answer.head)
+
+    def _continue(self, answer: Answer, body: bytes, *, more: bool) -> None:
+        data = answer.piece(body)
+        if not more:
+            data += answer.end()
+        if data:
+            self._protocol.write(data)
+        if not more:
+            self._finish(closes=answer.closes)
+
+    def _finish(self, *, closes: bool) -> None:
+        self.answered = True
+        self._wake()
+        self._protocol.answered(closes=closes)
+
+    def _is_over(self) -> bool:
+        return self.gone or self.answered
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._protocol.expect_body(waiting=not self.body_complete)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._protocol.expect_body(waiting=False)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

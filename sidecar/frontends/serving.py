@@ -1,0 +1,139 @@
+"""Runs the application behind hardened connections until it is asked to stop, and then stops in order.
+
+The order: unready, event streams and tunnels ended, everything whose head was read answered, connections closed. A
+second request to stop ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from sidecar.frontends.server import HardenedConfig, Patience
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SWEEP: Final = 0.25
+_POLL: Final = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Stand in for a callback that nobody wants."""
+
+
+class Server(uvicorn.Server):
+    """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
+
+    `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        listener: socket.socket,
+        *,
+        drain_timeout: float = 30.0,
+        patience: Patience | None = None,
+        on_ready: Callable[[], None] = _nothing,
+        on_drain: Callable[[], None] = _nothing,
+    ) -> None:
+        hardened = HardenedConfig(app, patience=patience)
+        super().__init__(hardened)
+        self.shared = hardened.shared
+        self._listener = listener
+        self._drain_timeout = drain_timeout
+        self._on_ready = on_ready
+        self._on_drain = on_drain
+        self._stop = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def run_until_stopped(self) -> int:
+        """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once."""
+        await self.serve([self._listener])
+        return 1 if self._stop_at_once.is_set() else 0
+
+    def stop(self) -> None:
+        """Stop in order; asked a second time, at once."""
+        if self._stop.is_set():
+            self._stop_at_once.set()
+        self._stop.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on the signals that ask for it; they are not raised again afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def main_loop(self) -> None:
+        """Serve until asked to stop."""
+        self._sweep()
+        self._on_ready()
+        await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in order, within the drain timeout, or at once when asked again."""
+        self._on_drain()
+        self.shared.draining = True
+        drained = asyncio.create_task(self._drain(sockets or []))
+        hurried = asyncio.create_task(self._stop_at_once.wait())
+        await asyncio.wait({drained, hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            logger.warning("stopping with %d connections still open", len(self.shared.connections))
+        for task in (drained, hurried):
+            task.cancel()
+        await self._abandon()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self.lifespan.shutdown()
+
+    async def _drain(self, sockets: list[socket.socket]) -> None:
+        for connection in list(self.shared.connections):
+            connection.drain_connection()
+        # Whoever has connected already is let in before the door is closed.
+        await asyncio.sleep(_POLL)
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        while self.shared.connections or self.shared.tasks:  # noqa: ASYNC110 -- two sets, watched only when stopping
+            await asyncio.sleep(_POLL)
+
+    async def _abandon(self) -> None:
+        """Leave nothing behind: no connection, no task."""
+        for server in self.servers:
+            server.close()
+        self._listener.close()
+        for connection in list(self.shared.connections):
+            connection.abort()
+        tasks = list(self.shared.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self.shared.connections:  # noqa: ASYNC110 -- transports close in the next turn of the loop
+            await asyncio.sleep(0)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.shared.connections):
+            connection.sweep(now)
+        self._sweeper = loop.call_later(_SWEEP, self._sweep)
