@@ -81,6 +81,30 @@ class KnownSessions(Protocol):
         ...
 
 
+class SessionNews(Protocol):
+    """Whoever wants to hear what the session service tells of its own accord. No method waits or raises."""
+
+    def ended(self, key: SessionKey) -> None:
+        """The session was ended."""
+        ...
+
+    def deleted(self, key: SessionKey) -> None:
+        """The session was deleted, for good."""
+        ...
+
+    def forget_all(self) -> None:
+        """Anything may have happened: nothing learnt so far is to be believed."""
+        ...
+
+    def stream_up(self) -> None:
+        """Everything that happened was told, and what happens from now on will be."""
+        ...
+
+    def stream_down(self) -> None:
+        """Things may happen from now on without being told; repeating it changes nothing."""
+        ...
+
+
 class DebtNotWritten(Exception):
     """The journal of debts could not be written or read; the message is one sentence."""
 
