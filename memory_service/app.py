@@ -9,6 +9,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from sqlalchemy import select
 from starlette.routing import Route
 
 from memory_service.api import memory_routes
@@ -19,12 +20,13 @@ from memory_service.store import Store
 from service_kit import problems
 from service_kit.body import BoundedBody
 from service_kit.database import Database
+from service_kit.registration import Registration
 
 MAX_BODY: Final = 10 * 1024 * 1024
 
 
 class Health(BaseModel):
-    """That the process is alive."""
+    """That the service answers, and its database too."""
 
     status: str = "ok"
 
@@ -32,7 +34,7 @@ class Health(BaseModel):
 class MemoryApp(FastAPI):
     """REST, MCP and the pages about them."""
 
-    def __init__(self, database: Database, now: Clock = utc_now) -> None:
+    def __init__(self, database: Database, registration: Registration | None = None, now: Clock = utc_now) -> None:
         """Serve the memories in a database, which is closed at the end; `now` is what expiry goes by."""
         super().__init__(
             title="Memory service",
@@ -41,16 +43,24 @@ class MemoryApp(FastAPI):
             redirect_slashes=False,
         )
         self._database = database
+        self._registration = registration
         service = MemoryService(Store(database), now)
         self._mcp = McpDoor(memory_server(service, self.version), MAX_BODY)
         problems.install(self)
         self.add_middleware(BoundedBody, largest=MAX_BODY)
         self.include_router(memory_routes(service))
         self.router.routes.append(Route("/mcp", self._mcp))
-        self.add_api_route("/health", _health, tags=["health"])
+        self.add_api_route("/health", self._health, tags=["health"], responses={503: {"model": problems.Problem}})
 
-    def end_streams(self) -> None:
-        """End what would never end by itself, so that the server can stop."""
+    async def started(self) -> None:
+        """Let others find the service, now that it answers."""
+        if self._registration is not None:
+            await self._registration.start()
+
+    async def stopping(self) -> None:
+        """Let nobody find the service any more, and end the streams, which would never end by themselves."""
+        if self._registration is not None:
+            await self._registration.stop()
         self._mcp.end_streams()
 
     @contextlib.asynccontextmanager
@@ -61,7 +71,8 @@ class MemoryApp(FastAPI):
         finally:
             await self._database.close()
 
-
-async def _health() -> Health:
-    """Say that the process is alive."""
-    return Health()
+    async def _health(self) -> Health:
+        """Say whether the service reaches its database."""
+        async with self._database.reading() as connection:
+            await connection.execute(select(1))
+        return Health()

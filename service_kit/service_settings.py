@@ -1,0 +1,60 @@
+"""What the settings of both services have in common: a database, an address, and perhaps a name in Consul.
+
+A service's own class gives each field its variable and its default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from service_kit.address import Tcp
+from service_kit.consul import ConsulSettings
+from service_kit.database import parse_url
+from service_kit.registration import Registration
+from service_kit.settings import ListenAddress, variable
+
+
+def _readable(url: str) -> str:
+    parse_url(url)
+    return url
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_readable)]
+SchemaName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+
+
+class ServiceSettings(ConsulSettings):
+    """What the environment says, checked."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    listen: ListenAddress
+    database_url: DatabaseUrl
+    database_schema: SchemaName
+    advertise: ListenAddress | None = None
+    register_as: str | None = None
+
+    @field_validator("register_as")
+    @classmethod
+    def _registers_somewhere(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None:
+            return None
+        if not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
+            raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
+        if not _is_reachable(info.data.get("advertise") or info.data.get("listen")):
+            raise ValueError(f"registering needs a HOST:PORT that others can reach: set {variable(cls, 'advertise')}")
+        return name
+
+    def registration(self) -> Registration | None:
+        """The service's place in Consul, or None where it is to have none."""
+        where = self.advertise or self.listen
+        if self.register_as is None or self.consul is None or not isinstance(where, Tcp):
+            return None
+        return Registration(self.consul, name=self.register_as, advertise=where, health="/health")
+
+
+def _is_reachable(address: object) -> bool:
+    return isinstance(address, Tcp) and address.port != 0 and address.host not in {"0.0.0.0", "::"}  # noqa: S104 -- refused
