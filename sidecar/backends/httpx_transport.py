@@ -1,0 +1,173 @@
+"""httpx over our own pool: httpx's own is quadratic in waiting requests and collapses under concurrency.
+
+One pool an origin. Cookies, redirects and proxy variables are the client's business, not a transport's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+import httpx
+
+from sidecar.backends.pool import Origin, Pool
+from sidecar.backends.relay import ClientGone, Relay
+from sidecar.backends.upstream_connection import (
+    BadResponse,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimeout,
+    NoFreeConnection,
+    ResponseHead,
+    ResponseTimeout,
+    UpstreamFailure,
+)
+from sidecar.core.headers import encode_fields
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_LONGEST_CONNECT: Final = 60.0
+_TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = {
+    ConnectFailed: httpx.ConnectError,
+    ConnectTimeout: httpx.ConnectTimeout,
+    NoFreeConnection: httpx.PoolTimeout,
+    ConnectionLost: httpx.RemoteProtocolError,
+    ResponseTimeout: httpx.ReadTimeout,
+    BadResponse: httpx.RemoteProtocolError,
+}
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """A transport with at most `connections` ordinary connections an origin, kept unused for `idle` seconds.
+
+    With `unix`, the path of a socket, every request goes there, whatever host its URL names. An idempotent request is
+    repeated once where a used connection turns out to be closed. Raises httpx's own exceptions and honours the
+    request's `timeout` extension (connect, read; write is covered by read).
+    """
+
+    def __init__(
+        self, *, connections: int = 100, idle: float = 4.0, unix: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._connections = connections
+        self._idle = idle
+        self._unix = unix
+        self._tls = tls
+        self._pools: dict[Origin, Pool] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; gives the response as soon as its head is there."""
+        timeouts = request.extensions.get("timeout", {})
+        data = _encode(request, await request.aread())
+        pool = self._pool(request.url)
+        try:
+            with _translated():
+                relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
+        except _Stale:
+            with _translated():
+                relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=True)
+        return httpx.Response(
+            head.status,
+            headers=head.headers,
+            stream=_Body(relay, timeouts.get("read")),
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": head.reason},
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            await pool.close()
+
+    def counts(self) -> dict[str, int]:
+        """How many connections of all origins are `idle`, `active` and `streaming`; how many requests `waiting`."""
+        counts = [pool.counts() for pool in self._pools.values()]
+        return {state: sum(each[state] for each in counts) for state in ("idle", "active", "streaming", "waiting")}
+
+    async def _exchange(
+        self, pool: Pool, method: str, data: bytes, timeouts: dict[str, float | None], *, fresh: bool
+    ) -> tuple[Relay, ResponseHead]:
+        with _timeout_as(httpx.ConnectTimeout):
+            async with asyncio.timeout(timeouts.get("connect")):
+                connection = await pool.acquire(fresh=fresh)
+        relay = Relay()
+        relay.connection = connection
+        connection.start(relay, data, method=method, complete=True)
+        try:
+            with _timeout_as(httpx.ReadTimeout):
+                async with asyncio.timeout(timeouts.get("read")):
+                    return relay, await relay.response()
+        except ConnectionLost as lost:
+            if lost.stale and method in _IDEMPOTENT and not fresh:
+                raise _Stale from lost
+            raise
+        except BaseException:
+            relay.give_up(ClientGone())
+            raise
+
+    def _pool(self, url: httpx.URL) -> Pool:
+        if self._unix is not None:
+            origin = Origin("localhost", 0, unix=self._unix)
+        else:
+            tls = url.scheme == "https"
+            origin = Origin(url.host, url.port or (443 if tls else 80), tls=tls)
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(
+                origin,
+                connections=self._connections,
+                idle=self._idle,
+                connect_timeout=_LONGEST_CONNECT,
+                response_timeout=None,
+                tls=self._tls,
+            )
+        return pool
+
+
+class _Stale(Exception):
+    """A used connection was closed before any byte of the answer, and the request may be repeated."""
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response, piece by piece as it comes."""
+
+    def __init__(self, relay: Relay, read_timeout: float | None) -> None:
+        self._relay = relay
+        self._read_timeout = read_timeout
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            with _translated(), _timeout_as(httpx.ReadTimeout):
+                async with asyncio.timeout(self._read_timeout):
+                    piece, more = await self._relay.read()
+            if piece:
+                yield piece
+
+    async def aclose(self) -> None:
+        self._relay.give_up(ClientGone())
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except UpstreamFailure as failure:
+        raise _TRANSLATIONS[type(failure)](str(failure)) from failure
+
+
+@contextlib.contextmanager
+def _timeout_as(translation: type[httpx.TimeoutException]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise translation("timed out") from error
+
+
+def _encode(request: httpx.Request, body: bytes) -> bytes:
+    """Write a whole request; one of unknown length as a single chunk."""
+    if "transfer-encoding" in request.headers:
+        body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
+    return b"%b%b\r\n%b" % (line, encode_fields(request.headers.raw), body)
