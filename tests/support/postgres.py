@@ -6,6 +6,7 @@ Import the fixtures in a `conftest.py`: `from tests.support.postgres import post
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 import uuid
 import warnings
@@ -13,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 _CONFIGURATION = """
 fsync = off
-synchronous_commit = off
 max_connections = 200
 shared_buffers = 64MB
 """
@@ -59,6 +60,19 @@ class PostgresServer:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+    def kill(self) -> None:
+        """End it as a crash would, every process of it."""
+        postmaster = psutil.Process(self._server.get_pid())
+        victims = [*postmaster.children(recursive=True), postmaster]
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+        psutil.wait_procs(victims)
+
+    def restart(self) -> None:
+        """Bring it back after `kill`, with everything that was committed."""
+        self._server.start()
 
     def stop(self) -> None:
         """Stop the server and remove its files."""

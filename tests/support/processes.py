@@ -107,6 +107,12 @@ class Running:
         self.process.kill()
         self.wait()
 
+    def close(self) -> None:
+        """Close the pipes of a process that has ended."""
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
 
 @contextlib.contextmanager
 def running(package: str, *arguments: str, role: str, env: Mapping[str, str], cwd: Path) -> Iterator[Running]:
@@ -123,18 +129,12 @@ def running(package: str, *arguments: str, role: str, env: Mapping[str, str], cw
             except subprocess.TimeoutExpired:
                 started.process.kill()
         started.wait()
-        assert started.process.stdout is not None
-        assert started.process.stderr is not None
-        started.process.stdout.close()
-        started.process.stderr.close()
+        started.close()
 
 
 def run_to_end(package: str, *arguments: str, env: Mapping[str, str], cwd: Path) -> Running:
     """Run a command that ends by itself, and give what it left."""
     finished = Running([sys.executable, "-m", package, *arguments], env, cwd)
     finished.wait()
-    assert finished.process.stdout is not None
-    assert finished.process.stderr is not None
-    finished.process.stdout.close()
-    finished.process.stderr.close()
+    finished.close()
     return finished
