@@ -29,6 +29,7 @@ from sidecar.core.model import (
 
 _BUSY: Final = frozenset({408, 425, 429})
 _ACTIVE: Final = "active"
+_OUR_ABSENCE: Final = "session_not_found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,11 @@ class Interpreter:
 
     def _denied(self, meaning: Meaning, content: Mapping[str, Any] | None, reply: Reply) -> Answer | Doubt:
         """Read an error; one that is not the service's own, as a stray proxy's page, says nothing of the session."""
-        if content is None or (self._is_ours and not isinstance(content.get("reason"), str)):
+        reason = None if content is None else content.get("reason")
+        if content is None or (self._is_ours and not isinstance(reason, str)):
             return _meaningless(reply)
         match meaning:
-            case Meaning.ABSENT:
+            case Meaning.ABSENT if not self._is_ours or reason == _OUR_ABSENCE:
                 return Absent()
             case Meaning.CONFLICT:
                 return Conflict()

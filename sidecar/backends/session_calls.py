@@ -39,15 +39,18 @@ class SessionCall:
     def request(self, base: str, reference: Reference) -> httpx.Request:
         """Write the request to the instance at `base`.
 
-        It is complete as it stands and meant for a transport: no client adds anything to it.
+        It is complete as it stands and meant for a transport: no client adds anything to it. For `unix:/path` the
+        extension `unix` holds the path.
         """
         values = self._values(reference)
-        url = httpx.URL(base + self._target(values))
+        unix = base.removeprefix("unix:").removeprefix("//") if base.startswith("unix:") else None
+        url = httpx.URL((base if unix is None else "http://localhost") + self._target(values))
         body = b"" if self._body is None else orjson.dumps(_filled(self._body, values))
         headers = [(b"host", url.netloc), *self._headers]
         if self._body is not None:
             headers.append((b"content-length", str(len(body)).encode()))
-        return httpx.Request(self._method, url, headers=headers, stream=httpx.ByteStream(body))
+        extensions = {} if unix is None else {"unix": unix}
+        return httpx.Request(self._method, url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions)
 
     def _values(self, reference: Reference) -> dict[str, str]:
         values = dict(zip(self._scope_names, reference.scope, strict=True))

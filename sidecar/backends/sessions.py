@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import httpx
 import stamina
@@ -228,7 +228,8 @@ async def _read(response: httpx.Response) -> Reply:
     if response.headers.get("content-encoding", "identity") != "identity":
         return Reply(response.status_code, None, seconds)
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    # The stream itself: what a response that was made with its content has cannot be streamed by its own methods.
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
         body += chunk
         if len(body) > MOST_ANSWER:
             return Reply(response.status_code, None, seconds)

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.core.model import Admit, Found, How, Kind, Reason, Refused, Session, Status
 from sidecar.owing import OnOutage
-from tests.support.guard import House, batch, write
+from tests.support.guard import House, another_key, batch, write
 
 
 class Gate:
@@ -158,7 +158,7 @@ async def test_an_event_about_another_session_overtakes_nothing(house):
     """Only the session's own events matter."""
 
     async def elsewhere(operation, reference):
-        house.known.deleted("s-another")
+        house.known.deleted(another_key("s-1"))
 
     house.service.before = elsewhere
     assert await house.guard.decide(write()) == Admit(How.CREATED)

@@ -44,3 +44,8 @@ def always(answer: Answer) -> Before:
         return answer
 
     return say
+
+
+def another_key(key: str) -> str:
+    """Another session's id; keys share slots in which events are noted, and this one does not share that of `key`."""
+    return next(other for n in range(4096) if (hash(other := f"{key}-{n}") - hash(key)) % 4096)

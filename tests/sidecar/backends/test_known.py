@@ -1,0 +1,336 @@
+"""The cache of known sessions: owners, expiry, events, eras, bounds, and what a million entries cost."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+
+import pytest
+
+from sidecar.backends.known import JITTER, LIFE_WITHOUT_EVENTS, Known
+from sidecar.core.model import Session, Status
+from sidecar.testing import FakeClock
+from tests.support.guard import another_key
+
+ANNS = Session("ann", Status.ACTIVE)
+TTL = 300.0
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def known(clock):
+    """A cache whose event stream is up."""
+    known = Known(100, TTL, clock=clock)
+    known.stream_up()
+    return known
+
+
+def learn(known: Known, key="s-1", session: Session = ANNS) -> None:
+    assert known.remember(key, session, known.ticket())
+
+
+def test_what_was_never_learnt_is_not_known(known):
+    """Nothing is admitted, given or recalled."""
+    assert not known.admits("s-1", "ann")
+    assert known.get("s-1") is None
+    assert known.recall("s-1") is None
+
+
+def test_a_session_admits_its_owner_alone(known):
+    """Users are compared byte for byte; None is nobody."""
+    learn(known)
+    assert known.admits("s-1", "ann")
+    assert not any(known.admits("s-1", user) for user in ["bob", "Ann", "ann ", "", None])
+    assert known.get("s-1") == ANNS
+
+
+def test_a_session_without_owner_admits_whoever_names_none(known):
+    """Where sessions have no owner, None is everybody."""
+    learn(known, session=Session(None, Status.ACTIVE))
+    assert known.admits("s-1", None)
+    assert not known.admits("s-1", "ann")
+
+
+def test_scoped_keys_are_apart(known):
+    """One id in two scopes is two sessions."""
+    learn(known, ("app", "ann", "s-1"))
+    assert known.admits(("app", "ann", "s-1"), "ann")
+    assert not known.admits(("app", "bob", "s-1"), "ann")
+    assert not known.admits("s-1", "ann")
+
+
+@pytest.mark.parametrize(("ended_admits", "admitted"), [(True, True), (False, False)])
+def test_an_ended_session_admits_by_policy(clock, ended_admits, admitted):
+    """The fast lane follows the policy for ended sessions."""
+    known = Known(100, TTL, ended_admits=ended_admits, clock=clock)
+    learn(known, session=Session("ann", Status.ENDED))
+    assert known.admits("s-1", "ann") == admitted
+    assert known.get("s-1") == Session("ann", Status.ENDED)
+
+
+def test_a_tombstone_admits_nobody(known):
+    """Not even its owner."""
+    learn(known, session=Session("ann", Status.DELETED))
+    assert not known.admits("s-1", "ann")
+    assert known.get("s-1") == Session("ann", Status.DELETED)
+
+
+def test_entries_expire_within_the_jitter_before_the_time_to_live(known, clock):
+    """None lives longer than the TTL, none shorter than its jittered part, and they do not expire together."""
+    keys = [f"s-{n}" for n in range(100)]
+    for key in keys:
+        learn(known, key)
+    clock.advance(TTL * (1 - JITTER) - 0.001)
+    assert all(known.admits(key, "ann") for key in keys)
+    clock.advance(TTL * JITTER / 2)
+    assert 0 < sum(known.admits(key, "ann") for key in keys) < 100
+    clock.advance(TTL * JITTER / 2 + 0.001)
+    assert not any(known.admits(key, "ann") or known.get(key) for key in keys)
+
+
+def test_what_expired_is_still_recalled(known, clock):
+    """Too old to admit, it can still refuse."""
+    learn(known)
+    clock.advance(TTL + 1)
+    assert known.recall("s-1") == ANNS
+
+
+def test_the_least_recently_used_makes_room(known):
+    """The bound holds, and use keeps an entry."""
+    for n in range(100):
+        learn(known, f"s-{n}")
+    assert known.admits("s-0", "ann")
+    learn(known, "s-new")
+    assert len(known) == 100
+    assert known.admits("s-0", "ann")
+    assert not known.admits("s-1", "ann")
+
+
+def test_the_event_of_a_deletion_leaves_a_tombstone(known):
+    """Known before or not, the session is gone for everybody."""
+    learn(known)
+    known.deleted("s-1")
+    known.deleted("s-2")
+    for key in ("s-1", "s-2"):
+        assert not known.admits(key, "ann")
+        assert known.get(key) == Session(None, Status.DELETED)
+
+
+def test_the_event_of_an_end_changes_what_is_known(known):
+    """Owner and expiry stay."""
+    learn(known)
+    known.ended("s-1")
+    assert known.get("s-1") == Session("ann", Status.ENDED)
+
+
+def test_the_event_of_an_end_changes_neither_the_unknown_nor_the_deleted(known):
+    """There is no owner to note for the one, and no way back for the other."""
+    known.ended("s-1")
+    known.deleted("s-2")
+    known.ended("s-2")
+    assert known.get("s-1") is None
+    assert known.get("s-2") == Session(None, Status.DELETED)
+
+
+@pytest.mark.parametrize("event", ["ended", "deleted"])
+def test_an_answer_that_an_event_overtook_is_dropped(known, event):
+    """Ticket, event, answer: the answer is older than the event."""
+    ticket = known.ticket()
+    getattr(known, event)("s-1")
+    assert not known.remember("s-1", ANNS, ticket)
+    assert not known.admits("s-1", "ann")
+
+
+def test_an_answer_to_a_question_after_the_event_is_kept(known):
+    """Event, ticket, answer: the answer knows better."""
+    known.ended("s-1")
+    learn(known)
+    assert known.admits("s-1", "ann")
+
+
+def test_an_event_about_another_session_overtakes_nothing(known):
+    """Few keys share their fate; these two do not."""
+    ticket = known.ticket()
+    known.deleted(another_key("s-1"))
+    assert known.remember("s-1", ANNS, ticket)
+
+
+@pytest.mark.parametrize("change", ["forget_all", "stream_up"])
+def test_an_answer_that_a_reconnect_overtook_is_dropped(known, change):
+    """Events may have been missed while it was under way."""
+    known.stream_down()
+    ticket = known.ticket()
+    getattr(known, change)()
+    assert not known.remember("s-1", ANNS, ticket)
+
+
+def test_forgetting_all_leaves_nothing_to_admit_or_recall(known):
+    """A reset ends all knowledge, tombstones too; what is learnt after it counts."""
+    learn(known, "s-1")
+    known.deleted("s-2")
+    known.forget_all()
+    for key in ("s-1", "s-2"):
+        assert not known.admits(key, "ann")
+        assert known.get(key) is None
+        assert known.recall(key) is None
+    learn(known, "s-1")
+    assert known.admits("s-1", "ann")
+    assert known.recall("s-1") == ANNS
+
+
+def test_when_the_stream_is_lost_entries_live_a_little_longer(known, clock):
+    """Until 30 s after the loss, not a moment more."""
+    learn(known)
+    clock.advance(10)
+    known.stream_down()
+    clock.advance(LIFE_WITHOUT_EVENTS - 0.001)
+    assert known.admits("s-1", "ann")
+    assert known.get("s-1") == ANNS
+    clock.advance(0.001)
+    assert known.get("s-1") is None
+    assert not known.admits("s-1", "ann")
+    assert known.recall("s-1") == ANNS
+
+
+def test_the_fast_question_notices_the_end_of_grace_by_itself(known, clock):
+    """`admits` needs no other call before it."""
+    learn(known)
+    known.stream_down()
+    clock.advance(LIFE_WITHOUT_EVENTS)
+    assert not known.admits("s-1", "ann")
+
+
+def test_an_entry_that_expires_earlier_does_so_although_the_stream_is_lost(known, clock):
+    """Whichever is first."""
+    learn(known)
+    clock.advance(TTL - 1)
+    known.stream_down()
+    clock.advance(1)
+    assert not known.admits("s-1", "ann")
+
+
+def test_losing_the_stream_twice_lengthens_nothing(known, clock):
+    """The grace runs from the first loss."""
+    learn(known)
+    known.stream_down()
+    clock.advance(20)
+    known.stream_down()
+    clock.advance(10)
+    assert not known.admits("s-1", "ann")
+
+
+def test_what_the_grace_ended_does_not_come_back_with_the_stream(known, clock):
+    """Even if nobody asked in between."""
+    learn(known)
+    known.stream_down()
+    clock.advance(LIFE_WITHOUT_EVENTS)
+    known.stream_up()
+    assert not known.admits("s-1", "ann")
+
+
+def test_a_stream_that_returns_in_time_saves_what_was_known(known, clock):
+    """Missed events are delivered then; entries live out their own life."""
+    learn(known)
+    known.stream_down()
+    clock.advance(LIFE_WITHOUT_EVENTS - 1)
+    known.stream_up()
+    clock.advance(200)
+    assert known.admits("s-1", "ann")
+
+
+def test_what_is_learnt_soon_after_a_loss_shares_its_end(known, clock):
+    """30 s after the loss nothing from before is believed, whenever it was learnt."""
+    known.stream_down()
+    clock.advance(20)
+    learn(known)
+    clock.advance(9.999)
+    assert known.admits("s-1", "ann")
+    clock.advance(0.001)
+    assert not known.admits("s-1", "ann")
+
+
+def test_what_is_learnt_long_after_a_loss_lives_as_long(known, clock):
+    """Without events 30 s are the most that anything is believed."""
+    known.stream_down()
+    clock.advance(100)
+    learn(known)
+    clock.advance(LIFE_WITHOUT_EVENTS - 0.001)
+    assert known.admits("s-1", "ann")
+    clock.advance(0.001)
+    assert not known.admits("s-1", "ann")
+
+
+def test_a_short_time_to_live_holds_without_events_too(clock):
+    """The grace never lengthens a life."""
+    known = Known(100, 5.0, clock=clock)
+    learn(known)
+    clock.advance(5)
+    assert not known.admits("s-1", "ann")
+
+
+def test_until_the_stream_is_up_entries_live_as_if_it_were_lost(clock):
+    """A sidecar that starts hears of nothing yet."""
+    known = Known(100, TTL, clock=clock)
+    learn(known)
+    clock.advance(LIFE_WITHOUT_EVENTS)
+    assert not known.admits("s-1", "ann")
+
+
+def test_where_there_is_no_stream_the_time_to_live_alone_counts(clock):
+    """A foreign session service has no events to lose."""
+    known = Known(100, TTL, followed=False, clock=clock)
+    learn(known)
+    clock.advance(TTL * (1 - JITTER) - 1)
+    assert known.admits("s-1", "ann")
+
+
+def test_hits_and_misses_are_counted(known):
+    """For the metrics; a question that falls through to `get` is counted once."""
+    learn(known)
+    assert known.admits("s-1", "ann")
+    assert known.get("s-1")
+    assert not known.admits("s-2", "ann")
+    assert known.get("s-2") is None
+    assert (known.hits, known.misses) == (2, 1)
+
+
+def test_an_entry_costs_less_than_400_bytes_beyond_its_strings():
+    """Measured on 50,000 entries, between two sizes of the tables underneath."""
+    known = Known(100_000, TTL)
+    keys = [f"session-{n}" for n in range(50_000)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for key in keys:
+            known.remember(key, ANNS, known.ticket())
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held / len(keys) < 400
+
+
+def test_entries_are_nothing_to_the_garbage_collector(known):
+    """After one collection it has stopped tracking them: a million known sessions do not make it slower."""
+    learn(known)
+    learn(known, ("app", "s-2"))
+    gc.collect()
+    entries = known._entries
+    assert not any(gc.is_tracked(entries[key]) for key in entries)
+    assert sys.getsizeof(entries["s-1"]) < 100
+
+
+def test_expired_entries_are_replaced_one_by_one(clock):
+    """However many expired at once, no step walks over them: each replaces at most one."""
+    known = Known(1000, TTL, clock=clock)
+    for n in range(1000):
+        learn(known, f"s-{n}")
+    clock.advance(10 * TTL)
+    learn(known, "s-new")
+    assert len(known) == 1000
+    known.forget_all()
+    assert len(known) == 1000

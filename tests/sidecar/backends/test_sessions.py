@@ -1,0 +1,240 @@
+"""The session service over HTTP: the requests it sends, what it makes of good answers, and how long it insists."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import orjson
+import pytest
+
+from sidecar.core.habits import OURS
+from sidecar.core.model import (
+    Absent,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Reference,
+    Session,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
+from tests.support.sessions import BASE, Recorder, error, session
+
+ANN = Reference("s-1", "ann")
+URL = f"{BASE}/api/v1/sessions/s-1"
+ANNS = Session("ann", Status.ACTIVE)
+
+
+@pytest.fixture
+def recorder():
+    """A session service of our own kind whose answers a test sets."""
+    return Recorder(OURS)
+
+
+async def test_ensure_is_one_put(recorder):
+    """Target, headers and body are exactly what is needed."""
+    recorder.answers = [session(201)]
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    [request] = recorder.requests
+    assert (request.method, str(request.url), request.content) == ("PUT", URL, b'{"user_id":"ann"}')
+    assert request.headers.raw == [
+        (b"host", b"sessions.test:8205"),
+        (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"authorization", b"Bearer secret"),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"17"),
+    ]
+
+
+async def test_look_is_one_get(recorder):
+    """The user is named, so that another's session is refused there."""
+    recorder.answers = [session(200)]
+    assert await recorder.service.look(ANN) == Found(ANNS)
+    [request] = recorder.requests
+    assert (request.method, str(request.url), request.content) == ("GET", f"{URL}?user_id=ann", b"")
+    assert "content-length" not in request.headers
+
+
+async def test_ids_are_one_escaped_path_segment(recorder):
+    """Whatever an id holds, it stays where it belongs."""
+    recorder.answers = [session(201, session_id="a/b?c#d%e é", user_id="x&y=z")]
+    reference = Reference("a/b?c#d%e é", "x&y=z")
+    assert await recorder.service.ensure(reference) == Created(Session("x&y=z", Status.ACTIVE))
+    [request] = recorder.requests
+    assert request.url.raw_path == b"/api/v1/sessions/a%2Fb%3Fc%23d%25e%20%C3%A9"
+    assert orjson.loads(request.content) == {"user_id": "x&y=z"}
+    recorder.answers = [session(200, session_id="a/b?c#d%e é", user_id="x&y=z")]
+    await recorder.service.look(reference)
+    assert recorder.requests[1].url.query == b"user_id=x%26y%3Dz"
+
+
+async def test_without_a_token_no_authorization_is_sent():
+    """Nor anything else in its place."""
+    recorder = Recorder(OURS, token=None)
+    recorder.answers = [session(201)]
+    await recorder.service.ensure(ANN)
+    assert "authorization" not in recorder.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (session(201), Created(ANNS)),
+        (session(200), Found(ANNS)),
+        (session(200, status="ended"), Found(Session("ann", Status.ENDED))),
+        (session(200, status="deleted"), Found(Session("ann", Status.DELETED))),
+        (error(409, "session_owned_by_another_user"), Conflict()),
+        (error(410, "session_gone"), Gone()),
+    ],
+)
+async def test_what_ensure_says(recorder, answer, expected):
+    """Every answer of the contract has its name."""
+    recorder.answers = [answer]
+    assert await recorder.service.ensure(ANN) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (session(200), Found(ANNS)),
+        (session(200, user_id="bob"), Found(Session("bob", Status.ACTIVE))),
+        (error(403, "session_owned_by_another_user"), Conflict()),
+        (error(404, "session_not_found"), Absent()),
+        (error(410, "session_gone"), Gone()),
+    ],
+)
+async def test_what_look_says(recorder, answer, expected):
+    """A look tells of other owners, and of absence."""
+    recorder.answers = [answer]
+    assert await recorder.service.look(ANN) == expected
+
+
+async def test_a_failure_is_tried_again_within_the_deadline(recorder):
+    """A blip is nobody's outage."""
+    recorder.answers = [httpx.Response(503), httpx.ConnectError("refused"), session(201)]
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    assert recorder.telemetry.notes == [
+        ("session_call", "ensure", "unknown"),
+        ("session_call", "ensure", "unknown"),
+        ("session_call", "ensure", "created"),
+    ]
+
+
+async def test_trying_again_has_an_end(recorder):
+    """Three attempts, then nobody can say."""
+    recorder.answers = [httpx.Response(500)]
+    assert isinstance(await recorder.service.ensure(ANN), Unknown)
+    assert len(recorder.requests) == 3
+
+
+async def test_what_is_certain_is_not_tried_again(recorder):
+    """Neither a lie nor a refusal gets better."""
+    recorder.answers = [session(200, user_id="bob"), session(201)]
+    assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    assert len(recorder.requests) == 1
+
+
+async def test_a_service_that_names_its_time_is_left_alone_until_then(recorder):
+    """Retry-After beyond the deadline: no more attempts, and the time is passed on."""
+    recorder.answers = [httpx.Response(503, headers={"retry-after": "30"})]
+    answer = await recorder.service.ensure(ANN)
+    assert isinstance(answer, Unknown)
+    assert answer.retry_after == 30
+    assert len(recorder.requests) == 1
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "-1", "1e3", "٣", "999999999", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
+async def test_a_time_that_cannot_be_read_is_none(nonsense):
+    """Only plain seconds are understood."""
+    recorder = Recorder(OURS, timeout=0.05)
+    recorder.answers = [httpx.Response(503, headers=[(b"retry-after", nonsense.encode())])]
+    answer = await recorder.service.ensure(ANN)
+    assert isinstance(answer, Unknown)
+    assert answer.retry_after is None
+
+
+async def test_a_silent_service_is_an_outage_after_the_deadline():
+    """One deadline covers the whole question, and the instance is reported."""
+    recorder = Recorder(OURS, timeout=0.05)
+    recorder.before = asyncio.Event().wait
+    assert isinstance(await recorder.service.ensure(ANN), Unknown)
+    assert recorder.discovery.reports == [(BASE, False)]
+
+
+async def test_each_attempt_goes_to_the_next_instance(recorder):
+    """Those that cannot be reached are reported as such."""
+    recorder.discovery.urls = ["http://one.test", "http://two.test"]
+    recorder.answers = [httpx.ConnectError("refused"), session(201)]
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    assert [request.url.host for request in recorder.requests] == ["one.test", "two.test"]
+    assert recorder.discovery.reports == [("http://one.test", False), ("http://two.test", True)]
+
+
+async def test_no_instance_is_an_outage(recorder):
+    """Nobody is asked where nobody is."""
+    recorder.discovery.urls = []
+    assert isinstance(await recorder.service.ensure(ANN), Unknown)
+    assert recorder.requests == []
+
+
+async def test_a_unix_socket_is_named_to_the_transport(recorder):
+    """The path travels beside a URL that is like any other."""
+    recorder.discovery.urls = ["unix:/run/sessions.sock"]
+    recorder.answers = [session(201)]
+    await recorder.service.ensure(ANN)
+    [request] = recorder.requests
+    assert request.extensions["unix"] == "/run/sessions.sock"
+    assert str(request.url) == "http://localhost/api/v1/sessions/s-1"
+
+
+async def test_after_failures_in_a_row_calls_are_held_back(recorder):
+    """The breaker opens, answers at once and says when to come again; one good answer closes it."""
+    recorder.answers = [httpx.Response(500)]
+    for _ in range(2):
+        await recorder.service.ensure(ANN)
+    assert len(recorder.requests) == 5
+    held = await recorder.service.look(ANN)
+    assert isinstance(held, Unknown)
+    assert held.retry_after == 1
+    assert len(recorder.requests) == 5
+    recorder.answers = [session(201)]
+    recorder.clock.advance(1)
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    assert [note for note in recorder.telemetry.notes if note[0] == "breaker"] == [
+        ("breaker", True),
+        ("breaker", False),
+    ]
+
+
+async def test_a_lie_does_not_open_the_breaker(recorder):
+    """A service that answers is not one that is away."""
+    recorder.answers = [httpx.Response(200, text="<html>")]
+    for _ in range(10):
+        assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    assert len(recorder.requests) == 10
+
+
+async def test_after_one_mismatched_id_nothing_more_is_created(recorder):
+    """From then on it only looks, until somebody sets `mints` back."""
+    recorder.answers = [session(201, session_id="minted")]
+    assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    recorder.answers = [error(404, "session_not_found")]
+    assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    recorder.answers = [session(200)]
+    assert await recorder.service.ensure(ANN) == Found(ANNS)
+    assert [request.method for request in recorder.requests] == ["PUT", "GET", "GET"]
+    recorder.service.mints = False
+    assert await recorder.service.ensure(ANN) == Found(ANNS)
+    assert recorder.requests[-1].method == "PUT"
+
+
+async def test_another_id_in_a_look_creates_no_suspicion(recorder):
+    """It is not believed, but nothing was made."""
+    recorder.answers = [session(200, session_id="s-2")]
+    assert isinstance(await recorder.service.look(ANN), Untrustworthy)
+    assert not recorder.service.mints

@@ -1,0 +1,61 @@
+"""A session service whose every answer a test sets, below the adapter that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from sidecar.backends.sessions import HttpSessionService
+from sidecar.core.habits import ServiceHabits
+from sidecar.testing import FakeClock, FakeDiscovery, FakeTelemetry
+
+BASE = "http://sessions.test:8205"
+
+
+class Recorder(httpx.AsyncBaseTransport):
+    """Keeps the requests and gives `answers` in turn, the last of them for ever; an exception is raised."""
+
+    def __init__(
+        self, habits: ServiceHabits, *, token: str | None = "secret", timeout: float = 5.0, **more: Any
+    ) -> None:
+        self.requests: list[httpx.Request] = []
+        self.answers: list[httpx.Response | Exception] = []
+        self.before: Callable[[], Awaitable[object]] | None = None
+        self.clock = FakeClock()
+        self.discovery = FakeDiscovery([BASE])
+        self.telemetry = FakeTelemetry()
+        self.service = HttpSessionService(
+            self, self.discovery, self.telemetry, habits, token=token, timeout=timeout, clock=self.clock, **more
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.requests.append(request)
+        if self.before is not None:
+            await self.before()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def session(code: int, **fields: Any) -> httpx.Response:
+    """A session as the service answers it; fields can be changed, and left out with None."""
+    whole = {
+        "session_id": "s-1",
+        "user_id": "ann",
+        "status": "active",
+        "conversation_data": {},
+        "metadata": {},
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+        **fields,
+    }
+    return httpx.Response(code, json={name: value for name, value in whole.items() if value is not None})
+
+
+def error(code: int, reason: str) -> httpx.Response:
+    """An error as the service answers it."""
+    return httpx.Response(code, json={"detail": "A sentence.", "reason": reason})
