@@ -78,3 +78,7 @@ def _readable_failures() -> Iterator[None]:
 def _fail(message: str, code: int) -> None:
     click.echo(f"session-service: {message}", err=True)
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main(prog_name="session-service")
