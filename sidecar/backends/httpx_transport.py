@@ -15,7 +15,7 @@ import httpx
 
 from sidecar.backends.pool import Origin, Pool
 from sidecar.backends.relay import ClientGone, Relay
-from sidecar.backends.upstream_connection import (
+from sidecar.backends.response import (
     BadResponse,
     ConnectFailed,
     ConnectionLost,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.backends.upstream_connection import ConnectFailed, ConnectTimeout, NoFreeConnection, UpstreamConnection
+from sidecar.backends.response import ConnectFailed, ConnectTimeout, NoFreeConnection
+from sidecar.backends.upstream_connection import UpstreamConnection
 
 LEAST_PLACES_TO_WAIT: Final = 1024
 _COARSEST_SWEEP: Final = 0.5

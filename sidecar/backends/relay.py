@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.backends.upstream_connection import ResponseHead, UpstreamConnection, UpstreamFailure
+from sidecar.backends.response import ResponseHead, UpstreamFailure
+from sidecar.backends.upstream_connection import UpstreamConnection
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes held before the upstream is no longer read."""

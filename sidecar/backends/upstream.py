@@ -13,15 +13,15 @@ from typing import Final
 
 from sidecar.backends.pool import Origin, Pool
 from sidecar.backends.relay import ClientGone, Relay, Upgraded
-from sidecar.backends.upstream_connection import (
+from sidecar.backends.response import (
     ConnectionLost,
     ConnectTimeout,
     NoFreeConnection,
     ResponseHead,
     ResponseTimeout,
-    UpstreamConnection,
     UpstreamFailure,
 )
+from sidecar.backends.upstream_connection import UpstreamConnection
 from sidecar.core.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
 from sidecar.core.model import Admit, Reason
 from sidecar.ports import WIRE, Receive, Scope, Send, Telemetry, UpstreamError, Wire

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
+
+from sidecar.backends.response import (
+    BadResponse,
+    ConnectionLost,
+    ResponseHead,
+    ResponseTimeout,
+    Sink,
+    UpstreamFailure,
+    read_head,
+)
 
 if TYPE_CHECKING:
     from sidecar.backends.pool import Pool
@@ -19,78 +28,6 @@ MAX_RESPONSE_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""
 
 logger = logging.getLogger(__name__)
-
-
-class UpstreamFailure(Exception):
-    """No answer, or no whole answer; each subclass says why."""
-
-
-class ConnectFailed(UpstreamFailure):
-    """The upstream could not be reached."""
-
-
-class ConnectTimeout(UpstreamFailure):
-    """The upstream took too long to accept the connection."""
-
-
-class NoFreeConnection(UpstreamFailure):
-    """All connections are taken, and so are the places to wait for one, or the wait was too long."""
-
-
-class ConnectionLost(UpstreamFailure):
-    """The upstream closed the connection. `stale` means before any byte of the answer, on a connection used before."""
-
-    def __init__(self, detail: str, *, stale: bool = False) -> None:
-        super().__init__(detail)
-        self.stale = stale
-
-
-class ResponseTimeout(UpstreamFailure):
-    """The upstream did not begin its answer, or did not read the request, in time."""
-
-
-class BadResponse(UpstreamFailure):
-    """What the upstream sent is no HTTP/1.1 answer to this request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """Status line and header fields of an answer, names in the sender's case.
-
-    `until_close` is true where only the end of the connection ends the body; `event_stream` where it is a stream of
-    Server-Sent Events.
-    """
-
-    status: int
-    reason: bytes
-    headers: list[tuple[bytes, bytes]]
-    until_close: bool = False
-    event_stream: bool = False
-
-
-class Sink(Protocol):
-    """Receives one answer. No call may raise; after `end`, `upgraded` or `failed` there are no more."""
-
-    def interim(self, head: ResponseHead) -> None:
-        """A 1xx answer came; the real one is still to come."""
-
-    def head(self, head: ResponseHead) -> None:
-        """The status line and header fields came."""
-
-    def body(self, data: bytes) -> None:
-        """A piece of the body came."""
-
-    def flush(self) -> None:
-        """All that one read brought has been told."""
-
-    def end(self) -> None:
-        """The answer is complete."""
-
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
-        """The upstream switched protocols: the connection and the bytes after the head are the sink's now."""
-
-    def failed(self, failure: UpstreamFailure) -> None:
-        """There will be no answer, or no more of it."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -270,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.deadline = None
         keep_alive = self._parser.should_keep_alive()
-        self._head = _read_head(status, self._reason, self._headers, keep_alive=keep_alive, bodiless=self._is_head)
+        self._head = read_head(status, self._reason, self._headers, keep_alive=keep_alive, bodiless=self._is_head)
         self._dirty = not keep_alive
         self._sink.head(self._head)
         if self._is_head:
@@ -343,25 +280,6 @@ class UpstreamConnection(asyncio.Protocol):
     def _drop(self) -> None:
         self.transport.abort()
         self.pool.discard(self)
-
-
-def _read_head(
-    status: int, reason: bytes, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, bodiless: bool
-) -> ResponseHead:
-    """Say how the body ends. Raises BadResponse for a transfer coding that nobody asked for."""
-    framed = event_stream = False
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"content-length":
-            framed = True
-        elif lower == b"transfer-encoding":
-            framed = True
-            if value.lower() != b"chunked":
-                raise BadResponse("the upstream used a transfer coding other than chunked")
-        elif lower == b"content-type":
-            event_stream = value[:17].lower() == b"text/event-stream"
-    bodiless = bodiless or status in (204, 304)
-    return ResponseHead(status, reason, headers, not (framed or bodiless or keep_alive), event_stream and not bodiless)
 
 
 def _as_bad_response(error: httptools.HttpParserError) -> UpstreamFailure:

@@ -32,12 +32,6 @@ class ClientDisconnected(OSError):
 class Exchange:
     """What the protocol and the application know of the request being served."""
 
-    __slots__ = (
-        "_answer", "_continue_due", "_failure", "_held", "_on_gone", "_pieces", "_protocol", "_told_end", "_waiter",
-        "answered", "body_complete", "chunked", "closes", "gone", "has_body", "has_host", "headers", "method", "peer",
-        "scope", "started", "target", "upgrade", "version",
-    )  # fmt: skip
-
     def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, started: float) -> None:
         self.method = head.method
         self.target = head.target
@@ -60,6 +54,7 @@ class Exchange:
         self._pieces: list[bytes] = []
         self._held = 0
         self._told_end = False
+        self._unsent = b""
         self._failure: BaseException | None = None
         self._on_gone: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -141,7 +136,7 @@ class Exchange:
         """End a stream that would never end by itself; where its framing allows, as a complete answer."""
         if self._answer is not None and not self.answered:
             try:
-                last = self._answer.end()
+                last = self._unsent + self._answer.end()
             except RuntimeError:
                 self.break_off()
             else:
@@ -203,16 +198,24 @@ class Exchange:
         status, reason = message["status"], message.get("reason")
         self._answer = Answer(self.method, self.version, status, reason, message.get("headers", ()), closes=closes)
         self._continue_due = False
-        self._protocol.write(self._answer.head)
+        # With a body at hand, head and body leave in one write; without, the head must not wait for it.
+        self._unsent = self._answer.head
+        asyncio.get_running_loop().call_soon(self._flush)
 
     def _continue(self, answer: Answer, body: bytes, *, more: bool) -> None:
-        data = answer.piece(body)
+        data = self._unsent + answer.piece(body)
+        self._unsent = b""
         if not more:
             data += answer.end()
         if data:
             self._protocol.write(data)
         if not more:
             self._finish(closes=answer.closes)
+
+    def _flush(self) -> None:
+        if self._unsent and not self.gone:
+            data, self._unsent = self._unsent, b""
+            self._protocol.write(data)
 
     def _finish(self, *, closes: bool) -> None:
         self.answered = True

@@ -1,37 +1,30 @@
-"""Where an HTTP/1.1 request begins, what its head says and where its body ends (RFC 9112), without any I/O.
+"""The head of an HTTP/1.x request (RFC 9112), cut out of the bytes and read, without any I/O.
 
-One message is cut out of the bytes at a time and nothing behind it is looked at, so what is wrong with a later request
-can neither overtake the answer to an earlier one nor be read as part of it. What two readers could read in two ways
-is refused; nothing is mended.
+Nothing behind it is looked at, so what is wrong with a later request can neither overtake the answer to an earlier one
+nor be read as part of it. What two readers could read in two ways is refused; nothing is mended.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from sidecar.core.headers import connection_options, upgrade_options
 
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
 MAX_FIELDS: Final = 100
-MAX_TRAILER: Final = 8 * 1024
-"""Most bytes around the data of a chunked body in one place: one chunk's size line, or all trailers."""
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
+TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
-_FIELD: Final = re.compile(rb"(?<=\n)(" + _TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
-_FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+_FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
+FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 _TARGET: Final = re.compile(rb"/|https?://[^/?#]", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\x00-\x08\n-\x1f\x7f]*+)?\r\n")
-_CHUNK_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:\r|[ \t]*+(?:;[^\x00-\x08\n-\x1f\x7f]*+\r?)?)")
-_TRAILER: Final = re.compile(rb"(?:" + _TOKEN + rb"++:[^\x00-\x08\n-\x1f\x7f]*+\r\n)*+\r\n")
 _FRAMING: Final = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect"})
 
 
@@ -126,7 +119,7 @@ def _request_line(head: bytes | bytearray, start: int) -> re.Match[bytes]:
 def _check_beginning(buffer: bytes | bytearray, start: int) -> None:
     if buffer.find(b"\r\n", start) >= 0:
         _request_line(buffer, start)
-    if _FORBIDDEN.search(buffer):
+    if FORBIDDEN.search(buffer):
         raise BadRequest(400, "control character or bare line feed in the head")
     if len(buffer) >= MAX_HEAD:
         raise BadRequest(431, "the header fields are larger than 64 KiB")
@@ -134,7 +127,7 @@ def _check_beginning(buffer: bytes | bytearray, start: int) -> None:
 
 def _bad_fields(head: bytes, lines: int) -> BadRequest:
     """Name what is wrong in the order in which the beginning of a head is checked, however it was cut in pieces."""
-    if _FORBIDDEN.search(head):
+    if FORBIDDEN.search(head):
         return BadRequest(400, "control character or bare line feed in the head")
     if lines > MAX_FIELDS:
         return BadRequest(431, "more than 100 header fields")
@@ -182,88 +175,3 @@ def _read_length(request: RequestHead, codings: list[bytes], lengths: list[bytes
         if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
             raise BadRequest(400, "malformed Content-Length")
         request.length = int(lengths[0])
-
-
-class LengthBody:
-    """A body of declared length."""
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it has been taken."""
-        return not self._left
-
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Part `data` into what belongs to the body and what comes after it."""
-        piece = data[: self._left]
-        self._left -= len(piece)
-        return piece, data[len(piece) :]
-
-
-_Step: TypeAlias = Callable[[bytes, int, list[bytes]], int]
-
-
-class ChunkedBody:
-    """A chunked body (RFC 9112, section 7.1). Chunk extensions and trailers are checked and dropped."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self._held = b""
-        self._left = 0
-        self._step: _Step = self._size_line
-
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Part `data` into decoded bytes of the body and what comes after it. Raises BadRequest."""
-        pieces: list[bytes] = []
-        data = self._held + data if self._held else data
-        at = 0
-        while at < len(data) and not self.complete:
-            after = self._step(data, at, pieces)
-            if after == at:
-                break
-            at = after
-        self._held = b"" if self.complete else data[at:]
-        rest = data[at:] if self.complete else b""
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces), rest
-
-    # Each step gives the offset after what it has read, or the same offset while it needs more bytes.
-
-    def _size_line(self, data: bytes, at: int, _: list[bytes]) -> int:
-        line = _CHUNK.match(data, at)
-        if line is None:
-            if len(data) - at > MAX_TRAILER or not _CHUNK_SO_FAR.fullmatch(data, at):
-                raise BadRequest(400, "malformed chunk")
-            return at
-        if line.end() - at > MAX_TRAILER:
-            raise BadRequest(400, "oversized chunk extension")
-        self._left = int(line[1], 16)
-        self._step = self._data if self._left else self._trailer
-        return line.end()
-
-    def _data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        piece = data[at : at + self._left]
-        pieces.append(piece)
-        self._left -= len(piece)
-        if not self._left:
-            self._step = self._data_end
-        return at + len(piece)
-
-    def _data_end(self, data: bytes, at: int, _: list[bytes]) -> int:
-        if data.startswith(b"\r\n", at):
-            self._step = self._size_line
-            return at + 2
-        if data[at:] != b"\r":
-            raise BadRequest(400, "malformed chunk")
-        return at
-
-    def _trailer(self, data: bytes, at: int, _: list[bytes]) -> int:
-        trailer = _TRAILER.match(data, at)
-        if trailer is not None and trailer.end() - at <= MAX_TRAILER:
-            self.complete = True
-            return trailer.end()
-        end = data.find(b"\r\n\r\n", at)
-        if end >= 0 or len(data) - at > MAX_TRAILER or _FORBIDDEN.search(data, at):
-            raise BadRequest(400, "malformed or oversized trailer")
-        return at

@@ -7,42 +7,21 @@ before it have been given. Refuses by itself what cannot be read in one way only
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-import urllib.parse
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import uvicorn
 
-from sidecar.frontends import tunnel
 from sidecar.frontends.answer import Answer
+from sidecar.frontends.bodies import ChunkedBody, LengthBody
+from sidecar.frontends.connection import ClientConnection, Patience
 from sidecar.frontends.exchange import Exchange
-from sidecar.frontends.framing import BadRequest, ChunkedBody, LengthBody, RequestHead, find_head, parse_head
+from sidecar.frontends.framing import BadRequest, RequestHead, find_head, parse_head
+from sidecar.frontends.scope import connection_scope, request_scope
 from sidecar.ports import Scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
-
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long the server waits, in seconds."""
-
-    head: float = 10.0
-    idle: float = 75.0
-    body: float = 30.0
-    unread: float = 75.0
-    """For a client that does not read its answer."""
-    linger: float = 5.0
-    """For the client to close after this side did, while what it still sends is thrown away."""
-    half_closed: float = 2.0
-    """For the rest of an answer when the client has closed its sending side, and perhaps the other too."""
-    last_call: float = 0.5
-    """When stopping: for requests that are on their way on an idle connection."""
 
 
 @dataclass(slots=True)
@@ -75,47 +54,28 @@ class HardenedConfig(uvicorn.Config):
         self.shared = Shared(app, patience or Patience())
 
 
-class HardenedProtocol(asyncio.Protocol):
+class HardenedProtocol(ClientConnection):
     """One client connection. It takes uvicorn's place for protocols (`http=`), with a `HardenedConfig`."""
 
     def __init__(self, config: HardenedConfig, **_: object) -> None:
-        shared = config.shared
-        self.app = shared.app
+        super().__init__(config.shared.patience)
+        self.app = config.shared.app
         self.peer: str | None = None
-        self.write_paused = False
-        self._shared = shared
-        self._patience = shared.patience
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = None  # type: ignore[assignment] # set before anything else happens
+        self._shared = config.shared
         self._scope: Scope = {}
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._body: LengthBody | ChunkedBody | None = None
-        self._reading_held = False
-        self._half_closed = False
-        self._closing = False
-        self._tunnel: asyncio.Task[None] | None = None
-        self._deadline: float | None = None
-        self._on_deadline: Callable[[], None] = self._abort
-        self._unread_deadline: float | None = None
-        self._writable: asyncio.Future[None] | None = None
 
     # What the transport tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        self._transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self._shared.connections.add(self)
-        client = _address(transport.get_extra_info("peername"))
+        self._scope = connection_scope(transport)
+        client = self._scope["client"]
         self.peer = client[0] if client else None
-        self._scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "scheme": "http",
-            "root_path": "",
-            "server": _address(transport.get_extra_info("sockname")),
-            "client": client,
-        }
         self._wait_for_request()
 
     def data_received(self, data: bytes) -> None:
@@ -123,7 +83,7 @@ class HardenedProtocol(asyncio.Protocol):
         if self._closing:
             return
         if self._body is not None:
-            data = self._take_body(data)
+            data = self._take_body(self._body, data)
             if not data:
                 return
         self._buffer = self._buffer + data if self._buffer else data
@@ -140,58 +100,23 @@ class HardenedProtocol(asyncio.Protocol):
         if self._body is not None:
             self._exchange.lose_client()
             return False
-        self._wait(self._patience.half_closed, self._abort)
+        self._wait(self._patience.half_closed, self.abort)
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- a reset and an end mean the same here
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application, if it still serves a request of this client."""
+        super().connection_lost(exc)
         self._shared.connections.discard(self)
-        self._closing = True
-        self._deadline = self._unread_deadline = None
         exchange, self._exchange = self._exchange, None
-        self.resume_writing()
         if exchange is not None:
             exchange.lose_client()
 
-    def pause_writing(self) -> None:
-        """The client reads slower than the answer comes."""
-        self.write_paused = True
-        self._unread_deadline = self._loop.time() + self._patience.unread
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        self.write_paused = False
-        self._unread_deadline = None
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
     # What the exchange asks for
-
-    def write(self, data: bytes) -> None:
-        """Write to the client."""
-        self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written, or has gone."""
-        if self._writable is None:
-            self._writable = self._loop.create_future()
-        try:
-            await asyncio.shield(self._writable)
-        finally:
-            if not self.write_paused:
-                self._writable = None
-
-    def hold_reading(self) -> None:
-        """Read no more from the client for now."""
-        if not self._reading_held and not self._transport.is_closing():
-            self._reading_held = True
-            self._transport.pause_reading()
 
     def release_reading(self) -> None:
         """Read on, unless too much is kept already."""
-        if self._reading_held and len(self._buffer) <= PIPELINE_HIGH_WATER and not self._transport.is_closing():
-            self._reading_held = False
-            self._transport.resume_reading()
+        if len(self._buffer) <= PIPELINE_HIGH_WATER:
+            super().release_reading()
 
     def expect_body(self, *, waiting: bool) -> None:
         """Begin or cease to wait for a piece of the body."""
@@ -206,65 +131,35 @@ class HardenedProtocol(asyncio.Protocol):
 
     def answered(self, *, closes: bool) -> None:
         """The answer is complete; go on to the next request, or close."""
-        if closes:
-            self._close_after_answer()
-            return
         self._exchange = None
+        if closes:
+            self._finish()
+            return
         if self._reading_held:
             self.release_reading()
         self._next()
 
-    def break_off(self, *, hard: bool) -> None:
-        """Close at once. `hard` makes it a reset, which no client takes for the regular end of an answer."""
-        self._closing = True
-        if not hard:
-            self._transport.close()
-            self._wait(self._patience.linger, self._abort)
-            return
-        client = self._transport.get_extra_info("socket")
-        if client is not None and client.family != socket.AF_UNIX:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
-
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel; returns when that has ended."""
-        self._tunnel = asyncio.current_task()
-        self._deadline = None
-        self._transport.write(first)
         upstream.write(self._buffer)
         self._buffer = b""
-        self.release_reading()
-        try:
-            await tunnel.join(self._transport, upstream)
-        finally:
-            self.connection_lost(None)
+        await super().tunnel(upstream, first)
 
     # What the server asks for
 
     def sweep(self, now: float) -> None:
-        """Act on what is overdue. One timer for all connections is cheaper than one for each request."""
-        if self._unread_deadline is not None and now >= self._unread_deadline:
-            self._transport.abort()
-        elif self._deadline is not None and now >= self._deadline:
-            self._deadline = None
-            self._on_deadline()
-        elif self._shared.draining and self._exchange is not None and self._exchange.is_event_stream:
+        """Act on what is overdue, and when stopping on what would never end."""
+        super().sweep(now)
+        if self._shared.draining and self._exchange is not None and self._exchange.is_event_stream:
             self._exchange.end_event_stream()
 
     def drain_connection(self) -> None:
         """Begin to stop: end what would never end, and take no new request but those on their way."""
         if self._tunnel is not None:
             self._tunnel.cancel()
-        elif self._exchange is None:
+        elif self._exchange is None and not self._closing:
             self._wait(self._patience.last_call, self._close)
         self.sweep(self._loop.time())
-
-    def abort(self) -> None:
-        """Close at once, whatever is in flight."""
-        if self._tunnel is not None:
-            self._tunnel.cancel()
-        else:
-            self._transport.abort()
 
     # Requests
 
@@ -297,39 +192,25 @@ class HardenedProtocol(asyncio.Protocol):
     def _begin(self, head: RequestHead) -> None:
         """Hand a request to the application."""
         self._deadline = None
-        self._on_deadline = self._abort
+        self._on_deadline = self.abort
         if self._half_closed:
-            self._wait(self._patience.half_closed, self._abort)
-        exchange = Exchange(self, head, self._make_scope(head), self._loop.time())
-        self._exchange = exchange
+            self._wait(self._patience.half_closed, self.abort)
+        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), self._loop.time())
         if head.has_body:
             self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
             if self._buffer:
                 data, self._buffer = self._buffer, b""
-                self._buffer = self._take_body(data)
+                self._buffer = self._take_body(self._body, data)
                 if self._closing:
                     return
         task = self._loop.create_task(exchange.run())
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
 
-    def _make_scope(self, head: RequestHead) -> Scope:
-        path, _, query = _origin_form(head.target).partition(b"?")
-        text = path.decode("ascii")
-        return {
-            **self._scope,
-            "http_version": head.version,
-            "method": head.method,
-            "path": urllib.parse.unquote(text) if "%" in text else text,
-            "raw_path": path,
-            "query_string": query,
-            "headers": head.headers,
-        }
-
-    def _take_body(self, data: bytes) -> bytes:
+    def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
         """Feed the body being read; give what comes after it."""
-        body, exchange = self._body, self._exchange
-        assert body is not None and exchange is not None  # noqa: S101, PT018 # for the type checker: there is a body
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 # for the type checker: a body belongs to an exchange
         try:
             piece, rest = body.take(data)
         except BadRequest as error:
@@ -349,33 +230,15 @@ class HardenedProtocol(asyncio.Protocol):
         """Answer in the application's place and close."""
         text = f"{error.detail}\n".encode("ascii")
         headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(text))]
-        answer = Answer("", "1.1", error.status, None, headers, closes=True)
-        self._transport.write(answer.head + text)
-        self._close_after_answer()
+        self.write(Answer("", "1.1", error.status, None, headers, closes=True).head + text)
+        self._finish()
 
-    # Ends
-
-    def _close_after_answer(self) -> None:
-        """Close this side, then read what still comes: a reset could take the answer from the client's hands."""
-        self._closing = True
+    def _finish(self) -> None:
+        """Close after the last answer of this connection."""
         self._exchange = None
         self._body = None
         self._buffer = b""
-        self.release_reading()
-        if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():
-            self._close()
-        else:
-            self._transport.write_eof()
-            self._wait(self._patience.last_call if self._shared.draining else self._patience.linger, self._close)
-
-    def _close(self) -> None:
-        """Close when all is written, and if that never happens, anyway."""
-        self._closing = True
-        self._transport.close()
-        self._wait(self._patience.unread, self._abort)
-
-    def _abort(self) -> None:
-        self._transport.abort()
+        self._close_after_answer(self._patience.last_call if self._shared.draining else self._patience.linger)
 
     def _head_timed_out(self) -> None:
         self._refuse(BadRequest(408, "the head of the request did not come in time"))
@@ -383,24 +246,3 @@ class HardenedProtocol(asyncio.Protocol):
     def _body_timed_out(self) -> None:
         if self._exchange is not None:
             self._exchange.fail_body(TimeoutError("the rest of the request body did not come in time"))
-
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._deadline = self._loop.time() + seconds
-        self._on_deadline = then
-
-
-def _address(name: object) -> tuple[str, int] | None:
-    """Give host and port of a TCP address; a Unix socket has none."""
-    return (name[0], name[1]) if isinstance(name, tuple) else None
-
-
-def _origin_form(target: bytes) -> bytes:
-    """Give path and query of a target, without the scheme and authority of the absolute form, and no fragment."""
-    target = target.partition(b"#")[0]
-    if target.startswith(b"/") or target == b"*":
-        return target
-    authority_and_path = target.partition(b"://")[2]
-    slash, question = authority_and_path.find(b"/"), authority_and_path.find(b"?")
-    if slash < 0 or 0 <= question < slash:
-        return b"/" + (authority_and_path[question:] if question >= 0 else b"")
-    return authority_and_path[slash:]

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import uvicorn
 
-from sidecar.frontends.server import HardenedConfig, Patience
+from sidecar.frontends.connection import Patience
+from sidecar.frontends.server import HardenedConfig
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25

@@ -1,0 +1,156 @@
+"""A client connection below HTTP: flow control, patience, and the ways in which it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from sidecar.frontends import tunnel
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the server waits, in seconds."""
+
+    head: float = 10.0
+    idle: float = 75.0
+    body: float = 30.0
+    unread: float = 75.0
+    """For a client that does not read its answer."""
+    linger: float = 5.0
+    """For the client to close after this side did, while what it still sends is thrown away."""
+    half_closed: float = 2.0
+    """For the rest of an answer when the client has closed its sending side, and perhaps the other too."""
+    last_call: float = 0.5
+    """When stopping: for requests that are on their way on an idle connection."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """What every client connection can do. At most one thing is waited for at a time."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.write_paused = False
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = None  # type: ignore[assignment] # set before anything else happens
+        self._reading_held = False
+        self._half_closed = False
+        self._closing = False
+        self._tunnel: asyncio.Task[None] | None = None
+        self._deadline: float | None = None
+        self._on_deadline: Callable[[], None] = self.abort
+        self._unread_deadline: float | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- a reset and an end mean the same here
+        """Wait for nothing any more."""
+        self._closing = True
+        self._deadline = None
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer comes."""
+        self.write_paused = True
+        self._unread_deadline = self._loop.time() + self._patience.unread
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.write_paused = False
+        self._unread_deadline = None
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # What others ask for
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more to be written, or has gone."""
+        while self.write_paused:
+            self._writable = self._loop.create_future()
+            await self._writable
+
+    def hold_reading(self) -> None:
+        """Read no more from the client for now."""
+        if not self._reading_held and not self._transport.is_closing():
+            self._reading_held = True
+            self._transport.pause_reading()
+
+    def release_reading(self) -> None:
+        """Read on."""
+        if self._reading_held and not self._transport.is_closing():
+            self._reading_held = False
+            self._transport.resume_reading()
+
+    def sweep(self, now: float) -> None:
+        """Act on what is overdue. One timer for all connections is cheaper than one for each request."""
+        if self._unread_deadline is not None and now >= self._unread_deadline:
+            self.abort()
+        elif self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._on_deadline()
+
+    def break_off(self, *, hard: bool) -> None:
+        """Close in the middle of an answer. `hard` makes it a reset, which no client takes for the answer's end."""
+        self._closing = True
+        if not hard:
+            self._close()
+            return
+        client = self._transport.get_extra_info("socket")
+        if client is not None and client.family != socket.AF_UNIX:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+
+    def abort(self) -> None:
+        """Close at once, whatever is in flight."""
+        if self._tunnel is not None:
+            self._tunnel.cancel()
+        else:
+            self._transport.abort()
+
+    async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
+        """Hand the connection over to a tunnel, `first` being the upstream's first bytes; returns when it has ended."""
+        self._tunnel = asyncio.current_task()
+        self._deadline = None
+        self._transport.write(first)
+        self.release_reading()
+        try:
+            await tunnel.join(self._transport, upstream)
+        finally:
+            self.connection_lost(None)
+
+    # Ends
+
+    def _close_after_answer(self, patience: float) -> None:
+        """Close this side, then read what still comes: a reset could take the answer from the client's hands."""
+        self._closing = True
+        self.release_reading()
+        if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():
+            self._close()
+        else:
+            self._transport.write_eof()
+            self._wait(patience, self._close)
+
+    def _close(self) -> None:
+        """Close when all is written, and if that never happens, anyway."""
+        self._closing = True
+        self._transport.close()
+        self._wait(self._patience.unread, self.abort)
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._deadline = self._loop.time() + seconds
+        self._on_deadline = then
