@@ -44,7 +44,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     With `unix`, the path of a socket, every request goes there, whatever host its URL names. An idempotent request is
     repeated once where a used connection turns out to be closed. Raises httpx's own exceptions and honours the
-    request's `timeout` extension (connect, read; write is covered by read).
+    request's extensions `timeout` (connect, read; write is covered by read), `target` as httpx's own transport does,
+    and `unix`, which names the socket for one request.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         """Send one request; gives the response as soon as its head is there."""
         timeouts = request.extensions.get("timeout", {})
         data = _encode(request, await request.aread())
-        pool = self._pool(request.url)
+        pool = self._pool(request)
         try:
             with _translated():
                 relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
@@ -106,9 +107,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
             relay.give_up(ClientGone())
             raise
 
-    def _pool(self, url: httpx.URL) -> Pool:
-        if self._unix is not None:
-            origin = Origin("localhost", 0, unix=self._unix)
+    def _pool(self, request: httpx.Request) -> Pool:
+        url = request.url
+        unix = request.extensions.get("unix", self._unix)
+        if unix is not None:
+            origin = Origin("localhost", 0, unix=unix)
         else:
             tls = url.scheme == "https"
             origin = Origin(url.host, url.port or (443 if tls else 80), tls=tls)
@@ -169,5 +172,6 @@ def _encode(request: httpx.Request, body: bytes) -> bytes:
     """Write a whole request; one of unknown length as a single chunk."""
     if "transfer-encoding" in request.headers:
         body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
-    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
+    target = request.extensions.get("target") or request.url.raw_path
+    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), target)
     return b"%b%b\r\n%b" % (line, encode_fields(request.headers.raw), body)
