@@ -1,0 +1,195 @@
+"""Follows the session service's event stream, so that what it ends or deletes is no longer believed here.
+
+The stream counts as up once the service has said that everything was told, and as down when it breaks or falls silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final
+
+import httpx
+import orjson
+import structlog
+
+from sidecar.backends.known import LIFE_WITHOUT_EVENTS
+from sidecar.backends.sse import Comment, EndlessEvent, Event, EventStream, Item
+from sidecar.ports import Discovery, SessionNews, Telemetry
+
+PATH: Final = "/api/v1/session-events"
+
+SILENCE: Final = 15.0
+"""Seconds without an event or a heartbeat after which the stream counts as lost. The service sends one every 5 s."""
+
+CONNECT_TIMEOUT: Final = 5.0
+SHORTEST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+
+_log = structlog.get_logger()
+
+
+class StreamLost(Exception):
+    """Why the stream is not, or no longer, followed. `to_blame` says whether the instance should be avoided."""
+
+    def __init__(self, why: str, *, to_blame: bool = False) -> None:
+        super().__init__(why)
+        self.to_blame = to_blame
+
+
+class EventFollower:
+    """Keeps one connection to one instance of the session service; when that breaks, to whichever is picked next."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        news: SessionNews,
+        telemetry: Telemetry,
+        *,
+        token: str | None = None,
+        silence: float = SILENCE,
+    ) -> None:
+        """`token` is sent as `Authorization: Bearer`; `silence` is in seconds."""
+        self._discovery = discovery
+        self._news = news
+        self._telemetry = telemetry
+        self._headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._silence = silence
+        self._position = ""
+        self._up: bool | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._task = asyncio.create_task(self._follow(), name="session events")
+
+    async def stop(self) -> None:
+        """Stop following, at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _follow(self) -> None:
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                await self._follow_once()
+            except StreamLost as lost:
+                # A stream that was up is missed at once; one that does not come up is left alone longer and longer.
+                pause = SHORTEST_PAUSE if self._up else min(pause * 2, LONGEST_PAUSE)
+                self._note_down(str(lost))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 # spreads load, keeps no secret
+
+    async def _follow_once(self) -> None:
+        """Follow one instance until that ends. Raises StreamLost in any case."""
+        url = self._discovery.pick()
+        if url is None:
+            raise StreamLost("no instance of the session service is known")
+        try:
+            async with asyncio.timeout(self._silence) as silence:
+                await self._read(url, silence)
+        except TimeoutError:
+            lost = StreamLost(f"nothing was heard for {self._silence:g} s", to_blame=True)
+        except (httpx.HTTPError, OSError) as error:
+            lost = StreamLost(str(error) or type(error).__name__, to_blame=True)
+        except EndlessEvent as error:
+            lost = StreamLost(str(error))
+        except StreamLost as error:
+            lost = error
+        else:
+            lost = StreamLost("the service ended it")
+        if lost.to_blame:
+            self._discovery.report(url, ok=False)
+        raise lost
+
+    async def _read(self, url: str, silence: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        headers = {**self._headers, "Last-Event-ID": self._position} if self._position else self._headers
+        socket = url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
+        transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+        async with (
+            httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
+            client.stream("GET", ("http://localhost" if socket else url) + PATH, headers=headers) as response,
+        ):
+            _check(response)
+            stream = EventStream(self._position)
+            async for chunk in response.aiter_raw():
+                items = stream.feed(chunk)
+                if items:
+                    self._hear(items, stream.last_id)
+                    silence.reschedule(loop.time() + self._silence)
+
+    def _hear(self, items: Sequence[Item], last_id: str) -> None:
+        for item in items:
+            if isinstance(item, Comment):
+                self._note_up()
+            else:
+                self._tell(item)
+        # Only what is a number can be asked for again.
+        if last_id.isascii() and last_id.isdigit():
+            self._position = last_id
+
+    def _tell(self, event: Event) -> None:
+        match event.type:
+            case "ended" | "deleted":
+                session_id = _session_id(event)
+                if session_id is None:
+                    _log.error("a session event that cannot be read; forgetting all sessions", event_id=event.id)
+                    self._news.forget_all()
+                elif event.type == "ended":
+                    self._news.ended(session_id)
+                else:
+                    self._news.deleted(session_id)
+            case "reset":
+                _log.warning("the session service does not keep the events that were missed; forgetting all sessions")
+                self._news.forget_all()
+
+    def _note_up(self) -> None:
+        """The service has told everything that happened: only then can what is known be believed again."""
+        if self._up:
+            return
+        if self._up is not None and not self._position:
+            # There was nothing to resume from, so what happened in between will never be told.
+            self._news.forget_all()
+        self._up = True
+        self._news.stream_up()
+        self._telemetry.events_connected(connected=True)
+        _log.info("following session events")
+
+    def _note_down(self, why: str) -> None:
+        self._news.stream_down()
+        if self._up is False:
+            return
+        self._up = False
+        self._telemetry.events_connected(connected=False)
+        _log.warning(
+            f"session events are lost: sessions already known are believed for {LIFE_WITHOUT_EVENTS:g} s at most",
+            why=why,
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
+
+
+def _check(response: httpx.Response) -> None:
+    """Raises StreamLost where the answer is no event stream."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    coding = response.headers.get("content-encoding", "identity")
+    if response.status_code != 200 or kind != "text/event-stream" or coding != "identity":
+        raise StreamLost(f"the session service answered {response.status_code} ({kind or 'no content type'})")
+
+
+def _session_id(event: Event) -> str | None:
+    try:
+        session_id = orjson.loads(event.data)["session_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return session_id if isinstance(session_id, str) else None

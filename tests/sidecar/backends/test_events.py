@@ -1,0 +1,377 @@
+"""What the session service ends or deletes is no longer believed, and a lost stream is noticed and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from unittest.mock import call, create_autospec
+
+import httpx
+import pytest
+
+from sidecar.backends.discovery import FixedAddress, Rotation
+from sidecar.backends.events import EventFollower
+from sidecar.backends.known import Known
+from sidecar.core.model import Session, Status
+from sidecar.ports import Discovery, SessionNews, Telemetry
+from tests.support.consul import free_ports
+from tests.support.eventually import eventually
+from tests.support.processes import Running, run_to_end, running
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+HEARTBEAT = b": heartbeat\n\n"
+
+
+def event(kind: str, number: int, session_id: str) -> bytes:
+    """An event as the session service writes it."""
+    return f'event: {kind}\nid: {number}\ndata: {{"session_id": "{session_id}"}}\n\n'.encode()
+
+
+Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+class Stage:
+    """A session service that plays one scene for each connection; the last one for all that follow."""
+
+    def __init__(self, *scenes: bytes | Script) -> None:
+        self.heads: list[str] = []
+        self.url = ""
+        self._scenes = list(scenes)
+        self._playing: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def playing(self) -> AsyncIterator[Stage]:
+        """Accept connections until the block ends; bytes are sent and the connection is then left open."""
+        async with await asyncio.start_server(self._play, "127.0.0.1", 0) as server:
+            self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
+            try:
+                yield self
+            finally:
+                for scene in self._playing:
+                    scene.cancel()
+                await asyncio.gather(*self._playing, return_exceptions=True)
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._playing.add(task)
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]
+            if isinstance(scene, bytes):
+                writer.write(scene)
+                await reader.read()
+            else:
+                await scene(writer)
+
+
+def ending_with(content: bytes) -> Script:
+    """A scene that sends this and closes the connection."""
+
+    async def scene(writer: asyncio.StreamWriter) -> None:
+        writer.write(content)
+        await writer.drain()
+
+    return scene
+
+
+@pytest.fixture
+def news() -> SessionNews:
+    """Takes note of everything it hears."""
+    return create_autospec(SessionNews, instance=True)  # type: ignore[no-any-return] # it has the port's shape
+
+
+@pytest.fixture
+def telemetry() -> Telemetry:
+    """Takes note of the stream's state."""
+    return create_autospec(Telemetry, instance=True)  # type: ignore[no-any-return] # it has the port's shape
+
+
+@contextlib.asynccontextmanager
+async def following(
+    discovery: Discovery, news: SessionNews, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
+) -> AsyncIterator[EventFollower]:
+    """A follower at work."""
+    follower = EventFollower(discovery, news, telemetry, token=token, silence=silence)
+    await follower.start()
+    try:
+        yield follower
+    finally:
+        await follower.stop()
+
+
+@contextlib.asynccontextmanager
+async def followed(
+    *scenes: bytes | Script, news: SessionNews, telemetry: Telemetry, token: str | None = None, silence: float = 15.0
+) -> AsyncIterator[Stage]:
+    """A stage with a follower in the audience."""
+    async with contextlib.AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(Stage(*scenes).playing())
+        address = FixedAddress(stage.url)
+        await stack.enter_async_context(following(address, news, telemetry, token=token, silence=silence))
+        yield stage
+
+
+def heard(news: SessionNews) -> list[object]:
+    """Everything that was told, in order."""
+    return list(news.mock_calls)  # type: ignore[attr-defined] # autospec
+
+
+async def test_tells_of_ends_and_deletions_in_order(news: SessionNews, telemetry: Telemetry) -> None:
+    """Creations change nothing of what is known; what is unknown is ignored."""
+    told = (event("created", 1, "a"), event("ended", 2, "a"), event("deleted", 3, "a"), event("merged", 4, "a"))
+    async with followed(HEAD + HEARTBEAT + b"".join(told), news=news, telemetry=telemetry):
+        await eventually(lambda: len(heard(news)) >= 3)
+    assert heard(news)[:3] == [call.stream_up(), call.ended("a"), call.deleted("a")]
+
+
+async def test_is_up_only_once_everything_was_told(news: SessionNews, telemetry: Telemetry) -> None:
+    """What was missed comes before the first heartbeat, and is heard before the stream counts as up."""
+    async with followed(HEAD + event("deleted", 1, "a") + HEARTBEAT + HEARTBEAT, news=news, telemetry=telemetry):
+        await eventually(lambda: call.stream_up() in heard(news))
+    assert heard(news) == [call.deleted("a"), call.stream_up()]
+    telemetry.events_connected.assert_called_once_with(connected=True)  # type: ignore[attr-defined] # autospec
+
+
+async def test_resumes_after_the_last_event_it_heard(news: SessionNews, telemetry: Telemetry) -> None:
+    """A broken connection loses nothing: the next one asks for what came after."""
+    scenes = (ending_with(HEAD + HEARTBEAT + event("ended", 41, "a")), HEAD + event("deleted", 42, "a") + HEARTBEAT)
+    async with followed(*scenes, news=news, telemetry=telemetry) as stage:
+        await eventually(lambda: heard(news).count(call.stream_up()) == 2)
+    assert heard(news) == [
+        call.stream_up(),
+        call.ended("a"),
+        call.stream_down(),
+        call.deleted("a"),
+        call.stream_up(),
+    ]
+    assert "last-event-id" not in stage.heads[0].lower()
+    assert "last-event-id: 41\r\n" in stage.heads[1].lower()
+
+
+async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionNews, telemetry: Telemetry) -> None:
+    """No event was ever heard, so nobody can say what was missed."""
+    async with followed(ending_with(HEAD + HEARTBEAT), HEAD + HEARTBEAT, news=news, telemetry=telemetry):
+        await eventually(lambda: heard(news).count(call.stream_up()) == 2)
+    assert heard(news) == [call.stream_up(), call.stream_down(), call.forget_all(), call.stream_up()]
+
+
+async def test_forgets_all_when_the_past_is_not_kept(news: SessionNews, telemetry: Telemetry) -> None:
+    """`reset` says that events were missed, and also where to go on."""
+    reset = b"event: reset\nid: 100\ndata: {}\n\n"
+    scenes = (ending_with(HEAD + event("ended", 1, "a")), ending_with(HEAD + reset + HEARTBEAT), HEAD)
+    async with followed(*scenes, news=news, telemetry=telemetry) as stage:
+        await eventually(lambda: len(stage.heads) == 3)
+    assert call.forget_all() in heard(news)
+    assert "last-event-id: 100\r\n" in stage.heads[2].lower()
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"session_id": 5}', b"{}"])
+async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionNews, telemetry: Telemetry) -> None:
+    """It may have been the deletion of any session."""
+    async with followed(HEAD + b"event: deleted\nid: 9\ndata: " + data + b"\n\n", news=news, telemetry=telemetry):
+        await eventually(lambda: call.forget_all() in heard(news))
+
+
+async def test_silence_counts_as_down(news: SessionNews, telemetry: Telemetry) -> None:
+    """A connection that stays open and says nothing is no stream."""
+    async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, silence=0.2) as stage:
+        await eventually(lambda: call.stream_down() in heard(news))
+        await eventually(lambda: len(stage.heads) > 1)
+    assert telemetry.events_connected.mock_calls[:2] == [call(connected=True), call(connected=False)]  # type: ignore[attr-defined] # autospec
+
+
+async def test_half_a_heartbeat_is_silence(news: SessionNews, telemetry: Telemetry) -> None:
+    """Bytes alone are no sign of life."""
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + HEARTBEAT)
+        while not writer.is_closing():
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with followed(drip, news=news, telemetry=telemetry, silence=0.2):
+        await eventually(lambda: call.stream_down() in heard(news))
+
+
+async def test_stays_up_while_there_are_heartbeats(news: SessionNews, telemetry: Telemetry) -> None:
+    """A quiet service is not a dead one."""
+    beats = 0
+
+    async def beat(writer: asyncio.StreamWriter) -> None:
+        nonlocal beats
+        writer.write(HEAD)
+        while not writer.is_closing():
+            writer.write(HEARTBEAT)
+            await writer.drain()
+            beats += 1
+            await asyncio.sleep(0.02)
+
+    async with followed(beat, news=news, telemetry=telemetry, silence=1.0):
+        await eventually(lambda: beats > 100)
+    assert heard(news) == [call.stream_up()]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + HEARTBEAT,
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n" + HEARTBEAT,
+        b"HTTP/1.1 500 Oops\r\nContent-Type: text/event-stream\r\n\r\n" + HEARTBEAT,
+        b"SSH-2.0-OpenSSH\r\n",
+        HEAD + b"data: " + b"x" * 100_000,
+    ],
+)
+async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionNews, telemetry: Telemetry) -> None:
+    """Errors, redirects, pages and endless lines are not followed, and tried again."""
+    async with followed(answer, news=news, telemetry=telemetry, silence=1.0) as stage:
+        await eventually(lambda: len(stage.heads) > 1)
+    assert call.stream_up() not in heard(news)
+    assert call.stream_down() in heard(news)
+
+
+async def test_moves_to_another_instance_when_one_dies(news: SessionNews, telemetry: Telemetry) -> None:
+    """The instance that broke is reported, and the next one asked for what came after."""
+    dying = Stage(ending_with(HEAD + HEARTBEAT + event("ended", 5, "a")))
+    living = Stage(HEAD + event("deleted", 6, "a") + HEARTBEAT)
+    rotation = Rotation()
+    async with dying.playing(), living.playing():
+        rotation.replace([dying.url, living.url])
+        async with following(rotation, news, telemetry):
+            await eventually(lambda: call.deleted("a") in heard(news))
+            await eventually(lambda: heard(news)[-1] == call.stream_up())
+
+
+async def test_reports_an_instance_that_refuses_connections(news: SessionNews, telemetry: Telemetry) -> None:
+    """Whoever picks next is spared it."""
+    discovery = create_autospec(Discovery, instance=True)
+    discovery.pick.return_value = f"http://127.0.0.1:{free_ports(1)[0]}"
+    async with following(discovery, news, telemetry):
+        await eventually(lambda: discovery.report.called)
+    discovery.report.assert_called_with(discovery.pick.return_value, ok=False)
+
+
+async def test_waits_for_an_instance(news: SessionNews, telemetry: Telemetry) -> None:
+    """Nothing to pick is a stream that is down, until there is something."""
+    discovery = create_autospec(Discovery, instance=True)
+    discovery.pick.return_value = None
+    async with Stage(HEAD + HEARTBEAT).playing() as stage, following(discovery, news, telemetry):
+        await eventually(lambda: call.stream_down() in heard(news))
+        discovery.pick.return_value = stage.url
+        await eventually(lambda: call.stream_up() in heard(news))
+
+
+async def test_shows_its_token(news: SessionNews, telemetry: Telemetry) -> None:
+    """The stream is asked for with the same credentials as everything else."""
+    async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, token="hush") as stage:
+        await eventually(lambda: stage.heads)
+    assert "authorization: bearer hush\r\n" in stage.heads[0].lower()
+
+
+async def test_reaches_an_instance_on_a_unix_socket(news: SessionNews, telemetry: Telemetry, tmp_path: Path) -> None:
+    """`unix:/path` is an address like any other."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + HEARTBEAT)
+        await reader.read()
+        writer.close()
+
+    address = FixedAddress(f"unix:{tmp_path}/s.sock")
+    async with await asyncio.start_unix_server(play, tmp_path / "s.sock"), following(address, news, telemetry):
+        await eventually(lambda: call.stream_up() in heard(news))
+
+
+def known_sessions(*session_ids: str) -> Known:
+    """A cache that believes these sessions are active."""
+    known = Known(100, 300.0)
+    for session_id in session_ids:
+        known.remember(session_id, Session("alice", Status.ACTIVE), known.ticket())
+    return known
+
+
+async def test_an_answer_that_an_event_overtook_is_not_believed(telemetry: Telemetry) -> None:
+    """A lookup answers, the deletion's event arrives, and only then is the answer to be cached: it is not."""
+    known = known_sessions()
+    async with Stage(HEAD + HEARTBEAT + event("deleted", 1, "a")).playing() as stage:
+        ticket = known.ticket()
+        async with following(FixedAddress(stage.url), known, telemetry):
+            await eventually(lambda: known.get("a") is not None)
+            assert not known.remember("a", Session("alice", Status.ACTIVE), ticket)
+            assert not known.admits("a", "alice")
+
+
+class TestAgainstTheRealService:
+    """The session service itself, as a process on SQLite."""
+
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> dict[str, str]:
+        """One database for every life of the process."""
+        environment = {
+            "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
+            "SESSION_DATABASE_URL": f"sqlite:///{tmp_path}/sessions.db",
+        }
+        migrated = run_to_end("session_service", "migrate", env=environment, cwd=tmp_path)
+        assert migrated.process.returncode == 0, migrated.stderr
+        return environment
+
+    @contextlib.contextmanager
+    def alive(self, environment: dict[str, str], tmp_path: Path) -> Iterator[Running]:
+        """One life of the process."""
+        with running("session_service", "serve", role="session-service", env=environment, cwd=tmp_path) as service:
+            yield service
+
+    async def test_a_deletion_reaches_the_cache(
+        self, environment: dict[str, str], tmp_path: Path, telemetry: Telemetry
+    ) -> None:
+        """A session that was known is a tombstone as soon as the service deleted it; one that was ended has ended."""
+        known = known_sessions("a", "b")
+        with self.alive(environment, tmp_path) as service:
+            async with following(FixedAddress(service.url()), known, telemetry), sessions(service) as client:
+                await eventually(lambda: telemetry.events_connected.called)  # type: ignore[attr-defined] # autospec
+                await create(client, "a", "b")
+                assert known.admits("a", "alice")
+                (await client.delete("/api/v1/sessions/a")).raise_for_status()
+                (await client.post("/api/v1/sessions/b/end")).raise_for_status()
+                await eventually(lambda: known.get("a") == Session(None, Status.DELETED))
+                await eventually(lambda: known.get("b") == Session("alice", Status.ENDED))
+
+    async def test_a_deletion_during_an_interruption_is_told_afterwards(
+        self, environment: dict[str, str], tmp_path: Path, telemetry: Telemetry
+    ) -> None:
+        """The service is killed; what happens before the follower is back reaches it all the same."""
+        known = known_sessions("a")
+        connected = telemetry.events_connected  # type: ignore[attr-defined] # autospec
+        discovery = create_autospec(Discovery, instance=True)
+        with self.alive(environment, tmp_path) as service:
+            discovery.pick.return_value = service.url()
+            async with following(discovery, known, telemetry) as follower:
+                await eventually(lambda: connected.called)
+                async with sessions(service) as client:
+                    await create(client, "a")
+                await eventually(lambda: follower._position)
+                discovery.pick.return_value = None
+                await asyncio.to_thread(service.kill)
+                await eventually(lambda: connected.mock_calls[-1] == call(connected=False))
+                with self.alive(environment, tmp_path) as again:
+                    async with sessions(again) as client:
+                        (await client.delete("/api/v1/sessions/a")).raise_for_status()
+                    assert known.admits("a", "alice")
+                    discovery.pick.return_value = again.url()
+                    await eventually(lambda: known.get("a") == Session(None, Status.DELETED))
+
+
+def sessions(service: Running) -> httpx.AsyncClient:
+    """A client of the session service."""
+    return httpx.AsyncClient(base_url=service.url(), trust_env=False)
+
+
+async def create(client: httpx.AsyncClient, *session_ids: str) -> None:
+    """Make sure of these sessions for one user."""
+    for session_id in session_ids:
+        (await client.put(f"/api/v1/sessions/{session_id}", json={"user_id": "alice"})).raise_for_status()
