@@ -80,3 +80,7 @@ def _fail(message: str, code: int) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"memory-service: {line}", err=True)
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main(prog_name="memory-service")
