@@ -59,3 +59,8 @@ def session(code: int, **fields: Any) -> httpx.Response:
 def error(code: int, reason: str) -> httpx.Response:
     """An error as the service answers it."""
     return httpx.Response(code, json={"detail": "A sentence.", "reason": reason})
+
+
+def target(request: httpx.Request) -> str:
+    """The request target as it goes over the wire."""
+    return request.extensions["target"].decode("ascii")

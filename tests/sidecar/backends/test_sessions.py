@@ -21,10 +21,9 @@ from sidecar.core.model import (
     Unknown,
     Untrustworthy,
 )
-from tests.support.sessions import BASE, Recorder, error, session
+from tests.support.sessions import BASE, Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
-URL = f"{BASE}/api/v1/sessions/s-1"
 ANNS = Session("ann", Status.ACTIVE)
 
 
@@ -39,7 +38,7 @@ async def test_ensure_is_one_put(recorder):
     recorder.answers = [session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
     [request] = recorder.requests
-    assert (request.method, str(request.url), request.content) == ("PUT", URL, b'{"user_id":"ann"}')
+    assert (request.method, target(request), request.content) == ("PUT", "/api/v1/sessions/s-1", b'{"user_id":"ann"}')
     assert request.headers.raw == [
         (b"host", b"sessions.test:8205"),
         (b"accept", b"application/json"),
@@ -55,7 +54,8 @@ async def test_look_is_one_get(recorder):
     recorder.answers = [session(200)]
     assert await recorder.service.look(ANN) == Found(ANNS)
     [request] = recorder.requests
-    assert (request.method, str(request.url), request.content) == ("GET", f"{URL}?user_id=ann", b"")
+    assert (request.method, target(request)) == ("GET", "/api/v1/sessions/s-1?user_id=ann")
+    assert request.content == b""
     assert "content-length" not in request.headers
 
 
@@ -65,11 +65,11 @@ async def test_ids_are_one_escaped_path_segment(recorder):
     reference = Reference("a/b?c#d%e é", "x&y=z")
     assert await recorder.service.ensure(reference) == Created(Session("x&y=z", Status.ACTIVE))
     [request] = recorder.requests
-    assert request.url.raw_path == b"/api/v1/sessions/a%2Fb%3Fc%23d%25e%20%C3%A9"
+    assert target(request) == "/api/v1/sessions/a%2Fb%3Fc%23d%25e%20%C3%A9"
     assert orjson.loads(request.content) == {"user_id": "x&y=z"}
     recorder.answers = [session(200, session_id="a/b?c#d%e é", user_id="x&y=z")]
     await recorder.service.look(reference)
-    assert recorder.requests[1].url.query == b"user_id=x%26y%3Dz"
+    assert target(recorder.requests[1]).endswith("?user_id=x%26y%3Dz")
 
 
 async def test_without_a_token_no_authorization_is_sent():
@@ -188,7 +188,8 @@ async def test_a_unix_socket_is_named_to_the_transport(recorder):
     await recorder.service.ensure(ANN)
     [request] = recorder.requests
     assert request.extensions["unix"] == "/run/sessions.sock"
-    assert str(request.url) == "http://localhost/api/v1/sessions/s-1"
+    assert request.url.host == "localhost"
+    assert target(request) == "/api/v1/sessions/s-1"
 
 
 async def test_after_failures_in_a_row_calls_are_held_back(recorder):
