@@ -37,7 +37,7 @@ class Form:
 
 
 def declared_form(headers: Headers) -> Form | None:
-    """The form that the headers declare the body to be, if any. Raises Refused where that is not clear."""
+    """The form that the headers declare the body to be, if any. Raises Refusal where that is not clear."""
     value = None
     for name, content in headers:
         if name == b"content-type":
@@ -48,7 +48,7 @@ def declared_form(headers: Headers) -> Form | None:
 
 
 def check_charset(text: str) -> None:
-    """Refuse a content type, given in lower case, whose charset would change structure or ids. Raises Refused."""
+    """Refuse a content type, given in lower case, whose charset would change structure or ids. Raises Refusal."""
     for charset in _CHARSET.findall(text):
         if charset not in _ASCII_ALIKE:
             unreadable("The body is declared in a charset other than UTF-8.")

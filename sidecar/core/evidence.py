@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 from sidecar.core.habits import JsonPath
-from sidecar.core.ids import IdFormat, is_safe, is_session_id, is_user_id
+from sidecar.core.ids import IdFormat, is_safe, session_id_check, user_id_check
 from sidecar.core.json_reading import member
 from sidecar.core.model import Kind, Reason, Reference, Refuse
 from sidecar.core.profile import SESSION, USER, Owner, Profile
-from sidecar.core.refusals import Refused, ambiguous
+from sidecar.core.refusals import Refusal, ambiguous
 
 Claims: TypeAlias = dict[str, list[object]]
 """For each name of the profile, what the places that say anything say; never null."""
@@ -26,20 +26,24 @@ class Judge:
         self._owned = profile.owner is Owner.REQUIRED
         self._scope = profile.scope
         self._format = id_format
+        self._is_session_id = session_id_check(id_format)
+        self._is_user_id = user_id_check(id_format)
         self._user_header = user_header
 
     def weigh(self, claims: Claims, kind: Kind, header_users: Sequence[str]) -> Reference | None:
         """The reference that the claims make, None where no session is named.
 
-        `header_users` are the values of the user header. Raises Refused.
+        `header_users` are the values of the user header. Raises Refusal.
         """
         sessions = claims[SESSION]
         if not sessions:
             return None
         session_id = _agreed(sessions, "session id", Reason.INVALID_SESSION_ID, None)
-        if not is_session_id(session_id, self._format):
+        if not self._is_session_id(session_id):
             _refuse(Reason.INVALID_SESSION_ID, f"The session id is not {_allowed(self._format)}.", None)
         owner = self._owner(claims[USER], header_users, session_id) if self._owned else None
+        if not self._scope:
+            return Reference(session_id, owner, kind)
         scope = tuple(self._scope_part(name, claims[name], owner, session_id) for name in self._scope)
         return Reference(session_id, owner, kind, scope)
 
@@ -54,7 +58,7 @@ class Judge:
         if owner is None:
             where = f"the header {self._user_header}" if self._user_header else "the request"
             _refuse(Reason.USER_ID_REQUIRED, f"A session has an owner, and {where} names no user.", session_id)
-        if not is_user_id(owner, self._format):
+        if not self._is_user_id(owner):
             wanted = "a UUID" if self._format is IdFormat.UUID else _allowed(self._format)
             _refuse(Reason.INVALID_USER_ID, f"The user id is not {wanted}.", session_id)
         if claimed is not None and claimed != owner:
@@ -81,14 +85,15 @@ def add_members(
 ) -> None:
     """Add what stands at the JSON paths; an absent member and null claim nothing.
 
-    `unfolded` opens what stands on the way there in another form than an object. Raises Refused.
+    `unfolded` opens what stands on the way there in another form than an object. Raises Refusal.
     """
     for path in paths:
         found = value
-        for depth, key in enumerate(path):
-            if depth and unfolded is not None:
-                found = unfolded(found)
-            found = member(found, key)
+        for key in path:
+            if type(found) is dict:
+                found = found.get(key)
+            else:
+                found = member(found if unfolded is None else unfolded(found), key)
         if found is not None:
             claims.append(found)
 
@@ -101,6 +106,8 @@ def add_fields(claims: list[object], fields: Mapping[str, object], names: Iterab
 def _agreed(values: list[object], what: str, invalid: Reason, session_id: str | None) -> str:
     """The one string that all the places say."""
     first = values[0]
+    if len(values) == 1 and type(first) is str:
+        return first
     for value in values:
         if not isinstance(value, str):
             _refuse(invalid, f"The {what} must be a string.", session_id)
@@ -116,4 +123,4 @@ def _allowed(demanded: IdFormat) -> str:
 
 
 def _refuse(reason: Reason, detail: str, session_id: str | None) -> NoReturn:
-    raise Refused(Refuse(reason, detail, session_id))
+    raise Refusal(Refuse(reason, detail, session_id))

@@ -29,7 +29,7 @@ class FieldNames:
     def is_watched(self, name: str) -> bool:
         """Whether this is a watched name. A look-alike is refused: `a[b]`, `a.b` and `a[]` nest in some readers.
 
-        Raises Refused.
+        Raises Refusal.
         """
         if name in self._names:
             return True
@@ -38,7 +38,7 @@ class FieldNames:
         return False
 
     def collect(self, fields: Iterable[tuple[str, object]]) -> Mapping[str, object]:
-        """The watched ones among the fields. Raises Refused where one comes twice."""
+        """The watched ones among the fields. Raises Refusal where one comes twice."""
         found: dict[str, object] = {}
         for name, value in fields:
             if self.is_watched(name):
@@ -49,7 +49,7 @@ class FieldNames:
 
 
 def read_urlencoded(raw: bytes, names: FieldNames, *, strict: bool) -> Mapping[str, object]:
-    """The watched fields of a query or an `application/x-www-form-urlencoded` body. Raises Refused.
+    """The watched fields of a query or an `application/x-www-form-urlencoded` body. Raises Refusal.
 
     Where it is `strict` every name must be well formed. Some readers take `;` for a separator as well as `&`: to
     them a watched field must look the same.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 import re
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 MAX_LENGTH: Final = 255
 FOREIGN_USERS: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "users.session-sidecar")
 """The UUIDv5 namespace (RFC 9562, section 5.5) of user ids from elsewhere; changing it would change every such id."""
 
-_SAFE = re.compile(r"[A-Za-z0-9._~:@|+=-]{1,255}").fullmatch
+_SAFE = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._~:@|+=-]{1,255}").fullmatch
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._~:@|+=-]")
 _UUID_LENGTH = 36
@@ -30,7 +31,7 @@ class IdFormat(enum.StrEnum):
 
 def is_safe(text: str) -> bool:
     """Whether the text is in the safe grammar: 1 to 255 of `A-Z a-z 0-9 . _ ~ : @ | + = -`, not `.` or `..`."""
-    return _SAFE(text) is not None and text not in {".", ".."}
+    return _SAFE(text) is not None
 
 
 def is_uuid(text: str) -> bool:
@@ -44,16 +45,19 @@ def is_prefixed_uuid(text: str) -> bool:
     return bool(prefix) and underscore == "_" and is_uuid(text[-_UUID_LENGTH:]) and is_safe(text)
 
 
-def is_session_id(text: str, demanded: IdFormat) -> bool:
-    """Whether a session may have this id."""
-    if demanded is IdFormat.OPAQUE:
-        return is_safe(text)
+def is_session_uuid(text: str) -> bool:
+    """Whether the text is a UUID, with or without a prefix."""
     return is_uuid(text) or is_prefixed_uuid(text)
 
 
-def is_user_id(text: str, demanded: IdFormat) -> bool:
-    """Whether a user may have this id."""
-    return is_safe(text) if demanded is IdFormat.OPAQUE else is_uuid(text)
+def session_id_check(demanded: IdFormat) -> Callable[[str], bool]:
+    """The test that says whether a session may have an id."""
+    return is_safe if demanded is IdFormat.OPAQUE else is_session_uuid
+
+
+def user_id_check(demanded: IdFormat) -> Callable[[str], bool]:
+    """The test that says whether a user may have an id."""
+    return is_safe if demanded is IdFormat.OPAQUE else is_uuid
 
 
 def new_session_id() -> str:

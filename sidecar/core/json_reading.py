@@ -41,7 +41,7 @@ class JsonReader:
         self._escapes = tuple(sorted({escape for name in self._names for escape in _escapes_of(name)}))
 
     def read(self, body: bytes) -> object:
-        """The value that the text stands for; objects with doubtful names come as `Doubtful`. Raises Refused.
+        """The value that the text stands for; objects with doubtful names come as `Doubtful`. Raises Refusal.
 
         Only RFC 8259 in UTF-8 is read: no byte order mark, no NaN, no lone surrogates, nothing after the value.
         """
@@ -58,11 +58,11 @@ class JsonReader:
         lower = body.lower()
         for token, spellings in self._tokens:
             count = lower.count(token)
-            if count and (count > 1 or not any(spelling in body for spelling in spellings)):
+            if count > 1 or (count and not _occurs(body, spellings)):
                 return False
-        if b"\\u" in body and any(escape in body for escape in self._escapes):
+        if b"\\u" in body and _occurs(body, self._escapes):
             return False
-        return body.isascii() or not any(letter in body for letter in _FOLDED_AWAY)
+        return body.isascii() or not _occurs(body, _FOLDED_AWAY)
 
     def _read_every_key(self, body: bytes) -> object:
         try:
@@ -88,7 +88,7 @@ class JsonReader:
 
 
 def member(value: object, name: str) -> object:
-    """The member of an object, None where there is no object, no such member, or null. Raises Refused when in doubt."""
+    """The member of an object, None where there is no object, no such member, or null. Raises Refusal when in doubt."""
     if not isinstance(value, dict):
         return None
     if type(value) is Doubtful and fold(name) in value.names:
@@ -99,6 +99,14 @@ def member(value: object, name: str) -> object:
 def fold(name: str) -> str:
     """A key as readers see it that disregard case."""
     return name.lower().replace("ſ", "s")
+
+
+def _occurs(body: bytes, texts: tuple[bytes, ...]) -> bool:
+    """Whether any of the texts stands in the body. A plain loop: this runs for every body."""
+    for text in texts:  # noqa: SIM110  # any() with a generator costs three times as much
+        if text in body:
+            return True
+    return False
 
 
 def _escapes_of(name: str) -> Iterable[bytes]:

@@ -20,7 +20,7 @@ from sidecar.core.multipart import read_multipart
 from sidecar.core.outside import OutsideReader
 from sidecar.core.paths import split_target
 from sidecar.core.profile import Profile
-from sidecar.core.refusals import Refused
+from sidecar.core.refusals import Refusal
 from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
@@ -72,8 +72,8 @@ class Reader:
             return self._mcp.read(head.headers, body, lambda: self._outside.read({}, head.headers, query))
         try:
             reference = self._reference(head, route, query, body)
-        except Refused as refused:
-            return Reading(Shape.REST, (Call(refusal=refused.refuse),))
+        except Refusal as refusal:
+            return Reading(Shape.REST, (Call(refusal=refusal.refuse),))
         return Reading(Shape.REST, (Call(reference),))
 
     def _route(self, head: Head, path: bytes) -> Route | Refuse | None:
@@ -84,7 +84,7 @@ class Reader:
 
     def _reference(self, head: Head, route: Route, query: bytes, body: bytes) -> Reference | None:
         outside = self._outside.read(route.captured, head.headers, query)
-        claims = outside.everything()
+        claims = outside.everything() if outside.query else outside.claims
         if body and route.reads_body and self._reads_bodies:
             self._add_body(claims, declared_form(head.headers), body)
         return self._judge.weigh(claims, route.kind, outside.users)
@@ -93,7 +93,7 @@ class Reader:
         """A body is read as JSON whatever it claims to be, and as the form that it claims to be."""
         try:
             value = self._json.read(body)
-        except Refused:
+        except Refusal:
             if form is None or _LOOKS_LIKE_JSON(body):
                 raise
             self._add_form(claims, form, body)

@@ -16,7 +16,7 @@ from sidecar.core.json_reading import JsonReader, member
 from sidecar.core.model import NOTIFICATION, Call, Headers, Kind, Reading, Reference, Refuse, RpcId, Shape
 from sidecar.core.outside import Outside
 from sidecar.core.profile import SESSION, Profile
-from sidecar.core.refusals import Refused, unreadable
+from sidecar.core.refusals import Refusal, unreadable
 from sidecar.core.rules import ToolRule
 from sidecar.core.templates import compile_globs
 
@@ -55,8 +55,8 @@ class McpReader:
             content = self._json.read(body)
             if isinstance(content, list) and len(content) > MOST_MESSAGES:
                 unreadable(f"The batch has more than {MOST_MESSAGES} messages.")
-        except Refused as refused:
-            return Reading(Shape.RPC, (Call(refusal=refused.refuse),))
+        except Refusal as refusal:
+            return Reading(Shape.RPC, (Call(refusal=refusal.refuse),))
         around = _attempt(outside)
         if isinstance(content, list):
             return Reading(Shape.BATCH, tuple(self._call(message, around) for message in content))
@@ -67,15 +67,15 @@ class McpReader:
         try:
             answer_to = rpc_id(message)
             return Call(self._reference(message, outside), rpc_id=answer_to)
-        except Refused as refused:
-            return Call(refusal=refused.refuse, rpc_id=answer_to)
+        except Refusal as refusal:
+            return Call(refusal=refusal.refuse, rpc_id=answer_to)
 
     def _reference(self, message: object, outside: Outside | Refuse) -> Reference | None:
         tools = list(self._tools(message))
         if all(kind is Kind.PASS for kind, _ in tools):
             return None
         if isinstance(outside, Refuse):
-            raise Refused(outside)
+            raise Refusal(outside)
         claims, kinds = self._claims(tools, outside)
         return self._judge.weigh(claims, Kind.ENSURE if Kind.ENSURE in kinds else Kind.REQUIRE, outside.users)
 
@@ -101,7 +101,7 @@ class McpReader:
         """The tool calls in a message, each with its arguments: none, one, or two where a meta-tool wraps another.
 
         What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
-        like the meta-tool's would turn any guarded call into one that passes. Raises Refused.
+        like the meta-tool's would turn any guarded call into one that passes. Raises Refusal.
         """
         if member(message, "method") != "tools/call":
             return
@@ -117,7 +117,7 @@ class McpReader:
     def _unfolded(self, value: object) -> object:
         """An object written as a string, as some MCP servers accept it, opened; any other value as it is.
 
-        Raises Refused.
+        Raises Refusal.
         """
         if isinstance(value, str) and value.lstrip().startswith("{"):
             return self._json.read(value.encode())
@@ -139,14 +139,14 @@ def _attempt(outside: Callable[[], Outside]) -> Outside | Refuse:
     """A refusal here belongs to every guarded call of a batch, under each one's own id."""
     try:
         return outside()
-    except Refused as refused:
-        return refused.refuse
+    except Refusal as refusal:
+        return refusal.refuse
 
 
 def rpc_id(message: object) -> RpcId:
     """The id to answer a message with (JSON-RPC 2.0, section 4); a notification and a response want no answer.
 
-    Raises Refused where there may be two.
+    Raises Refusal where there may be two.
     """
     if not isinstance(message, dict):
         return None

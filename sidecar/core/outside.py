@@ -11,7 +11,7 @@ from sidecar.core.model import Headers
 from sidecar.core.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outside:
     """Claims of path and headers, those of the query beside them, and the values of the user header."""
 
@@ -20,7 +20,7 @@ class Outside:
     users: tuple[str, ...]
 
     def everything(self) -> Claims:
-        """All claims in one; the caller may add to it."""
+        """All claims in one, which the caller may add to."""
         return {name: [*values, *self.query.get(name, ())] for name, values in self.claims.items()}
 
 
@@ -37,8 +37,10 @@ class OutsideReader:
         self._user_header = None if user_header is None else user_header.lower().encode("ascii")
 
     def read(self, captured: Mapping[str, str], headers: Headers, query: bytes) -> Outside:
-        """Everything named outside the body. Raises Refused where the query can be read two ways."""
-        claims: Claims = {name: [captured[name]] if name in captured else [] for name in self._names}
+        """Everything named outside the body. Raises Refusal where the query can be read two ways."""
+        claims: Claims = {name: [] for name in self._names}
+        for name, value in captured.items():
+            claims[name].append(value)
         if self._headers:
             self._add_headers(claims, headers)
         return Outside(claims, self._query_claims(query) if query else {}, self._users(headers))

@@ -7,7 +7,7 @@ from typing import NoReturn
 from sidecar.core.model import Reason, Refuse
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """The request, or the call that is being read, must not be forwarded."""
 
     def __init__(self, refuse: Refuse) -> None:
@@ -16,10 +16,10 @@ class Refused(Exception):
 
 
 def unreadable(detail: str) -> NoReturn:
-    """Refuse a body that cannot be read as what it claims to be. Raises Refused."""
-    raise Refused(Refuse(Reason.UNREADABLE_BODY, detail))
+    """Refuse a body that cannot be read as what it claims to be. Raises Refusal."""
+    raise Refusal(Refuse(Reason.UNREADABLE_BODY, detail))
 
 
 def ambiguous(detail: str) -> NoReturn:
-    """Refuse a request in which two readers could see different sessions or users. Raises Refused."""
-    raise Refused(Refuse(Reason.AMBIGUOUS_SESSION, detail))
+    """Refuse a request in which two readers could see different sessions or users. Raises Refusal."""
+    raise Refusal(Refuse(Reason.AMBIGUOUS_SESSION, detail))
