@@ -84,7 +84,7 @@ class Settings(ConsulSettings):
     session_service_name: str = "session_service"
     session_timeout: Annotated[Duration, Field(gt=0, le=3600)] = 2.0
 
-    advertise: str | None = None
+    advertise: ListenAddress | None = None
     register_as: str | None = None
 
     mode: Literal["enforce", "shadow", "off"] = "enforce"
@@ -121,10 +121,12 @@ class Settings(ConsulSettings):
     @field_validator("register_as")
     @classmethod
     def _registers_somewhere(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if name is not None and not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
+        if name is None:
+            return None
+        if not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
             raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
-        listen = info.data.get("listen")
-        if name is not None and isinstance(listen, Unix) and not info.data.get("advertise"):
+        address = info.data.get("advertise") or info.data.get("listen")
+        if isinstance(address, Unix) or (address is not None and address.host in {"0.0.0.0", "::"}):  # noqa: S104 # refused
             raise ValueError("registering needs an address that others can reach: set SIDECAR_ADVERTISE")
         return name
 

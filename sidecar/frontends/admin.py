@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 
+import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -40,3 +44,30 @@ def admin_app(
 def _holds(token: str | None, request: Request) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     return token is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+
+
+class AdminServer:
+    """Serves the admin application from start to stop, beside whatever else the process does."""
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False)
+        self._server = _QuietServer(config)
+        self._listener = listener
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._serving = asyncio.create_task(self._server.serve([self._listener]), name="admin")
+
+    async def stop(self) -> None:
+        """Stop answering; whatever is being answered is cut."""
+        self._server.should_exit = self._server.force_exit = True
+        if self._serving is not None:
+            await self._serving
+
+
+class _QuietServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the server of the proxy."""
+        yield

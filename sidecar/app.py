@@ -1,0 +1,239 @@
+"""The one place where the parts are wired together from Settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import sys
+from collections.abc import AsyncIterator
+from typing import Protocol, TypeVar
+
+import uvloop
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from service_kit.address import Tcp, bind, bound_address, is_loopback
+from service_kit.registration import Registration
+from sidecar.backends.discovery import ConsulDiscovery, FixedAddress
+from sidecar.backends.events import EventFollower
+from sidecar.backends.httpx_transport import PooledTransport
+from sidecar.backends.known import Known
+from sidecar.backends.logs import configure_logging
+from sidecar.backends.metrics import Metrics
+from sidecar.backends.outbox import Outbox
+from sidecar.backends.paying import Payer, PayingLock
+from sidecar.backends.sessions import HttpSessionService
+from sidecar.backends.telemetry import LoggedMetrics
+from sidecar.backends.upstream import Upstream
+from sidecar.core.decide import OnEnded
+from sidecar.core.locate import Reader
+from sidecar.frontends.admin import AdminServer, admin_app
+from sidecar.frontends.body import BodyBudget, BodyReader
+from sidecar.frontends.connection import Patience
+from sidecar.frontends.proxy import Enforcing, Passing, proxy_app
+from sidecar.frontends.serving import Server
+from sidecar.frontends.shadowing import Shadowing
+from sidecar.guard import Guard
+from sidecar.owing import OnOutage
+from sidecar.ports import DebtNotWritten, Discovery, SessionService
+from sidecar.settings import Settings
+from sidecar.shadow import Shadow
+
+
+class Startable(Protocol):
+    """A part that works in the background."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+Part = TypeVar("Part", bound=Startable)
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop; gives the exit code."""
+    try:
+        with (
+            contextlib.closing(bind(settings.listen)) as listener,
+            contextlib.closing(bind(settings.admin)) as admin_listener,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            return runner.run(_Sidecar(settings).serve(listener, admin_listener))
+    except (OSError, DebtNotWritten) as error:
+        print(f"session-sidecar: {error}", file=sys.stderr)  # noqa: T201 # the one line a person gets
+        return 1
+
+
+@contextlib.asynccontextmanager
+async def started(part: Part) -> AsyncIterator[Part]:
+    """Have the part work until the block ends."""
+    await part.start()
+    try:
+        yield part
+    finally:
+        await part.stop()
+
+
+class _Sidecar:
+    """One running sidecar: its parts, in the order in which they need each other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._is_ready = False
+        log = configure_logging(settings.log or ("console" if sys.stderr.isatty() else "json"), "sidecar")
+        self._metrics = Metrics()
+        self._telemetry = LoggedMetrics(self._metrics, log)
+        self._stack = contextlib.AsyncExitStack()
+
+    async def serve(self, listener: socket.socket, admin_listener: socket.socket) -> int:
+        """Run until a signal; gives the exit code."""
+        async with self._stack:
+            await self._stack.enter_async_context(started(self._admin(admin_listener)))
+            endpoint = await self._endpoint()
+            await self._register(listener)
+            # All that lives now lives until the end: the garbage collector need not walk over it again.
+            gc.collect()
+            gc.freeze()
+            where = f"listen={bound_address(listener)} admin={bound_address(admin_listener)}"
+            server = Server(
+                proxy_app(endpoint),
+                listener,
+                drain_timeout=self._settings.drain_timeout,
+                patience=Patience(body=self._settings.body_timeout),
+                on_ready=lambda: self._be_ready(f"ready role=sidecar {where}"),
+                on_drain=self._be_unready,
+            )
+            return await server.run_until_stopped()
+
+    def _be_ready(self, line: str) -> None:
+        self._is_ready = True
+        print(line, flush=True)  # noqa: T201 # others wait for this line
+
+    def _be_unready(self) -> None:
+        self._is_ready = False
+
+    def _admin(self, listener: socket.socket) -> AdminServer:
+        registry = CollectorRegistry()
+        registry.register(self._metrics)
+        app = admin_app(
+            registry,
+            lambda: self._is_ready,
+            _text(self._settings.admin_token),
+            loopback=is_loopback(bound_address(listener)),
+        )
+        return AdminServer(app, listener)
+
+    async def _endpoint(self) -> Enforcing | Passing | Shadowing:
+        """The application of the mode, with everything that it stands on."""
+        settings = self._settings
+        upstream = self._upstream()
+        if settings.mode == "off":
+            return Passing(upstream, self._telemetry)
+        profile = settings.profile
+        known = Known(
+            settings.cache_size,
+            settings.cache_ttl,
+            ended_admits=settings.on_ended == "forward",
+        )
+        self._metrics.gauge("sidecar_known_sessions", "Sessions in the cache.", lambda: len(known))
+        self._metrics.counter(
+            "sidecar_known_session_lookups",
+            "Looks into the cache of known sessions.",
+            lambda: {"hit": known.hits, "miss": known.misses},
+            label="outcome",
+        )
+        discovery = await self._discovery()
+        transport = await self._stack.enter_async_context(PooledTransport())
+        if profile.service.events is not None:
+            follower = EventFollower(discovery, known, self._telemetry, token=_text(settings.session_service_token))
+            await self._stack.enter_async_context(started(follower))
+        service = self._session_service(transport, discovery)
+        reader = Reader(profile, id_format=settings.id_format, user_header=settings.user_header)
+        budget = BodyBudget(settings.max_buffered)
+        bodies = BodyReader(limit=settings.max_body, piece_timeout=settings.body_timeout, budget=budget)
+        on_ended = OnEnded(settings.on_ended)
+        if settings.mode == "shadow":
+            shadow = Shadow(known, service, self._telemetry, on_ended=on_ended, timeout=settings.session_timeout)
+            self._stack.push_async_callback(shadow.aclose)
+            return Shadowing(
+                reader, shadow, upstream, self._telemetry, bodies=bodies, budget=budget, limit=settings.max_body
+            )
+        guard = Guard(
+            known,
+            service,
+            self._telemetry,
+            debts=await self._debts(service),
+            on_outage=OnOutage(settings.on_outage),
+            on_ended=on_ended,
+            timeout=settings.session_timeout,
+        )
+        self._stack.push_async_callback(guard.aclose)
+        return Enforcing(reader, guard, upstream, self._telemetry, bodies)
+
+    def _upstream(self) -> Upstream:
+        settings = self._settings
+        upstream = Upstream(
+            settings.upstream,
+            connections=settings.upstream_connections,
+            idle=settings.upstream_idle,
+            connect_timeout=settings.connect_timeout,
+            response_timeout=settings.upstream_timeout,
+            trusted_proxies=settings.trusted_proxies,
+            user_header=settings.user_header,
+            decision_header=settings.decision_header,
+            telemetry=self._telemetry,
+        )
+        self._stack.push_async_callback(upstream.close)
+        self._metrics.gauge(
+            "sidecar_upstream_connections", "Connections to the upstream.", upstream.connections, label="state"
+        )
+        return upstream
+
+    async def _discovery(self) -> Discovery:
+        settings = self._settings
+        if settings.consul is None:
+            return FixedAddress(settings.session_service)
+        fallback = settings.session_service if settings.session_service_is_explicit else None
+        discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
+        return await self._stack.enter_async_context(started(discovery))
+
+    def _session_service(self, transport: PooledTransport, discovery: Discovery) -> HttpSessionService:
+        return HttpSessionService(
+            transport,
+            discovery,
+            self._telemetry,
+            self._settings.profile.service,
+            token=_text(self._settings.session_service_token),
+            timeout=self._settings.session_timeout,
+            scope_names=self._settings.profile.scope,
+        )
+
+    async def _debts(self, service: SessionService) -> Outbox | None:
+        """The journal, where one is wanted or where an earlier run left debts behind."""
+        path = self._settings.outbox
+        if self._settings.on_outage != "forward" and not path.exists():
+            return None
+        debts = Outbox(path)
+        self._stack.push_async_callback(debts.aclose)
+        await self._stack.enter_async_context(started(Payer(debts, service, self._telemetry, PayingLock(path))))
+        self._metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
+        return debts
+
+    async def _register(self, listener: socket.socket) -> None:
+        settings = self._settings
+        address = settings.advertise or bound_address(listener)
+        if settings.register_as is None or settings.consul is None or not isinstance(address, Tcp):
+            return
+        registration = Registration(settings.consul, name=settings.register_as, advertise=address, tags=["sidecar"])
+        await self._stack.enter_async_context(started(registration))
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

@@ -1,0 +1,124 @@
+"""The reverse proxy as an application: read what must be read, ask the guard, then forward or refuse.
+
+Every path belongs to the memory service, so there are no routes: the router's default takes all of them, `*` and odd
+characters included.
+"""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from sidecar.core.locate import Reader
+from sidecar.core.model import Admit, Head, How, Plan, Reading, Refuse, Refused, Shape
+from sidecar.frontends.body import BodyReader, BodyRefused, ClientDisconnected, replay
+from sidecar.frontends.refusal import Response, refuse_reading, refuse_request
+from sidecar.guard import Guard
+from sidecar.ports import WIRE, Forwarder, Receive, Scope, Send, Telemetry, UpstreamError
+
+_UNREAD = Plan(Shape.REST, needs_body=False)
+
+
+def proxy_app(endpoint: ASGIApp) -> Starlette:
+    """A Starlette application that hands every request, whatever its path, to `endpoint`."""
+    app = Starlette()
+    app.router.default = endpoint
+    return app
+
+
+def head_of(scope: Scope) -> Head:
+    """The request's head as the reader wants it: the target as it stood on the wire, names in lower case."""
+    return Head(scope["method"], scope["extensions"][WIRE].target, scope["headers"])
+
+
+async def respond(send: Send, response: Response) -> None:
+    """Send a complete answer of our own."""
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def forward_unread(forwarder: Forwarder, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+    """Forward a request whose body nobody reads; the upstream's failures are answered as REST."""
+    try:
+        await forwarder.forward(admit, scope, receive, send)
+    except UpstreamError as error:
+        await respond(send, refuse_request(_UNREAD, _refusal(error)))
+
+
+def _refusal(error: UpstreamError) -> Refuse:
+    return Refuse(error.reason, error.detail, retry_after=error.retry_after)
+
+
+class Passing:
+    """Mode `off`: forwards everything and looks at nothing."""
+
+    def __init__(self, forwarder: Forwarder, telemetry: Telemetry) -> None:
+        self._forwarder = forwarder
+        self._telemetry = telemetry
+
+    def admit_known(self, _head: Head, _body: bytes) -> Admit:
+        """Admit at once, on the fast lane too."""
+        self._telemetry.decided("passed")
+        return Admit(How.PASSED)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        self._telemetry.decided("passed")
+        await forward_unread(self._forwarder, Admit(How.PASSED), scope, receive, send)
+
+
+class Enforcing:
+    """Mode `enforce`: decides before it forwards."""
+
+    def __init__(
+        self, reader: Reader, guard: Guard, forwarder: Forwarder, telemetry: Telemetry, bodies: BodyReader
+    ) -> None:
+        self._reader = reader
+        self._guard = guard
+        self._forwarder = forwarder
+        self._telemetry = telemetry
+        self._bodies = bodies
+
+    def admit_known(self, head: Head, body: bytes) -> Admit | None:
+        """Decide at once or not at all: for the fast lane, which has the whole request in its hand."""
+        plan = self._reader.plan(head)
+        if plan is None:
+            return self._guard.passed()
+        if isinstance(plan, Reading):
+            return None
+        return self._guard.admit_known(self._reader.read(head, body))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        head = head_of(scope)
+        plan = self._reader.plan(head)
+        if plan is None:
+            await forward_unread(self._forwarder, self._guard.passed(), scope, receive, send)
+        elif isinstance(plan, Reading):
+            await self._decide(plan, scope, receive, send)
+        elif plan.needs_body:
+            await self._read_and_decide(plan, head, scope, receive, send)
+        else:
+            await self._decide(self._reader.read(head, b""), scope, receive, send)
+
+    async def _read_and_decide(self, plan: Plan, head: Head, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._bodies.hold(head.headers, receive) as body:
+                reading = self._reader.read(head, body.content)
+                await self._decide(reading, scope, replay(body.raw, receive), send)
+        except BodyRefused as refused:
+            self._telemetry.decided("refused", refused.refuse.reason)
+            await respond(send, refuse_request(plan, refused.refuse))
+        except ClientDisconnected:
+            return
+
+    async def _decide(self, reading: Reading, scope: Scope, receive: Receive, send: Send) -> None:
+        decided = self._guard.admit_known(reading) or await self._guard.decide(reading)
+        if isinstance(decided, Refused):
+            await respond(send, refuse_reading(reading, decided.refusals))
+            return
+        try:
+            await self._forwarder.forward(decided, scope, receive, send)
+        except UpstreamError as error:
+            refusals = [_refusal(error)] * len(reading.calls)
+            await respond(send, refuse_reading(reading, refusals))

@@ -1,0 +1,229 @@
+"""`session-sidecar up`: all three processes on one machine, started in order, watched, and stopped in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from dotenv import dotenv_values
+from rich.console import Console
+from rich.table import Table
+
+from service_kit.address import Address, Tcp, parse_address
+from sidecar.settings import ENV_FILE
+
+STOP_GRACE = 10.0
+"""Seconds that a process gets beyond its own drain before it is killed."""
+
+
+class ChildFailed(Exception):
+    """A process ended before it was asked to; it has said why on stderr itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running process and the addresses of its ready line."""
+
+    role: str
+    process: asyncio.subprocess.Process
+    addresses: Mapping[str, str]
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Where the SQLite databases and the outbox live.",
+)
+def up(data_dir: Path) -> None:
+    """Run the session service, the memory service and the sidecar on this machine."""
+    data_dir = data_dir.absolute()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot use {data_dir}: {error.strerror}") from None
+    sys.exit(asyncio.run(_up(data_dir)))
+
+
+async def _up(data_dir: Path) -> int:
+    environment = _with_defaults(data_dir)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    running: list[Child] = []
+    try:
+        await _start_all(environment, running, stop)
+        if not stop.is_set():
+            _announce(running, data_dir)
+        return await _watch(running, stop)
+    except ChildFailed:
+        return 1
+    finally:
+        await _stop_all(running, loop)
+
+
+def _with_defaults(data_dir: Path) -> dict[str, str]:
+    """The environment of all three: what the user set wins over what `--data-dir` implies."""
+    written = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    derived = {
+        "SESSION_DATABASE_URL": f"sqlite:///{data_dir}/sessions.db",
+        "MEMORY_DATABASE_URL": f"sqlite:///{data_dir}/memories.db",
+        "SIDECAR_OUTBOX": f"{data_dir}/outbox.db",
+        "SIDECAR_LOG": "console",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return derived | written | os.environ
+
+
+async def _start_all(environment: dict[str, str], running: list[Child], stop: asyncio.Event) -> None:
+    await asyncio.gather(_migrate("session_service", environment), _migrate("memory_service", environment))
+    services = [("session-service", "session_service"), ("memory-service", "memory_service")]
+    for role, package in services:
+        await _start(role, package, environment, running, stop)
+    if stop.is_set():
+        return
+    session, memory = running
+    token = environment.get("SESSION_SERVICE_TOKEN")
+    derived = {
+        "SIDECAR_UPSTREAM": _url(memory.addresses["listen"]),
+        **({"SIDECAR_SESSION_SERVICE_TOKEN": token} if token else {}),
+    }
+    if "SESSION_SERVICE_URL" not in environment:
+        derived["SIDECAR_SESSION_SERVICE"] = _url(session.addresses["listen"])
+    await _start("sidecar", "sidecar", derived | environment, running, stop)
+
+
+async def _migrate(package: str, environment: Mapping[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", package, "migrate", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    if await process.wait():
+        raise ChildFailed(package)
+
+
+async def _start(
+    role: str, package: str, environment: Mapping[str, str], running: list[Child], stop: asyncio.Event
+) -> None:
+    """Start one process and wait for its ready line, for its end or for a signal, whichever comes first."""
+    if stop.is_set():
+        return
+    # A session of its own: Ctrl-C on a terminal goes to every process of the group, and would end them in no order.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        package,
+        "serve",
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    addresses: dict[str, str] = {}
+    running.append(Child(role, process, addresses))
+    ready = asyncio.ensure_future(_ready_line(process))
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not ready.done():
+        ready.cancel()
+        return
+    if not ready.result():
+        await process.wait()
+        raise ChildFailed(role)
+    click.echo(ready.result())
+    addresses.update((word.partition("=")[0], word.partition("=")[2]) for word in ready.result().split()[1:])
+
+
+async def _ready_line(process: asyncio.subprocess.Process) -> str:
+    """The ready line, or an empty string where the process ended without one."""
+    assert process.stdout is not None  # noqa: S101 # it was started with a pipe
+    while line := await process.stdout.readline():
+        if line.startswith(b"ready "):
+            return line.decode().strip()
+        sys.stdout.buffer.write(line)
+    return ""
+
+
+def _url(listen: str) -> str:
+    """The URL at which this machine reaches what listens there."""
+    address: Address = parse_address(listen)
+    if isinstance(address, Tcp):
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared with, not bound
+        return f"http://{Tcp(anywhere.get(address.host, address.host), address.port)}"
+    return str(address)
+
+
+def _announce(running: list[Child], data_dir: Path) -> None:
+    session, memory, sidecar = (child.addresses for child in running)
+    click.echo(
+        f"ready role=up listen={sidecar['listen']} admin={sidecar['admin']}"
+        f" memory-service={memory['listen']} session-service={session['listen']}"
+    )
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_row("sidecar", _url(sidecar["listen"]), "where memory clients connect")
+    table.add_row("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs")
+    table.add_row("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs")
+    table.add_row("admin", _url(sidecar["admin"]), f"{_url(sidecar['admin'])}/metrics")
+    table.add_row("data", str(data_dir), "SQLite")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print("\nTry it: store a message in a session that nobody created, then look the session up.\n")
+    click.echo(_curl(sidecar["listen"], session["listen"]))
+    console.print("\nCtrl-C stops all three.")
+
+
+def _curl(sidecar: str, session: str) -> str:
+    body = '{"user_id": "me", "session_id": "first-steps", "message_content": "Hello"}'
+    store = f"{_curl_target(sidecar)}/api/v1/memories/session/store -H 'Content-Type: application/json' -d '{body}'"
+    return f"curl {store} && curl {_curl_target(session)}/api/v1/sessions/first-steps"
+
+
+def _curl_target(listen: str) -> str:
+    address = parse_address(listen)
+    return _url(listen) if isinstance(address, Tcp) else f"--unix-socket {address.path} http://localhost"
+
+
+async def _watch(running: list[Child], stop: asyncio.Event) -> int:
+    """Wait for a signal (0) or for a process that ended by itself (1)."""
+    ends = [asyncio.ensure_future(child.process.wait()) for child in running]
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    for child, end in zip(running, ends, strict=True):
+        if end.done() and not stop.is_set():
+            click.echo(f"session-sidecar: the {child.role} ended by itself with code {end.result()}", err=True)
+    for task in (stopped, *ends):
+        task.cancel()
+    return 0 if stop.is_set() else 1
+
+
+async def _stop_all(running: list[Child], loop: asyncio.AbstractEventLoop) -> None:
+    """The sidecar first, so that nothing is accepted that nobody could store; a second signal kills."""
+
+    def kill_all() -> None:
+        for child in running:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, kill_all)
+    for child in reversed(running):
+        await _stop(child)
+
+
+async def _stop(child: Child) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.process.terminate()
+    try:
+        await asyncio.wait_for(child.process.wait(), STOP_GRACE if child.role != "sidecar" else None)
+    except TimeoutError:
+        child.process.kill()
+        await child.process.wait()

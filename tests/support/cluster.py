@@ -1,0 +1,100 @@
+"""The services as separate real processes on fixed free ports, so that each can be killed, frozen and brought back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.support.consul import free_ports
+from tests.support.processes import Running, run_to_end
+
+
+class Service:
+    """One process that comes back at the same address."""
+
+    def __init__(self, package: str, role: str, env: Mapping[str, str], cwd: Path) -> None:
+        self._package = package
+        self._role = role
+        self._env = env
+        self._cwd = cwd
+        self._running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """The process as it runs now."""
+        assert self._running is not None
+        return self._running
+
+    def migrate(self) -> None:
+        """Bring the service's schema up to date."""
+        ended = run_to_end(self._package, "migrate", env=self._env, cwd=self._cwd)
+        assert ended.process.returncode == 0, ended.stderr
+
+    def start(self) -> None:
+        """Start and wait until it is ready."""
+        self._running = Running([sys.executable, "-m", self._package, "serve"], self._env, self._cwd)
+        self._running.wait_ready(self._role)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._running is not None:
+            self._running.kill()
+            self._running.close()
+
+    def freeze(self) -> None:
+        """Stop it from doing anything while its sockets stay open."""
+        os.kill(self.running.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.running.process.pid, signal.SIGCONT)
+
+
+class Cluster:
+    """Session service, memory service and sidecar, each reachable at a port known before it starts."""
+
+    def __init__(self, cwd: Path, session_database: str, memory_database: str) -> None:
+        self.session_port, self.memory_port, self.sidecar_port, self.admin_port = free_ports(4)
+        self._cwd = cwd
+        self.sessions = self._service(
+            "session_service",
+            "session-service",
+            SESSION_SERVICE_LISTEN=f"127.0.0.1:{self.session_port}",
+            SESSION_DATABASE_URL=session_database,
+        )
+        self.memories = self._service(
+            "memory_service",
+            "memory-service",
+            MEMORY_SERVICE_LISTEN=f"127.0.0.1:{self.memory_port}",
+            MEMORY_DATABASE_URL=memory_database,
+        )
+        self.sidecar = self._service("sidecar", "sidecar")
+
+    def configure_sidecar(self, **env: str) -> None:
+        """Say how the sidecar is to run; takes effect at its next start."""
+        self.sidecar = self._service(
+            "sidecar",
+            "sidecar",
+            SIDECAR_LISTEN=f"127.0.0.1:{self.sidecar_port}",
+            SIDECAR_ADMIN=f"127.0.0.1:{self.admin_port}",
+            **env,
+        )
+
+    @contextlib.contextmanager
+    def services_up(self) -> Iterator[None]:
+        """Run session and memory service, and end all three at the end."""
+        try:
+            for service in (self.sessions, self.memories):
+                service.migrate()
+                service.start()
+            yield
+        finally:
+            for service in (self.sidecar, self.memories, self.sessions):
+                service.kill()
+
+    def _service(self, package: str, role: str, **env: str) -> Service:
+        return Service(package, role, env, self._cwd)
