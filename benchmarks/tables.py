@@ -1,0 +1,134 @@
+"""What was measured, as tables of text: the same ones go to the terminal and into the docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.bars import Bar, Verdict
+from benchmarks.cases import CASES
+from benchmarks.experiments.measure import CEILING_BELOW
+from benchmarks.figures import bootstrap_median, paired_ratios, spread
+from benchmarks.samples import Samples
+
+SIDECAR = "sidecar"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One figure of a case: median over the rounds, lowest and highest beside it."""
+
+    title: str
+    figure: str
+    decimals: int = 0
+
+
+LATENCIES = (Column("p50 ms", "p50_ms", 2), Column("p99 ms", "p99_ms", 2), Column("p99.9 ms", "p999_ms", 2))
+RATES = (Column("req/s", "requests_per_s"), Column("req per CPU second", "requests_per_cpu_s"), *LATENCIES)
+ADDED = (
+    Column("p50 added", "added_p50_ms", 3),
+    Column("p99 added", "added_p99_ms", 3),
+    Column("p99.9 added", "added_p999_ms", 3),
+)
+CALLS = (Column("calls", "session_calls"), Column("all answered, ms", "all_answered_ms"))
+BYTES = (Column("bytes each", "bytes_per_session"), Column("beyond the two ids", "beyond_ids_bytes"))
+BULK = Column("MB/s received", "megabytes_per_s")
+
+# Case -> its title and columns, where it is no throughput case.
+OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
+    "start-up": ("From the start of the process to the first answer", (Column("ms", "start_up_ms"),)),
+    "latency": ("Latency at 500 requests a second, and what is added to the direct connection", (*LATENCIES, *ADDED)),
+    "first-writes": ("First writes beside known sessions", RATES),
+    "one-id-at-once": ("One new id from 1,000 clients at once", CALLS),
+    "flat": ("Many known sessions", RATES),
+    "expiring": ("Known sessions while others expire, one request in a hundred a first write", RATES),
+    "memory": ("Resident memory of a known session", BYTES),
+    "revocation": (
+        "From the answer to DELETE to the first 410, ms",
+        (Column("p50", "p50_ms", 1), Column("p99", "p99_ms", 1), Column("longest", "max_ms", 1)),
+    ),
+}
+
+
+def bars(verdicts: list[Verdict]) -> Table:
+    rows = tuple((each.bar.title, _wanted(each.bar), *_judged(each)) for each in verdicts)
+    return Table("Bars", ("bar", "wanted", "median", "interval", "holds"), rows)
+
+
+def results(samples: Samples) -> list[Table]:
+    titles = {case.name: case.title for case in CASES}
+    made = []
+    for case in samples.cases():
+        if case in titles:
+            columns = (BULK, *RATES) if case == "large-download" else RATES
+            made.append(_throughput(samples, case, titles[case], columns))
+        else:
+            made.append(_plain(samples, case, *OTHERS[case]))
+    return made
+
+
+def troubles(samples: Samples) -> Table:
+    """Samples that do not count, and contenders that are not here."""
+    rows = [(each.case, each.contender, str(each.round + 1), each.trouble) for each in samples.troubles()]
+    rows += [("all", name, "", why.splitlines()[0]) for name, why in samples.missing.items()]
+    return Table("Left out", ("case", "contender", "round", "why"), tuple(rows))
+
+
+def _throughput(samples: Samples, case: str, title: str, columns: tuple[Column, ...]) -> Table:
+    rows = []
+    for contender in samples.contenders(case):
+        cells = (_cell(samples, case, contender, column) for column in columns)
+        rows.append((contender, *cells, _beside(samples, case, contender), _ceiling(samples, case, contender)))
+    header = ("contender", *(column.title for column in columns), "sidecar ÷ this", "core used")
+    return Table(title, header, tuple(rows))
+
+
+def _plain(samples: Samples, case: str, title: str, columns: tuple[Column, ...]) -> Table:
+    rows = (
+        (contender, *(_cell(samples, case, contender, column) for column in columns))
+        for contender in samples.contenders(case)
+    )
+    return Table(title, ("", *(column.title for column in columns)), tuple(rows))
+
+
+def _cell(samples: Samples, case: str, contender: str, column: Column) -> str:
+    values = list(samples.of(case, contender, column.figure).values())
+    if not values:
+        return "–"
+    middle = spread(values)
+    median, low, high = (f"{each:,.{column.decimals}f}" for each in (middle.median, middle.lowest, middle.highest))
+    return median if len(values) == 1 else f"{median} ({low} – {high})"
+
+
+def _beside(samples: Samples, case: str, contender: str) -> str:
+    rates = (samples.of(case, name, "requests_per_s") for name in (SIDECAR, contender))
+    ratios = paired_ratios(*rates)
+    if contender == SIDECAR or not ratios:
+        return "–"
+    interval = bootstrap_median(ratios)
+    return f"{interval.median:.2f} ({interval.low:.2f} – {interval.high:.2f})"
+
+
+def _ceiling(samples: Samples, case: str, contender: str) -> str:
+    shares = list(samples.of(case, contender, "core_share").values())
+    if not shares:
+        return "–"
+    share = spread(shares).median
+    return f"{share:.0%}" + ("" if share >= CEILING_BELOW else ": generator or upstream is the ceiling")
+
+
+def _wanted(bar: Bar) -> str:
+    return f"≥ {bar.at_least:g}" if bar.at_least is not None else f"≤ {bar.at_most:g}"
+
+
+def _judged(verdict: Verdict) -> tuple[str, str, str]:
+    if verdict.interval is None:
+        return "–", "–", "not measured"
+    interval = verdict.interval
+    return f"{interval.median:.2f}", f"{interval.low:.2f} – {interval.high:.2f}", "yes" if verdict.holds else "no"
