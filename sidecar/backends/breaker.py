@@ -31,6 +31,7 @@ class Breaker:
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._next_try: float | None = None
+        self._is_trying = False
 
     @property
     def is_open(self) -> bool:
@@ -46,6 +47,7 @@ class Breaker:
             return math.ceil(self._next_try - now)
         # The one that tries moves the next try on: should it never report, another will.
         self._next_try = now + self._jittered()
+        self._is_trying = True
         return None
 
     def succeeded(self) -> None:
@@ -53,6 +55,7 @@ class Breaker:
         self._failures = 0
         if self._next_try is not None:
             self._next_try = None
+            self._is_trying = False
             self._pause = FIRST_PAUSE
             self._on_change(False)
 
@@ -60,8 +63,11 @@ class Breaker:
         """Note that it did not."""
         self._failures += 1
         if self._next_try is not None:
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            self._next_try = self._clock() + self._jittered()
+            # Calls that were made before it opened may still fail by the hundred; they say nothing new.
+            if self._is_trying:
+                self._is_trying = False
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+                self._next_try = self._clock() + self._jittered()
         elif self._failures >= FAILURES:
             self._next_try = self._clock() + self._jittered()
             self._on_change(True)

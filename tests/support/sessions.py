@@ -15,7 +15,10 @@ BASE = "http://sessions.test:8205"
 
 
 class Recorder(httpx.AsyncBaseTransport):
-    """Keeps the requests and gives `answers` in turn, the last of them for ever; an exception is raised."""
+    """Keeps the requests and gives `answers` in turn, the last of them for ever; an exception is raised.
+
+    With `reply`, that is asked instead.
+    """
 
     def __init__(
         self, habits: ServiceHabits, *, token: str | None = "secret", timeout: float = 5.0, **more: Any
@@ -23,6 +26,7 @@ class Recorder(httpx.AsyncBaseTransport):
         self.requests: list[httpx.Request] = []
         self.answers: list[httpx.Response | Exception] = []
         self.before: Callable[[], Awaitable[object]] | None = None
+        self.reply: Callable[[httpx.Request], Awaitable[httpx.Response]] | None = None
         self.clock = FakeClock()
         self.discovery = FakeDiscovery([BASE])
         self.telemetry = FakeTelemetry()
@@ -35,6 +39,8 @@ class Recorder(httpx.AsyncBaseTransport):
         self.requests.append(request)
         if self.before is not None:
             await self.before()
+        if self.reply is not None:
+            return await self.reply(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
