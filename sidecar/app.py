@@ -140,6 +140,7 @@ class _Sidecar:
         known = Known(
             settings.cache_size,
             settings.cache_ttl,
+            followed=profile.service.events is not None,
             ended_admits=settings.on_ended == "forward",
         )
         self._metrics.gauge("sidecar_known_sessions", "Sessions in the cache.", lambda: len(known))

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 import orjson
+import stamina
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
@@ -32,6 +33,8 @@ def configure_logging(style: LogFormat, role: str) -> FilteringBoundLogger:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # Retries are counted as calls; a line for each of them would say nothing that a person can act upon.
+    stamina.instrumentation.set_on_retry_hooks(())
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
 
