@@ -1,0 +1,162 @@
+"""Shadow mode: lookups on the side, nothing created, nobody kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.backends.known import Known
+from sidecar.core.decide import OnEnded
+from sidecar.core.model import (
+    Admit,
+    Call,
+    How,
+    Kind,
+    Reading,
+    Reason,
+    Reference,
+    Refuse,
+    Session,
+    Shape,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
+from sidecar.shadow import Shadow
+from sidecar.testing import FakeClock, FakeSessionService, FakeTelemetry
+from tests.support.guard import always, batch, write
+
+
+class House:
+    def __init__(self, **settings) -> None:
+        self.service = FakeSessionService()
+        self.telemetry = FakeTelemetry()
+        self.known = Known(100, 300.0, clock=FakeClock())
+        self.shadow = Shadow(self.known, self.service, self.telemetry, **settings)
+
+    async def would(self, reading: Reading) -> list[tuple[str, Reason | None]]:
+        """What shadow mode says of a reading."""
+        self.telemetry.decisions.clear()
+        assert self.shadow.shadow(reading) == Admit(How.PASSED)
+        assert self.telemetry.decisions == []
+        await self.shadow.drained()
+        return self.telemetry.decisions
+
+
+@pytest.fixture
+async def house():
+    house = House()
+    yield house
+    await house.shadow.aclose()
+
+
+async def test_a_first_write_would_have_created_its_session(house):
+    """Counted, and not done: the service is only looked at."""
+    assert await house.would(write()) == [("shadow_created", None)]
+    assert house.service.asked == [("look", Reference("s-1", "ann"))]
+    assert house.service.sessions == {}
+
+
+async def test_what_is_found_is_known_the_next_time(house):
+    """The cache works as it would."""
+    house.service.add("s-1", "ann")
+    assert await house.would(write()) == [("shadow_found", None)]
+    assert await house.would(write()) == [("shadow_known", None)]
+    assert len(house.service.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        (write("s-bobs"), Reason.SESSION_OWNED_BY_ANOTHER_USER),
+        (write("s-gone"), Reason.SESSION_GONE),
+        (write(kind=Kind.REQUIRE), Reason.SESSION_NOT_FOUND),
+        (Reading(Shape.REST, (Call(refusal=Refuse(Reason.AMBIGUOUS_PATH, "Two ways.")),)), Reason.AMBIGUOUS_PATH),
+    ],
+)
+async def test_what_would_have_been_refused(house, reading, reason):
+    """Every refusal is counted under its reason."""
+    house.service.add("s-bobs", "bob")
+    house.service.add("s-gone", "ann", Status.DELETED)
+    assert await house.would(reading) == [("shadow_refused", reason)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Unknown("away"), Reason.SESSION_SERVICE_UNAVAILABLE),
+        (Untrustworthy("lies"), Reason.SESSION_SERVICE_UNTRUSTWORTHY),
+    ],
+)
+async def test_an_outage_or_a_lie_is_what_it_would_have_been(house, answer, reason):
+    """And the request has long gone through."""
+    house.service.before = always(answer)
+    assert await house.would(write()) == [("shadow_refused", reason)]
+
+
+async def test_ended_sessions_follow_the_policy():
+    """As they would in earnest."""
+    house = House(on_ended=OnEnded.REJECT)
+    house.service.add("s-1", "ann", Status.ENDED)
+    for _ in range(2):
+        assert await house.would(write()) == [("shadow_refused", Reason.SESSION_ENDED)]
+    await house.shadow.aclose()
+
+
+async def test_what_no_rule_guards_would_have_passed(house):
+    """Read or unread."""
+    assert await house.would(Reading(Shape.REST, (Call(),))) == [("shadow_passed", None)]
+    assert await house.would(write(kind=Kind.PASS)) == [("shadow_passed", None)]
+    house.telemetry.decisions.clear()
+    assert house.shadow.passed() == Admit(How.PASSED)
+    assert house.telemetry.decisions == [("shadow_passed", None)]
+
+
+async def test_one_refusal_would_have_refused_the_batch(house):
+    """The others are counted as refused with it."""
+    house.service.add("s-2", "bob")
+    assert await house.would(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == [
+        ("shadow_refused", Reason.BATCH_REFUSED),
+        ("shadow_refused", Reason.SESSION_OWNED_BY_ANOTHER_USER),
+    ]
+
+
+async def test_what_finds_no_room_is_dropped_and_counted():
+    """The queue is bounded, and the request goes through all the same."""
+    house = House(room=3)
+    opened = asyncio.Event()
+
+    async def wait(operation, reference):
+        await opened.wait()
+
+    house.service.before = wait
+    for n in range(10):
+        assert house.shadow.shadow(write(f"s-{n}")) == Admit(How.PASSED)
+    assert house.telemetry.notes == [("shadow_dropped",)] * 7
+    opened.set()
+    await house.shadow.drained()
+    assert house.telemetry.decisions == [("shadow_created", None)] * 3
+    await house.shadow.aclose()
+
+
+async def test_a_silent_service_has_a_deadline_here_too():
+    """One slow question does not hold a worker for ever."""
+    house = House(timeout=0.01)
+
+    async def never(operation, reference):
+        await asyncio.Event().wait()
+
+    house.service.before = never
+    assert await house.would(write()) == [("shadow_refused", Reason.SESSION_SERVICE_UNAVAILABLE)]
+
+
+async def test_closing_leaves_undecided_what_still_waits(house):
+    """Nothing is left running, and nothing is asked any more."""
+    for n in range(50):
+        house.shadow.shadow(write(f"s-{n}"))
+    await house.shadow.aclose()
+    asked = len(house.service.asked)
+    await asyncio.sleep(0)
+    assert len(house.service.asked) == asked
+    assert house.known.get("s-1") != Session("ann", Status.ACTIVE)
