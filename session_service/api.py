@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from service_kit.ids import unsafe_because
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
+from session_service.paths import SESSION, SESSIONS
 from session_service.problems import Refused
 from session_service.schemas import (
     EnsureMany,
@@ -28,10 +29,6 @@ from session_service.schemas import (
 from session_service.service import Sessions
 
 router: Final = APIRouter(tags=["sessions"], strict_content_type=False)
-
-_SESSIONS: Final = "/api/v1/sessions"
-# Everything up to the end of the path, so that an id with an encoded slash is refused as one rather than not found.
-_SESSION: Final = f"{_SESSIONS}/{{session_id:path}}"
 
 _RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
     Created: "created",
@@ -62,7 +59,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem} for status in (*statuses, 422, 503)}
 
 
-@router.post(f"{_SESSIONS}:ensure", response_model=EnsureManyOut, responses=_problems())
+@router.post(f"{SESSIONS}:ensure", response_model=EnsureManyOut, responses=_problems())
 async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     """Create those of up to 1,000 sessions that are missing, in one transaction."""
     wanted = [Wanted(pair.session_id, pair.user_id) for pair in body.sessions if _is_valid(pair)]
@@ -74,7 +71,7 @@ async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     )
 
 
-@router.post(_SESSIONS, status_code=201, response_model=SessionOut, responses=_problems(409, 410))
+@router.post(SESSIONS, status_code=201, response_model=SessionOut, responses=_problems(409, 410))
 async def create_session(sessions: Asked, body: NewSession) -> Session:
     """Create a session, under a new UUID where no id is given."""
     session_id = body.session_id or str(uuid.uuid4())
@@ -84,7 +81,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
     return _session(session_id, outcome)
 
 
-@router.get(_SESSIONS, response_model=PageOut, responses=_problems())
+@router.get(SESSIONS, response_model=PageOut, responses=_problems())
 async def list_sessions(
     sessions: Asked,
     user_id: SafeId | None = None,
@@ -98,7 +95,7 @@ async def list_sessions(
     return PageOut(sessions=[SessionOut.model_validate(one) for one in page.sessions], next_cursor=following)
 
 
-@router.put(_SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **_problems(409, 410)})
+@router.put(SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **_problems(409, 410)})
 async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSession, response: Response) -> Session:
     """Create the session if it is missing. Repeating this is always safe."""
     outcome = await sessions.ensure(_wanted(session_id, body))
@@ -108,26 +105,26 @@ async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSes
     return _session(session_id, outcome)
 
 
-@router.get(_SESSION, response_model=SessionOut, responses=_problems(403, 404, 410))
+@router.get(SESSION, response_model=SessionOut, responses=_problems(403, 404, 410))
 async def get_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
     """Look at a session; with `user_id`, only as its owner."""
     return _session(session_id, await sessions.look(session_id, user_id))
 
 
-@router.patch(_SESSION, response_model=SessionOut, responses=_problems(404, 410))
+@router.patch(SESSION, response_model=SessionOut, responses=_problems(404, 410))
 async def update_session(sessions: Asked, session_id: SessionId, body: SessionData) -> Session:
     """Replace the conversation data, the metadata or both, each as a whole."""
     values = body.model_dump(exclude_none=True)
     return _session(session_id, await sessions.update(session_id, values))
 
 
-@router.post(f"{_SESSION}/end", response_model=SessionOut, responses=_problems(404, 410))
+@router.post(f"{SESSION}/end", response_model=SessionOut, responses=_problems(404, 410))
 async def end_session(sessions: Asked, session_id: SessionId) -> Session:
     """End the session. One that has ended stays so."""
     return _session(session_id, await sessions.end(session_id))
 
 
-@router.delete(_SESSION, status_code=204, responses=_problems(404))
+@router.delete(SESSION, status_code=204, responses=_problems(404))
 async def delete_session(sessions: Asked, session_id: SessionId) -> None:
     """Delete the session for good: its id answers 410 from now on and is never used again."""
     if isinstance(await sessions.delete(session_id), Absent):

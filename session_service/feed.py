@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from service_kit.database import DatabaseUnavailable
+from session_service.background import ended
 from session_service.events import EventLog
 from session_service.model import Event
 
@@ -74,9 +75,8 @@ class Feed:
         """End every follower's stream and stop reading."""
         self._closed = True
         self._tell()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        self._alarm.set()
+        await ended(self._reader)
 
     def wake(self) -> None:
         """There may be something new: read now."""
@@ -141,7 +141,7 @@ class Feed:
         return True
 
     async def _read(self) -> None:
-        while True:
+        while not self._closed:
             self._alarm.clear()
             try:
                 more = await self._read_once()

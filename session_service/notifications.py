@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from service_kit.database import Database, DatabaseUnavailable
+from session_service.background import ended
 
 CHANNEL: Final = "session_events"
 _AGAIN_AFTER: Final = 1.0
@@ -28,6 +29,7 @@ class Notifications:
         self._database = database
         self._wake = wake
         self._listener: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Begin to listen in the background."""
@@ -35,26 +37,30 @@ class Notifications:
 
     async def stop(self) -> None:
         """Stop listening and give the connection back."""
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+        self._stopping.set()
+        await ended(self._listener)
 
     async def _keep_listening(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             with contextlib.suppress(DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._listen()
-            _log.warning("no notifications of session events for now; polling")
-            await asyncio.sleep(_AGAIN_AFTER)
+            if not self._stopping.is_set():
+                _log.warning("no notifications of session events for now; polling")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _AGAIN_AFTER)
 
     async def _listen(self) -> None:
-        """Listen until the connection ends."""
-        ended = asyncio.Event()
+        """Listen until the connection ends or the service stops."""
+        broken = asyncio.Event()
         async with self._database.reading() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            driver.add_termination_listener(lambda _: ended.set())
+            driver.add_termination_listener(lambda _: broken.set())
             await driver.add_listener(CHANNEL, lambda *_: self._wake())
+            self._wake()
+            waiting = [asyncio.create_task(event.wait()) for event in (broken, self._stopping)]
             try:
-                self._wake()
-                await ended.wait()
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                for task in waiting:
+                    task.cancel()
                 await connection.invalidate()

@@ -87,6 +87,8 @@ def _reason(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sentence(one: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in one["loc"] if part != "body")
+    if one["type"] == "json_invalid":
+        return f"the body is not JSON: {one['ctx']['error']} at {one['loc'][-1]}"
+    where = ".".join(str(part) for part in one["loc"][1:])
     what = str(one["msg"]).removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    return f"{where}: {what}" if where else f"the {one['loc'][0]}: {what}"

@@ -1,0 +1,80 @@
+"""The same tests on both databases: a fresh one for each module, migrated, with the service over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from service_kit.database import Database
+from service_kit.migrations import Migrations
+from session_service.app import SessionService
+from session_service.settings import VERSION_TABLE, Settings
+from tests.support.postgres import PostgresServer, postgres, postgres_url
+from tests.support.processes import Running, running
+
+__all__ = ["postgres", "postgres_url"]
+
+SCHEMA = "dev"
+
+
+def migrations(url: str) -> Migrations:
+    return Migrations("session_service", url, SCHEMA, VERSION_TABLE)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/sessions.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def database_url(empty_database: str) -> str:
+    """The URL of a migrated database."""
+    asyncio.run(migrations(empty_database).upgrade())
+    return empty_database
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url, SCHEMA)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(database_url: str) -> AsyncIterator[SessionService]:
+    """The service inside this process, running: for tests whose event loop lives as long as their module."""
+    built = SessionService(Settings(SESSION_DATABASE_URL=database_url))
+    async with built.running():
+        yield built
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(service: SessionService) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to that service; whole answers only, so not for the event stream."""
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as opened:
+        yield opened
+
+
+def environment(database_url: str) -> dict[str, str]:
+    return {"SESSION_DATABASE_URL": database_url, "SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
+
+
+@pytest.fixture(scope="module")
+def replica(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A process of its own that serves the database."""
+    folder: Path = tmp_path_factory.mktemp("replica")
+    with running("session_service", "serve", role="session-service", env=environment(database_url), cwd=folder) as it:
+        yield it
