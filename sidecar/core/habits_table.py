@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sidecar.core.habits import OURS, Call, JsonPath, Meaning, ServiceHabits, Style
+from sidecar.core.habits import OURS, Call, Meaning, ServiceHabits, Style
 from sidecar.core.tables import ProfileError, Table
+from sidecar.core.templates import parse_json_path
 
 _NAME = re.compile(r"\{(\w*)\}")
 _LOOK_MEANINGS: Final = (Meaning.FOUND, Meaning.ABSENT, Meaning.CONFLICT, Meaning.GONE)
@@ -37,9 +38,9 @@ def _read_foreign(table: Table, names: frozenset[str]) -> ServiceHabits:
         style=Style.POST,
         look=_read_call(table.table("look"), "GET", _LOOK_MEANINGS, names),
         create=create,
-        id_field=_json_path(table.text("id_field")),
-        owner_field=_json_path(table.text("owner_field")) if table.has("owner_field") else None,
-        status_field=_json_path(table.text("status_field")) if table.has("status_field") else None,
+        id_field=table.parsed_text("id_field", parse_json_path),
+        owner_field=table.parsed_text("owner_field", parse_json_path) if table.has("owner_field") else None,
+        status_field=table.parsed_text("status_field", parse_json_path) if table.has("status_field") else None,
         ended_values=frozenset(table.texts("ended_values", ())),
         deleted_values=frozenset(table.texts("deleted_values", ())),
         events=table.text("events") if table.has("events") else None,
@@ -74,7 +75,7 @@ def _read_statuses(table: Table, meanings: tuple[Meaning, ...]) -> Mapping[int, 
                 table.fail(meaning, status, "statuses from 100 to 599 are allowed, each with one meaning")
             statuses[status] = meaning
     table.done()
-    if Meaning.FOUND not in statuses.values():
+    if not {Meaning.FOUND, Meaning.CREATED}.intersection(statuses.values()):
         table.fail(Meaning.FOUND, [], "at least one status must mean that the session is there")
     return statuses
 
@@ -95,7 +96,3 @@ def _strings(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _strings(inner)
-
-
-def _json_path(text: str) -> JsonPath:
-    return tuple(text.split("."))

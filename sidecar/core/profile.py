@@ -16,14 +16,13 @@ from sidecar.core.paths import Segments
 from sidecar.core.reachability import unreachable
 from sidecar.core.rules import LOOKED_AT, PathRule, Rule, ToolRule, read_rule
 from sidecar.core.tables import ProfileError, Table
-from sidecar.core.templates import parse_template
+from sidecar.core.templates import parse_json_path, parse_template
 
 SESSION: Final = "session_id"
 USER: Final = "user_id"
 
 _SCOPE_NAME = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
-_JSON_PATH = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,8 @@ def load_profile(text: str) -> Profile:
     names = dict.fromkeys((SESSION, USER, *scope))
     profile = Profile(
         name=top.text("name"),
-        prefixes=top.parsed("prefixes", _prefix),
-        mcp=top.parsed("mcp", _prefix, ()),
+        prefixes=top.parsed_texts("prefixes", _prefix),
+        mcp=top.parsed_texts("mcp", _prefix, ()),
         owner=top.choice("owner", Owner),
         scope=scope,
         places=_read_places(top.table("ids"), tuple(names)),
@@ -121,10 +120,10 @@ def _read_places(table: Table, names: tuple[str, ...]) -> Mapping[str, Places]:
     for name in names:
         one = table.table(name)
         places[name] = Places(
-            json=one.parsed("json", _json_path, ()),
-            form=one.parsed("form", _field, ()),
-            query=one.parsed("query", _field, ()),
-            header=one.parsed("header", lambda text: _field(text).lower(), ()),
+            json=one.parsed_texts("json", parse_json_path, ()),
+            form=one.parsed_texts("form", _field, ()),
+            query=one.parsed_texts("query", _field, ()),
+            header=one.parsed_texts("header", lambda text: _field(text).lower(), ()),
         )
         one.done()
     table.done()
@@ -151,9 +150,3 @@ def _field(text: str) -> str:
     if not _FIELD_NAME(text):
         raise ValueError(f"{text!r} is not a field name: letters, digits, _ and - are allowed")
     return text
-
-
-def _json_path(text: str) -> JsonPath:
-    if not _JSON_PATH(text):
-        raise ValueError(f"{text!r} is not a JSON path: field names with dots between them are allowed")
-    return tuple(text.split("."))

@@ -66,11 +66,11 @@ def read_rule(table: Table) -> Rule:
         table.done()
         return ToolRule(kind, tools)
     upgrade = table.flag("upgrade", default=False)
-    paths = table.parsed("paths", parse_template)
+    paths = table.parsed_texts("paths", parse_template)
     if upgrade:
         table.done()
         return UpgradeRule(kind, paths)
-    methods = table.parsed("methods", _method, LOOKED_AT)
+    methods = table.parsed_texts("methods", _method, LOOKED_AT)
     table.done()
     return PathRule(kind, methods, paths)
 

@@ -64,12 +64,16 @@ class Table:
             self.fail(key, text, "one of these is allowed: " + ", ".join(choices))
         return choices(text)
 
-    def parsed(
+    def parsed_texts(
         self, key: str, parse: Callable[[str], Value], default: Sequence[str] | None = None
     ) -> tuple[Value, ...]:
-        """A list of strings, each read by `parse`, whose ValueError becomes a ProfileError with the place."""
+        """A list of strings, each read by `parse`. Raises ProfileError."""
         texts = self.texts(key, default)
         return tuple(self._parsed(f"{key}[{place}]", parse, text) for place, text in enumerate(texts))
+
+    def parsed_text(self, key: str, parse: Callable[[str], Value]) -> Value:
+        """A string read by `parse`, whose ValueError becomes a ProfileError with the place."""
+        return self._parsed(key, parse, self.text(key))
 
     def table(self, key: str) -> Table:
         """A table; an absent one is empty. Raises ProfileError."""

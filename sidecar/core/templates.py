@@ -1,4 +1,4 @@
-"""Patterns of profiles: path templates and globs, what they match, and whether one covers all that another matches."""
+"""Patterns of profiles: path templates, JSON paths and globs, and whether one covers all that another matches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 ONE: Final = "*"
 REST: Final = "**"
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}").fullmatch
+_JSON_PATH = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,13 @@ def captured_name(segment: str) -> str | None:
     """The name in `{name}`, or None for a segment that captures nothing."""
     found = _NAME(segment)
     return found.group(1) if found else None
+
+
+def parse_json_path(text: str) -> tuple[str, ...]:
+    """Read the keys that lead to a value, `a.b`. Raises ValueError with what is allowed."""
+    if not _JSON_PATH(text):
+        raise ValueError(f"{text!r} is not a JSON path: field names with dots between them are allowed")
+    return tuple(text.split("."))
 
 
 def compile_globs(globs: Iterable[str]) -> re.Pattern[str]:

@@ -1,0 +1,237 @@
+"""How a foreign session service is described, and what is said about a description that cannot work."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.habits import OURS, Call, Meaning, ServiceHabits, Style
+from sidecar.core.profile import load_profile
+from sidecar.core.tables import ProfileError
+from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
+
+LOOK = 'look = { path = "/s/{session_id}", statuses = { found = [200] } }\n'
+CREATE = 'create = { path = "/s", body = { id = "{session_id}" }, statuses = { created = [201] } }\n'
+STATUSES = "statuses from 100 to 599 are allowed, each with one meaning"
+MEANINGS = "conflict, created, found, gone, perhaps, taken"
+PATHS = "field names with dots between them are allowed"
+KEYS = "create, deleted_values, ended_values, events, id_field, look, owner_field, status_field, style"
+FOREIGN = 'style = "post"\nid_field = "id"\n'
+
+
+def habits(table: str) -> ServiceHabits:
+    return load_profile(f"""
+    name = "x"
+    prefixes = ["/a"]
+    owner = "none"
+    scope = ["app"]
+    [session_service]
+    {table}
+    """).service
+
+
+def complaint(table: str) -> str:
+    with pytest.raises(ProfileError) as error:
+        habits(table)
+    return str(error.value)
+
+
+def test_our_own_service_needs_one_word() -> None:
+    """`put` means the contract of this project's session service."""
+    assert habits('style = "put"') is OURS
+    assert ISA.service is OURS
+    assert AGNO.service is OURS
+    assert OURS.creates_by_id
+
+
+def test_our_own_service_is_spoken_to_as_its_contract_says() -> None:
+    """PUT creates or finds; every status of the contract has its meaning."""
+    assert OURS.create is not None
+    assert (OURS.style, OURS.create.method, OURS.create.path) == (Style.PUT, "PUT", "/api/v1/sessions/{session_id}")
+    assert OURS.create.body == {"user_id": "{user_id}"}
+    assert OURS.create.statuses == {
+        200: Meaning.FOUND, 201: Meaning.CREATED, 409: Meaning.CONFLICT, 410: Meaning.GONE,
+    }  # fmt: skip
+    assert (OURS.look.method, OURS.look.path) == ("GET", "/api/v1/sessions/{session_id}")
+    assert OURS.look.query == {"user_id": "{user_id}"}
+    assert OURS.look.statuses == {200: Meaning.FOUND, 403: Meaning.CONFLICT, 404: Meaning.ABSENT, 410: Meaning.GONE}
+    assert (OURS.id_field, OURS.owner_field, OURS.status_field) == (("session_id",), ("user_id",), ("status",))
+    assert (OURS.ended_values, OURS.deleted_values) == ({"ended"}, {"deleted"})
+    assert (OURS.events, OURS.bulk) == ("/api/v1/session-events", "/api/v1/sessions:ensure")
+
+
+def test_google_adk_can_be_described() -> None:
+    """Look and create at the same path, scoped; a conflict means looking again."""
+    service = ADK.service
+    path = "/apps/{app}/users/{user_id}/sessions/{session_id}"
+    assert service.style is Style.POST
+    assert service.look == Call("GET", path, {200: Meaning.FOUND, 404: Meaning.ABSENT})
+    assert service.create == Call(
+        "POST",
+        path,
+        {
+            200: Meaning.CREATED,
+            409: Meaning.TAKEN,
+            500: Meaning.PERHAPS,
+            502: Meaning.PERHAPS,
+            503: Meaning.PERHAPS,
+        },
+        body={},
+    )
+    assert (service.id_field, service.owner_field, service.status_field) == (("id",), ("userId",), None)
+    assert (service.events, service.bulk) == (None, None)
+
+
+def test_langgraph_can_be_described() -> None:
+    """The id stands in the body of the create, and answers carry no owner."""
+    service = LANGGRAPH.service
+    assert service.create is not None
+    assert service.create.body == {"thread_id": "{session_id}", "if_exists": "do_nothing", "metadata": {}}
+    assert (service.id_field, service.owner_field) == (("thread_id",), None)
+
+
+def test_every_habit_can_be_written() -> None:
+    """All keys at once."""
+    service = habits("""
+    style = "post"
+    id_field = "data.id"
+    owner_field = "data.user.id"
+    status_field = "state"
+    ended_values = ["closed"]
+    deleted_values = ["removed", "purged"]
+    events = "/events"
+    [session_service.look]
+    method = "POST"
+    path = "/find/{app}"
+    query = { q = "{session_id}" }
+    body = { deep = [{ user = "{user_id}" }, 1] }
+    statuses = { found = [200, 203], absent = [404], conflict = [403], gone = [410] }
+    [session_service.create]
+    method = "PUT"
+    path = "/make"
+    query = { id = "{session_id}" }
+    statuses = { found = [200], created = [201], conflict = [409], gone = [410], taken = [422], perhaps = [500, 599] }
+    """)
+    assert service == ServiceHabits(
+        style=Style.POST,
+        look=Call(
+            "POST",
+            "/find/{app}",
+            {
+                200: Meaning.FOUND,
+                203: Meaning.FOUND,
+                404: Meaning.ABSENT,
+                403: Meaning.CONFLICT,
+                410: Meaning.GONE,
+            },
+            {"q": "{session_id}"},
+            {"deep": [{"user": "{user_id}"}, 1]},
+        ),
+        create=Call(
+            "PUT",
+            "/make",
+            {
+                200: Meaning.FOUND,
+                201: Meaning.CREATED,
+                409: Meaning.CONFLICT,
+                410: Meaning.GONE,
+                422: Meaning.TAKEN,
+                500: Meaning.PERHAPS,
+                599: Meaning.PERHAPS,
+            },
+            {"id": "{session_id}"},
+        ),
+        id_field=("data", "id"),
+        owner_field=("data", "user", "id"),
+        status_field=("state",),
+        ended_values=frozenset({"closed"}),
+        deleted_values=frozenset({"removed", "purged"}),
+        events="/events",
+    )
+
+
+def test_a_service_that_mints_its_own_ids_has_no_create() -> None:
+    """Telling it to create would only litter it."""
+    service = habits(FOREIGN + LOOK)
+    assert service.create is None
+    assert not service.creates_by_id
+    assert habits(FOREIGN + LOOK + CREATE).creates_by_id
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('style = "soap"', "session_service.style cannot be 'soap': one of these is allowed: put, post"),
+        ('style = "put"\nid_field = "id"', "session_service.id_field is unknown; allowed here: style"),
+        ('style = "post"\n' + LOOK, "session_service.id_field is missing: a string is needed"),
+        (FOREIGN, "session_service.look.path is missing: a string is needed"),
+        (FOREIGN + LOOK + 'owner_field = "a..b"', f"session_service.owner_field: 'a..b' is not a JSON path: {PATHS}"),
+        (FOREIGN + LOOK + 'bulk = "/x"', f"session_service.bulk is unknown; allowed here: {KEYS}"),
+        (
+            FOREIGN + LOOK.replace("/s/", "s/"),
+            "session_service.look.path cannot be 's/{session_id}': it must start with /",
+        ),
+        (
+            FOREIGN + LOOK.replace("{session_id}", "{thread}"),
+            "session_service.look.path: {thread} is unknown; allowed here: app, session_id, user_id",
+        ),
+        (
+            FOREIGN + LOOK.replace("found = [200]", ""),
+            "session_service.look.statuses.found cannot be []: at least one status must mean that the session is there",
+        ),
+        (
+            FOREIGN + LOOK.replace("200", '"200"'),
+            "session_service.look.statuses.found[0] cannot be '200': a whole number is allowed",
+        ),
+        (
+            FOREIGN + LOOK.replace("200", "200, true"),
+            "session_service.look.statuses.found[1] cannot be True: a whole number is allowed",
+        ),
+        (
+            FOREIGN + LOOK.replace("200", "99"),
+            f"session_service.look.statuses.found cannot be 99: {STATUSES}",
+        ),
+        (
+            FOREIGN + LOOK.replace("200", "600"),
+            f"session_service.look.statuses.found cannot be 600: {STATUSES}",
+        ),
+        (
+            FOREIGN + LOOK.replace("[200]", "[200], absent = [200]"),
+            f"session_service.look.statuses.absent cannot be 200: {STATUSES}",
+        ),
+        (
+            FOREIGN + LOOK.replace("[200]", "[200], taken = [409]"),
+            "session_service.look.statuses.taken is unknown; allowed here: absent, conflict, found, gone",
+        ),
+        (
+            FOREIGN + LOOK + CREATE.replace("[201]", "[201], absent = [404]"),
+            f"session_service.create.statuses.absent is unknown; allowed here: {MEANINGS}",
+        ),
+        (
+            FOREIGN + LOOK + CREATE.replace("{session_id}", "{user_id}"),
+            "session_service.create cannot be '/s': without {session_id} the service would mint an id of its own",
+        ),
+        (
+            FOREIGN + LOOK + CREATE.replace("{session_id}", "{session_id}{who}"),
+            "session_service.create.path: {who} is unknown; allowed here: app, session_id, user_id",
+        ),
+        (
+            FOREIGN + LOOK.replace("statuses", "query = { a = 1 }, statuses"),
+            "session_service.look.query.a cannot be 1: a string is allowed",
+        ),
+        (
+            FOREIGN + LOOK.replace("statuses", "headers = {}, statuses"),
+            "session_service.look.headers is unknown; allowed here: body, method, path, query, statuses",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named_with_its_place(table: str, said: str) -> None:
+    """Every complaint says what is wrong, where, and what is allowed."""
+    assert complaint(table) == said
+
+
+def test_statuses_may_be_at_either_end_of_the_range() -> None:
+    """100 and 599 are statuses."""
+    assert habits(FOREIGN + LOOK.replace("[200]", "[100, 599]")).look.statuses == {
+        100: Meaning.FOUND,
+        599: Meaning.FOUND,
+    }

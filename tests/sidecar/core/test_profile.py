@@ -1,0 +1,246 @@
+"""How a profile is written, and what is said about one that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.model import Kind
+from sidecar.core.profile import MetaTool, Owner, Places, Profile, load_profile
+from sidecar.core.rules import PathRule, ToolRule, UpgradeRule
+from sidecar.core.tables import ProfileError
+from sidecar.core.templates import parse_template
+from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
+
+SMALLEST = """
+name = "small"
+prefixes = ["/Memories"]
+owner = "none"
+[session_service]
+style = "put"
+"""
+SCOPES = "different names of lower-case letters, digits and _ are allowed, not session_id"
+KEYS = "ids, mcp, meta_tool, name, owner, prefixes, rules, scope, session_service"
+
+
+def small(text: str = "", *, top: str = "") -> Profile:
+    return load_profile(top + SMALLEST + text)
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(ProfileError) as error:
+        load_profile(text)
+    return str(error.value)
+
+
+def test_the_smallest_profile() -> None:
+    """Only name, prefixes, owner and the session service must be said."""
+    profile = small()
+    assert (profile.name, profile.prefixes, profile.mcp) == ("small", (("memories",),), ())
+    assert (profile.owner, profile.scope, profile.rules, profile.meta_tool) == (Owner.NONE, (), (), None)
+    assert profile.places == {"session_id": Places(), "user_id": Places()}
+    assert profile.methods == set()
+
+
+def test_places_are_read_for_session_user_and_scope() -> None:
+    """Every name has its own places, of four kinds."""
+    profile = load_profile("""
+    name = "x"
+    prefixes = ["/a", "/b/c"]
+    owner = "required"
+    scope = ["app"]
+    [ids.session_id]
+    json = ["session_id", "context.session-id"]
+    form = ["session_id"]
+    query = ["sid"]
+    header = ["X-Session-ID"]
+    [ids.user_id]
+    json = ["user"]
+    [ids.app]
+    query = ["app"]
+    [session_service]
+    style = "put"
+    """)
+    assert profile.prefixes == (("a",), ("b", "c"))
+    assert list(profile.places) == ["session_id", "user_id", "app"]
+    assert profile.places["session_id"] == Places(
+        json=(("session_id",), ("context", "session-id")),
+        form=("session_id",),
+        query=("sid",),
+        header=("x-session-id",),
+    )
+    assert profile.places["user_id"] == Places(json=(("user",),))
+    assert profile.places["app"] == Places(query=("app",))
+
+
+def test_rules_are_read_in_their_order() -> None:
+    """Three kinds of rule, each with what it needs; POST, PUT and PATCH are meant where no method is named."""
+    profile = small("""
+    [[rules]]
+    kind = "ensure"
+    methods = ["DELETE", "M-SEARCH"]
+    paths = ["/memories/{session_id}", "/memories/**"]
+    [[rules]]
+    kind = "require"
+    paths = ["/memories"]
+    [[rules]]
+    kind = "pass"
+    tools = ["get_*", "x"]
+    [[rules]]
+    kind = "ensure"
+    upgrade = true
+    paths = ["/memories/*"]
+    """)
+    assert profile.rules == (
+        PathRule(
+            Kind.ENSURE,
+            ("DELETE", "M-SEARCH"),
+            (parse_template("/memories/{session_id}"), parse_template("/memories/**")),
+        ),
+        PathRule(Kind.REQUIRE, ("POST", "PUT", "PATCH"), (parse_template("/memories"),)),
+        ToolRule(Kind.PASS, ("get_*", "x")),
+        UpgradeRule(Kind.ENSURE, (parse_template("/memories/*"),)),
+    )
+
+
+def test_a_rule_is_written_in_one_line() -> None:
+    """`check` prints rules so that people find them again."""
+    rules = [str(rule) for rule in ISA.rules]
+    assert rules[0] == "pass POST /api/v1/memories/session/{session_id}/deactivate"
+    assert rules[1].startswith("ensure POST|PUT|PATCH /api/v1/memories/session/{session_id}/** /api/v1/memories ")
+    assert rules[2] == "pass tools get_* search_* list_*"
+    assert rules[4].startswith("ensure upgrade /api/v1/memories/session/{session_id} ")
+
+
+def test_methods_are_those_of_rules_that_guard() -> None:
+    """What only passes need not be looked at; where MCP is spoken the three writing methods are."""
+    rule = '[[rules]]\nkind = "{}"\nmethods = ["{}"]\npaths = ["/memories"]\n'
+    assert small(rule.format("pass", "DELETE") + rule.format("ensure", "QUERY")).methods == {"QUERY"}
+    assert small(rule.format("require", "QUERY"), top='mcp = ["/mcp"]\n').methods == {"QUERY", "POST", "PUT", "PATCH"}
+
+
+def test_a_meta_tool_names_two_arguments() -> None:
+    """One holds the inner name, one the inner arguments."""
+    assert small('[meta_tool]\nname = "tool"\narguments = "args"\n').meta_tool == MetaTool("tool", "args")
+    assert ISA.meta_tool == MetaTool("tool_name", "parameters")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name =", "not TOML: Invalid value (at end of document)"),
+        (SMALLEST.replace('name = "small"', ""), "name is missing: a string is needed"),
+        (SMALLEST.replace('"small"', "1"), "name cannot be 1: a string is allowed"),
+        (SMALLEST.replace('["/Memories"]', '"/m"'), "prefixes cannot be '/m': a list is allowed"),
+        (SMALLEST.replace('["/Memories"]', "[1]"), "prefixes[0] cannot be 1: a string is allowed"),
+        (
+            SMALLEST.replace('"/Memories"', '"/a", "/{session_id}"'),
+            "prefixes[1]: '/{session_id}' is not a prefix: only literal segments are allowed",
+        ),
+        (
+            SMALLEST.replace("/Memories", "/a/**"),
+            "prefixes[0]: '/a/**' is not a prefix: only literal segments are allowed",
+        ),
+        (
+            SMALLEST.replace("/Memories", "m"),
+            "prefixes[0]: 'm' is not a path template: it must start with / and have at least one segment",
+        ),
+        ('mcp = ["/*"]' + SMALLEST, "mcp[0]: '/*' is not a prefix: only literal segments are allowed"),
+        (SMALLEST.replace('"none"', '"maybe"'), "owner cannot be 'maybe': one of these is allowed: required, none"),
+        (
+            'scope = ["App"]' + SMALLEST,
+            f"scope cannot be 'App': {SCOPES}",
+        ),
+        (
+            'scope = ["app", "app"]' + SMALLEST,
+            f"scope cannot be 'app': {SCOPES}",
+        ),
+        (
+            'scope = ["session_id"]' + SMALLEST,
+            f"scope cannot be 'session_id': {SCOPES}",
+        ),
+        (
+            'colour = "red"' + SMALLEST,
+            f"colour is unknown; allowed here: {KEYS}",
+        ),
+        (SMALLEST + "[ids]\nsession_id = 1", "ids.session_id cannot be 1: a table is allowed"),
+        (SMALLEST + "[ids.tenant]", "ids.tenant is unknown; allowed here: session_id, user_id"),
+        (
+            SMALLEST + "[ids.user_id]\ncookie = []",
+            "ids.user_id.cookie is unknown; allowed here: form, header, json, query",
+        ),
+        (
+            SMALLEST + '[ids.user_id]\njson = ["a..b"]',
+            "ids.user_id.json[0]: 'a..b' is not a JSON path: field names with dots between them are allowed",
+        ),
+        (
+            SMALLEST + '[ids.user_id]\nform = ["ok", "a.b"]',
+            "ids.user_id.form[1]: 'a.b' is not a field name: letters, digits, _ and - are allowed",
+        ),
+        (
+            SMALLEST + '[ids.user_id]\nheader = ["a b"]',
+            "ids.user_id.header[0]: 'a b' is not a field name: letters, digits, _ and - are allowed",
+        ),
+        (
+            SMALLEST + '[ids.user_id]\nquery = [""]',
+            "ids.user_id.query[0]: '' is not a field name: letters, digits, _ and - are allowed",
+        ),
+        (SMALLEST + '[meta_tool]\nname = "x"', "meta_tool.arguments is missing: a string is needed"),
+        (
+            SMALLEST + '[meta_tool]\nname = "x"\narguments = "y"\nz = 1',
+            "meta_tool.z is unknown; allowed here: arguments, name",
+        ),
+        (SMALLEST + "[rules]", "rules cannot be {}: a list is allowed"),
+        ("rules = [1]" + SMALLEST, "rules[0] cannot be 1: a table is allowed"),
+        (SMALLEST + "[[rules]]", "rules[0].kind is missing: a string is needed"),
+        (
+            SMALLEST + '[[rules]]\nkind = "deny"',
+            "rules[0].kind cannot be 'deny': one of these is allowed: ensure, require, pass",
+        ),
+        (SMALLEST + '[[rules]]\nkind = "pass"', "rules[0].paths is missing: a list is needed"),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\npaths = ["/a"]\nmethods = ["post"]',
+            "rules[0].methods[0]: 'post' is not a method: capital letters are allowed",
+        ),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\npaths = ["/a/{thread}"]',
+            "rules[0].paths: {thread} is unknown; allowed here: session_id, user_id",
+        ),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\ntools = ["*"]\npaths = ["/a"]',
+            "rules[0].paths is unknown; allowed here: kind, tools",
+        ),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\nupgrade = true\nmethods = ["GET"]\npaths = ["/a"]',
+            "rules[0].methods is unknown; allowed here: kind, paths, tools, upgrade",
+        ),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\npaths = ["/a"]\nwhen = "now"',
+            "rules[0].when is unknown; allowed here: kind, methods, paths, tools, upgrade",
+        ),
+        (
+            SMALLEST + '[[rules]]\nkind = "pass"\nupgrade = "yes"\npaths = ["/a"]',
+            "rules[0].upgrade cannot be 'yes': true or false is allowed",
+        ),
+        (SMALLEST + "[[rules]]\nkind = 3", "rules[0].kind cannot be 3: a string is allowed"),
+        (SMALLEST.replace('style = "put"', ""), "session_service.style is missing: a string is needed"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_place(text: str, said: str) -> None:
+    """Every complaint says what is wrong, where, and what is allowed."""
+    assert complaint(text) == said
+
+
+def test_the_profiles_of_the_tests_have_no_dead_rule() -> None:
+    """They would test nothing."""
+    for profile in (ISA, ADK, LANGGRAPH, AGNO):
+        assert profile.unreachable_rules() == []
+
+
+def test_isa_guards_what_the_contract_says() -> None:
+    """The shipped profile's own choices."""
+    assert (ISA.name, ISA.owner, ISA.scope) == ("isa", Owner.REQUIRED, ())
+    assert ISA.prefixes == (("api", "v1", "memories"),)
+    assert ISA.mcp == (("mcp",),)
+    assert ISA.methods == {"POST", "PUT", "PATCH"}
+    for name in ("session_id", "user_id"):
+        assert ISA.places[name] == Places(json=((name,), ("context", name)), form=(name,), query=(name,))
