@@ -1,0 +1,70 @@
+"""The `Debts` port: the fake and the journal on disk keep the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.backends.outbox import Outbox
+from sidecar.core.model import Conflict, Created, Gone, Owed, Reference, Session, Status
+from sidecar.ports import Debts
+from sidecar.testing import FakeDebts
+
+ANN = Reference("s-1", "ann")
+BOB = Reference("s-1", "bob")
+SCOPED = Reference("s-1", None, scope=("app", "user"))
+
+
+@pytest.fixture(params=["fake", "outbox"])
+async def debts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Debts]:
+    if request.param == "fake":
+        yield FakeDebts()
+        return
+    outbox = Outbox(tmp_path / "outbox.db")
+    yield outbox
+    await outbox.aclose()
+
+
+async def test_at_first_nothing_is_owed(debts):
+    """And nobody claims anything."""
+    assert not debts.any_owed()
+    assert debts.claimant("s-1") is None
+    assert list(await debts.due(10)) == []
+
+
+async def test_a_debt_belongs_to_its_first_claimant(debts):
+    """Repeating it changes nothing, whoever does."""
+    assert await debts.owe(ANN) == Owed("ann")
+    assert await debts.owe(BOB) == Owed("ann")
+    assert await debts.owe(ANN) == Owed("ann")
+    assert debts.any_owed()
+    assert debts.claimant("s-1") == Owed("ann")
+    assert list(await debts.due(10)) == [ANN]
+
+
+async def test_scopes_and_missing_owners_are_kept(debts):
+    """What comes back is what was owed."""
+    assert await debts.owe(SCOPED) == Owed(None)
+    assert debts.claimant(SCOPED.key) == Owed(None)
+    assert debts.claimant("s-1") is None
+    assert list(await debts.due(10)) == [SCOPED]
+
+
+async def test_the_oldest_come_first_and_no_more_than_wanted(debts):
+    """In the order in which they were owed."""
+    references = [Reference(f"s-{n}", "ann") for n in (3, 1, 2)]
+    for reference in references:
+        await debts.owe(reference)
+    assert list(await debts.due(2)) == references[:2]
+
+
+@pytest.mark.parametrize("answer", [Created(Session("ann", Status.ACTIVE)), Conflict(), Gone()])
+async def test_what_is_settled_is_owed_no_more(debts, answer):
+    """Paid, or never to be paid."""
+    await debts.owe(ANN)
+    await debts.settle(ANN, answer)
+    assert not debts.any_owed()
+    assert debts.claimant("s-1") is None
+    assert list(await debts.due(10)) == []

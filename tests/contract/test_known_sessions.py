@@ -1,0 +1,56 @@
+"""The `KnownSessions` port: the fake and the cache keep the same promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.backends.known import Known
+from sidecar.core.model import Session, Status
+from sidecar.ports import KnownSessions
+from sidecar.testing import FakeKnownSessions
+
+
+def cache() -> Known:
+    known = Known(100, 300.0)
+    known.stream_up()
+    return known
+
+
+@pytest.fixture(params=[FakeKnownSessions, cache])
+def known(request: pytest.FixtureRequest) -> KnownSessions:
+    return request.param()
+
+
+@pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
+def test_nothing_is_known_at_first(known, key):
+    """Neither to admit nor to recall."""
+    assert not known.admits(key, "ann")
+    assert known.get(key) is None
+    assert known.recall(key) is None
+
+
+@pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.ENDED])
+def test_what_is_remembered_admits_its_owner(known, key, status):
+    """And nobody else."""
+    session = Session("ann", status)
+    assert known.remember(key, session, known.ticket())
+    assert known.admits(key, "ann")
+    assert not known.admits(key, "bob")
+    assert not known.admits(key, None)
+    assert known.get(key) == known.recall(key) == session
+
+
+def test_a_tombstone_is_known_and_admits_nobody(known):
+    """Whoever owned it."""
+    for owner in ("ann", None):
+        assert known.remember("s-1", Session(owner, Status.DELETED), known.ticket())
+        assert known.get("s-1") == Session(owner, Status.DELETED)
+        assert not known.admits("s-1", owner)
+
+
+def test_what_is_learnt_later_replaces_what_was_known(known):
+    """The last answer counts."""
+    known.remember("s-1", Session("ann", Status.ACTIVE), known.ticket())
+    known.remember("s-1", Session("ann", Status.ENDED), known.ticket())
+    assert known.get("s-1") == Session("ann", Status.ENDED)
