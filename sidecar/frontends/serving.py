@@ -11,7 +11,6 @@ import contextlib
 import logging
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -34,7 +33,8 @@ def _nothing() -> None:
 class Server(uvicorn.Server):
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
-    `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop.
+    `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
+    `handle_signals` only `stop` stops it.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
         patience: Patience | None = None,
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
+        handle_signals: bool = True,
     ) -> None:
         hardened = HardenedConfig(app, patience=patience)
         super().__init__(hardened)
@@ -54,6 +55,7 @@ class Server(uvicorn.Server):
         self._drain_timeout = drain_timeout
         self._on_ready = on_ready
         self._on_drain = on_drain
+        self._handle_signals = handle_signals
         self._stop = asyncio.Event()
         self._stop_at_once = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -72,7 +74,7 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on the signals that ask for it; they are not raised again afterwards."""
-        if threading.current_thread() is not threading.main_thread():
+        if not self._handle_signals:
             yield
             return
         loop = asyncio.get_running_loop()

@@ -1,0 +1,256 @@
+"""Heads and bodies: what is taken means the same to every reader, however the bytes were cut."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import h11
+import httptools
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar.frontends.bodies import ChunkedBody, LengthBody
+from sidecar.frontends.framing import BadRequest, RequestHead, find_head, parse_head
+
+METHODS = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
+PIECES = [
+    b"GET ", b"POST ", b"/", b"/a?b#c", b"http://h/p", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/0.9", b"\r\n", b"\r\n\r\n",
+    b"\n", b"\r", b" ", b"\t", b"\0", b":", b",", b"Host: h", b"Host:", b"\r\nHost: h\r\n", b"Content-Length: 5",
+    b"Content-Length: 0", b"content-length:5", b"5", b"+", b"Transfer-Encoding: chunked", b"chunked", b"gzip",
+    b"Connection: close", b"Connection: upgrade", b"Upgrade: x", b"Expect: 100-continue", b"a: b", b"\xff", b"\x7f",
+]  # fmt: skip
+
+
+class Llhttp:
+    """What llhttp makes of a head."""
+
+    def __init__(self, head: bytes) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.target = b""
+        self.complete = False
+        self.parser = httptools.HttpRequestParser(self)
+        with contextlib.suppress(httptools.HttpParserUpgrade):
+            self.parser.feed_data(head)
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def read(data: bytes) -> RequestHead | None:
+    """Read the head at the start of `data`; None where it is refused or has no end."""
+    try:
+        end = find_head(data)
+        return parse_head(data[:end]) if end else None
+    except BadRequest:
+        return None
+
+
+heads = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join),
+    st.builds(
+        lambda method, fields: (
+            f"{method} /a?b HTTP/1.1\r\n".encode() + b"\r\n".join([b"Host: h", *fields]) + b"\r\n\r\n"
+        ),
+        st.sampled_from(METHODS),
+        st.lists(
+            st.one_of(
+                st.lists(st.sampled_from(PIECES), max_size=3).map(b"".join),
+                st.binary(max_size=6).map(lambda value: b"X-A: " + value),
+                st.binary(max_size=4).map(lambda name: name + b": v"),
+            ),
+            max_size=4,
+        ),
+    ),
+)
+
+
+@given(heads)
+@example(b"GET / HTTP/1.1\r\nHost: h\r\nA: \xff\r\n\r\n")
+def test_what_is_taken_two_other_parsers_take_and_read_alike(data):
+    """llhttp and h11 accept every head that is accepted here, with the same method, target, fields and framing."""
+    head = read(data)
+    if head is None:
+        return
+    end = find_head(data)
+    theirs = Llhttp(data[:end])
+    assert theirs.complete
+    assert theirs.parser.get_method().decode() == head.method
+    assert theirs.target == head.target
+    assert theirs.fields == head.raw_headers
+    assert theirs.parser.get_http_version() == head.version
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data[:end].lstrip(b"\r\n"))
+    request = connection.next_event()
+    assert isinstance(request, h11.Request)
+    assert request.method.decode() == head.method
+    assert request.target == head.target
+    assert [(name, value) for name, value in request.headers] == head.headers
+    assert (connection.next_event() is h11.NEED_DATA) == head.has_body
+
+
+@given(heads, st.data())
+def test_where_a_head_is_cut_changes_nothing(data, draw):
+    """A beginning that is refused belongs to a head that is refused, with the same status; others just wait."""
+    cut = draw.draw(st.integers(0, len(data)))
+    early = status_of(data[:cut])
+    if early is not None:
+        assert status_of(data) == early
+
+
+def status_of(data: bytes) -> int | None:
+    """Give 200 for a head that is taken, the status of one that is refused, and None where the end has not come."""
+    try:
+        end = find_head(data)
+        return (parse_head(data[:end]) and 200) if end else None
+    except BadRequest as error:
+        return error.status
+
+
+@pytest.mark.parametrize(
+    ("data", "target"),
+    [
+        (b"GET /a%2Fb//c?d=e&f#g HTTP/1.1\r\n", b"/a%2Fb//c?d=e&f#g"),
+        (b"GET /? HTTP/1.1\r\n", b"/?"),
+        (b"GET http://other/p HTTP/1.1\r\n", b"http://other/p"),
+        (b"OPTIONS * HTTP/1.1\r\n", b"*"),
+        (b'GET /"<>\\^`{|} HTTP/1.1\r\n', b'/"<>\\^`{|}'),
+    ],
+)
+def test_targets_stay_as_they_came(data, target):
+    """The target is kept byte for byte."""
+    head = read(data + b"Host: h\r\n\r\n")
+    assert head is not None
+    assert head.target == target
+
+
+def test_any_method_is_taken():
+    """A method is a token; which of them exist is the upstream's business."""
+    head = read(b"FROBNICATE / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert head is not None
+    assert head.method == "FROBNICATE"
+
+
+def test_names_are_given_in_both_cases_and_values_without_white_space_around_them():
+    """Order and duplicates are kept."""
+    head = read(b"GET / HTTP/1.1\r\nHost: h\r\nX-One:  a \t\r\nx-one:\r\n\r\n")
+    assert head is not None
+    assert head.raw_headers == [(b"Host", b"h"), (b"X-One", b"a"), (b"x-one", b"")]
+    assert head.headers == [(b"host", b"h"), (b"x-one", b"a"), (b"x-one", b"")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "allowed"),
+    [
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\n", True),
+        (b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", True),
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n", True),
+        (b"Upgrade: websocket\r\n", False),
+        (b"Connection: Upgrade\r\n", False),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\n", False),
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n", False),
+        (b"Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n", False),
+    ],
+)
+def test_only_a_get_without_body_may_upgrade(fields, allowed):
+    """A body under an upgrade could be read as anything, and HTTP/2 in the clear would be unguarded."""
+    get = read(b"GET / HTTP/1.1\r\nHost: h\r\n" + fields + b"\r\n")
+    post = read(b"POST / HTTP/1.1\r\nHost: h\r\n" + fields + b"\r\n")
+    assert get is not None
+    assert post is not None
+    assert get.upgrade == allowed
+    assert not post.upgrade
+
+
+def test_http_1_0_neither_persists_nor_waits_nor_upgrades():
+    """What came with HTTP/1.1 means nothing before it."""
+    head = read(b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\nExpect: 100-continue\r\n\r\n")
+    assert head is not None
+    assert (head.keep_alive, head.expects_continue, head.upgrade, head.host) == (False, False, False, None)
+
+
+chunked = st.lists(st.binary(min_size=1, max_size=20), max_size=5)
+
+
+def encode(pieces: list[bytes], extension: bytes = b"", trailer: bytes = b"") -> bytes:
+    chunks = b"".join(b"%X%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    return chunks + b"0" + extension + b"\r\n" + trailer + b"\r\n"
+
+
+@given(
+    chunked,
+    st.sampled_from([b"", b";a", b' ;a="b c"']),
+    st.sampled_from([b"", b"A: b\r\n", b"A: b\r\nC:\r\n"]),
+    st.binary(max_size=8),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_a_chunked_body_is_the_same_however_it_is_cut(pieces, extension, trailer, rest, cuts):
+    """Data is decoded, extensions and trailers are dropped, and what comes behind is left alone."""
+    data = encode(pieces, extension, trailer) + rest
+    body = ChunkedBody()
+    edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
+    got = left = b""
+    for start, end in itertools.pairwise(edges):
+        if body.complete:
+            left += data[start:end]
+        else:
+            piece, after = body.take(data[start:end])
+            got += piece
+            left += after
+    assert body.complete
+    assert got == b"".join(pieces)
+    assert left == rest
+
+
+@given(st.lists(st.sampled_from([b"5", b"\r\n", b"hello", b"0", b"\n", b";", b" ", b"\r", b"x: y", b"a"]), max_size=10))
+def test_what_is_taken_for_a_chunked_body_llhttp_reads_alike(pieces):
+    """No sequence of odd pieces is a complete body here and something else there."""
+    data = b"".join(pieces)
+    body = ChunkedBody()
+    try:
+        got, rest = body.take(data)
+    except BadRequest:
+        return
+    if not body.complete:
+        return
+    theirs = bytearray()
+    reader = Llhttp(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    parser = httptools.HttpRequestParser(_Collector(theirs))
+    parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    parser.feed_data(data[: len(data) - len(rest)])
+    assert reader.complete
+    assert bytes(theirs) == got + b"."
+
+
+class _Collector:
+    def __init__(self, into: bytearray) -> None:
+        self.into = into
+
+    def on_body(self, body: bytes) -> None:
+        self.into += body
+
+    def on_message_complete(self) -> None:
+        self.into += b"."
+
+
+def test_a_chunk_extension_and_a_trailer_have_a_limit():
+    """Nobody sends megabytes around the data of a body."""
+    for start in (b"1;", b"0\r\nA: "):
+        with pytest.raises(BadRequest):
+            ChunkedBody().take(start + b"x" * 9000)
+
+
+@given(st.binary(max_size=30), st.integers(0, 20))
+def test_a_body_of_declared_length_ends_there(data, length):
+    """What is behind it is left alone."""
+    body = LengthBody(length)
+    piece, rest = body.take(data)
+    assert (piece, rest) == (data[:length], data[length:])
+    assert body.complete == (len(data) >= length)

@@ -1,0 +1,305 @@
+"""Both ends of the wire for tests: an upstream that records every byte, a sidecar that admits all, raw clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.backends.upstream import Upstream
+from sidecar.core.model import Admit, How
+from sidecar.frontends.connection import Patience
+from sidecar.frontends.serving import Server
+from sidecar.ports import Receive, Scope, Send, UpstreamError
+from tests.support.eventually import eventually
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ADMIT = Admit(How.PASSED)
+
+
+@dataclass
+class Seen:
+    """One request as an upstream saw it, head and body as raw bytes, chunk framing included."""
+
+    head: bytes
+    body: bytes = b""
+
+    @property
+    def line(self) -> bytes:
+        return self.head.split(b"\r\n", 1)[0]
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        lines = self.head.split(b"\r\n")[1:-2]
+        return [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+
+    def values(self, name: str) -> list[bytes]:
+        return [value for key, value in self.fields if key.lower() == name.lower().encode()]
+
+
+Answer = Callable[[Seen, asyncio.StreamWriter], Awaitable[None] | bytes | None]
+
+
+@dataclass
+class RawUpstream:
+    """A server on raw sockets: `answer` gives the bytes of each answer, or writes them itself."""
+
+    answer: Answer
+    read_body: bool = True
+    seen: list[Seen] = field(default_factory=list)
+    open: int = 0
+    accepted: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.accepted += 1
+        try:
+            while True:
+                seen = Seen(await reader.readuntil(b"\r\n\r\n"))
+                if self.read_body:
+                    seen.body = await read_raw_body(reader, seen)
+                self.seen.append(seen)
+                answer = self.answer(seen, writer)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if isinstance(answer, bytes):
+                    writer.write(answer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+async def read_raw_body(reader: asyncio.StreamReader, seen: Seen) -> bytes:
+    if seen.values("transfer-encoding"):
+        body = b""
+        while True:
+            line = await reader.readuntil(b"\r\n")
+            size = int(line, 16)
+            body += line + await reader.readexactly(size + 2)
+            if not size:
+                return body
+    lengths = seen.values("content-length")
+    return await reader.readexactly(int(lengths[0])) if lengths else b""
+
+
+@contextlib.asynccontextmanager
+async def raw_upstream(answer: Answer | bytes = OK, *, read_body: bool = True) -> AsyncIterator[RawUpstream]:
+    """Run a raw upstream; `answer` may be the bytes that answer everything."""
+    fixed = answer
+    upstream = RawUpstream((lambda *_: fixed) if isinstance(fixed, bytes) else fixed, read_body)
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await upstream.serve(reader, writer)
+        tasks.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+    upstream.port = server.sockets[0].getsockname()[1]
+    try:
+        yield upstream
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+class SilentTelemetry:
+    """Notes nothing."""
+
+    def upstream(self, seconds: float) -> None: ...
+
+    def overhead(self, seconds: float) -> None: ...
+
+
+@dataclass
+class Running:
+    """A sidecar that runs in this loop."""
+
+    server: Server
+    upstream: Upstream
+    port: int
+    host: str = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    async def quiet(self) -> None:
+        """Wait until nothing is in flight; fails where something was left over."""
+        shared = self.server.shared
+        await eventually(lambda: not shared.tasks)
+        counts = self.upstream.connections()
+        await eventually(lambda: self.upstream.connections()["active"] == 0)
+        assert counts["waiting"] == 0
+
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def admitting(upstream: Upstream) -> App:
+    """Forward everything; say in plain text why something was not."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await upstream.forward(ADMIT, scope, receive, send)
+        except UpstreamError as error:
+            text = error.reason.value.encode()
+            status = {"upstream_timeout": 504, "overloaded": 503, "body_timeout": 408}.get(error.reason.value, 502)
+            headers = [(b"Content-Length", b"%d" % len(text))]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": text})
+
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running(
+    url: str,
+    *,
+    app: Callable[[Upstream], App] = admitting,
+    patience: Patience | None = None,
+    drain_timeout: float = 10.0,
+    **options: Any,
+) -> AsyncIterator[Running]:
+    """Run a sidecar in front of `url`; it is stopped, and must stop, at the end."""
+    upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setblocking(False)
+    port = listener.getsockname()[1]
+    ready = asyncio.Event()
+    server = Server(
+        app(upstream),
+        listener,
+        drain_timeout=drain_timeout,
+        patience=patience,
+        on_ready=ready.set,
+        handle_signals=False,
+    )
+    serving = asyncio.create_task(server.run_until_stopped())
+    try:
+        await ready.wait()
+        yield Running(server, upstream, port)
+    finally:
+        server.stop()
+        server.stop()
+        await serving
+        await upstream.close()
+
+
+@dataclass
+class RawClient:
+    """A connection on which tests write and read bytes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def answer(self, *, method: str = "GET") -> Answered:
+        """Read one whole answer (but not its 1xx predecessors)."""
+        return await read_answer(self.reader, method=method)
+
+    async def rest(self) -> bytes:
+        """Read until the other side closes."""
+        return await self.reader.read()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def reset(self) -> None:
+        """Close with a reset instead of a regular end."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        self.writer.transport.abort()
+
+
+@dataclass
+class Answered:
+    """One answer as a client saw it; `body` is decoded, `complete` says whether its framing was kept."""
+
+    status: int
+    reason: bytes
+    fields: list[tuple[bytes, bytes]]
+    body: bytes = b""
+    complete: bool = True
+
+    def values(self, name: str) -> list[bytes]:
+        return [value for key, value in self.fields if key.lower() == name.lower().encode()]
+
+
+async def read_answer(reader: asyncio.StreamReader, *, method: str = "GET") -> Answered:
+    head = await reader.readuntil(b"\r\n\r\n")
+    line, *lines = head.split(b"\r\n")[:-2]
+    _, status, reason = line.split(b" ", 2)
+    fields = [(name, value.strip()) for name, _, value in (each.partition(b":") for each in lines)]
+    answer = Answered(int(status), reason, fields)
+    if method == "HEAD" or answer.status < 200 or answer.status in (204, 304):
+        return answer
+    try:
+        if answer.values("transfer-encoding"):
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                answer.body += (await reader.readexactly(size + 2))[:-2]
+            await reader.readuntil(b"\r\n")
+        elif lengths := answer.values("content-length"):
+            answer.body = await reader.readexactly(int(lengths[0]))
+        else:
+            answer.body = await reader.read()
+    except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+        answer.complete = False
+        if isinstance(error, asyncio.IncompleteReadError):
+            answer.body += error.partial
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def raw_client(port: int) -> AsyncIterator[RawClient]:
+    """Connect; the connection is closed at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    client = RawClient(reader, writer)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def ask(port: int, request: bytes, *, method: str = "GET") -> Answered:
+    """Send one request on a connection of its own and read its answer."""
+    async with raw_client(port) as client:
+        await client.send(request)
+        return await client.answer(method=method)
+
+
+def get(target: str = "/", *fields: str, method: str = "GET") -> bytes:
+    """Write a request without a body."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: memory.example", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def post(target: str = "/", body: bytes = b"{}", *fields: str, method: str = "POST") -> bytes:
+    """Write a request with a body of declared length."""
+    return get(target, f"Content-Length: {len(body)}", *fields, method=method) + body
