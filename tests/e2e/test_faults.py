@@ -169,15 +169,11 @@ async def audit(cluster: Cluster, ledger: Ledger, *, conflicts: set[str]) -> Non
     lost = [write for write in ledger.acknowledged if stored[write] != 1]
     assert not lost
     assert max(stored.values()) == 1, "something was stored twice"
-    orphans = {
-        (user, session) for user, session, _ in stored if owners[session] != user and session not in conflicts
-    }
+    orphans = {(user, session) for user, session, _ in stored if owners[session] != user and session not in conflicts}
     assert not orphans
 
 
-async def run_faults(
-    directory: Path, postgres: PostgresServer, on_outage: str, rounds: int
-) -> Ledger:
+async def run_faults(directory: Path, postgres: PostgresServer, on_outage: str, rounds: int) -> Ledger:
     """Run the platform through every fault `rounds` times and audit it."""
     database = await asyncio.to_thread(postgres.create_database)
     cluster = Cluster(directory, database, database)
