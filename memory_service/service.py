@@ -92,6 +92,8 @@ class MemoryService:
         """Replace what the change names. Refused where there is none or its type has no such field."""
         memory = await self.memory(memory_type, memory_id, change.user_id)
         values = change.model_dump(exclude_none=True, exclude={"user_id", "ttl_seconds"})
+        if change.session_id is not None and "session_id" in (context := change.context or memory.context):
+            values["context"] = {**context, "session_id": change.session_id}
         if change.ttl_seconds is not None:
             if memory_type is not MemoryType.WORKING:
                 raise _invalid("ttl_seconds: is for working memories only")

@@ -10,11 +10,14 @@ from service_kit.migrations import Migrations
 SCHEMA = "dev"
 
 
+START = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, dt.UTC)
+
+
 class Clock:
     """A time that passes when it is told to."""
 
-    def __init__(self, now: dt.datetime) -> None:
-        self.now = now
+    def __init__(self) -> None:
+        self.now = START
 
     def __call__(self) -> dt.datetime:
         return self.now
@@ -22,6 +25,10 @@ class Clock:
     def pass_seconds(self, seconds: float) -> None:
         """Let time pass."""
         self.now += dt.timedelta(seconds=seconds)
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.now = START
 
 
 def memory_migrations(url: str) -> Migrations:

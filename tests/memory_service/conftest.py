@@ -1,0 +1,87 @@
+"""The same tests on both databases: a fresh one for each module, migrated, with the service over it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from memory_service.app import MemoryApp
+from service_kit.database import Database
+from tests.support.memories import SCHEMA, Clock, environment, memory_migrations
+from tests.support.postgres import PostgresServer, postgres
+from tests.support.processes import Running, running
+
+__all__ = ["postgres"]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def database_url(empty_database: str) -> str:
+    """The URL of a migrated database."""
+    asyncio.run(memory_migrations(empty_database).upgrade())
+    return empty_database
+
+
+@pytest.fixture(scope="module")
+def module_clock() -> Clock:
+    """The clock of the service that the tests of a module share."""
+    return Clock()
+
+
+@pytest.fixture
+def clock(module_clock: Clock) -> Clock:
+    """What the service in this process takes for the time; every test begins at the same one."""
+    module_clock.reset()
+    return module_clock
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(database_url: str, module_clock: Clock) -> AsyncIterator[MemoryApp]:
+    """The service inside this process. MCP needs the whole of it: see `process`."""
+    database = Database(database_url, SCHEMA)
+    yield MemoryApp(database, now=module_clock)
+    await database.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(app: MemoryApp, clock: Clock) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to that service. Tests that use it share the event loop of their module."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def user() -> str:
+    """A user whom no other test knows."""
+    return f"user-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def session() -> str:
+    """A session that no other test knows."""
+    return f"session_{uuid.uuid4()}"
+
+
+@pytest.fixture(scope="module")
+def process(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A process of its own that serves the database."""
+    folder = tmp_path_factory.mktemp("process")
+    with running("memory_service", "serve", role="memory-service", env=environment(database_url), cwd=folder) as it:
+        yield it
