@@ -78,7 +78,7 @@ RAW = [
     (b"{", 400, "unreadable_body"),
     (b'{"a":1}x', 400, "unreadable_body"),
     (b"\xff\xfe\x00", 400, "unreadable_body"),
-    (b'"\xed\xa0\x80"', 400, "unreadable_body"),
+    (b'"\xed\xa0\x80"', 422, "invalid_request"),
     (b"[" * 100_000, 400, "unreadable_body"),
     (b'{"a":' + b"9" * 5_000 + b"}", 400, "unreadable_body"),
     (b" " * (MAX_BODY + 1), 413, "body_too_large"),
