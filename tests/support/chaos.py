@@ -74,7 +74,7 @@ class ChaosProxy:
                 writer.write(piece[: self._random.randrange(len(piece))])
                 raise EOFError
             elif self.weather is Weather.GARBLED and self._random.random() < 0.5:
-                piece = self._garble(piece)  # noqa: PLW2901 # the piece as it goes on
+                piece = self._garble(piece)
             writer.write(piece)
             await writer.drain()
         raise EOFError
