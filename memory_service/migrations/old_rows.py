@@ -89,4 +89,4 @@ def _is_score(value: object) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return value in {0, 1}
+    return isinstance(value, int) and value in {0, 1}

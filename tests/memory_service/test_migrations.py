@@ -1,0 +1,253 @@
+"""The schema, and taking over what an older service left behind, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+import sqlalchemy as sa
+
+from memory_service.tables import metadata
+from service_kit.database import create_engine
+from tests.support.memories import SCHEMA, memory_migrations
+from tests.support.postgres import PostgresServer
+
+Answer = TypeVar("Answer")
+
+OLD_SHAPE = {
+    "sqlite": """
+        CREATE TABLE session_memories (id CHAR(36) NOT NULL, session_id VARCHAR(64) NOT NULL, user_id CHAR(36),
+        content TEXT, role VARCHAR(20), importance_score REAL, topics JSON, is_active BOOLEAN, payload BLOB,
+        strict TEXT NOT NULL, created_at TIMESTAMP)""",
+    "postgresql": """
+        CREATE TABLE session_memories (id uuid DEFAULT gen_random_uuid() NOT NULL,
+        session_id character varying(64) NOT NULL, user_id uuid, content text, role varchar(20),
+        importance_score double precision, topics jsonb, is_active boolean DEFAULT true, payload bytea,
+        strict text NOT NULL, created_at timestamptz DEFAULT now())""",
+}
+USER = str(uuid.UUID(int=1))
+GOOD = [f"session_{number}" for number in range(5)] + [str(uuid.UUID(int=9)), "cli_session_20251008_194657", "x" * 64]
+BAD = ["with space", "a/b", "..", "", "会话"]
+NAMES = "id, session_id, user_id, content, role, importance_score, topics, is_active, payload, strict, created_at"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.create_database()
+    yield made
+    server.drop_database(made)
+
+
+def in_database(url: str, work: Callable[[sa.Connection], Answer]) -> Answer:
+    """Run a function with a connection, in a transaction."""
+
+    async def run() -> Answer:
+        engine = create_engine(url, SCHEMA)
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+def upgrade(url: str) -> None:
+    asyncio.run(memory_migrations(url).upgrade())
+
+
+def downgrade(url: str, to: str) -> None:
+    asyncio.run(memory_migrations(url).downgrade(to))
+
+
+def make_old_table(connection: sa.Connection) -> None:
+    """The table of the older service, with rows that can be kept and rows that cannot."""
+    on_postgres = connection.dialect.name == "postgresql"
+    if on_postgres:
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.exec_driver_sql(OLD_SHAPE[connection.dialect.name])
+    for number, session in enumerate(GOOD + BAD):
+        insert(connection, number, session)
+    insert(connection, 100, "ownerless", user="NULL")
+    insert(connection, 0, "twice")
+
+
+def insert(connection: sa.Connection, number: int, session: str, user: str = f"'{USER}'") -> None:
+    on_postgres = connection.dialect.name == "postgresql"
+    payload = r"'\x00ff'::bytea" if on_postgres else "X'00ff'"
+    connection.exec_driver_sql(
+        f"INSERT INTO session_memories ({NAMES}) VALUES ('{uuid.UUID(int=1000 + number)}', '{session}', {user},"
+        f" 'text {number} 北京', 'assistant', 0.7, '{{\"topic\": [1, null]}}', {'false' if number == 1 else 'true'},"
+        f" {payload}, 'kept', '2025-10-08 19:46:{59 - number % 60:02}')"
+    )
+
+
+def everything(url: str) -> dict[str, list[Any]]:
+    """All rows that the migration is about, without the numbers they were given."""
+
+    def read(connection: sa.Connection) -> dict[str, list[Any]]:
+        found = {}
+        for table in ("memories", "session_memories_quarantine"):
+            rows = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY seq")).mappings()
+            found[table] = [{name: value for name, value in row.items() if name != "seq"} for row in rows]
+        return found
+
+    return in_database(url, read)
+
+
+def old_rows(url: str, table: str = "session_memories") -> Counter[str]:
+    """The rows of the old table, in any order."""
+    return in_database(
+        url,
+        lambda connection: Counter(
+            repr(tuple(row)) for row in connection.execute(sa.text(f"SELECT {NAMES} FROM {table}"))
+        ),
+    )
+
+
+def test_the_live_schema_is_the_one_that_queries_speak_of(url: str) -> None:
+    """Every column has the type and the nullability that the code believes in."""
+    upgrade(url)
+
+    def compare(connection: sa.Connection) -> None:
+        inspector = sa.inspect(connection)
+        for table in metadata.tables.values():
+            live = {column["name"]: column for column in inspector.get_columns(table.name)}
+            assert list(live) == [column.name for column in table.columns]
+            for column in table.columns:
+                believed = column.type.compile(connection.dialect)
+                assert live[column.name]["type"].compile(connection.dialect) == believed, column
+                assert live[column.name]["nullable"] == column.nullable, column
+
+    in_database(url, compare)
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    """The second time there is nothing to do, and the schema counts as current."""
+    upgrade(url)
+    upgrade(url)
+    assert asyncio.run(memory_migrations(url).is_current())
+
+
+def test_an_empty_database_has_nothing_to_take_over(url: str) -> None:
+    """Without an old table there are neither memories nor a backup, and the way down and up is free."""
+    upgrade(url)
+    assert everything(url) == {"memories": [], "session_memories_quarantine": []}
+    downgrade(url, "base")
+    assert in_database(url, lambda connection: sa.inspect(connection).get_table_names()) == ["memory_service_version"]
+    upgrade(url)
+    assert everything(url) == {"memories": [], "session_memories_quarantine": []}
+
+
+def test_old_rows_become_memories_or_are_quarantined(url: str) -> None:
+    """Counts add up: each row is in exactly one of the two places, the bad ones whole and with their reason."""
+    in_database(url, make_old_table)
+    upgrade(url)
+    found = everything(url)
+    kept, quarantined = found["memories"], found["session_memories_quarantine"]
+    assert len(kept) + len(quarantined) == len(GOOD) + len(BAD) + 2
+    assert sorted(row["session_id"] for row in kept) == sorted(GOOD)
+    assert Counter(row["reason"] for row in quarantined) == {
+        "session_id holds a character other than A-Z a-z 0-9 . _ ~ : @ | + = -": 3,
+        "session_id is a dot segment": 1,
+        "session_id is empty": 1,
+        "user_id is missing": 1,
+        "id occurs more than once": 1,
+    }
+    whole = next(row for row in map(as_object, quarantined) if row["session_id"] == "会话")
+    assert (whole["content"], whole["strict"], whole["user_id"]) == ("text 12 北京", "kept", USER)
+
+
+def as_object(row: dict[str, Any]) -> dict[str, Any]:
+    old = row["old_row"]
+    return dict(json.loads(old)) if isinstance(old, str) else dict(old)
+
+
+def test_an_old_row_keeps_all_it_says(url: str) -> None:
+    """Familiar columns become fields, the others stand in the metadata; the oldest comes first."""
+    in_database(url, make_old_table)
+    upgrade(url)
+    rows = in_database(
+        url, lambda connection: connection.execute(sa.select(metadata.tables["memories"])).mappings().all()
+    )
+    assert [row["session_id"] for row in sorted(rows, key=lambda row: row["seq"])] == GOOD[::-1]
+    second = next(row for row in rows if row["id"] == str(uuid.UUID(int=1001)))
+    topics = second["metadata"]["session_memories"].pop("topics")
+    assert (json.loads(topics) if isinstance(topics, str) else topics) == {"topic": [1, None]}
+    assert second["metadata"]["session_memories"].pop("payload") in {"00ff", "\\x00ff"}
+    assert {name: value for name, value in second.items() if name not in {"seq", "search_terms"}} == {
+        "id": str(uuid.UUID(int=1001)),
+        "memory_type": "session",
+        "user_id": USER,
+        "session_id": "session_1",
+        "content": "text 1 北京",
+        "message_type": "human",
+        "role": "assistant",
+        "importance_score": 0.7,
+        "context": {},
+        "metadata": {"session_memories": {"strict": "kept"}},
+        "active": False,
+        "expires_at": None,
+        "created_at": dt.datetime(2025, 10, 8, 19, 46, 58, tzinfo=dt.UTC),
+        "updated_at": dt.datetime(2025, 10, 8, 19, 46, 58, tzinfo=dt.UTC),
+    }
+
+
+@pytest.mark.parametrize("to", ["r0001", "base"])
+def test_the_way_down_and_up_again_keeps_the_data(url: str, to: str) -> None:
+    """Going down gives the old table back as it was; going up again comes to the same."""
+    in_database(url, make_old_table)
+    before = old_rows(url)
+    upgrade(url)
+    taken_over = everything(url)
+    downgrade(url, to)
+    assert old_rows(url) == before
+    upgrade(url)
+    assert everything(url) == taken_over
+    upgrade(url)
+    assert everything(url) == taken_over
+    assert old_rows(url, "session_memories_before") == before
+
+
+def test_the_way_up_again_brings_what_came_between(url: str) -> None:
+    """Rows that the older service added are taken over; what was deleted or changed since does not come back."""
+    in_database(url, make_old_table)
+    upgrade(url)
+    gone, changed, new = (str(uuid.UUID(int=1000 + number)) for number in (2, 3, 50))
+    in_database(url, lambda connection: connection.exec_driver_sql(f"DELETE FROM memories WHERE id = '{gone}'"))
+    in_database(
+        url, lambda connection: connection.exec_driver_sql(f"UPDATE memories SET role = 'r' WHERE id = '{changed}'")
+    )
+    downgrade(url, "r0001")
+    in_database(url, lambda connection: insert(connection, 50, "between"))
+    upgrade(url)
+    memories = {row["id"]: row for row in everything(url)["memories"]}
+    assert gone not in memories
+    assert memories[changed]["role"] == "r"
+    assert memories[new]["session_id"] == "between"
+    assert len(memories) == len(GOOD)
+
+
+def test_a_table_of_another_kind_is_left_alone(url: str) -> None:
+    """A table of that name without its columns is somebody else's."""
+
+    def make(connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        connection.exec_driver_sql("CREATE TABLE session_memories (something TEXT)")
+
+    in_database(url, make)
+    upgrade(url)
+    downgrade(url, "base")
+    in_database(url, lambda connection: connection.exec_driver_sql("SELECT something FROM session_memories"))
