@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-RESAMPLES = 10_000
+RESAMPLES = 4_000
 CONFIDENCE = 0.95
 
 

@@ -59,8 +59,14 @@ def steal_and_total() -> tuple[int, int]:
     return ticks[7], sum(ticks[:8])
 
 
-def _field(path: str, name: str) -> str:
+def idle_seconds(core: int) -> float:
+    """Time that a core had nothing to do, since the machine started."""
+    ticks = _field("/proc/stat", f"cpu{core}", separator=" ").split()
+    return (int(ticks[3]) + int(ticks[4])) / os.sysconf("SC_CLK_TCK")
+
+
+def _field(path: str, name: str, separator: str = ":") -> str:
     lines = Path(path).read_text().splitlines()
-    pairs = (line.partition(":") for line in lines)
+    pairs = (line.partition(separator) for line in lines)
     values = {key.strip(): value.strip() for key, _, value in pairs}
     return values.get(name, "unknown")

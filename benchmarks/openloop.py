@@ -105,7 +105,8 @@ def main(port: str, template: str, rate: str, seconds: str, sessions: str) -> No
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     numbers = list(range(int(sessions)))
     random.shuffle(numbers)
-    text = Template(Path(template).read_text())
+    # As bytes, since reading text would make bare LF of every CRLF.
+    text = Template(Path(template).read_bytes().decode())
     requests = [text.fill(number) for number in numbers]
     gc.disable()
     log = run(int(port), requests, float(rate), float(seconds))

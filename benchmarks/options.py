@@ -21,6 +21,4 @@ class Options:
         return replace(self, rounds=rounds)
 
 
-QUICK = Options(
-    rounds=2, seconds=1, latency_seconds=3, first_writes=5_000, sizes=(1_000, 10_000, 50_000), revocations=20
-)
+QUICK = Options(rounds=2, seconds=1, latency_seconds=3, first_writes=5_000, sizes=(200, 2_000, 10_000), revocations=20)

@@ -16,9 +16,11 @@ from benchmarks.tables import Table
 
 PAGE = """# Benchmark results
 
-Written by `benchmarks/run`; what the figures mean, and how to take them again, is in [benchmarks.md](benchmarks.md).
-Each cell is the median over the rounds with the lowest and the highest; "sidecar ÷ this" and the bars give a ratio
-within rounds and its 95 % bootstrap interval. A bar holds when the less favourable end of that interval does.
+Written by `benchmarks/run`; how to take them again is in [benchmarks.md](benchmarks.md). Each cell is the median over
+the rounds ± half the distance between the lowest and the highest. Ratios are taken within a round; beside their median
+is the 95 % bootstrap interval, and a bar holds when the less favourable end of it does. "core" is the share of its core
+that a contender used + the share that anything else took; ▲ says that the core had time to spare, so that generator or
+upstream, which share the other core, were the ceiling.
 
 """
 
@@ -30,6 +32,8 @@ def to_terminal(console: Console, tables: Sequence[Table]) -> None:
             for row in table.rows:
                 grid.add_row(*row)
             console.print(grid)
+    console.print("±: half the distance from the lowest to the highest round. core: used by the contender + by others.")
+    console.print("▲: the core had time to spare; generator or upstream, on the other core, were the ceiling.")
 
 
 def to_json(path: Path, samples: Samples, facts: Mapping[str, str], verdicts: Sequence[Verdict]) -> None:

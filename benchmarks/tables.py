@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from benchmarks.bars import Bar, Verdict
 from benchmarks.cases import CASES
-from benchmarks.experiments.measure import CEILING_BELOW
 from benchmarks.figures import bootstrap_median, paired_ratios, spread
 from benchmarks.samples import Samples
 
 SIDECAR = "sidecar"
+IDLE_ABOVE = 0.1
+"""A contender whose core had this much time to spare was not what held the rate back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Column:
 
 
 LATENCIES = (Column("p50 ms", "p50_ms", 2), Column("p99 ms", "p99_ms", 2), Column("p99.9 ms", "p999_ms", 2))
-RATES = (Column("req/s", "requests_per_s"), Column("req per CPU second", "requests_per_cpu_s"), *LATENCIES)
+RATES = (Column("req/s", "requests_per_s"), Column("req/CPU s", "requests_per_cpu_s"), *LATENCIES)
 ADDED = (
     Column("p50 added", "added_p50_ms", 3),
     Column("p99 added", "added_p99_ms", 3),
@@ -84,8 +85,9 @@ def _throughput(samples: Samples, case: str, title: str, columns: tuple[Column, 
     rows = []
     for contender in samples.contenders(case):
         cells = (_cell(samples, case, contender, column) for column in columns)
-        rows.append((contender, *cells, _beside(samples, case, contender), _ceiling(samples, case, contender)))
-    header = ("contender", *(column.title for column in columns), "sidecar ÷ this", "core used")
+        ratios = (_beside(samples, case, contender, figure) for figure in ("requests_per_s", "requests_per_cpu_s"))
+        rows.append((contender, *cells, *ratios, _core(samples, case, contender)))
+    header = ("", *(column.title for column in columns), "sidecar ÷ this", "by CPU s", "core")
     return Table(title, header, tuple(rows))
 
 
@@ -98,29 +100,31 @@ def _plain(samples: Samples, case: str, title: str, columns: tuple[Column, ...])
 
 
 def _cell(samples: Samples, case: str, contender: str, column: Column) -> str:
+    """The median, with half the distance from the lowest to the highest round beside it."""
     values = list(samples.of(case, contender, column.figure).values())
     if not values:
         return "–"
     middle = spread(values)
-    median, low, high = (f"{each:,.{column.decimals}f}" for each in (middle.median, middle.lowest, middle.highest))
-    return median if len(values) == 1 else f"{median} ({low} – {high})"
+    median = f"{middle.median:,.{column.decimals}f}"
+    return median if len(values) == 1 else f"{median} ±{(middle.highest - middle.lowest) / 2:,.{column.decimals}f}"
 
 
-def _beside(samples: Samples, case: str, contender: str) -> str:
-    rates = (samples.of(case, name, "requests_per_s") for name in (SIDECAR, contender))
-    ratios = paired_ratios(*rates)
+def _beside(samples: Samples, case: str, contender: str, figure: str) -> str:
+    ratios = paired_ratios(*(samples.of(case, name, figure) for name in (SIDECAR, contender)))
     if contender == SIDECAR or not ratios:
         return "–"
     interval = bootstrap_median(ratios)
-    return f"{interval.median:.2f} ({interval.low:.2f} – {interval.high:.2f})"
+    return f"{interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
 
 
-def _ceiling(samples: Samples, case: str, contender: str) -> str:
-    shares = list(samples.of(case, contender, "core_share").values())
+def _core(samples: Samples, case: str, contender: str) -> str:
+    """How much of its core a contender used, how much others took, and whether the ceiling was elsewhere."""
+    shares, idles = (list(samples.of(case, contender, name).values()) for name in ("core_share", "core_idle"))
     if not shares:
         return "–"
-    share = spread(shares).median
-    return f"{share:.0%}" + ("" if share >= CEILING_BELOW else ": generator or upstream is the ceiling")
+    share, idle = spread(shares).median, spread(idles).median
+    ceiling = " ▲" if idle > IDLE_ABOVE else ""
+    return f"{share:.0%} + {max(0.0, 1 - share - idle):.0%}{ceiling}"
 
 
 def _wanted(bar: Bar) -> str:

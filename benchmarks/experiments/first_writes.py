@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from benchmarks import wire
 from benchmarks.bench import Bench
-from benchmarks.experiments.measure import Mark, measure, settled, warm
+from benchmarks.experiments.measure import Mark, measure, warm
 from benchmarks.lineup import NGINX_LUA, SIDECAR, SLOW_LANE
 from benchmarks.load import Load
-from benchmarks.proof import trouble
+from benchmarks.meter import Meter
 from benchmarks.samples import Sample
 from benchmarks.stage import Running
 
@@ -40,9 +40,9 @@ def _first(bench: Bench, running: Running, number: int) -> Sample:
     count = bench.options.first_writes
     load = Load(wire.SMALL_WRITE, count, 600, order="once", first=UNSEEN)
     mark = Mark(CASE, FIRST.format(running.contender.name), number, {"created", "known"})
-    before = settled(bench.stage, running)
+    meter = Meter(bench.stage, running)
     sample = measure(bench.stage, running, load, mark)
-    moved = settled(bench.stage, running) - before
+    moved = meter.moved()
     created = count if running.contender.is_sidecar else 0
     if moved.puts == count and moved.decisions["created"] == created:
         return sample
@@ -52,10 +52,10 @@ def _first(bench: Bench, running: Running, number: int) -> Sample:
 
 def _one_id(bench: Bench, running: Running, number: int) -> Sample:
     clients = bench.options.simultaneous
-    before = settled(bench.stage, running)
+    meter = Meter(bench.stage, running)
     seconds, bad = asyncio.run(_all_at_once(running.port, wire.SMALL_WRITE.fill(THE_ONE), clients))
-    moved = settled(bench.stage, running) - before
-    why = f"{bad} bad statuses" if bad else trouble(moved, running, clients, 0, moved.decisions.keys())
+    moved = meter.moved()
+    why = f"{bad} bad statuses" if bad else meter.trouble(moved, clients, 0, moved.decisions.keys())
     figures = {"session_calls": float(moved.puts), "all_answered_ms": seconds * 1e3}
     return Sample(ONE_ID, running.contender.name, number, figures, why)
 

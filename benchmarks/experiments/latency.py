@@ -7,10 +7,10 @@ import subprocess
 
 from benchmarks import wire
 from benchmarks.bench import Bench
-from benchmarks.experiments.measure import settled, warm
+from benchmarks.experiments.measure import warm
 from benchmarks.lineup import DIRECT, ENVOY_PLAIN, NGINX_LUA, NGINX_PLAIN, SIDECAR, SLOW_LANE
+from benchmarks.meter import Meter
 from benchmarks.processes import FIXED_CORE
-from benchmarks.proof import trouble
 from benchmarks.samples import Sample
 from benchmarks.stage import PYTHONPATH, Running, Stage
 
@@ -40,13 +40,12 @@ def run(bench: Bench) -> None:
 
 
 def _measure(stage: Stage, running: Running, seconds: int) -> tuple[dict[str, float], str]:
-    before = settled(stage, running)
+    meter = Meter(stage, running)
     template = stage.write(wire.SMALL_WRITE)
     argv = ["taskset", "--cpu-list", str(FIXED_CORE), stage.words["python"], "-m", "benchmarks.openloop"]
     argv += [str(running.port), str(template), str(RATE), str(seconds), str(SESSIONS)]
     done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=PYTHONPATH["PYTHONPATH"])
     figures: dict[str, float] = json.loads(done.stdout)
     answered, failed = int(figures.pop("answered")), int(figures.pop("failed"))
-    moved = settled(stage, running) - before
-    why = f"{failed} bad statuses" if failed else trouble(moved, running, answered, 0, {"known"})
+    why = f"{failed} bad statuses" if failed else meter.trouble(meter.moved(), answered, 0, {"known"})
     return figures, why

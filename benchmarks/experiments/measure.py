@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from benchmarks import machine
 from benchmarks.load import Load, Outcome, generate
-from benchmarks.proof import Counts, count, trouble
+from benchmarks.meter import Meter
+from benchmarks.processes import CONTENDER_CORE
 from benchmarks.samples import Sample
 from benchmarks.stage import Running, Stage
 from benchmarks.wire import SMALL_WRITE
-
-CEILING_BELOW = 0.9
-"""A contender that used less of its core than this was not what held the rate back."""
-
-
-def settled(stage: Stage, running: Running) -> Counts:
-    """The counters once they stand still: requests that an earlier load left behind are done."""
-    deadline = time.monotonic() + 20
-    last = count(stage, running)
-    while time.monotonic() < deadline:
-        time.sleep(0.05)
-        now = count(stage, running)
-        moved = now - last
-        if moved.upstream <= 1 and not moved.decisions:
-            return now
-        last = now
-    return last
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +26,12 @@ class Mark:
 
 def measure(stage: Stage, running: Running, load: Load, mark: Mark) -> Sample:
     """Load a contender once. The sample counts only if nothing failed and the counters agree."""
-    before, cpu_before = settled(stage, running), running.cpu_seconds()
+    meter = Meter(stage, running)
+    cpu, idle = running.cpu_seconds(), machine.idle_seconds(CONTENDER_CORE)
     outcome = generate(stage, running.port, load)
-    cpu = running.cpu_seconds() - cpu_before
-    moved = settled(stage, running) - before
-    why = outcome.errors or trouble(moved, running, outcome.requests, load.connections, mark.decisions)
-    return Sample(mark.case, mark.contender, mark.round, _figures(outcome, cpu), why)
+    cpu, idle = running.cpu_seconds() - cpu, machine.idle_seconds(CONTENDER_CORE) - idle
+    why = outcome.errors or meter.trouble(meter.moved(), outcome.requests, load.connections, mark.decisions)
+    return Sample(mark.case, mark.contender, mark.round, _figures(outcome, cpu, idle), why)
 
 
 def warm(stage: Stage, running: Running, sessions: int, *, first: int = 0) -> Outcome:
@@ -58,12 +42,12 @@ def warm(stage: Stage, running: Running, sessions: int, *, first: int = 0) -> Ou
     return outcome
 
 
-def _figures(outcome: Outcome, cpu: float) -> dict[str, float]:
-    core = cpu / outcome.seconds
+def _figures(outcome: Outcome, cpu: float, idle: float) -> dict[str, float]:
     figures = {
         "requests_per_s": outcome.rate,
         "megabytes_per_s": outcome.bytes / outcome.seconds / 1e6,
-        "core_share": core,
+        "core_share": cpu / outcome.seconds,
+        "core_idle": min(1.0, idle / outcome.seconds),
         **{f"{name}_ms": microseconds / 1e3 for name, microseconds in outcome.latency_us.items()},
     }
     if cpu > 0:

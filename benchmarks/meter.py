@@ -1,0 +1,50 @@
+"""Reads the counters that prove a measurement."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection
+
+from benchmarks.counts import Counts, Expected, decisions_in, trouble
+from benchmarks.processes import get
+from benchmarks.stage import Running, Stage
+
+SETTLE_WITHIN_S = 20.0
+
+
+class Meter:
+    """Reads the counters of one running contender; its own reads, which the upstream counts too, are left out."""
+
+    def __init__(self, stage: Stage, running: Running) -> None:
+        self._stage = stage
+        self._running = running
+        self._reads = 0
+        self._before = self.settled()
+
+    def moved(self) -> Counts:
+        """How far the counters are from where they stood at first, once they stand still again."""
+        return self.settled() - self._before
+
+    def trouble(self, moved: Counts, answered: int, unanswered: int, decisions: Collection[str]) -> str:
+        """Why a load of this contender does not count, or nothing."""
+        is_sidecar = self._running.contender.is_sidecar
+        return trouble(moved, Expected(answered, unanswered, decisions if is_sidecar else None))
+
+    def settled(self) -> Counts:
+        """The counters once they stand still: requests that an earlier load left behind are done."""
+        deadline = time.monotonic() + SETTLE_WITHIN_S
+        last, now = self._read(), self._read()
+        while last != now and time.monotonic() < deadline:
+            time.sleep(0.05)
+            last, now = now, self._read()
+        return now
+
+    def _read(self) -> Counts:
+        is_sidecar = self._running.contender.is_sidecar
+        decisions = decisions_in(get(self._running.admin, "/metrics")) if is_sidecar else Counter()
+        self._reads += 1
+        # The third number of stub_status's third line counts requests.
+        upstream = int(get(self._stage.upstream, "/benchmark/count").splitlines()[2].split()[2])
+        puts = int(get(self._stage.session_service, "/benchmark/count"))
+        return Counts(decisions, upstream - self._reads, puts)
