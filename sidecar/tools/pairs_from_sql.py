@@ -9,13 +9,18 @@ import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import TextClause, text
+import asyncpg
+from sqlalchemy import URL, TextClause, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service_kit.database import create_engine, parse_url
 from sidecar.tools.pairs import Record, SourceFailed, UnreadableSource, make_record
+
+_SIGNS_OF_A_WRONG_QUERY: Final = ("no such", "syntax", "readonly", "read-only")
+"""SQLite has one kind of error for all of these."""
 
 
 class PairQuery:
@@ -31,8 +36,7 @@ class PairQuery:
             raise UnreadableSource(f"--from-sql: there is no file {parsed.database}")
         self._name = parsed.render_as_string(hide_password=True)
         self._query = query.strip().rstrip(";")
-        self._engine = create_engine(url, None, statement_wait=None)
-        self._reader = self._engine.execution_options(read_only=True)
+        self._engine = _read_only_engine(parsed)
 
     async def aclose(self) -> None:
         """Disconnect."""
@@ -42,7 +46,7 @@ class PairQuery:
         """How many rows there will be; None where that cannot be told beforehand. Raises SourceFailed."""
         counting = _verbatim(f"SELECT COUNT(*) FROM ({self._query}) AS pairs")  # noqa: S608 # it is the user's own
         with self._translated(), contextlib.suppress(ProgrammingError):
-            async with self._reader.connect() as connection:
+            async with self._engine.connect() as connection:
                 return int((await connection.execute(counting)).scalar_one())
         return None
 
@@ -52,7 +56,7 @@ class PairQuery:
         Raises UnreadableSource for a query that does not give the two columns, SourceFailed for anything else.
         """
         with self._translated():
-            async with self._reader.connect() as connection:
+            async with self._engine.connect() as connection:
                 rows = await connection.stream(_verbatim(self._query), execution_options={"yield_per": at_once})
                 try:
                     user, session = _columns(list(rows.keys()))
@@ -67,14 +71,24 @@ class PairQuery:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # While rows are streamed, SQLAlchemy lets asyncpg's own exceptions through.
             cause = str(getattr(error, "orig", error)) or type(error).__name__
             line = cause.rpartition(">: ")[2].splitlines()[0]
-            if isinstance(error, ProgrammingError) or "no such" in line or "syntax" in line:
+            if isinstance(error, ProgrammingError) or any(sign in line for sign in _SIGNS_OF_A_WRONG_QUERY):
                 raise UnreadableSource(f"--query: {line}") from error
             raise SourceFailed(f"the database {self._name} failed: {line}") from error
         except SQLAlchemyError as error:
             raise UnreadableSource(f"--query: {str(error).splitlines()[0]}") from error
+
+
+def _read_only_engine(url: URL) -> AsyncEngine:
+    """A query that would change something fails; nor is anything about the file changed by opening it."""
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database)).expanduser().absolute()
+        return create_async_engine(url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true"}))
+    engine = create_engine(url.render_as_string(hide_password=False), None, statement_wait=None)
+    return engine.execution_options(postgresql_readonly=True)
 
 
 def _columns(names: list[str]) -> tuple[int, int]:
