@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_RESPONSE_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""
 
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+
 logger = logging.getLogger(__name__)
 
 
@@ -201,6 +203,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Tell the sink, or note what has to be told when the parser has returned."""
         if self._done or self._sink is None:
             return
+        if self._parser.get_http_version() not in _VERSIONS:
+            raise BadResponse("the upstream does not speak HTTP/1.1")
         status = self._parser.get_status_code()
         if status < 200:
             self._interim(status)

@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
         drained = asyncio.create_task(self._drain(sockets or []))
         hurried = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait({drained, hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
-        if not drained.done():
+        if self.shared.connections or self.shared.tasks:
             logger.warning("stopping with %d connections still open", len(self.shared.connections))
         for task in (drained, hurried):
             task.cancel()

@@ -11,12 +11,16 @@ class _End(asyncio.Protocol):
     def __init__(self, other: asyncio.Transport, over: asyncio.Future[None]) -> None:
         self._other = other
         self._over = over
+        self.finished = False
+        self.opposite: _End | None = None
 
     def data_received(self, data: bytes) -> None:
         self._other.write(data)
 
     def eof_received(self) -> bool:
-        if self._other.is_closing() or not self._other.can_write_eof():
+        """Pass a half-close on; when both sides have sent all, or a half-close cannot be passed on, it is over."""
+        self.finished = True
+        if self._other.is_closing() or not self._other.can_write_eof() or (self.opposite and self.opposite.finished):
             return False
         self._other.write_eof()
         return True
@@ -41,8 +45,10 @@ class _End(asyncio.Protocol):
 async def join(client: asyncio.Transport, upstream: asyncio.Transport) -> None:
     """Connect the two until either connection ends; the other is closed with it, cancelled or not."""
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    client.set_protocol(_End(upstream, over))
-    upstream.set_protocol(_End(client, over))
+    ends = _End(upstream, over), _End(client, over)
+    ends[0].opposite, ends[1].opposite = ends[1], ends[0]
+    client.set_protocol(ends[0])
+    upstream.set_protocol(ends[1])
     try:
         await over
     finally:

@@ -136,6 +136,7 @@ class Running:
     server: Server
     upstream: Upstream
     port: int
+    serving: asyncio.Task[int]
     host: str = "127.0.0.1"
 
     @property
@@ -198,7 +199,7 @@ async def running(
     serving = asyncio.create_task(server.run_until_stopped())
     try:
         await ready.wait()
-        yield Running(server, upstream, port)
+        yield Running(server, upstream, port, serving)
     finally:
         server.stop()
         server.stop()
