@@ -1,0 +1,201 @@
+"""The proxy application: what it reads, whom it asks, and what it does with the answer."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from sidecar.core.locate import Reader
+from sidecar.core.model import Admit, Head, How, Reason, Unknown
+from sidecar.frontends.body import BodyBudget, BodyReader
+from sidecar.frontends.proxy import Enforcing, Passing, proxy_app
+from sidecar.ports import UpstreamError
+from sidecar.testing import FakeForwarder, FakeTelemetry
+from tests.support.asgi import Request
+from tests.support.guard import House, always
+from tests.support.reading import ISA, STORE
+
+WRITE = {"user_id": "ann", "session_id": "s-1", "message_content": "x"}
+
+
+class Stage(House):
+    """An enforcing proxy over a guard over fakes."""
+
+    def __init__(self, limit: int = 1000, budget: int = 10_000) -> None:
+        super().__init__()
+        self.forwarder = FakeForwarder()
+        self.budget = BodyBudget(budget)
+        bodies = BodyReader(limit=limit, piece_timeout=5, budget=self.budget)
+        self.proxy = Enforcing(Reader(ISA), self.guard, self.forwarder, self.telemetry, bodies)
+
+    async def serve(self, request: Request) -> Request:
+        await self.proxy(request.scope, request.receive, request.send)
+        return request
+
+
+def write(body: Any = WRITE, target: str = STORE, **more: Any) -> Request:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Request(target=target, pieces=(raw,), **more)
+
+
+def call(**arguments: str) -> Request:
+    params = {"name": "store_session_message", "arguments": arguments}
+    return write({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}, "/mcp")
+
+
+async def test_a_write_for_a_missing_session_is_forwarded_once_the_session_exists() -> None:
+    stage = Stage()
+    await stage.serve(write())
+    assert stage.service.sessions["s-1"].owner == "ann"
+    assert stage.forwarder.forwarded == [(Admit(How.CREATED), json.dumps(WRITE).encode())]
+
+
+async def test_a_body_in_pieces_is_forwarded_whole() -> None:
+    stage = Stage()
+    raw = json.dumps(WRITE).encode()
+    await stage.serve(Request(target=STORE, pieces=(raw[:7], raw[7:20], raw[20:])))
+    assert stage.forwarder.forwarded == [(Admit(How.CREATED), raw)]
+
+
+async def test_a_compressed_body_is_read_decoded_and_forwarded_as_it_came() -> None:
+    stage = Stage()
+    raw = gzip.compress(json.dumps(WRITE).encode())
+    await stage.serve(Request(target=STORE, pieces=(raw,), headers=[("Content-Encoding", "gzip")]))
+    assert "s-1" in stage.service.sessions
+    assert stage.forwarder.forwarded == [(Admit(How.CREATED), raw)]
+
+
+async def test_the_second_write_asks_nobody() -> None:
+    stage = Stage()
+    await stage.serve(write())
+    asked = len(stage.service.asked)
+    await stage.serve(write())
+    assert len(stage.service.asked) == asked
+    assert stage.forwarder.forwarded[-1][0] == Admit(How.KNOWN)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "OPTIONS"])
+async def test_what_is_not_looked_at_is_forwarded_without_a_question(method: str) -> None:
+    stage = Stage()
+    await stage.serve(Request(method=method, target=f"{STORE}?session_id=s-1"))
+    assert stage.forwarder.forwarded == [(Admit(How.PASSED), b"")]
+    assert stage.service.asked == []
+
+
+async def test_a_refused_write_is_not_forwarded() -> None:
+    stage = Stage()
+    stage.service.add("s-1", "bob")
+    request = await stage.serve(write())
+    assert (request.status, request.json["reason"]) == (403, "session_owned_by_another_user")
+    assert stage.forwarder.forwarded == []
+
+
+async def test_a_refused_call_is_answered_with_its_id() -> None:
+    stage = Stage()
+    stage.service.add("s-1", "bob")
+    request = await stage.serve(call(user_id="ann", session_id="s-1"))
+    assert (request.status, request.json["id"]) == (200, 7)
+    assert request.json["error"]["data"]["reason"] == "session_owned_by_another_user"
+    assert stage.forwarder.forwarded == []
+
+
+async def test_a_path_with_two_readings_is_refused_before_its_body_is_read() -> None:
+    stage = Stage()
+    request = await stage.serve(write(target="/api/v1/memories/session%2Fstore"))
+    assert (request.status, request.json["reason"], request.asked) == (400, "ambiguous_path", 0)
+
+
+async def test_a_body_declared_too_large_is_refused_before_it_is_read() -> None:
+    stage = Stage(limit=10)
+    request = await stage.serve(write(headers=[("Content-Length", "11")]))
+    assert (request.status, request.json["reason"], request.asked) == (413, "body_too_large", 0)
+    assert stage.telemetry.decisions == [("refused", Reason.BODY_TOO_LARGE)]
+
+
+async def test_a_body_that_grows_too_large_is_refused_and_not_forwarded() -> None:
+    stage = Stage(limit=10)
+    request = await stage.serve(Request(target=STORE, pieces=(b"x" * 6, b"x" * 6)))
+    assert (request.status, stage.forwarder.forwarded) == (413, [])
+
+
+async def test_an_mcp_body_too_large_has_its_status_and_no_id() -> None:
+    stage = Stage(limit=10)
+    request = await stage.serve(call(user_id="ann", session_id="s-1"))
+    assert (request.status, request.json["id"], request.json["error"]["code"]) == (413, None, -31040)
+
+
+async def test_bodies_beyond_what_may_be_held_are_refused_for_now() -> None:
+    stage = Stage(limit=1000, budget=20)
+    request = await stage.serve(write())
+    assert (request.status, request.json["reason"]) == (503, "overloaded")
+    assert int(request.response_headers[b"retry-after"]) >= 1
+
+
+async def test_every_body_is_let_go_in_the_end() -> None:
+    stage = Stage()
+    stage.service.add("s-2", "bob")
+    await stage.serve(write())
+    await stage.serve(write(WRITE | {"session_id": "s-2"}))
+    await stage.serve(write(b"no json"))
+    assert stage.budget.held == 0
+
+
+async def test_a_client_that_goes_away_while_sending_leaves_no_trace() -> None:
+    stage = Stage()
+    raw = json.dumps(WRITE).encode()
+    request = await stage.serve(Request(target=STORE, pieces=(raw,), complete=False))
+    assert request.sent == []
+    assert (stage.forwarder.forwarded, stage.service.asked, stage.budget.held) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [(Reason.UPSTREAM_UNAVAILABLE, 502), (Reason.UPSTREAM_TIMEOUT, 504), (Reason.OVERLOADED, 503)]
+)
+async def test_where_the_memory_service_does_not_answer_the_client_is_told(reason: Reason, status: int) -> None:
+    stage = Stage()
+    stage.forwarder.failure = UpstreamError(reason, "It did not answer.", 1)
+    for request in (write(), Request(method="GET", target="/health")):
+        await stage.serve(request)
+        assert (request.status, request.json["reason"]) == (status, reason.value)
+    asked = await stage.serve(call(user_id="ann", session_id="s-1"))
+    assert (asked.status, asked.json["id"], asked.json["error"]["data"]["reason"]) == (200, 7, reason.value)
+
+
+async def test_while_nobody_can_say_the_write_is_refused_with_a_time_to_retry() -> None:
+    stage = Stage()
+    stage.service.before = always(Unknown("it is down"))
+    request = await stage.serve(write())
+    assert (request.status, request.json["reason"]) == (503, "session_service_unavailable")
+    assert int(request.response_headers[b"retry-after"]) >= 1
+
+
+async def test_for_the_fast_lane_a_known_write_is_admitted_at_once_and_another_is_not() -> None:
+    stage = Stage()
+    head, body = Head("POST", STORE.encode(), ()), json.dumps(WRITE).encode()
+    assert stage.proxy.admit_known(head, body) is None
+    await stage.serve(write())
+    assert stage.proxy.admit_known(head, body) == Admit(How.KNOWN)
+    assert stage.proxy.admit_known(Head("POST", b"/other", ()), b"") == Admit(How.PASSED)
+    assert stage.proxy.admit_known(Head("POST", b"/api/v1/memories//x", ()), body) is None
+
+
+async def test_every_path_belongs_to_the_memory_service() -> None:
+    """Starlette's routes would miss some of these; its router's default does not."""
+    stage = Stage()
+    app = proxy_app(stage.proxy)
+    for target in ("*", "/", "/a\nb", "/docs", "/metrics", "//", "/%0a"):
+        request = Request(method="OPTIONS", target=target)
+        await app(request.scope | {"path": target, "root_path": ""}, request.receive, request.send)
+        assert request.status == 200
+    assert len(stage.forwarder.forwarded) == 7
+
+
+async def test_switched_off_it_forwards_everything_and_looks_at_nothing() -> None:
+    forwarder, telemetry = FakeForwarder(), FakeTelemetry()
+    request = write(b"no json")
+    await Passing(forwarder, telemetry)(request.scope, request.receive, request.send)
+    assert forwarder.forwarded == [(Admit(How.PASSED), b"no json")]
+    assert telemetry.decisions == [("passed", None)]
