@@ -1,0 +1,155 @@
+"""MCP on the wire: which client gets which kind of answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
+
+from memory_service.app import MAX_BODY
+from tests.support.memories import environment, memory_migrations
+from tests.support.processes import Running, running, wait_until
+
+BOTH = "application/json, text/event-stream"
+CLIENT = {"name": "test", "version": "1"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A process that serves MCP; what the tools do is tested elsewhere."""
+    folder = tmp_path_factory.mktemp("server")
+    url = f"sqlite:///{folder}/memory.db"
+    asyncio.run(memory_migrations(url).upgrade())
+    with running("memory_service", "serve", role="memory-service", env=environment(url), cwd=folder) as it:
+        yield it
+
+
+@pytest.fixture
+def http(server: Running) -> Iterator[httpx.Client]:
+    """Speaks to it without any understanding of MCP."""
+    with httpx.Client(base_url=server.url(), timeout=30, trust_env=False) as client:
+        yield client
+
+
+def request(method: str, params: dict[str, Any] | None = None, number: int = 1) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
+
+
+def initialize(revision: str) -> dict[str, Any]:
+    return request("initialize", {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT})
+
+
+def answer(response: httpx.Response) -> Any:
+    """The JSON-RPC answer, whether it came as JSON or as the one event of a stream."""
+    if response.headers["content-type"].startswith("text/event-stream"):
+        data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        assert len(data) == 1
+        return json.loads(data[0])
+    return response.json()
+
+
+@pytest.mark.parametrize("revision", HANDSHAKE_PROTOCOL_VERSIONS)
+def test_a_client_that_initializes_gets_a_session(http: httpx.Client, revision: str) -> None:
+    """Its id names the session from then on, and ends with it."""
+    opened = http.post("/mcp", json=initialize(revision), headers={"accept": BOTH})
+    assert answer(opened)["result"]["protocolVersion"] == revision
+    headers = {"accept": BOTH, "mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": revision}
+    initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert http.post("/mcp", json=initialized, headers=headers).status_code == 202
+    listed = http.post("/mcp", json=request("tools/list"), headers=headers)
+    assert listed.headers["mcp-session-id"] == headers["mcp-session-id"]
+    assert len(answer(listed)["result"]["tools"]) == 10
+    assert http.delete("/mcp", headers=headers).status_code == 200
+    assert http.post("/mcp", json=request("tools/list"), headers=headers).status_code == 404
+
+
+def test_a_client_without_a_session_is_served(http: httpx.Client) -> None:
+    """Nobody has to initialize to call a tool."""
+    response = http.post("/mcp", json=request("tools/list"), headers={"accept": BOTH})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "mcp-session-id" not in response.headers
+    assert len(answer(response)["result"]["tools"]) == 10
+
+
+@pytest.mark.parametrize("method", ["initialize", "tools/list"])
+def test_a_client_that_takes_no_stream_is_answered_in_json(http: httpx.Client, method: str) -> None:
+    """It says so by what it accepts."""
+    body = initialize("2025-11-25") if method == "initialize" else request(method)
+    response = http.post("/mcp", json=body, headers={"accept": "application/json"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert "result" in response.json()
+
+
+@pytest.mark.parametrize("accept", [BOTH, "application/json"])
+def test_the_newest_revision_needs_neither_handshake_nor_session(http: httpx.Client, accept: str) -> None:
+    """One request says all there is to say."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": LATEST_MODERN_VERSION,
+        "io.modelcontextprotocol/clientInfo": CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    arguments = {"user_id": "u"}
+    body = request("tools/call", {"name": "get_memory_statistics", "arguments": arguments, "_meta": meta})
+    headers = {
+        "accept": accept,
+        "mcp-protocol-version": LATEST_MODERN_VERSION,
+        "mcp-method": "tools/call",
+        "mcp-name": "get_memory_statistics",
+    }
+    response = http.post("/mcp", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    assert "mcp-session-id" not in response.headers
+    assert answer(response)["result"]["structuredContent"]["total"] == 0
+    mismatched = http.post("/mcp", json=body, headers={**headers, "mcp-name": "search_memories"})
+    assert mismatched.status_code == 400
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_any_host_is_served(http: httpx.Client, session: bool) -> None:
+    """A reverse proxy passes on the Host that its clients used, and browsers name their origin."""
+    headers = {"accept": BOTH, "host": "memory.example.com", "origin": "https://app.example.com"}
+    body = initialize("2025-11-25") if session else request("tools/list")
+    assert http.post("/mcp", json=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(b"{", 400), (b"[]", 400), (b'"initialize"', 400), (b" " * (MAX_BODY + 1), 413)]
+)
+def test_what_is_no_message_is_refused(http: httpx.Client, content: bytes, status: int) -> None:
+    """Unreadable, no object, or too large."""
+    headers = {"accept": BOTH, "content-type": "application/json"}
+    assert http.post("/mcp", content=content, headers=headers).status_code == status
+
+
+def test_a_body_may_be_as_large_as_over_rest(http: httpx.Client) -> None:
+    """Megabytes in one argument arrive."""
+    arguments = {"user_id": "u", "session_id": "s", "message_content": "x" * (5 << 20)}
+    body = request("tools/call", {"name": "store_session_message", "arguments": arguments})
+    response = http.post("/mcp", json=body, headers={"accept": "application/json"})
+    assert response.json()["result"]["structuredContent"]["success"] is True
+
+
+def test_stopping_ends_open_streams(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A stream that waits for the server's word gets a proper end, and the process ends in order."""
+    folder = tmp_path_factory.mktemp("stopping")
+    url = f"sqlite:///{folder}/memory.db"
+    asyncio.run(memory_migrations(url).upgrade())
+    with contextlib.ExitStack() as stack:
+        env = environment(url)
+        process = stack.enter_context(running("memory_service", "serve", role="memory-service", env=env, cwd=folder))
+        http = stack.enter_context(httpx.Client(base_url=process.url(), timeout=30, trust_env=False))
+        opened = http.post("/mcp", json=initialize("2025-11-25"), headers={"accept": BOTH})
+        headers = {"accept": "text/event-stream", "mcp-session-id": opened.headers["mcp-session-id"]}
+        stream = stack.enter_context(http.stream("GET", "/mcp", headers=headers))
+        assert stream.status_code == 200
+        process.process.terminate()
+        assert stream.read() == b""
+        wait_until(lambda: process.process.poll() is not None, "the process to end")
+        assert process.process.returncode == 0
