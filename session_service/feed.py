@@ -99,11 +99,11 @@ class Feed:
         history = await self._log.history()
         if after == 0:
             after = history.base
-        generation = self._history
+        generation, caught_up = self._history, False
         if not history.base <= after <= history.last:
             after = history.last
             yield Reset(after)
-        caught_up_once = False
+        self.wake()
         while not self._closed:
             news, behind = self._news, after < self._last
             events = await self._next(after)
@@ -115,8 +115,8 @@ class Feed:
                 for event in events:
                     yield event
                 after = events[-1].number
-            elif not caught_up_once:
-                caught_up_once = True
+            elif not caught_up and after >= history.last:
+                caught_up = True
                 yield Heartbeat()
             elif not await self._wait(news):
                 if not self.sighted:
