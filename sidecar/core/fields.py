@@ -24,16 +24,19 @@ class FieldNames:
 
     def __init__(self, names: Iterable[str], json_paths: Iterable[tuple[str, ...]] = ()) -> None:
         self._names = frozenset(names)
-        self._alike = frozenset(map(fold, (*self._names, *map(".".join, json_paths))))
+        alike = [*((fold(name),) for name in self._names), *(tuple(map(fold, path)) for path in json_paths)]
+        self._alike = frozenset(alike)
+        self._deepest = max(map(len, alike), default=0)
 
     def is_watched(self, name: str) -> bool:
-        """Whether this is a watched name. A look-alike is refused: `a[b]`, `a.b` and `a[]` nest in some readers.
+        """Whether this is a watched name. A look-alike is refused: `a[b]`, `a.b` and `a[]` are inside `a` to some.
 
         Raises Refusal.
         """
         if name in self._names:
             return True
-        if fold(_NESTING.sub(".", name).strip(".")) in self._alike:
+        steps = tuple(fold(_NESTING.sub(".", name).strip(".")).split(".", self._deepest)[: self._deepest])
+        if any(steps[:depth] in self._alike for depth in range(1, len(steps) + 1)):
             ambiguous("A field has a name that some readers take for a session or user id.")
         return False
 

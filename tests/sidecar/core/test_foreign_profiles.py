@@ -1,0 +1,245 @@
+"""Requests by profiles unlike `isa`: scoped ids, ids in headers and forms, sessions that nobody owns."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from sidecar.core.profile import load_profile
+from tests.support.reading import (
+    ADK,
+    AGNO,
+    JSON,
+    LANGGRAPH,
+    MULTIPART,
+    SERVICE,
+    URLENCODED,
+    fields,
+    found,
+    head,
+    multipart,
+    read,
+    reader,
+    reason,
+    refused,
+    tool,
+)
+
+RUN = {"app_name": "a1", "user_id": "u1", "session_id": "s1"}
+SCOPED = Reference("s1", "u1", Kind.REQUIRE, ("a1", "u1"))
+SESSION = (b"x-session-id", b"s1")
+USER = (b"x-user-id", b"u1")
+UPGRADE = (b"upgrade", b"websocket")
+
+
+def test_a_session_may_be_told_apart_by_its_scope() -> None:
+    """The same id in another application is another session."""
+    reference = found(RUN, target="/run", profile=ADK)
+    assert reference == SCOPED
+    assert reference is not None
+    assert reference.key == ("a1", "u1", "s1")
+
+
+@pytest.mark.parametrize(
+    "body", [{"appName": "a1", "userId": "u1", "sessionId": "s1"}, {**RUN, "sessionId": "s1", "appName": "a1"}]
+)
+def test_a_name_may_have_several_spellings(body: object) -> None:
+    """All that are used must agree."""
+    assert found(body, target="/run_sse", profile=ADK) == SCOPED
+
+
+def test_spellings_that_differ_are_ambiguous() -> None:
+    """For the session, the user and the scope alike."""
+    detail = "The request names more than one {}."
+    assert refused({**RUN, "sessionId": "s2"}, target="/run", profile=ADK).detail == detail.format("session id")
+    assert refused({**RUN, "userId": "u2"}, target="/run", profile=ADK).detail == detail.format("user id")
+    assert refused({**RUN, "appName": "a2"}, target="/run", profile=ADK).detail == detail.format("app")
+    assert reason({**RUN, "appName": "a2"}, target="/run", profile=ADK) is Reason.AMBIGUOUS_SESSION
+
+
+def test_scope_and_user_may_stand_in_the_path() -> None:
+    """And the session in the body."""
+    body = {"session_id": "s1"}
+    assert found(body, target="/apps/a1/users/u1/memory", method="PATCH", profile=ADK) == SCOPED
+    ensured = found(b"", target="/apps/a1/users/u1/sessions/s1/artifacts", profile=ADK)
+    assert ensured == Reference("s1", "u1", Kind.ENSURE, ("a1", "u1"))
+    conflict = {"session_id": "s1", "app_name": "a2"}
+    assert reason(conflict, target="/apps/a1/users/u1/memory", method="PATCH", profile=ADK) is Reason.AMBIGUOUS_SESSION
+
+
+def test_a_scope_must_be_named_and_safe() -> None:
+    """Without it the id means nothing."""
+    missing = {"user_id": "u1", "session_id": "s1"}
+    detail = "A session id is told apart by app, and none is named."
+    assert refused(missing, target="/run", profile=ADK) == Refuse(Reason.INVALID_SESSION_ID, detail, "s1")
+    assert refused({**RUN, "app_name": "a b"}, target="/run", profile=ADK) == Refuse(
+        Reason.INVALID_SESSION_ID, "The app is not 1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -.", "s1"
+    )
+    assert refused({**RUN, "app_name": 5}, target="/run", profile=ADK) == Refuse(
+        Reason.INVALID_SESSION_ID, "The app must be a string.", "s1"
+    )
+
+
+def test_a_scope_stays_opaque_where_ids_are_uuids() -> None:
+    """The format is about sessions and users."""
+    uuid = "550e8400-e29b-41d4-a716-446655440000"
+    body = {"app_name": "a1", "user_id": uuid, "session_id": uuid}
+    assert found(body, target="/run", profile=ADK, id_format="uuid") == Reference(
+        uuid, uuid, Kind.REQUIRE, ("a1", uuid)
+    )
+
+
+def test_the_gateway_names_the_user_in_the_scope_too() -> None:
+    """The scope's user and the owner are one."""
+    body = {"app_name": "a1", "session_id": "s1"}
+    assert found(body, (b"x-user", b"u1"), target="/run", profile=ADK, user_header="x-user") == SCOPED
+
+
+def test_other_methods_of_a_scoped_path_pass() -> None:
+    """A rule says which it is about, and no rule means pass."""
+    assert reader(ADK).plan(head("POST", "/apps/a1/users/u1/memory")) is None
+    assert reader(ADK).plan(head("PUT", "/run")) is None
+    assert reader(ADK).plan(head("POST", "/apps/a1")) is None
+
+
+def test_a_session_may_belong_to_nobody() -> None:
+    """Then no user is asked for, and none is named."""
+    assert found(b"", target="/threads/t1/state", profile=LANGGRAPH) == Reference("t1", None)
+    assert found(
+        b"", (b"x-user", b"u"), target="/threads/t1/runs/x", profile=LANGGRAPH, user_header="x-user"
+    ) == Reference("t1", None)
+
+
+def test_where_only_the_path_matters_the_body_streams_through() -> None:
+    """Nothing in it could change the decision."""
+    plan = reader(LANGGRAPH).plan(head("POST", "/threads/t1/runs", JSON))
+    assert plan == Plan(Shape.REST, needs_body=False)
+    assert reader(LANGGRAPH).read(head("POST", "/threads/t1/runs", JSON), b"{") == Reading(
+        Shape.REST, (Call(Reference("t1", None)),)
+    )
+
+
+def test_an_id_in_the_path_is_in_the_grammar() -> None:
+    """Whatever the profile."""
+    assert reason(b"", target="/threads/a%20b/state", profile=LANGGRAPH) is Reason.INVALID_SESSION_ID
+    assert reason(b"", target="/threads/a%2Fb/state", profile=LANGGRAPH) is Reason.AMBIGUOUS_PATH
+    assert found(b"", UPGRADE, target="/threads/t1/stream", method="GET", profile=LANGGRAPH) == Reference("t1", None)
+
+
+@pytest.mark.parametrize("target", ["/threads", "/threads/search", "/threads/t1", "/threads/t1/history"])
+def test_what_no_rule_is_about_passes(target: str) -> None:
+    """Creating a thread among it."""
+    assert reader(LANGGRAPH).plan(head("POST", target)) is None
+
+
+def test_ids_may_stand_in_headers() -> None:
+    """Where the profile names them."""
+    assert found(b"", SESSION, USER, target="/agents/a/runs", profile=AGNO) == Reference("s1", "u1")
+    assert found(b"", (b"x-session-id", b" s1\t"), USER, target="/agents/a/runs", profile=AGNO) == Reference("s1", "u1")
+    form = multipart(*fields(session_id="s1", user_id="u1"))
+    assert found(form, MULTIPART, SESSION, USER, target="/agents/a/runs", profile=AGNO) == Reference("s1", "u1")
+    assert (
+        reason(b"session_id=s2", URLENCODED, SESSION, USER, target="/agents/a/runs", profile=AGNO)
+        is Reason.AMBIGUOUS_SESSION
+    )
+
+
+@pytest.mark.parametrize("name", [b"x-session-id", b"x_session_id", b"x.session.id"])
+def test_look_alikes_of_a_header_must_agree(name: bytes) -> None:
+    """Servers that hand headers on as variables see one and the same."""
+    target = "/agents/a/runs"
+    assert reason(b"", SESSION, (name, b"s2"), USER, target=target, profile=AGNO) is Reason.AMBIGUOUS_SESSION
+    assert found(b"", SESSION, (name, b"s1"), USER, target=target, profile=AGNO) == Reference("s1", "u1")
+    assert found(b"", (name, b"s1"), USER, target=target, profile=AGNO) == Reference("s1", "u1")
+
+
+@pytest.mark.parametrize("value", [b"", b"a,b", b"\xe9"])
+def test_an_id_in_a_header_is_in_the_grammar(value: bytes) -> None:
+    """An empty one names nobody's session."""
+    assert (
+        reason(b"", (b"x-session-id", value), USER, target="/agents/a/runs", profile=AGNO) is Reason.INVALID_SESSION_ID
+    )
+
+
+def test_only_what_the_profile_names_is_an_id() -> None:
+    """JSON fields and the query mean nothing to this one, but the body must be readable all the same."""
+    body = {"session_id": "s1", "user_id": "u1"}
+    assert found(body, target="/agents/a/runs?session_id=s1", profile=AGNO) is None
+    assert reason(b"{", target="/agents/a/runs", profile=AGNO) is Reason.UNREADABLE_BODY
+
+
+def test_a_header_names_the_session_of_a_tool_call() -> None:
+    """Where the profile says so; the tool's own rule decides what that means."""
+    reading = read(tool("check_x", {}), SESSION, USER, target="/tools", profile=AGNO)
+    assert reading.calls == (Call(Reference("s1", "u1", Kind.REQUIRE), rpc_id=7),)
+    reading = read(tool("make_x", {}), SESSION, USER, target="/tools", profile=AGNO)
+    assert reading.calls == (Call(Reference("s1", "u1", Kind.ENSURE), rpc_id=7),)
+
+
+def test_of_a_call_and_what_it_wraps_the_stronger_wish_counts() -> None:
+    """If one of them that names the session wants it made, it is made; one that names none has no say."""
+    profile = load_profile(
+        """
+        name = "x"
+        prefixes = ["/a"]
+        mcp = ["/mcp"]
+        owner = "none"
+        ids.session_id.json = ["sid"]
+        meta_tool = { name = "tool", arguments = "args" }
+        rules = [{ kind = "require", tools = ["check"] }, { kind = "ensure", tools = ["make"] }]
+        """
+        + SERVICE
+    )
+
+    def kind(name: str, arguments: object) -> Kind | None:
+        (call,) = read(tool(name, arguments), target="/mcp", profile=profile).calls
+        assert call.refusal is None
+        return call.reference.kind if call.reference else None
+
+    inner = {"sid": "s"}
+    assert kind("make", {"sid": "s", "tool": "check", "args": inner}) is Kind.ENSURE
+    assert kind("check", {"sid": "s", "tool": "make", "args": inner}) is Kind.ENSURE
+    assert kind("check", {"sid": "s", "tool": "make", "args": {}}) is Kind.REQUIRE
+    assert kind("make", {"tool": "check", "args": inner}) is Kind.REQUIRE
+    assert kind("check", {"sid": "s"}) is Kind.REQUIRE
+    assert kind("other", {"sid": "s"}) is None
+    assert kind("other", {"sid": "t", "tool": "make", "args": inner}) is Kind.ENSURE
+
+
+def test_without_a_meta_tool_nothing_is_wrapped() -> None:
+    """The two arguments are arguments like others."""
+    message = tool("check_x", {"tool_name": "make_x", "parameters": {"session_id": "s2"}})
+    assert read(message, SESSION, USER, target="/tools", profile=AGNO).calls == (
+        Call(Reference("s1", "u1", Kind.REQUIRE), rpc_id=7),
+    )
+
+
+def test_a_rule_may_pass_an_upgrade() -> None:
+    """The first that matches decides, as for requests."""
+    profile = load_profile(
+        """
+        name = "x"
+        prefixes = ["/a"]
+        owner = "none"
+        [[rules]]
+        kind = "pass"
+        upgrade = true
+        paths = ["/a/{session_id}/log"]
+        [[rules]]
+        kind = "require"
+        upgrade = true
+        paths = ["/a/{session_id}/*"]
+        """
+        + SERVICE
+    )
+    assert reader(profile).plan(head("GET", "/a/s1/log", UPGRADE)) is None
+    assert found(b"", UPGRADE, target="/a/s1/chat", method="GET", profile=profile) == Reference(
+        "s1", None, Kind.REQUIRE
+    )
+    assert reader(profile).plan(head("GET", "/a/s1", UPGRADE)) is None
+    assert reader(profile).plan(head("GET", "/b/s1/chat", UPGRADE)) is None
+
+
+def test_without_rules_for_upgrades_none_is_looked_at() -> None:
+    """Not even one with an odd path."""
+    assert reader(ADK).plan(head("GET", "/run/../run", UPGRADE)) is None

@@ -1,0 +1,373 @@
+"""MCP messages by the `isa` profile: which calls refer to a session, and to whom a refusal answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sidecar.core.json_reading import MOST_VALUES
+from sidecar.core.mcp import MOST_MESSAGES
+from sidecar.core.model import NOTIFICATION, Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from tests.support.reading import JSON, URLENCODED, head, only, read, reader, tool
+
+BOTH = {"session_id": "s1", "user_id": "u1"}
+REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+STORE = "store_session_message"
+TWICE = "The body names {} more than once, or in a spelling that some readers take for it."
+
+
+def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Reading:
+    return read(body, *headers, target=target, **settings)
+
+
+def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
+    reading = mcp(body, *headers, **settings)
+    assert reading.shape is Shape.RPC
+    return only(reading)
+
+
+def reason(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Reason:
+    refusal = call(body, *headers, **settings).refusal
+    assert refusal is not None
+    return refusal.reason
+
+
+@pytest.mark.parametrize("target", ["/mcp", "/mcp/", "/mcp/x", "/MCP", "/mcp?x=y", "http://h/mcp", "/%6dcp"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_mcp_is_spoken_below_its_path(target: str, method: str) -> None:
+    """Refusals are written as JSON-RPC there, whatever the method."""
+    assert reader().plan(head(method, target)) == Plan(Shape.RPC, needs_body=True)
+
+
+def test_a_tool_call_refers_to_the_session_in_its_arguments() -> None:
+    """And a refusal would carry its id."""
+    assert call(tool(STORE, BOTH)) == Call(REFERENCE, rpc_id=7)
+    assert call(tool(STORE, {"context": BOTH})) == Call(REFERENCE, rpc_id=7)
+    assert call(tool(STORE, {**BOTH, "content": "你好"}), JSON) == Call(REFERENCE, rpc_id=7)
+
+
+@pytest.mark.parametrize("name", ["store", "delete_session", "getx", "Get_x", " get_x", "xget_", "", "list"])
+def test_every_other_tool_that_carries_a_session_is_guarded(name: str) -> None:
+    """Whatever it is called."""
+    assert call(tool(name, BOTH)).reference == REFERENCE
+
+
+@pytest.mark.parametrize("name", ["get_session_context", "search_memories", "list_x", "get_"])
+def test_reading_tools_pass(name: str) -> None:
+    """Whatever they carry, it is not looked at."""
+    assert call(tool(name, BOTH)) == Call(rpc_id=7)
+    assert call(tool(name, {"session_id": 1})) == Call(rpc_id=7)
+    twice = b'{"method":"tools/call","id":7,"params":{"name":"%s","arguments":{"session_id":"a","session_id":"b"}}}'
+    assert call(twice % name.encode()) == Call(rpc_id=7)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"method": "tools/list", "id": 7}, {"method": "initialize", "id": 7, "params": BOTH}, {"id": 7},
+        {"method": 1, "id": 7},
+        {"method": "tools/call", "id": 7}, tool(STORE, None), tool(STORE, []), tool(STORE, "x"),
+        tool(STORE, {"user_id": "u1"}),
+        {"method": "tools/call", "id": 7, "params": [BOTH]},
+        {"method": "Tools/Call", "id": 7, "params": {"arguments": BOTH}},
+    ],
+)  # fmt: skip
+def test_other_messages_have_nothing_to_guard(message: object) -> None:
+    """They pass as they are; the answer, if one were due, would carry their id."""
+    assert call(message) == Call(rpc_id=7)
+
+
+@pytest.mark.parametrize("body", [b"1", b'"tools/call"', b"null", b"true"])
+def test_what_is_no_message_passes(body: bytes) -> None:
+    """It is JSON, and the memory service will say what is wrong with it."""
+    assert call(body) == Call()
+
+
+def test_an_empty_body_passes() -> None:
+    """There is nothing to read."""
+    assert mcp(b"") == Reading(Shape.RPC, (Call(),))
+
+
+@pytest.mark.parametrize(
+    "body", [b"x", b"{", b"session_id=s1", b'{"a":NaN}', b"\xef\xbb\xbf{}", b"{}{}", b"--XX--\r\n"]
+)
+@pytest.mark.parametrize("headers", [[JSON], [], [URLENCODED]])
+def test_an_unreadable_body_answers_nobody(body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """MCP knows no forms, so everything but JSON is unreadable."""
+    found = call(body, *headers)
+    assert found.refusal is not None
+    assert (found.refusal.reason, found.rpc_id) == (Reason.UNREADABLE_BODY, None)
+
+
+def test_the_content_type_must_be_clear_here_too() -> None:
+    """Even if the body is JSON."""
+    assert reason(tool(STORE, BOTH), JSON, JSON) is Reason.UNREADABLE_BODY
+    assert reason(tool(STORE, BOTH), (b"content-type", b"application/json; charset=utf-7")) is Reason.UNREADABLE_BODY
+    assert call(tool(STORE, BOTH), URLENCODED).reference == REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("written", "rpc_id"),
+    [('"x"', "x"), ("0", 0), ("1.5", 1.5), ("-3", -3), ('""', ""), ("null", None), ("true", None), ("[]", None),
+    ("{}", None)],
+)  # fmt: skip
+def test_a_call_is_answered_under_its_own_id(written: str, rpc_id: object) -> None:
+    """A string or a number; of anything else nothing can be repeated."""
+    body = json.dumps(tool(STORE, BOTH, call_id="@")).replace('"@"', written).encode()
+    found = call(body)
+    assert found == Call(REFERENCE, rpc_id=rpc_id)  # type: ignore[arg-type]  # the parameters hold nothing else
+    assert type(found.rpc_id) is type(rpc_id)
+
+
+def test_a_long_number_as_id_is_answered_as_the_float_it_is_to_most() -> None:
+    """On either path."""
+    body = json.dumps(tool(STORE, BOTH, call_id=10**25)).encode()
+    assert call(body).rpc_id == 1e25
+    assert call(body.replace(b'"session_id"', b'"session\\u005fid"')).rpc_id == 1e25
+
+
+def test_a_notification_is_guarded_and_not_answered() -> None:
+    """It has no id."""
+    assert call(tool(STORE, BOTH, call_id=...)) == Call(REFERENCE, rpc_id=NOTIFICATION)
+    refused = call(tool(STORE, {"session_id": "s1"}, call_id=...))
+    assert refused.rpc_id is NOTIFICATION
+    assert refused.refusal == Refuse(
+        Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1"
+    )
+
+
+def test_a_response_is_not_answered() -> None:
+    """The server asked, and this is the answer."""
+    assert call({"id": 5, "result": {}}) == Call(rpc_id=NOTIFICATION)
+    assert call({"id": 5, "error": {}}) == Call(rpc_id=NOTIFICATION)
+    assert call({"id": 5, "result": {}, "method": "ping"}) == Call(rpc_id=5)
+
+
+def test_a_call_names_one_session_and_its_owner() -> None:
+    """The same rules as over REST, refused under the call's id."""
+    two = tool(STORE, {**BOTH, "context": {"session_id": "s2"}})
+    assert call(two) == Call(
+        refusal=Refuse(Reason.AMBIGUOUS_SESSION, "The request names more than one session id."), rpc_id=7
+    )
+    assert reason(tool(STORE, {"session_id": "s1"})) is Reason.USER_ID_REQUIRED
+    assert reason(tool(STORE, {**BOTH, "session_id": 1})) is Reason.INVALID_SESSION_ID
+    assert reason(tool(STORE, {**BOTH, "user_id": "a b"})) is Reason.INVALID_USER_ID
+    assert reason(tool(STORE, BOTH), id_format="uuid") is Reason.INVALID_SESSION_ID
+
+
+def test_the_user_may_stand_in_the_query() -> None:
+    """Beside the session id or there, and both must agree."""
+    assert call(tool(STORE, {"session_id": "s1"}), target="/mcp?user_id=u1").reference == REFERENCE
+    assert reason(tool(STORE, BOTH), target="/mcp?user_id=u2") is Reason.AMBIGUOUS_SESSION
+
+
+def test_a_session_in_the_query_is_only_compared() -> None:
+    """There stand the ids of transports; but one that differs from the call's own could be meant."""
+    assert call(tool(STORE, {"user_id": "u1"}), target="/mcp?session_id=s9") == Call(rpc_id=7)
+    assert call(tool(STORE, BOTH), target="/mcp?session_id=s1").reference == REFERENCE
+    assert reason(tool(STORE, BOTH), target="/mcp?session_id=s9") is Reason.AMBIGUOUS_SESSION
+
+
+def test_a_query_in_doubt_is_refused_under_the_calls_own_id() -> None:
+    """Other messages do not care."""
+    target = "/mcp?user_id=u1&user_id=u1"
+    found = call(tool(STORE, BOTH), target=target)
+    assert found.refusal is not None
+    assert (found.refusal.reason, found.rpc_id) == (Reason.AMBIGUOUS_SESSION, 7)
+    assert call({"method": "ping", "id": 7}, target=target) == Call(rpc_id=7)
+    assert call(tool("get_x", BOTH), target=target) == Call(rpc_id=7)
+
+
+def test_headers_of_mcp_name_no_session_and_decide_nothing() -> None:
+    """Neither the transport's session nor the copies that newer revisions put beside the body."""
+    headers = [
+        (b"mcp-session-id", b"t1"),
+        (b"mcp-method", b"ping"),
+        (b"mcp-name", b"get_x"),
+        (b"mcp-param-session_id", b"s2"),
+    ]
+    assert call(tool(STORE, BOTH), *headers).reference == REFERENCE
+    assert call(tool("get_x", BOTH), (b"mcp-name", STORE.encode())) == Call(rpc_id=7)
+
+
+def test_the_gateways_header_names_the_owner_of_every_call() -> None:
+    """As over REST."""
+    settings = {"user_header": "x-user"}
+    assert call(tool(STORE, {"session_id": "s1"}), (b"x-user", b"u1"), **settings).reference == REFERENCE
+    assert reason(tool(STORE, BOTH), (b"x-user", b"u2"), **settings) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert reason(tool(STORE, BOTH), **settings) is Reason.USER_ID_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("inner", "guarded"),
+    [("store_x", True), ("get_x", False), ("search_", False), (1, True), ("", True), (False, True)],
+)
+def test_the_inner_name_of_a_meta_tool_decides(inner: object, guarded: bool) -> None:
+    """About what it wraps."""
+    message = tool("execute_tool", {"tool_name": inner, "parameters": BOTH})
+    assert call(message) == Call(REFERENCE if guarded else None, rpc_id=7)
+    assert call(tool("get_tool_and_run", {"tool_name": "store", "parameters": BOTH})).reference == REFERENCE
+
+
+def test_a_meta_tools_arguments_do_not_hide_a_call_of_its_own() -> None:
+    """Otherwise any call would pass with two arguments more."""
+    hidden = {**BOTH, "tool_name": "get_x", "parameters": {}}
+    assert call(tool(STORE, hidden)).reference == REFERENCE
+    assert call(tool(STORE, {**hidden, "parameters": {"session_id": "s2"}})).reference == REFERENCE
+    assert (
+        reason(tool(STORE, {**hidden, "tool_name": "x", "parameters": {"session_id": "s2"}}))
+        is Reason.AMBIGUOUS_SESSION
+    )
+    assert call(tool("get_x", {**hidden, "tool_name": "x"})) == Call(rpc_id=7)
+    assert call(tool("get_x", {**hidden, "tool_name": "x", "parameters": BOTH})).reference == REFERENCE
+
+
+def test_the_owner_may_stand_beside_the_inner_session_or_outside() -> None:
+    """Wherever one is named, it must be the same."""
+    assert (
+        call(tool("run", {"tool_name": "x", "parameters": {"session_id": "s1"}, "user_id": "u1"})).reference
+        == REFERENCE
+    )
+    message = tool("run", {"tool_name": "x", "parameters": BOTH, "user_id": "u2"})
+    assert reason(message) is Reason.AMBIGUOUS_SESSION
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"parameters": BOTH},
+        {"tool_name": "x", "parameters": [BOTH]},
+        {"tool_name": "x", "parameters": None},
+        {"tool_name": None, "parameters": BOTH},
+    ],
+)
+def test_what_is_no_wrapped_call_is_none(arguments: object) -> None:
+    """It takes a name and an object."""
+    assert call(tool("run", arguments)) == Call(rpc_id=7)
+
+
+def test_objects_written_as_strings_are_opened() -> None:
+    """Some MCP servers do so, and would find a session there."""
+    text = json.dumps(BOTH)
+    assert call(tool(STORE, text)).reference == REFERENCE
+    assert call(tool(STORE, {"context": " \n" + text})).reference == REFERENCE
+    assert call(tool("run", {"tool_name": "x", "parameters": text})).reference == REFERENCE
+    assert call(tool(STORE, {**BOTH, "context": "free text"})).reference == REFERENCE
+    assert reason(tool(STORE, {**BOTH, "context": '{"session_id": "s2"}'})) is Reason.AMBIGUOUS_SESSION
+    assert (
+        reason(tool(STORE, {**BOTH, "context": '{"session_id": "s1", "session_id": "s1"}'})) is Reason.AMBIGUOUS_SESSION
+    )
+    assert reason(tool(STORE, {**BOTH, "context": "{broken"})) is Reason.UNREADABLE_BODY
+    assert call(tool(STORE, {"session_id": text})).refusal is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"method":"ping","method":"tools/call","id":7}', "method"),
+        (b'{"Method":"tools/call","method":"ping","id":7}', "method"),
+        (b'{"method":"tools/call","params":{},"params":{},"id":7}', "params"),
+        (b'{"method":"tools/call","params":{"name":"get_x","name":"store"},"id":7}', "name"),
+        (b'{"method":"tools/call","params":{"arguments":{},"arguments":{}},"id":7}', "arguments"),
+        (b'{"method":"tools/call","params":{"arguments":{"tool_name":"a","tool_name":"b"}},"id":7}', "tool_name"),
+        (b'{"method":"tools/call","params":{"arguments":{"parameters":{},"parameters":{}}},"id":7}', "parameters"),
+        (
+            b'{"method":"tools/call","params":{"arguments":{"session_id":"a","session\\u005fid":"b"}},"id":7}',
+            "session_id",
+        ),
+        (b'{"method":"tools/call","params":{"arguments":{"context":{"user_id":1,"user_id":2}}},"id":7}', "user_id"),
+        (b'{"m\\u0065thod":"ping","method":"tools/call","id":7}', "method"),
+    ],
+)
+def test_what_leads_to_an_id_is_there_once(body: bytes, name: str) -> None:
+    """On every level, whatever the spelling; the answer still finds its call."""
+    assert call(body) == Call(refusal=Refuse(Reason.AMBIGUOUS_SESSION, TWICE.format(name)), rpc_id=7)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"method":"ping","id":1,"id":2}', b'{"method":"ping","id":1,"ID":2}', b'{"method":"ping","Id":2}']
+)
+def test_a_message_with_two_ids_answers_to_none(body: bytes) -> None:
+    """Nobody can say which call the answer belongs to."""
+    assert call(body) == Call(refusal=Refuse(Reason.AMBIGUOUS_SESSION, TWICE.format("id")), rpc_id=None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"method":"tools/call","id":7,"params":{"name":"x","arguments":{"name":"a","id":1,"method":"m","user_id":"u1","session_id":"s1"}}}',
+        b'{"method":"tools\\/call","id":7,"params":{"name":"x","arguments":{"d":{"ID":1,"Name":2},"user_id":"u1","session_id":"s1"}}}',
+        b'{"meth\\u006fd":"tools/call","id":7,"params":{"name":"x","arguments":{"user_id":"u1","session_id":"s1"}}}',
+    ],
+)
+def test_the_same_names_elsewhere_do_no_harm(body: bytes) -> None:
+    """`name` and `id` are ordinary words."""
+    assert call(body) == Call(REFERENCE, rpc_id=7)
+
+
+def test_each_call_of_a_batch_is_read_by_itself() -> None:
+    """In their order, whatever they are."""
+    batch = [
+        tool(STORE, BOTH, call_id=1),
+        {"method": "ping", "id": "p"},
+        tool(STORE, {"session_id": "s2"}, call_id=2),
+        tool(STORE, {"session_id": "s3", "user_id": "u3"}, call_id=...),
+        {"id": 9, "result": 1},
+        5,
+        [tool(STORE, BOTH)],
+        tool("get_x", BOTH, call_id=3),
+    ]
+    reading = mcp(batch)
+    assert reading.shape is Shape.BATCH
+    assert [(one.reference, one.refusal.reason if one.refusal else None, one.rpc_id) for one in reading.calls] == [
+        (REFERENCE, None, 1),
+        (None, None, "p"),
+        (None, Reason.USER_ID_REQUIRED, 2),
+        (Reference("s3", "u3"), None, NOTIFICATION),
+        (None, None, NOTIFICATION),
+        (None, None, None),
+        (None, None, None),
+        (None, None, 3),
+    ]
+
+
+def test_a_batch_of_one_is_a_batch() -> None:
+    """Its answer is a list; so is that of an empty one."""
+    assert mcp([tool(STORE, BOTH)]) == Reading(Shape.BATCH, (Call(REFERENCE, rpc_id=7),))
+    assert mcp([]) == Reading(Shape.BATCH, ())
+
+
+def test_claims_of_one_call_are_not_those_of_another() -> None:
+    """What stands outside belongs to each of them."""
+    batch = [tool(STORE, {"session_id": f"s{number}"}, call_id=number) for number in range(3)]
+    reading = mcp(batch, target="/mcp?user_id=u1")
+    assert [one.reference for one in reading.calls] == [Reference(f"s{number}", "u1") for number in range(3)]
+
+
+def test_a_query_in_doubt_refuses_every_guarded_call_of_a_batch() -> None:
+    """Each under its id."""
+    reading = mcp([tool(STORE, BOTH, call_id=1), {"method": "ping", "id": 2}], target="/mcp?user_id=a&user_id=b")
+    assert [(one.refusal is not None, one.rpc_id) for one in reading.calls] == [(True, 1), (False, 2)]
+
+
+def test_a_batch_has_an_end() -> None:
+    """Each call may create a session."""
+    assert len(mcp([1] * MOST_MESSAGES).calls) == MOST_MESSAGES
+    refused = mcp([1] * (MOST_MESSAGES + 1))
+    detail = "The batch has more than 1000 messages."
+    assert refused == Reading(Shape.RPC, (Call(refusal=Refuse(Reason.UNREADABLE_BODY, detail)),))
+
+
+def test_a_very_long_tool_name_is_judged_like_any_other() -> None:
+    """It is only not remembered."""
+    assert call(tool("get_" + "x" * 300, BOTH)).reference is None
+    assert call(tool("store" + "x" * 300, BOTH)).reference == REFERENCE
+    assert call(tool(None, BOTH)).reference == REFERENCE
+    assert call(tool(["get_x"], BOTH)).reference == REFERENCE
+
+
+def test_limits_hold_here_too() -> None:
+    """Too many values are too many in a message as well."""
+    assert reason(b"[1" + b",1" * MOST_VALUES + b"]") is Reason.UNREADABLE_BODY
