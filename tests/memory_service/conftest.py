@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from memory_service.app import MemoryApp
 from service_kit.database import Database
-from tests.support.memories import SCHEMA, Clock, environment, memory_migrations
+from tests.support.memories import SCHEMA, Clock, memory_migrations
 from tests.support.postgres import PostgresServer, postgres
-from tests.support.processes import Running, running
+from tests.support.servers import served
 
 __all__ = ["postgres"]
 
@@ -53,7 +53,7 @@ def clock(module_clock: Clock) -> Clock:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def app(database_url: str, module_clock: Clock) -> AsyncIterator[MemoryApp]:
-    """The service inside this process. MCP needs the whole of it: see `process`."""
+    """The service inside this process. MCP needs a running one: see `server_url`."""
     database = Database(database_url, SCHEMA)
     yield MemoryApp(database, now=module_clock)
     await database.close()
@@ -80,8 +80,7 @@ def session() -> str:
 
 
 @pytest.fixture(scope="module")
-def process(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A process of its own that serves the database."""
-    folder = tmp_path_factory.mktemp("process")
-    with running("memory_service", "serve", role="memory-service", env=environment(database_url), cwd=folder) as it:
-        yield it
+def server_url(database_url: str) -> Iterator[str]:
+    """Where a real server serves the database."""
+    with served(MemoryApp(Database(database_url, SCHEMA)), lifespan="on") as url:
+        yield url

@@ -9,8 +9,6 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 
-from tests.support.processes import Running
-
 TOOLS = {
     "store_session_message",
     "get_session_context",
@@ -43,8 +41,8 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def client(process: Running, mode: str = "auto") -> Client:
-    return Client(f"{process.url()}/mcp", mode=mode)
+def client(server_url: str, mode: str = "auto") -> Client:
+    return Client(f"{server_url}/mcp", mode=mode)
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -55,9 +53,9 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return dict(result.structured_content)
 
 
-async def test_the_tools_are_listed(process: Running, mode: str) -> None:
+async def test_the_tools_are_listed(server_url: str, mode: str) -> None:
     """Each with a description and the shapes of what it takes and gives."""
-    async with client(process, mode) as speaking:
+    async with client(server_url, mode) as speaking:
         spoken = speaking.session.protocol_version
         tools = (await speaking.list_tools()).tools
     assert spoken == (LATEST_HANDSHAKE_VERSION if mode == "legacy" else LATEST_MODERN_VERSION)
@@ -69,10 +67,10 @@ async def test_the_tools_are_listed(process: Running, mode: str) -> None:
         assert tool.output_schema["type"] == "object"
 
 
-async def test_a_message_is_stored_and_comes_up(process: Running, mode: str, user: str, session: str) -> None:
+async def test_a_message_is_stored_and_comes_up(server_url: str, mode: str, user: str, session: str) -> None:
     """Store, summary, context: the life of a conversation."""
     named = {"user_id": user, "session_id": session}
-    async with client(process, mode) as speaking:
+    async with client(server_url, mode) as speaking:
         stored = await call(speaking, "store_session_message", **named, message_content="我在北京。")
         summary = await call(speaking, "summarize_session", **named)
         context = await call(speaking, "get_session_context", **named)
@@ -83,10 +81,10 @@ async def test_a_message_is_stored_and_comes_up(process: Running, mode: str, use
     assert context["recent_messages"][0]["message_content"] == "我在北京。"
 
 
-async def test_memories_are_stored_and_found(process: Running, mode: str, user: str) -> None:
+async def test_memories_are_stored_and_found(server_url: str, mode: str, user: str) -> None:
     """Each type has a tool; what it stored is found and counted."""
     types = ["factual", "episodic", "semantic", "procedural", "working"]
-    async with client(process, mode) as speaking:
+    async with client(server_url, mode) as speaking:
         for number, memory_type in enumerate(types, 1):
             ttl = {"ttl_seconds": 600} if memory_type == "working" else {}
             stored = await call(
@@ -100,9 +98,9 @@ async def test_memories_are_stored_and_found(process: Running, mode: str, user: 
             assert (statistics["total"], statistics["by_type"][memory_type]) == (number, 1)
 
 
-async def test_bad_arguments_are_refused(process: Running, mode: str) -> None:
+async def test_bad_arguments_are_refused(server_url: str, mode: str) -> None:
     """As over REST, in a result that a model can read and learn from."""
-    async with client(process, mode) as speaking:
+    async with client(server_url, mode) as speaking:
         for tool, arguments, reason in REFUSALS:
             result = await speaking.call_tool(tool, arguments)
             assert result.is_error
@@ -110,14 +108,14 @@ async def test_bad_arguments_are_refused(process: Running, mode: str) -> None:
             assert refused == {"detail": refused["detail"], "reason": reason}
 
 
-async def test_an_unknown_tool_is_an_error_of_the_protocol(process: Running, mode: str) -> None:
+async def test_an_unknown_tool_is_an_error_of_the_protocol(server_url: str, mode: str) -> None:
     """There is nothing to learn from it but the name."""
-    async with client(process, mode) as speaking:
+    async with client(server_url, mode) as speaking:
         with pytest.raises(MCPError, match="there is no tool 'forget_everything'"):
             await speaking.call_tool("forget_everything", {})
 
 
-async def test_a_client_finds_the_newest_revision_by_itself(process: Running) -> None:
+async def test_a_client_finds_the_newest_revision_by_itself(server_url: str) -> None:
     """Asked what it speaks, the server names the newest revision."""
-    async with client(process) as speaking:
+    async with client(server_url) as speaking:
         assert speaking.session.protocol_version == LATEST_MODERN_VERSION

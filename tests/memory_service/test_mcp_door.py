@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,28 +11,28 @@ import httpx
 import pytest
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 
-from memory_service.app import MAX_BODY
-from tests.support.memories import environment, memory_migrations
-from tests.support.processes import Running, running, wait_until
+from memory_service.app import MAX_BODY, MemoryApp
+from service_kit.database import Database
+from tests.support.memories import SCHEMA, memory_migrations
+from tests.support.servers import served
 
 BOTH = "application/json, text/event-stream"
 CLIENT = {"name": "test", "version": "1"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A process that serves MCP; what the tools do is tested elsewhere."""
-    folder = tmp_path_factory.mktemp("server")
-    url = f"sqlite:///{folder}/memory.db"
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a server serves MCP; what the tools do is tested elsewhere."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
     asyncio.run(memory_migrations(url).upgrade())
-    with running("memory_service", "serve", role="memory-service", env=environment(url), cwd=folder) as it:
-        yield it
+    with served(MemoryApp(Database(url, SCHEMA)), lifespan="on") as served_at:
+        yield served_at
 
 
 @pytest.fixture
-def http(server: Running) -> Iterator[httpx.Client]:
+def http(server_url: str) -> Iterator[httpx.Client]:
     """Speaks to it without any understanding of MCP."""
-    with httpx.Client(base_url=server.url(), timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=server_url, timeout=30, trust_env=False) as client:
         yield client
 
 
@@ -134,22 +133,3 @@ def test_a_body_may_be_as_large_as_over_rest(http: httpx.Client) -> None:
     body = request("tools/call", {"name": "store_session_message", "arguments": arguments})
     response = http.post("/mcp", json=body, headers={"accept": "application/json"})
     assert response.json()["result"]["structuredContent"]["success"] is True
-
-
-def test_stopping_ends_open_streams(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A stream that waits for the server's word gets a proper end, and the process ends in order."""
-    folder = tmp_path_factory.mktemp("stopping")
-    url = f"sqlite:///{folder}/memory.db"
-    asyncio.run(memory_migrations(url).upgrade())
-    with contextlib.ExitStack() as stack:
-        env = environment(url)
-        process = stack.enter_context(running("memory_service", "serve", role="memory-service", env=env, cwd=folder))
-        http = stack.enter_context(httpx.Client(base_url=process.url(), timeout=30, trust_env=False))
-        opened = http.post("/mcp", json=initialize("2025-11-25"), headers={"accept": BOTH})
-        headers = {"accept": "text/event-stream", "mcp-session-id": opened.headers["mcp-session-id"]}
-        stream = stack.enter_context(http.stream("GET", "/mcp", headers=headers))
-        assert stream.status_code == 200
-        process.process.terminate()
-        assert stream.read() == b""
-        wait_until(lambda: process.process.poll() is not None, "the process to end")
-        assert process.process.returncode == 0
