@@ -31,6 +31,12 @@ class ConsulAgent:
     client_key: Path | None = None
     server_name: str | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the agent runs on this machine, and so reaches what only this machine can."""
+        host = urlsplit(self.url).hostname or ""
+        return self.socket is not None or host in {"localhost", "::1"} or host.startswith("127.")
+
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else self.url
 

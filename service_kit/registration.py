@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from consul import Check, ConsulException
 
-from service_kit.address import Tcp
+from service_kit.address import Address, Tcp, is_loopback
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
 
@@ -50,6 +50,7 @@ class Registration:
         self._tags = list(tags)
         self._check = _check(advertise, health)
         self._keeper: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._registered: bool | None = None  # None until the first attempt, for _note to have something to say
 
     async def start(self) -> None:
@@ -57,12 +58,16 @@ class Registration:
         self._keeper = asyncio.create_task(self._keep(), name=f"consul registration of {self.service_id}")
 
     async def stop(self) -> None:
-        """Deregister, waiting a few seconds at most. Never raises for what Consul does."""
+        """Deregister, waiting a few seconds at most; may be repeated. Never raises for what Consul does."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(), name=f"consul deregistration of {self.service_id}")
+        await asyncio.shield(self._leaving)
+
+    async def _leave(self) -> None:
         if self._keeper is None:
             return
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
-        self._keeper = None
         try:
             await self._consul.agent.service.deregister(self.service_id)
             _log.info("deregistered from Consul", service_id=self.service_id)
@@ -102,6 +107,17 @@ class Registration:
             _log.info("registered in Consul", service_id=self.service_id, agent=str(self._agent))
         else:
             _log.warning("cannot register in Consul; trying again", service_id=self.service_id, error=error)
+
+
+def health_url(listen: Address, path: str, *, advertise: Tcp, agent: ConsulAgent) -> str | None:
+    """Where `agent` can ask for the health of a service that listens on `listen`; None where it cannot.
+
+    An address of this machine alone is one for an agent on this machine; a wildcard is asked at the advertised host.
+    """
+    if not isinstance(listen, Tcp) or (is_loopback(listen) and not agent.is_local):
+        return None
+    host = advertise.host if listen.host in {"0.0.0.0", "::"} else listen.host  # noqa: S104 # compared, not bound
+    return f"http://{Tcp(host, listen.port)}{path}"
 
 
 def _check(advertise: Tcp, health: str | None) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from service_kit.address import Tcp, bind, bound_address, is_loopback
-from service_kit.registration import Registration
+from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
+from service_kit.registration import Registration, health_url
 from sidecar.backends.discovery import ConsulDiscovery, FixedAddress
 from sidecar.backends.events import EventFollower
 from sidecar.backends.httpx_transport import PooledTransport
@@ -87,6 +87,8 @@ class _Sidecar:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._is_ready = False
+        self._registration: Registration | None = None
+        self._leaving: asyncio.Task[None] | None = None
         log = configure_logging(settings.log or ("console" if sys.stderr.isatty() else "json"), "sidecar")
         self._metrics = Metrics()
         self._telemetry = LoggedMetrics(self._metrics, log)
@@ -97,7 +99,7 @@ class _Sidecar:
         async with self._stack:
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
             endpoint = await self._endpoint()
-            await self._register(listener)
+            await self._register(bound_address(listener), bound_address(admin_listener))
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
             gc.freeze()
@@ -117,7 +119,10 @@ class _Sidecar:
         print(line, flush=True)  # noqa: T201 # others wait for this line
 
     def _be_unready(self) -> None:
+        """Begin to leave: nobody new is to find this sidecar while it finishes what it has."""
         self._is_ready = False
+        if self._registration is not None:
+            self._leaving = asyncio.create_task(self._registration.stop())
 
     def _admin(self, listener: socket.socket) -> AdminServer:
         registry = CollectorRegistry()
@@ -227,13 +232,16 @@ class _Sidecar:
         self._metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
         return debts
 
-    async def _register(self, listener: socket.socket) -> None:
+    async def _register(self, listen: Address, admin: Address) -> None:
         settings = self._settings
-        address = settings.advertise or bound_address(listener)
-        if settings.register_as is None or settings.consul is None or not isinstance(address, Tcp):
+        advertise = settings.advertise or listen
+        if settings.register_as is None or settings.consul is None or not isinstance(advertise, Tcp):
             return
-        registration = Registration(settings.consul, name=settings.register_as, advertise=address, tags=["sidecar"])
-        await self._stack.enter_async_context(started(registration))
+        health = health_url(admin, "/readyz", advertise=advertise, agent=settings.consul)
+        self._registration = Registration(
+            settings.consul, name=settings.register_as, advertise=advertise, health=health, tags=["sidecar"]
+        )
+        await self._stack.enter_async_context(started(self._registration))
 
 
 def _text(secret: SecretStr | None) -> str | None:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from service_kit.address import Tcp
+from service_kit.address import Address, Tcp, Unix
 from service_kit.consul import ConsulAgent
-from service_kit.registration import Registration
+from service_kit.registration import Registration, health_url
 from tests.support.consul import Agent, free_ports
 from tests.support.eventually import eventually_in_thread
 
@@ -106,6 +106,22 @@ async def test_registers_once_consul_appears(consul_agent: Agent, health: Tcp) -
         assert await eventually_in_thread(lambda: registration.service_id in consul_agent.services())
     finally:
         await registration.stop()
+
+
+@pytest.mark.parametrize(
+    ("listen", "agent", "url"),
+    [
+        (Tcp("127.0.0.1", 9901), "http://127.0.0.1:8500", "http://127.0.0.1:9901/readyz"),
+        (Tcp("127.0.0.1", 9901), "http://consul.example:8500", None),
+        (Tcp("10.0.0.5", 9901), "http://consul.example:8500", "http://10.0.0.5:9901/readyz"),
+        (Tcp("0.0.0.0", 9901), "http://consul.example:8500", "http://10.0.0.9:9901/readyz"),
+        (Tcp("::", 9901), "http://localhost:8500", "http://10.0.0.9:9901/readyz"),
+        (Unix("/run/admin.sock"), "http://127.0.0.1:8500", None),
+    ],
+)
+def test_health_is_asked_where_the_agent_can_reach_it(listen: Address, agent: str, url: str | None) -> None:
+    """A loopback address is no use to an agent elsewhere, and a wildcard is no address at all."""
+    assert health_url(listen, "/readyz", advertise=Tcp("10.0.0.9", 80), agent=ConsulAgent(agent)) == url
 
 
 async def test_stops_quietly_without_consul() -> None:
