@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from sidecar.core.framing import Framing, read_framing
+
 
 class UpstreamFailure(Exception):
     """No answer, or no whole answer; each subclass says why."""
@@ -39,17 +41,18 @@ class BadResponse(UpstreamFailure):
     """What the upstream sent is no HTTP/1.1 answer to this request."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
     """Status line and header fields of an answer, names in the sender's case.
 
-    `until_close` is true where only the end of the connection ends the body; `event_stream` where it is a stream of
-    Server-Sent Events.
+    `until_close` is true where only the end of the connection ends the body, `event_stream` where the body is a stream
+    of Server-Sent Events.
     """
 
     status: int
     reason: bytes
     headers: list[tuple[bytes, bytes]]
+    framing: Framing
     until_close: bool = False
     event_stream: bool = False
 
@@ -83,16 +86,9 @@ def read_head(
     status: int, reason: bytes, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, bodiless: bool
 ) -> ResponseHead:
     """Say how the body ends. Raises BadResponse for a transfer coding that nobody asked for."""
-    framed = event_stream = False
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"content-length":
-            framed = True
-        elif lower == b"transfer-encoding":
-            framed = True
-            if value.lower() != b"chunked":
-                raise BadResponse("the upstream used a transfer coding other than chunked")
-        elif lower == b"content-type":
-            event_stream = value[:17].lower() == b"text/event-stream"
+    framing = read_framing(headers)
+    if framing.odd_coding:
+        raise BadResponse("the upstream used a transfer coding other than chunked")
     bodiless = bodiless or status in (204, 304)
-    return ResponseHead(status, reason, headers, not (framed or bodiless or keep_alive), event_stream and not bodiless)
+    until_close = not (framing.chunked or framing.length is not None or bodiless or keep_alive)
+    return ResponseHead(status, reason, headers, framing, until_close, framing.event_stream and not bodiless)

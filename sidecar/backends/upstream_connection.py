@@ -20,6 +20,7 @@ from sidecar.backends.response import (
     UpstreamFailure,
     read_head,
 )
+from sidecar.core.framing import Framing
 
 if TYPE_CHECKING:
     from sidecar.backends.pool import Pool
@@ -240,7 +241,7 @@ class UpstreamConnection(asyncio.Protocol):
         if status != 101:
             if self.deadline is not None:
                 self.deadline = self.pool.response_deadline()
-            self._sink.interim(ResponseHead(status, self._reason, self._headers))
+            self._sink.interim(ResponseHead(status, self._reason, self._headers, Framing()))
 
     def _switch(self, first: bytes) -> None:
         sink, self._sink = self._sink, None
@@ -248,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool.uncount(self)
         self.pool.discard(self)
         if sink is not None:
-            sink.upgraded(ResponseHead(101, self._reason, self._headers), self.transport, first)
+            sink.upgraded(ResponseHead(101, self._reason, self._headers, Framing()), self.transport, first)
 
     def _finish(self) -> None:
         sink, self._sink = self._sink, None

@@ -6,6 +6,7 @@ duplicates and the case of its name.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -89,7 +90,11 @@ class HeaderRules:
         if upgrade:
             kept += [(name, _without_h2c(value)) for kind, (name, value) in special if kind == UPGRADE]
             kept.append((b"Connection", b"Upgrade"))
-        return kept + _forwarded(special, peer, believe=trusted)
+        if trusted:
+            return kept + _extended(special, peer)
+        kept += _first_hop(peer)
+        kept += [(b"X-Forwarded-Host", field[1]) for kind, field in special if kind == HOST]
+        return kept
 
     def response_fields(self, headers: Headers, *, upgrade: bool = False) -> list[tuple[bytes, bytes]]:
         """Give the fields that go on to the client for those that came from the upstream.
@@ -153,18 +158,26 @@ class HeaderRules:
         )
 
 
-def _forwarded(
-    special: Sequence[tuple[int, tuple[bytes, bytes]]], peer: str | None, *, believe: bool
-) -> list[tuple[bytes, bytes]]:
-    """Write `X-Forwarded-*` anew, or extend what a believed proxy wrote."""
-    came = {kind: field[1] for kind, field in special if believe or kind == HOST}
-    hops = [field[1] for kind, field in special if kind == FORWARDED_FOR and believe]
-    hops.append(peer.encode("ascii") if peer else b"unknown")
-    fields = [(b"X-Forwarded-For", b", ".join(hops)), (b"X-Forwarded-Proto", came.get(FORWARDED_PROTO, b"http"))]
+@functools.lru_cache(maxsize=_REMEMBERED_NAMES)
+def _first_hop(peer: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    return (b"X-Forwarded-For", _address(peer)), (b"X-Forwarded-Proto", b"http")
+
+
+def _extended(special: Sequence[tuple[int, tuple[bytes, bytes]]], peer: str | None) -> list[tuple[bytes, bytes]]:
+    """Extend what a believed proxy wrote by that proxy's own address."""
+    came = {kind: field[1] for kind, field in special}
+    hops = [field[1] for kind, field in special if kind == FORWARDED_FOR]
+    fields = [
+        (b"X-Forwarded-For", b", ".join([*hops, _address(peer)])),
+        (b"X-Forwarded-Proto", came.get(FORWARDED_PROTO, b"http")),
+    ]
     host = came.get(FORWARDED_HOST, came.get(HOST))
-    if host is not None:
-        fields.append((b"X-Forwarded-Host", host))
-    return fields
+    return fields if host is None else [*fields, (b"X-Forwarded-Host", host)]
+
+
+def _address(peer: str | None) -> bytes:
+    """Give the address as `X-Forwarded-For` has it; RFC 7239, section 6.2, has a word for a Unix socket's."""
+    return peer.encode("ascii") if peer else b"unknown"
 
 
 def upgrade_options(value: bytes) -> list[bytes]:
@@ -184,6 +197,7 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_NAMES)
 def _options(value: bytes) -> frozenset[bytes]:
     return frozenset(part.strip(b" \t") for part in value.lower().split(b","))
 

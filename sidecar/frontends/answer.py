@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http
-from dataclasses import dataclass
 from typing import Final
 
-from sidecar.core.headers import connection_options, encode_fields
+from sidecar.core.framing import read_framing
+from sidecar.core.headers import encode_fields
 from sidecar.core.model import Headers
 
 _REASONS: Final = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
-_LONGEST_FRAMING_NAME: Final = len(b"transfer-encoding")
 
 
 class Answer:
@@ -26,7 +25,7 @@ class Answer:
     def __init__(
         self, method: str, version: str, status: int, reason: bytes | None, headers: Headers, *, closes: bool
     ) -> None:
-        said = _read(headers)
+        said = read_framing(headers)
         fields = list(headers)
         without_body = method == "HEAD" or status in (204, 304)
         self.event_stream = said.event_stream
@@ -43,7 +42,7 @@ class Answer:
             self._left, self._chunked = 0, False
         elif self._left is None and not self._chunked:
             self.closes = True
-        if self.closes and not said.connection:
+        if self.closes and not said.names_connection:
             fields.append((b"Connection", b"close"))
         phrase = _REASONS.get(status, b"") if reason is None else reason
         self.head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase, encode_fields(fields))
@@ -72,32 +71,3 @@ class Answer:
         if self._left:
             raise RuntimeError("the answer is shorter than its Content-Length")
         return b"0\r\n\r\n" if self._chunked else b""
-
-
-@dataclass(slots=True)
-class _Said:
-    """What the fields of an answer say of its framing."""
-
-    length: int | None = None
-    chunked: bool = False
-    connection: bool = False
-    close: bool = False
-    event_stream: bool = False
-
-
-def _read(headers: Headers) -> _Said:
-    said = _Said()
-    for name, value in headers:
-        if len(name) > _LONGEST_FRAMING_NAME:
-            continue
-        lower = name.lower()
-        if lower == b"content-length":
-            said.length = int(value)
-        elif lower == b"transfer-encoding":
-            said.chunked = True
-        elif lower == b"content-type":
-            said.event_stream = value[:17].lower() == b"text/event-stream"
-        elif lower == b"connection":
-            said.connection = True
-            said.close = said.close or b"close" in connection_options([value])
-    return said

@@ -38,7 +38,7 @@ class Exchange:
         self.headers: Headers = head.raw_headers
         self.version = head.version
         self.peer = protocol.peer
-        self.has_host = head.host is not None
+        self.has_host = b"host" in head.fields
         self.has_body = head.has_body
         self.chunked = head.chunked
         self.upgrade = head.upgrade

@@ -6,8 +6,8 @@ nor be read as part of it. What two readers could read in two ways is refused; n
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from sidecar.core.headers import connection_options, upgrade_options
@@ -17,15 +17,18 @@ MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 100
 
 TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
+_REQUEST_LINE: Final = re.compile(
+    rb"("
+    + TOKEN
+    + rb"++) (\*|/[\x21-\x7e]*+|[Hh][Tt][Tt][Pp][Ss]?://[^\0- /?#\x7f-\xff][\x21-\x7e]*+) HTTP/1\.([01])\r\n"
+)
+_CONNECT: Final = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
 _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
-_TARGET: Final = re.compile(rb"/|https?://[^/?#]", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_FRAMING: Final = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect"})
 
 
 class BadRequest(Exception):
@@ -37,30 +40,35 @@ class BadRequest(Exception):
         self.detail = detail
 
 
-@dataclass(slots=True)
 class RequestHead:
     """A request line and header fields that can be read in one way only.
 
-    `headers` has the names in lower case, `raw_headers` as they came; `length` is the declared length of the body, in
-    bytes, and 0 where there is none or the body is chunked.
+    `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for each name in lower
+    case. `length` is the declared length of the body in bytes, and 0 where there is none or the body is chunked.
     """
 
-    method: str
-    target: bytes
-    version: str
-    headers: list[tuple[bytes, bytes]]
-    raw_headers: list[tuple[bytes, bytes]]
-    length: int = 0
-    chunked: bool = False
-    keep_alive: bool = True
-    expects_continue: bool = False
-    upgrade: bool = False
-    host: bytes | None = None
+    length = 0
+    chunked = False
+    has_body = False
+    keep_alive = True
+    expects_continue = False
+    upgrade = False
 
-    @property
-    def has_body(self) -> bool:
-        """Whether any byte of a body is to come, if only the end of a chunked one."""
-        return self.chunked or self.length > 0
+    def __init__(self, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.raw_headers = raw_headers
+        self.headers = [(name.lower(), value) for name, value in raw_headers]
+        self.fields = dict(self.headers)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Give the values of all fields of this name, in their order."""
+        if name not in self.fields:
+            return []
+        if len(self.fields) == len(self.headers):
+            return [self.fields[name]]
+        return [value for each, value in self.headers if each == name]
 
 
 def find_head(buffer: bytes | bytearray) -> int:
@@ -98,21 +106,19 @@ def parse_head(head: bytes) -> RequestHead:
         raise _bad_fields(head, lines)
     if b" \r\n" in head or b"\t\r\n" in head:
         raw = [(name, value.rstrip(b" \t")) for name, value in raw]
-    headers = [(name.lower(), value) for name, value in raw]
-    version = "1.1" if line[3] == b"1" else "1.0"
-    request = RequestHead(line[1].decode("ascii"), line[2], version, headers, raw)
-    _read_framing(request)
+    request = RequestHead(line[1].decode("ascii"), line[2], "1.1" if line[3] == b"1" else "1.0", raw)
+    _check_host(request)
+    _read_body_framing(request)
+    _read_connection(request)
     return request
 
 
 def _request_line(head: bytes | bytearray, start: int) -> re.Match[bytes]:
     line = _REQUEST_LINE.match(head, start)
-    if line is None:
+    if line is None or (line[2] == b"*" and line[1] != b"OPTIONS"):
+        if _CONNECT.match(head, start):
+            raise BadRequest(405, "CONNECT is not supported")
         raise BadRequest(400, "malformed request line")
-    if line[1] == b"CONNECT":
-        raise BadRequest(405, "CONNECT is not supported")
-    if not _TARGET.match(line[2]) and not (line[2] == b"*" and line[1] == b"OPTIONS"):
-        raise BadRequest(400, "malformed request target")
     return line
 
 
@@ -134,44 +140,48 @@ def _bad_fields(head: bytes, lines: int) -> BadRequest:
     return BadRequest(400, "malformed header field")
 
 
-def _read_framing(request: RequestHead) -> None:
-    """Fill in what the header fields say of the message itself, and refuse what can be read two ways."""
-    said: dict[bytes, list[bytes]] = {}
-    for name, value in request.headers:
-        if name in _FRAMING:
-            said.setdefault(name, []).append(value)
-    _read_host(request, said.get(b"host", []))
-    if b"transfer-encoding" in said or b"content-length" in said:
-        _read_length(request, said.get(b"transfer-encoding", []), said.get(b"content-length", []))
-    options = connection_options(said[b"connection"]) if b"connection" in said else frozenset()
-    request.keep_alive = request.version == "1.1" and b"close" not in options
-    if request.version == "1.0":
-        return
-    request.expects_continue = request.has_body and any(
-        value.lower() == b"100-continue" for value in said.get(b"expect", [])
-    )
-    if b"upgrade" in said and b"upgrade" in options:
-        asked = [option for value in said[b"upgrade"] for option in upgrade_options(value)]
-        request.upgrade = bool(asked) and request.method == "GET" and not request.has_body
-
-
-def _read_host(request: RequestHead, hosts: list[bytes]) -> None:
+def _check_host(request: RequestHead) -> None:
+    hosts = request.values(b"host")
     if len(hosts) > 1 or (not hosts and request.version == "1.1"):
         raise BadRequest(400, "exactly one Host field is needed")
-    if hosts:
-        request.host = hosts[0]
-        if not _HOST.fullmatch(hosts[0]):
-            raise BadRequest(400, "malformed Host field")
+    if hosts and not _is_host(hosts[0]):
+        raise BadRequest(400, "malformed Host field")
 
 
-def _read_length(request: RequestHead, codings: list[bytes], lengths: list[bytes]) -> None:
-    if codings and lengths:
-        raise BadRequest(400, "both Content-Length and Transfer-Encoding")
-    if codings:
-        if request.version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
+def _read_body_framing(request: RequestHead) -> None:
+    fields = request.fields
+    if b"transfer-encoding" in fields:
+        if b"content-length" in fields:
+            raise BadRequest(400, "both Content-Length and Transfer-Encoding")
+        if request.version == "1.0" or [value.lower() for value in request.values(b"transfer-encoding")] != [
+            b"chunked"
+        ]:
             raise BadRequest(400, "a transfer coding other than chunked, or one in HTTP/1.0")
-        request.chunked = True
-    else:
+        request.chunked = request.has_body = True
+    elif b"content-length" in fields:
+        lengths = request.values(b"content-length")
         if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
             raise BadRequest(400, "malformed Content-Length")
         request.length = int(lengths[0])
+        request.has_body = request.length > 0
+
+
+def _read_connection(request: RequestHead) -> None:
+    """Note what is asked of the connection; before HTTP/1.1 nothing can be."""
+    if request.version == "1.0":
+        request.keep_alive = False
+        return
+    fields = request.fields
+    if b"connection" in fields:
+        options = connection_options(request.values(b"connection"))
+        request.keep_alive = b"close" not in options
+        if b"upgrade" in options and b"upgrade" in fields:
+            asked = [option for value in request.values(b"upgrade") for option in upgrade_options(value)]
+            request.upgrade = bool(asked) and request.method == "GET" and not request.has_body
+    if b"expect" in fields and request.has_body:
+        request.expects_continue = b"100-continue" in [value.lower() for value in request.values(b"expect")]
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_host(value: bytes) -> bool:
+    return bool(_HOST.fullmatch(value))
