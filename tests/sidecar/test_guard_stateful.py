@@ -1,0 +1,382 @@
+"""The guard, its cache and the real adapter against a model of the truth: writes, deletions, ends, expiry, events,
+outages and lies in any order, with every step of a question under the test's control and a clock of its own.
+
+The invariant: a write is admitted only if its session existed, for that user, within the staleness bound. In `forward`
+mode the exception is a debt that was on disk first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import stamina
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from sidecar.backends.known import Known
+from sidecar.backends.sessions import HttpSessionService
+from sidecar.core.decide import OnEnded
+from sidecar.core.habits import OURS
+from sidecar.core.model import (
+    Admit,
+    Call,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    How,
+    Kind,
+    Reading,
+    Reason,
+    Reference,
+    Refused,
+    Shape,
+    Status,
+)
+from sidecar.guard import Guard
+from sidecar.owing import OnOutage
+from sidecar.testing import FakeClock, FakeDebts, FakeDiscovery, FakeTelemetry
+from tests.support.sessions import BASE, session
+from tests.support.sessions_world import Question, Truth, World, Write
+
+IDS = st.sampled_from(["s-1", "s-2", "s-3"])
+USERS = st.sampled_from(["ann", "bob"])
+KINDS = st.sampled_from([Kind.ENSURE, Kind.ENSURE, Kind.ENSURE, Kind.REQUIRE])
+REFERENCES = st.builds(Reference, IDS, USERS, KINDS)
+TIMEOUT = 2.0
+SILENCE = 15.0
+GRACE = 30.0
+
+
+class Guarding(RuleBasedStateMachine):
+    """Everything that can happen, in any order."""
+
+    on_outage = OnOutage.REJECT
+    on_ended = OnEnded.FORWARD
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = FakeClock()
+        self.world = World(self.clock)
+        self.debts = FakeDebts()
+        telemetry = FakeTelemetry()
+        self.service = HttpSessionService(
+            self.world, FakeDiscovery([BASE]), telemetry, OURS, timeout=3600.0, clock=self.clock
+        )
+        self.known = Known(2, 60.0, ended_admits=self.on_ended is OnEnded.FORWARD, clock=self.clock)
+        self.guard = Guard(
+            self.known,
+            self.service,
+            telemetry,
+            debts=self.debts,
+            on_outage=self.on_outage,
+            on_ended=self.on_ended,
+            timeout=3600.0,
+        )
+        self.writes: list[Write] = []
+        self.asked_for: set[tuple[str, str | None]] = set()
+        self.conflicts: list[Reference] = []
+        # The event stream: broken is what it is, down is what the sidecar has noticed.
+        self.broken_at: float | None = self.clock.now
+        self.is_down = True
+        # That a session is somebody else's can be told to a look without proof; it refuses, and is remembered.
+        self.was_slandered = False
+
+    # Writes and their questions
+
+    @rule(references=st.lists(REFERENCES, min_size=1, max_size=3))
+    def write(self, references: list[Reference]) -> None:
+        calls = tuple(Call(reference) for reference in references)
+        reading = Reading(Shape.BATCH if len(calls) > 1 else Shape.REST, calls)
+        self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is Kind.ENSURE}
+        admit = self.guard.admit_known(reading)
+        if admit is not None:
+            self._check_admit(references, admit)
+            return
+        task = self.loop.create_task(self.guard.decide(reading))
+        self.writes.append(Write(tuple(references), task))
+        self._settle()
+
+    @precondition(lambda self: self.world.questions)
+    @rule(data=st.data())
+    def a_question_arrives(self, data: st.DataObject) -> None:
+        question = data.draw(st.sampled_from(self.world.questions))
+        if not self.world.up and question.failure is None and not question.arrive.is_set():
+            question.failure = httpx.Response(503)
+            question.worked = data.draw(st.booleans())
+        question.arrive.set()
+        self._settle()
+
+    @precondition(lambda self: self.world.questions)
+    @rule(data=st.data())
+    def an_answer_arrives(self, data: st.DataObject) -> None:
+        question = data.draw(st.sampled_from(self.world.questions))
+        self._deliver(question)
+
+    @precondition(lambda self: self.world.questions)
+    @rule(data=st.data())
+    def an_answer_is_a_lie_or_gets_lost(self, data: st.DataObject) -> None:
+        question = data.draw(st.sampled_from(self.world.questions))
+        lies = [
+            httpx.Response(200, text="<html>"),
+            httpx.Response(404, text="<html>"),
+            session(200, session_id="s-1", user_id="eve"),
+            httpx.ReadError("cut"),
+            httpx.Response(302),
+        ]
+        question.failure = data.draw(st.sampled_from(lies))
+        self.was_slandered |= question.failure is lies[2]
+        question.worked = data.draw(st.booleans())
+        self._deliver(question)
+
+    @precondition(lambda self: self.writes)
+    @rule(data=st.data())
+    def a_client_goes_away(self, data: st.DataObject) -> None:
+        write = data.draw(st.sampled_from(self.writes))
+        write.task.cancel()
+        self._settle()
+
+    # What others do to sessions
+
+    @rule(session_id=IDS, owner=USERS)
+    def somebody_creates(self, session_id: str, owner: str) -> None:
+        self.world.sessions.setdefault(session_id, Truth(owner, since=self.clock.now))
+
+    @precondition(lambda self: self.world.sessions)
+    @rule(data=st.data(), status=st.sampled_from([Status.ENDED, Status.DELETED]))
+    def somebody_ends_or_deletes(self, data: st.DataObject, status: Status) -> None:
+        session_id = data.draw(st.sampled_from(sorted(self.world.sessions)))
+        if self.world.sessions[session_id].status not in (status, Status.DELETED):
+            self.world.change(session_id, status)
+
+    # The event stream
+
+    @precondition(lambda self: self.world.events and self.broken_at is None)
+    @rule()
+    def an_event_arrives(self) -> None:
+        self._tell(*self.world.events.pop(0))
+
+    @precondition(lambda self: self.broken_at is None)
+    @rule()
+    def the_stream_breaks(self) -> None:
+        self.broken_at = self.clock.now
+
+    @precondition(lambda self: self.broken_at is not None and not self.is_down)
+    @rule()
+    def the_loss_is_noticed(self) -> None:
+        self.known.stream_down()
+        self.is_down = True
+
+    @precondition(lambda self: self.broken_at is not None)
+    @rule(forgotten=st.booleans())
+    def the_stream_comes_back(self, forgotten: bool) -> None:
+        if not self.is_down:
+            self.the_loss_is_noticed()
+        if forgotten:
+            self.world.events.clear()
+            self.known.forget_all()
+        while self.world.events:
+            self._tell(*self.world.events.pop(0))
+        self.known.stream_up()
+        self.broken_at, self.is_down = None, False
+
+    # Time, outages, debts
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 14.0, 29.0, 45.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        if seconds > TIMEOUT:
+            for question in list(self.world.questions):
+                question.failure = httpx.ReadTimeout("late")
+                question.worked = question.arrive.is_set()
+                self._deliver(question)
+        if self.broken_at is not None and not self.is_down:
+            self.clock.advance(max(0.0, min(seconds, self.broken_at + SILENCE - self.clock.now)))
+            seconds -= min(seconds, SILENCE)
+            if self.clock.now >= self.broken_at + SILENCE:
+                self.the_loss_is_noticed()
+        self.clock.advance(seconds)
+
+    @rule(up=st.booleans())
+    def the_service_goes_down_or_comes_back(self, up: bool) -> None:
+        self.world.up = up
+
+    @rule()
+    def somebody_looks_at_a_minting_service(self) -> None:
+        self.service.mints = False
+
+    @rule(broken=st.booleans())
+    def the_disk_fails_or_recovers(self, broken: bool) -> None:
+        self.debts.broken = broken
+
+    @precondition(lambda self: self.debts.owed and not self.debts.broken)
+    @rule()
+    def a_debt_is_paid(self) -> None:
+        [reference] = self.loop.run_until_complete(self.debts.due(1))
+        self.world.immediate = True
+        answer = self.loop.run_until_complete(self.service.ensure(reference))
+        self.world.immediate = False
+        if isinstance(answer, Found | Created | Conflict | Gone):
+            self.loop.run_until_complete(self.debts.settle(reference, answer))
+
+    # What must hold
+
+    @invariant()
+    def decided_writes_were_decided_rightly(self) -> None:
+        for write in [write for write in self.writes if write.task.done()]:
+            self.writes.remove(write)
+            if write.task.cancelled():
+                continue
+            decision = write.task.result()
+            if isinstance(decision, Admit):
+                self._check_admit(write.references, decision)
+            else:
+                self._check_refusals(write.references, decision)
+
+    @invariant()
+    def no_session_exists_that_nobody_asked_for(self) -> None:
+        for reference in self.world.created:
+            assert (reference.session_id, reference.user_id) in self.asked_for
+
+    @invariant()
+    def no_debt_exists_that_nobody_asked_for(self) -> None:
+        for reference in self.debts.owed.values():
+            assert (reference.session_id, reference.user_id) in self.asked_for
+        assert not self.debts.owed or self.on_outage is OnOutage.FORWARD
+
+    @invariant()
+    def the_cache_keeps_its_bound(self) -> None:
+        assert len(self.known) <= 2
+
+    def teardown(self) -> None:
+        """Whatever happened, everything comes to its end, and a healthy service serves a new session."""
+        try:
+            self._come_to_an_end()
+        finally:
+            self.loop.close()
+
+    def _come_to_an_end(self) -> None:
+        self.world.up, self.service.mints, self.debts.broken = True, False, False
+        while self.world.questions:
+            self._deliver(self.world.questions[0])
+        self.decided_writes_were_decided_rightly()
+        assert not self.writes
+        self.clock.advance(60.0)
+        for _ in range(len(self.debts.owed)):
+            self.a_debt_is_paid()
+        assert not self.debts.owed
+        self.world.immediate = True
+        last = Reading(Shape.REST, (Call(Reference("s-last", "ann")),))
+        assert self.loop.run_until_complete(self.guard.decide(last)) == Admit(How.CREATED)
+        self.loop.run_until_complete(self.guard.aclose())
+
+    def _check_admit(self, references: tuple[Reference, ...] | list[Reference], admit: Admit) -> None:
+        for reference in references:
+            claim = self.debts.claimant(reference.key)
+            if admit.how is How.OWED and claim is not None:
+                assert claim.owner == reference.user_id
+                continue
+            truth = self.world.sessions.get(reference.session_id)
+            assert truth is not None, "admitted, and never existed"
+            assert truth.owner == reference.user_id, "admitted for another user"
+            refusing = {Status.DELETED} if self.on_ended is OnEnded.FORWARD else {Status.DELETED, Status.ENDED}
+            if truth.status in refusing:
+                self._check_staleness(reference, truth)
+
+    def _check_staleness(self, reference: Reference, truth: Truth) -> None:
+        told = not any(session_id == reference.session_id for session_id, _ in self.world.events)
+        assert not told, "admitted, although the event had arrived"
+        if self.broken_at is not None:
+            assert self.clock.now - truth.since <= SILENCE + GRACE, "admitted beyond the staleness bound"
+
+    def _check_refusals(self, references: tuple[Reference, ...], refused: Refused) -> None:
+        assert len(refused.refusals) == len(references)
+        assert any(refused.refusals)
+        for reference, refusal in zip(references, refused.refusals, strict=True):
+            if refusal is None:
+                continue
+            truth = self.world.sessions.get(reference.session_id)
+            assert refusal.session_id == reference.session_id
+            match refusal.reason:
+                case Reason.SESSION_GONE:
+                    assert truth is not None
+                    assert truth.status is Status.DELETED
+                case Reason.SESSION_OWNED_BY_ANOTHER_USER:
+                    assert self._is_anothers(reference, references, truth)
+                case Reason.SESSION_ENDED:
+                    assert self.on_ended is OnEnded.REJECT
+                case Reason.SESSION_NOT_FOUND:
+                    assert reference.kind is Kind.REQUIRE
+                case _:
+                    assert refusal.reason in {
+                        Reason.SESSION_SERVICE_UNAVAILABLE,
+                        Reason.SESSION_SERVICE_UNTRUSTWORTHY,
+                    }
+
+    def _is_anothers(self, reference: Reference, company: tuple[Reference, ...], truth: Truth | None) -> bool:
+        if self.was_slandered:
+            return True
+        others = {one.user_id for one in company if one.key == reference.key}
+        claim = self.debts.claimant(reference.key)
+        settled = {debt.user_id for debt, _ in self.debts.settled if debt.key == reference.key}
+        owners = {truth.owner if truth else None, claim.owner if claim else None, *others, *settled}
+        return bool(owners - {reference.user_id, None})
+
+    def _tell(self, session_id: str, event: str) -> None:
+        (self.known.ended if event == "ended" else self.known.deleted)(session_id)
+
+    def _deliver(self, question: Question) -> None:
+        question.arrive.set()
+        self._settle()
+        question.leave.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.loop.run_until_complete(_everything_stands_still())
+
+
+async def _everything_stands_still() -> None:
+    for _ in range(40):
+        await asyncio.sleep(0)
+
+
+class GuardingEnded(Guarding):
+    on_ended = OnEnded.REJECT
+
+
+class Forwarding(Guarding):
+    on_outage = OnOutage.FORWARD
+
+
+@pytest.fixture(autouse=True)
+def _one_attempt() -> Iterator[None]:
+    """Retries would take real time; they are tested elsewhere."""
+    with stamina.set_testing(True, attempts=1):
+        yield
+
+
+def bounded(machine: type[Guarding], examples: int) -> type:
+    """The machine as a test of so many runs."""
+    case = machine.TestCase
+    case.settings = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    return case
+
+
+TestGuarding = bounded(Guarding, 25)
+TestGuardingEnded = bounded(GuardingEnded, 25)
+TestForwarding = bounded(Forwarding, 25)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("machine", [Guarding, GuardingEnded, Forwarding])
+def test_the_invariant_holds_for_long(machine):
+    """The same machines, for hundreds of longer runs."""
+    many = settings(max_examples=400, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(machine, settings=many)
