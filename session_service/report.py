@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, column, inspect, select, table
+from sqlalchemy import Connection, Select, TableClause, column, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service_kit.database import create_engine
@@ -13,7 +13,8 @@ from service_kit.ids import is_uuid, is_uuid_or_prefixed
 
 _SESSIONS: Final = table("sessions", column("session_id"), column("user_id"))
 _QUARANTINE: Final = table("sessions_quarantine", column("session_id"), column("quarantine_reason"))
-_MEMORIES: Final = table("session_memories", column("session_id"))
+# The table that memories are kept in, and the one they were kept in before.
+_MEMORIES: Final = [table(name, column("session_id")) for name in ("memories", "session_memories")]
 _AT_ONCE: Final = 1_000
 
 Write = Callable[[str], Any]
@@ -32,8 +33,9 @@ async def write_report(url: str, schema: str, write: Write) -> None:
                 await _formats(connection, write)
             if "sessions_quarantine" in present:
                 await _each(connection, select(_QUARANTINE), write, "quarantined")
-            if {"sessions", "session_memories"} <= present:
-                await _each(connection, _orphans(), write, "memory session without a session")
+            for memories in _MEMORIES:
+                if {"sessions", memories.name} <= present:
+                    await _each(connection, _orphans(memories), write, "memory session without a session")
     finally:
         await engine.dispose()
 
@@ -58,10 +60,10 @@ async def _each(connection: AsyncConnection, query: Select[Any], write: Write, w
     write(f"{what}: {found} in all")
 
 
-def _orphans() -> Select[Any]:
-    known = select(_SESSIONS.c.session_id).where(_SESSIONS.c.session_id == _MEMORIES.c.session_id)
-    orphaned = select(_MEMORIES.c.session_id).where(~known.exists()).distinct()
-    return orphaned.order_by(_MEMORIES.c.session_id)
+def _orphans(memories: TableClause) -> Select[Any]:
+    of = memories.c.session_id
+    known = select(_SESSIONS.c.session_id).where(_SESSIONS.c.session_id == of)
+    return select(of).where(of.is_not(None), ~known.exists()).distinct().order_by(of)
 
 
 async def _stream(connection: AsyncConnection, query: Select[Any]) -> Any:
