@@ -8,6 +8,7 @@ import httpx
 import pytest
 from mcp import Client
 
+from sidecar.backends.httpx_transport import PooledTransport
 from tests.support.platform import STORE, Platform, new_id
 
 
@@ -84,8 +85,9 @@ async def test_two_hundred_first_writes_at_once_make_one_session_and_two_hundred
     """One create at the session service, every message stored, none lost, none doubled."""
     user, session = new_id("user"), new_id("session")
     before = platform.metric("sidecar_session_calls_total")
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=platform.sidecar, limits=limits, timeout=60, trust_env=False) as http:
+    # httpx's own pool is slow over many waiting requests.
+    transport = PooledTransport(connections=200)
+    async with httpx.AsyncClient(base_url=platform.sidecar, transport=transport, timeout=60) as http:
         writes = [
             http.post(STORE, json={"user_id": user, "session_id": session, "message_content": f"message {n}"})
             for n in range(200)

@@ -1,0 +1,103 @@
+"""The two services agree about ids, and can live in one database without knowing of each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from memory_service.settings import VERSION_TABLE as MEMORY_VERSION_TABLE
+from service_kit.migrations import Migrations
+from session_service.__main__ import main as session_service
+from session_service.settings import VERSION_TABLE as SESSION_VERSION_TABLE
+from tests.support.memories import SCHEMA, memory_migrations
+from tests.support.old_memories import in_database
+from tests.support.postgres import PostgresServer, postgres
+
+__all__ = ["postgres"]
+
+IDS = {"session_id", "user_id"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/both.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.create_database()
+    yield made
+    server.drop_database(made)
+
+
+def session_migrations(url: str) -> Migrations:
+    return Migrations("session_service", url, SCHEMA, SESSION_VERSION_TABLE)
+
+
+def upgrade_both(url: str) -> None:
+    asyncio.run(session_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).upgrade())
+
+
+def id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, object]]:
+    """The type and the collation of every live column that holds a session id or a user id."""
+    inspector = sa.inspect(connection)
+    return {
+        (table, column["name"]): (column["type"].compile(connection.dialect), column["type"].collation)  # type: ignore[attr-defined]
+        for table in inspector.get_table_names()
+        for column in inspector.get_columns(table)
+        if column["name"] in IDS
+    }
+
+
+def test_ids_have_one_type_everywhere(url: str) -> None:
+    """Whatever table of either service holds an id: VARCHAR(255), compared byte for byte."""
+    upgrade_both(url)
+    found = in_database(url, id_columns)
+    assert {("sessions", "session_id"), ("sessions", "user_id")} <= found.keys()
+    assert {("memories", "session_id"), ("memories", "user_id")} <= found.keys()
+    assert set(found.values()) == {("VARCHAR(255)", None)}
+
+
+def test_each_service_has_its_own_history(url: str) -> None:
+    """In one database, one goes down and up again while the other stays as it is."""
+    upgrade_both(url)
+    asyncio.run(memory_migrations(url).downgrade("base"))
+    assert asyncio.run(session_migrations(url).is_current())
+    assert not asyncio.run(memory_migrations(url).is_current())
+    tables = set(in_database(url, lambda connection: sa.inspect(connection).get_table_names()))
+    assert "memories" not in tables
+    assert {"sessions", SESSION_VERSION_TABLE, MEMORY_VERSION_TABLE} <= tables
+    asyncio.run(session_migrations(url).downgrade("base"))
+    asyncio.run(memory_migrations(url).upgrade())
+    assert asyncio.run(memory_migrations(url).is_current())
+    assert not asyncio.run(session_migrations(url).is_current())
+
+
+def test_memories_without_a_session_are_reported(url: str) -> None:
+    """Where both share a database, the session service can say which sessions only memories know of."""
+    upgrade_both(url)
+    now = "'2026-01-01 00:00:00+00'" if url.startswith("postgresql") else "'2026-01-01 00:00:00.000000'"
+
+    def fill(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(
+            "INSERT INTO sessions (session_id, user_id, status, conversation_data, metadata, created_at, updated_at)"
+            f" VALUES ('known', 'u', 'active', '{{}}', '{{}}', {now}, {now})"
+        )
+        for number, session in enumerate(("known", "orphan")):
+            connection.exec_driver_sql(
+                "INSERT INTO memories (id, memory_type, user_id, session_id, content, search_terms, importance_score,"
+                f" context, metadata, active, created_at, updated_at) VALUES ('{number}', 'session', 'u', '{session}',"
+                f" '', '', 0.5, '{{}}', '{{}}', true, {now}, {now})"
+            )
+
+    in_database(url, fill)
+    result = CliRunner().invoke(session_service, ["migrate", "--report"], env={"SESSION_DATABASE_URL": url})
+    assert result.exit_code == 0
+    assert "memory session without a session: orphan\n" in result.stdout
+    assert "memory session without a session: known" not in result.stdout
