@@ -45,11 +45,12 @@ def upgrade_both(url: str) -> None:
 
 
 def id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, object]]:
-    """The type and the collation of every live column that holds a session id or a user id."""
+    """The type and the collation of every live column that holds an id; a quarantine is for those that are none."""
     inspector = sa.inspect(connection)
     return {
         (table, column["name"]): (column["type"].compile(connection.dialect), column["type"].collation)  # type: ignore[attr-defined]
         for table in inspector.get_table_names()
+        if not table.endswith("_quarantine")
         for column in inspector.get_columns(table)
         if column["name"] in IDS
     }
