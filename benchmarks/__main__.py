@@ -16,7 +16,7 @@ from benchmarks.cases import CASES
 from benchmarks.experiments import first_writes, flat, latency, revocation, throughput
 from benchmarks.lineup import BY_NAME, CONTENDERS
 from benchmarks.options import QUICK, Options
-from benchmarks.processes import FIXED_CORE
+from benchmarks.processes import FIXED_CORE, Failed
 from benchmarks.samples import Samples
 from benchmarks.stage import standing
 
@@ -26,13 +26,14 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
     "flat": flat.run,
     "revocation": revocation.run,
 }
+TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
 PAGE = machine.ROOT / "docs/benchmark-results.md"
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    console = Console()
+    console = Console(width=max(Console().width, TABLE_WIDTH))
     names = arguments.cases or [*(case.name for case in CASES), *EXPERIMENTS]
     contenders = [BY_NAME[name] for name in arguments.contenders] if arguments.contenders else list(CONTENDERS)
     options = _options(arguments)
@@ -46,7 +47,10 @@ def main() -> None:
             throughput.run(bench, cases)
         for name in names:
             if name in EXPERIMENTS:
-                EXPERIMENTS[name](bench)
+                try:
+                    EXPERIMENTS[name](bench)
+                except (Failed, OSError) as failure:
+                    bench.samples.missing[f"the rest of {name}"] = str(failure)
     stolen, total = (now - then for now, then in zip(machine.steal_and_total(), ticks, strict=True))
     facts |= {
         "rounds": str(options.rounds),
@@ -65,8 +69,8 @@ def _publish(console: Console, samples: Samples, facts: dict[str, str], *, compl
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
     drawn = plots.draw(samples, folder)
-    if complete:
-        report.to_page(PAGE, facts, made, [os.path.relpath(folder / each, PAGE.parent) for each in drawn])
+    page = PAGE if complete else folder / "results.md"
+    report.to_page(page, facts, made, [os.path.relpath(folder / each, page.parent) for each in drawn])
     console.print(f"written: {Path(os.path.relpath(folder))}/results.json, {', '.join(drawn) or 'no plots'}")
 
 

@@ -32,12 +32,14 @@ class Counts:
 class Expected:
     """What a load must have moved: `answered` requests, at most `unanswered` more cut off at its end.
 
-    `decisions` are those that the sidecar may have made of them; None for a contender that has no such counter.
+    The upstream counts each of them `hits` times. `decisions` are those that the sidecar may have made of them; None
+    for a contender that has no such counter.
     """
 
     answered: int
     unanswered: int
     decisions: Collection[str] | None
+    hits: int = 1
 
 
 def decisions_in(metrics: str) -> Counter[str]:
@@ -52,7 +54,7 @@ def decisions_in(metrics: str) -> Counter[str]:
 def trouble(moved: Counts, expected: Expected) -> str:
     """Why the measurement does not count, or nothing."""
     allowed = range(expected.answered, expected.answered + expected.unanswered + 1)
-    if moved.upstream not in allowed:
+    if moved.upstream not in range(allowed.start * expected.hits, (allowed.stop - 1) * expected.hits + 1):
         return f"{expected.answered} answers, but {moved.upstream} requests at the upstream"
     if expected.decisions is None:
         return ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks import machine
-from benchmarks.processes import FIXED_CORE
+from benchmarks.processes import FIXED_CORE, Failed
 from benchmarks.stage import Stage
 from benchmarks.wire import Template
 
@@ -54,11 +55,20 @@ class Outcome:
 
 
 def generate(stage: Stage, port: int, load: Load) -> Outcome:
-    """Run wrk once. Raises CalledProcessError where it fails."""
+    """Run wrk once. Raises Failed."""
     template = stage.write(load.template)
-    argv = ["taskset", "--cpu-list", str(FIXED_CORE), stage.words["wrk"], "--threads", "1", "--timeout", "20s"]
+    argv = ["taskset", "--cpu-list", str(FIXED_CORE), "env", f"LD_LIBRARY_PATH={stage.words['libraries']}"]
+    argv += [stage.words["wrk"], "--threads", "1", "--timeout", "20s"]
     argv += ["--connections", str(load.connections), "--duration", f"{math.ceil(load.seconds)}s"]
     argv += ["--script", str(SCRIPT), f"http://127.0.0.1:{port}", "--"]
     argv += [str(template), str(load.first), str(load.sessions), load.order]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True)
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+    return Outcome(**last_line(argv))
+
+
+def last_line(argv: Sequence[str]) -> dict[str, Any]:
+    """Run a generator from the project's root to its end; the JSON of the last line it wrote. Raises Failed."""
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=machine.ROOT)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(argv)} failed: {done.stderr.strip()[-500:]}")
+    document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return document

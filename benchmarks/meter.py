@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from dataclasses import replace
 
 from benchmarks.counts import Counts, Expected, decisions_in, trouble
 from benchmarks.processes import get
@@ -26,18 +26,21 @@ class Meter:
         """How far the counters are from where they stood at first, once they stand still again."""
         return self.settled() - self._before
 
-    def trouble(self, moved: Counts, answered: int, unanswered: int, decisions: Collection[str]) -> str:
+    def trouble(self, moved: Counts, expected: Expected) -> str:
         """Why a load of this contender does not count, or nothing."""
-        is_sidecar = self._running.contender.is_sidecar
-        return trouble(moved, Expected(answered, unanswered, decisions if is_sidecar else None))
+        if not self._running.contender.is_sidecar:
+            expected = replace(expected, decisions=None)
+        return trouble(moved, expected)
 
     def settled(self) -> Counts:
         """The counters once they stand still: requests that an earlier load left behind are done."""
         deadline = time.monotonic() + SETTLE_WITHIN_S
-        last, now = self._read(), self._read()
-        while last != now and time.monotonic() < deadline:
-            time.sleep(0.05)
+        now = self._read()
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
             last, now = now, self._read()
+            if last == now:
+                break
         return now
 
     def _read(self) -> Counts:

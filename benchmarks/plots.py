@@ -27,16 +27,18 @@ def draw(samples: Samples, folder: Path) -> list[str]:
     }
     made = []
     for name, plot in plots.items():
+        (folder / name).unlink(missing_ok=True)
         figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-        if plot(samples, axes):
-            axes.spines[["top", "right"]].set_visible(False)
+        plot(samples, axes)
+        if axes.has_data():
+            axes.spines["top"].set_visible(False)
             figure.savefig(folder / name, dpi=110)
             made.append(name)
         plt.close(figure)
     return made
 
 
-def _rates(samples: Samples, axes: Axes) -> bool:
+def _rates(samples: Samples, axes: Axes) -> None:
     rates = {name: list(samples.of("known", name, "requests_per_s").values()) for name in samples.contenders("known")}
     middles = sorted(((spread(each), name) for name, each in rates.items() if each), key=lambda pair: pair[0].median)
     for place, (middle, name) in enumerate(middles):
@@ -47,10 +49,9 @@ def _rates(samples: Samples, axes: Axes) -> bool:
     axes.set_yticks(range(len(middles)), [name for _, name in middles])
     axes.set_xlabel("requests a second on one core: median, lowest and highest round")
     axes.set_title("Writes for known sessions")
-    return bool(middles)
 
 
-def _ratios(samples: Samples, axes: Axes) -> bool:
+def _ratios(samples: Samples, axes: Axes) -> None:
     others = ("nginx", "nginx + Lua", "Envoy", "sidecar, lane off")
     cases = [case for case in CASES if samples.of(case.name, "sidecar", "requests_per_s")]
     for shift, other in enumerate(others):
@@ -67,11 +68,11 @@ def _ratios(samples: Samples, axes: Axes) -> bool:
     axes.set_title("Requests a second beside others, within the same rounds")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys())
-    return bool(cases)
+    if unique:
+        axes.legend(unique.values(), unique.keys())
 
 
-def _latency(samples: Samples, axes: Axes) -> bool:
+def _latency(samples: Samples, axes: Axes) -> None:
     names = [name for name in samples.contenders("latency") if samples.of("latency", name, "added_p50_ms")]
     for shift, name in enumerate(names):
         middles = [spread(list(samples.of("latency", name, figure).values())) for figure in PERCENTILES.values()]
@@ -84,11 +85,11 @@ def _latency(samples: Samples, axes: Axes) -> bool:
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylabel("ms added to the direct connection")
     axes.set_title("Latency added at 500 requests a second")
-    axes.legend()
-    return bool(names)
+    if names:
+        axes.legend()
 
 
-def _flat(samples: Samples, axes: Axes) -> bool:
+def _flat(samples: Samples, axes: Axes) -> None:
     names = [*samples.contenders("flat"), *samples.contenders("expiring")]
     cases = ["flat"] * len(samples.contenders("flat")) + ["expiring"] * len(samples.contenders("expiring"))
     tails = axes.twinx()
@@ -104,4 +105,3 @@ def _flat(samples: Samples, axes: Axes) -> bool:
     axes.set_xticks(range(len(names)), names, rotation=15)
     axes.set_ylabel("requests a second (bars)")
     axes.set_title("Many known sessions")
-    return bool(names)

@@ -20,8 +20,8 @@ FIXED_CORE, CONTENDER_CORE = 0, 1
 START_WITHIN_S, STOP_WITHIN_S = 30.0, 10.0
 
 
-class StartFailed(Exception):
-    """A process ended, or did not answer, before it was ready; the message holds the end of its log."""
+class Failed(Exception):
+    """Something that a measurement stands on did not work; the message is for a person."""
 
 
 class Pinned:
@@ -45,7 +45,7 @@ class Pinned:
             )
 
     def wait_until_answering(self, port: int, path: str = "/health") -> float:
-        """Seconds from the start to the first 2xx. Raises StartFailed."""
+        """Seconds from the start to the first 2xx. Raises Failed."""
         deadline = self.started + START_WITHIN_S
         while time.perf_counter() < deadline:
             if self._popen.poll() is not None:
@@ -55,12 +55,12 @@ class Pinned:
                 return time.perf_counter() - self.started
             time.sleep(0.002)
         tail = self.log.read_text(errors="replace")[-2000:]
-        raise StartFailed(f"{self.name} is not answering on port {port}:\n{tail}")
+        raise Failed(f"{self.name} is not answering on port {port}:\n{tail}")
 
     def wait_until_done(self) -> None:
-        """Raises StartFailed where it ends with anything but 0."""
+        """Raises Failed where it ends with anything but 0."""
         if self._popen.wait(START_WITHIN_S) != 0:
-            raise StartFailed(f"{self.name} failed:\n{self.log.read_text(errors='replace')[-2000:]}")
+            raise Failed(f"{self.name} failed:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, children included."""

@@ -63,7 +63,7 @@ class Stage:
 
     @contextlib.contextmanager
     def running(self, contender: Contender, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-        """Start a contender alone on its core, wait until it answers, and stop it afterwards. Raises StartFailed."""
+        """Start a contender alone on its core, wait until it answers, and stop it afterwards. Raises Failed."""
         if not contender.argv:
             yield Running(contender, self.upstream, 0, self.folder)
             return

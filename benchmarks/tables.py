@@ -77,7 +77,7 @@ def results(samples: Samples) -> list[Table]:
 def troubles(samples: Samples) -> Table:
     """Samples that do not count, and contenders that are not here."""
     rows = [(each.case, each.contender, str(each.round + 1), each.trouble) for each in samples.troubles()]
-    rows += [("all", name, "", why.splitlines()[0]) for name, why in samples.missing.items()]
+    rows += [("", name, "", why.strip().splitlines()[-1]) for name, why in samples.missing.items()]
     return Table("Left out", ("case", "contender", "round", "why"), tuple(rows))
 
 

@@ -6,23 +6,20 @@ import http.client
 
 from benchmarks import wire
 from benchmarks.lineup import Checks
+from benchmarks.processes import Failed
 from benchmarks.stage import Running, Stage
 
 UNUSED = 0xFFFF0000
 """The number of a session that no case uses."""
 
 
-class Unfit(Exception):
-    """The contender does not do what it is measured for."""
-
-
 def verify(stage: Stage, running: Running) -> None:
-    """Raises Unfit with the first thing found wrong."""
+    """Raises Failed with the first thing found wrong."""
     session = wire.session_id(UNUSED)
     body = wire.small_body(session, wire.user_id(UNUSED))
     expected = _send(stage.upstream, body)
     if _send(running.port, body) != expected:
-        raise Unfit(f"{running.contender.name} does not give the upstream's own answer to a write")
+        raise Failed(f"{running.contender.name} does not give the upstream's own answer to a write")
     if running.contender.checks is Checks.BODY:
         status, _ = _send(running.port, wire.small_body(session, "user_somebody_else"))
     elif running.contender.checks is Checks.HEADERS:
@@ -30,7 +27,7 @@ def verify(stage: Stage, running: Running) -> None:
     else:
         return
     if status != 403:
-        raise Unfit(f"{running.contender.name} answered {status} where it had to refuse")
+        raise Failed(f"{running.contender.name} answered {status} where it had to refuse")
 
 
 def _send(port: int, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:

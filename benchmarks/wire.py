@@ -75,7 +75,7 @@ CHINESE_RAW = _store(CHINESE)
 CHINESE_ESCAPED = _store(CHINESE, escaped=True)
 TOOLS_CALL = _tools_call()
 READ = _request("GET", f"/api/v1/memories/session/{SESSION}/context?user_id={USER}")
-LARGE_WRITE = _store("x" * MIB)
+LARGE_WRITE = _request("POST", "/api/v1/memories/large", json.dumps(_message("x" * MIB)))
 LARGE_UPLOAD = _request("POST", "/files/upload", "x" * (8 * MIB))
 DOWNLOAD_BYTES = 8 * MIB
 LARGE_DOWNLOAD = _request("GET", "/download/large")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from benchmarks import wire
 from benchmarks.bench import Bench
+from benchmarks.counts import Expected
 from benchmarks.experiments.measure import Mark, measure, warm
 from benchmarks.lineup import NGINX_LUA, SIDECAR, SLOW_LANE
 from benchmarks.load import Load
@@ -55,7 +56,7 @@ def _one_id(bench: Bench, running: Running, number: int) -> Sample:
     meter = Meter(bench.stage, running)
     seconds, bad = asyncio.run(_all_at_once(running.port, wire.SMALL_WRITE.fill(THE_ONE), clients))
     moved = meter.moved()
-    why = f"{bad} bad statuses" if bad else meter.trouble(moved, clients, 0, moved.decisions.keys())
+    why = f"{bad} bad statuses" if bad else meter.trouble(moved, Expected(clients, 0, moved.decisions.keys()))
     figures = {"session_calls": float(moved.puts), "all_answered_ms": seconds * 1e3}
     return Sample(ONE_ID, running.contender.name, number, figures, why)
 

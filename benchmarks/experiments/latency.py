@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 from benchmarks import wire
 from benchmarks.bench import Bench
+from benchmarks.counts import Expected
 from benchmarks.experiments.measure import warm
 from benchmarks.lineup import DIRECT, ENVOY_PLAIN, NGINX_LUA, NGINX_PLAIN, SIDECAR, SLOW_LANE
+from benchmarks.load import last_line
 from benchmarks.meter import Meter
 from benchmarks.processes import FIXED_CORE
 from benchmarks.samples import Sample
-from benchmarks.stage import PYTHONPATH, Running, Stage
+from benchmarks.stage import Running, Stage
 
 CASE = "latency"
 RATE = 500
@@ -44,8 +43,7 @@ def _measure(stage: Stage, running: Running, seconds: int) -> tuple[dict[str, fl
     template = stage.write(wire.SMALL_WRITE)
     argv = ["taskset", "--cpu-list", str(FIXED_CORE), stage.words["python"], "-m", "benchmarks.openloop"]
     argv += [str(running.port), str(template), str(RATE), str(seconds), str(SESSIONS)]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=PYTHONPATH["PYTHONPATH"])
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: dict[str, float] = last_line(argv)
     answered, failed = int(figures.pop("answered")), int(figures.pop("failed"))
-    why = f"{failed} bad statuses" if failed else meter.trouble(meter.moved(), answered, 0, {"known"})
+    why = f"{failed} bad statuses" if failed else meter.trouble(meter.moved(), Expected(answered, 0, {"known"}))
     return figures, why

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from benchmarks import machine
+from benchmarks.counts import Expected
 from benchmarks.load import Load, Outcome, generate
 from benchmarks.meter import Meter
-from benchmarks.processes import CONTENDER_CORE
+from benchmarks.processes import CONTENDER_CORE, Failed
 from benchmarks.samples import Sample
 from benchmarks.stage import Running, Stage
 from benchmarks.wire import SMALL_WRITE
@@ -22,6 +23,7 @@ class Mark:
     contender: str
     round: int
     decisions: Collection[str]
+    hits: int = 1
 
 
 def measure(stage: Stage, running: Running, load: Load, mark: Mark) -> Sample:
@@ -30,15 +32,16 @@ def measure(stage: Stage, running: Running, load: Load, mark: Mark) -> Sample:
     cpu, idle = running.cpu_seconds(), machine.idle_seconds(CONTENDER_CORE)
     outcome = generate(stage, running.port, load)
     cpu, idle = running.cpu_seconds() - cpu, machine.idle_seconds(CONTENDER_CORE) - idle
-    why = outcome.errors or meter.trouble(meter.moved(), outcome.requests, load.connections, mark.decisions)
+    expected = Expected(outcome.requests, load.connections, mark.decisions, mark.hits)
+    why = outcome.errors or meter.trouble(meter.moved(), expected)
     return Sample(mark.case, mark.contender, mark.round, _figures(outcome, cpu, idle), why)
 
 
 def warm(stage: Stage, running: Running, sessions: int, *, first: int = 0) -> Outcome:
-    """Make ids `first`… known with real first writes. Raises RuntimeError where one of them failed."""
+    """Make ids `first`… known with real first writes. Raises Failed where one of them did."""
     outcome = generate(stage, running.port, Load(SMALL_WRITE, sessions, 3600, order="once", first=first))
     if outcome.errors:
-        raise RuntimeError(f"{running.contender.name} could not be warmed: {outcome.errors}")
+        raise Failed(f"{running.contender.name} could not be warmed: {outcome.errors}")
     return outcome
 
 

@@ -11,7 +11,7 @@ from benchmarks import wire
 from benchmarks.bench import Bench
 from benchmarks.figures import percentile
 from benchmarks.lineup import SIDECAR
-from benchmarks.processes import FIXED_CORE, Pinned, free_port
+from benchmarks.processes import FIXED_CORE, Failed, Pinned, free_port
 from benchmarks.samples import Sample
 from benchmarks.stage import Stage
 
@@ -63,12 +63,12 @@ def _delay(sidecar: int, session_service: int, number: int) -> float:
         if (status := _send(sidecar, "POST", wire.STORE, body)) == 410:
             return (time.perf_counter() - deleted) * 1e3
         _expect(201, status)
-    raise RuntimeError(f"a deleted session was still admitted after {GIVE_UP_S} s")
+    raise Failed(f"a deleted session was still admitted after {GIVE_UP_S} s")
 
 
 def _expect(wanted: int, status: int) -> None:
     if status != wanted:
-        raise RuntimeError(f"answered {status} where {wanted} was expected")
+        raise Failed(f"answered {status} where {wanted} was expected")
 
 
 def _send(port: int, method: str, path: str, body: bytes = b"") -> int:

@@ -9,9 +9,9 @@ from benchmarks.cases import Case
 from benchmarks.experiments.measure import Mark, measure, warm
 from benchmarks.lineup import CONTENDERS, Checks, Contender
 from benchmarks.load import Load
-from benchmarks.processes import StartFailed
+from benchmarks.processes import Failed
 from benchmarks.samples import Sample
-from benchmarks.verify import Unfit, verify
+from benchmarks.verify import verify
 
 START_UP = "start-up"
 KNOWN_BEFORE = 1000
@@ -28,7 +28,7 @@ def run(bench: Bench, cases: Sequence[Case]) -> None:
                 bench.say(f"round {number + 1} of {bench.options.rounds}: {contender.name}")
                 try:
                     _turn(bench, mine, contender, number)
-                except (StartFailed, Unfit) as failure:
+                except (Failed, OSError) as failure:
                     bench.samples.missing[contender.name] = str(failure)
 
 
@@ -42,5 +42,5 @@ def _turn(bench: Bench, cases: Sequence[Case], contender: Contender, number: int
             warm(bench.stage, running, KNOWN_BEFORE)
         for case in cases:
             load = Load(case.template, case.sessions, bench.options.seconds, case.connections)
-            mark = Mark(case.name, contender.name, number, {case.decision})
+            mark = Mark(case.name, contender.name, number, {case.decision}, case.hits)
             bench.samples.add(measure(bench.stage, running, load, mark))
