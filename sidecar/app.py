@@ -158,7 +158,8 @@ class _Sidecar:
         discovery = await self._discovery()
         transport = await self._stack.enter_async_context(PooledTransport())
         if profile.service.events is not None:
-            follower = EventFollower(discovery, known, self._telemetry, token=_text(settings.session_service_token))
+            token = _text(settings.session_service_token)
+            follower = EventFollower(discovery, known, self._telemetry, path=profile.service.events, token=token)
             await self._stack.enter_async_context(started(follower))
         service = self._session_service(transport, discovery)
         reader = Reader(profile, id_format=settings.id_format, user_header=settings.user_header)

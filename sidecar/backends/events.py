@@ -49,16 +49,18 @@ class EventFollower:
         news: SessionNews,
         telemetry: Telemetry,
         *,
+        path: str = PATH,
         token: str | None = None,
         silence: float = SILENCE,
     ) -> None:
-        """`token` is sent as `Authorization: Bearer`; `silence` is in seconds."""
+        """`path` is the stream's at every instance; `token` is sent as a bearer token; `silence` is in seconds."""
         self._discovery = discovery
         self._news = news
         self._telemetry = telemetry
         self._headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
+        self._path = path
         self._silence = silence
         self._position = ""
         self._up: bool | None = None
@@ -116,7 +118,7 @@ class EventFollower:
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
         async with (
             httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
-            client.stream("GET", ("http://localhost" if socket else url) + PATH, headers=headers) as response,
+            client.stream("GET", ("http://localhost" if socket else url) + self._path, headers=headers) as response,
         ):
             _check(response)
             stream = EventStream(self._position)
