@@ -154,9 +154,10 @@ class Forwarder(Protocol):
 class Wire(Protocol):
     """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
 
-    An `http.response.start` message may carry `reason` (bytes, the phrase after the status) besides ASGI's own keys;
-    field names are written in the case they are given. An answer with neither `Content-Length` nor
-    `Transfer-Encoding` is chunked, unless it says `Connection: close`: then it ends with the connection.
+    An `http.response.start` message may carry two keys more than ASGI's own: `reason` (bytes, the phrase after the
+    status) and `body_follows` (true if a body message comes at once, so that both can leave in one write). Field names
+    are written in the case they are given. An answer with neither `Content-Length` nor `Transfer-Encoding` is chunked,
+    unless it says `Connection: close`: then it ends with the connection.
     """
 
     method: str

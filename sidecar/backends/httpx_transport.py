@@ -92,7 +92,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         with _timeout_as(httpx.ConnectTimeout):
             async with asyncio.timeout(timeouts.get("connect")):
                 connection = await pool.acquire(fresh=fresh)
-        relay = Relay()
+        relay = Relay(asyncio.get_running_loop())
         relay.connection = connection
         connection.start(relay, data, method=method, complete=True)
         try:

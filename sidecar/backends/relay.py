@@ -30,8 +30,11 @@ class Upgraded(Exception):
 class Relay:
     """One answer on its way from a connection to a coroutine. `interim` is called at once for every 1xx."""
 
-    def __init__(self, interim: Callable[[ResponseHead], None] | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, interim: Callable[[ResponseHead], None] | None = None
+    ) -> None:
         self.connection: UpstreamConnection | None = None
+        self._loop = loop
         self._interim = interim
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
@@ -45,6 +48,11 @@ class Relay:
     def is_over(self) -> bool:
         """Whether nothing more will come."""
         return self._ended or self._failure is not None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `read` would return at once."""
+        return self._ended or bool(self._pieces)
 
     async def response(self) -> ResponseHead:
         """Wait for the head. Raises UpstreamFailure, Upgraded or ClientGone."""
@@ -70,6 +78,12 @@ class Relay:
             if self.connection is not None:
                 self.connection.abort()
             self._wake()
+
+    def close(self) -> None:
+        """Have nothing to do with the connection any more; an exchange that has not ended is given up."""
+        self.give_up(ClientGone())
+        self._interim = None
+        self.connection = None
 
     # What the connection tells
 
@@ -113,7 +127,7 @@ class Relay:
     async def _wait(self) -> None:
         if self._failure is not None:
             raise self._failure
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

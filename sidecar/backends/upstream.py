@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -114,7 +115,8 @@ class _Exchange:
         self._admit = admit
         self._receive = receive
         self._send = send
-        self._relay = Relay(self._interim)
+        self._loop = asyncio.get_running_loop()
+        self._relay = Relay(self._loop, self._interim)
         self._expecting = False
         self._sent = 0.0
 
@@ -131,7 +133,7 @@ class _Exchange:
             await self.wire.tunnel(upgraded.head.reason, fields, upgraded.transport, upgraded.first)
         finally:
             self.wire.on_gone(None)
-            self._relay.give_up(ClientGone())
+            self._relay.close()
             if upload is not None:
                 await _stop(upload)
 
@@ -152,29 +154,23 @@ class _Exchange:
 
     async def _start(self, data: bytes, *, complete: bool) -> None:
         """Write to a connection; once more, to a new one, where a used one was stale and a repetition is harmless."""
-        connection = await self._acquire(fresh=False)
-        self._write(connection, data, complete=complete)
+        pool = self._upstream.pool
+        self._write(pool.take() or await pool.acquire(), data, complete=complete)
         if complete and self.wire.method in IDEMPOTENT:
             try:
                 await self._relay.response()
             except ConnectionLost as lost:
                 if not lost.stale:
                     raise
-                self._relay = Relay(self._interim)
-                self._write(await self._acquire(fresh=True), data, complete=True)
-
-    async def _acquire(self, *, fresh: bool) -> UpstreamConnection:
-        connection = None if fresh else self._upstream.pool.take()
-        if connection is None:
-            connection = await self._upstream.pool.acquire(fresh=fresh)
-        return connection
+                self._relay = Relay(self._loop, self._interim)
+                self._write(await pool.acquire(fresh=True), data, complete=True)
 
     def _write(self, connection: UpstreamConnection, data: bytes, *, complete: bool) -> None:
         if self._relay.is_over:
             connection.pool.release(connection)
             raise ClientGone
         self._relay.connection = connection
-        self._sent = asyncio.get_running_loop().time()
+        self._sent = time.monotonic()
         connection.start(self._relay, data, method=self.wire.method, upgrade=self.wire.upgrade, complete=complete)
 
     async def _upload(self) -> None:
@@ -190,7 +186,7 @@ class _Exchange:
                 connection.write(self._framed(body, last=not more))
                 if more:
                     await connection.drain()
-            self._sent = asyncio.get_running_loop().time()
+            self._sent = time.monotonic()
             connection.finish_request()
         except (ClientGone, UpstreamError) as failure:
             self._relay.give_up(failure)
@@ -212,19 +208,22 @@ class _Exchange:
 
     async def _answer(self) -> None:
         head = await self._relay.response()
-        self._upstream.telemetry.upstream(asyncio.get_running_loop().time() - self._sent)
+        self._upstream.telemetry.upstream(time.monotonic() - self._sent)
         fields = self._upstream.response_fields(head, self._admit)
         self.answering = True
-        start = {"type": "http.response.start", "status": head.status, "reason": head.reason, "headers": fields}
-        await self._pass_on(start)
-        more = True
-        while more:
-            body, more = await self._relay.read()
-            await self._pass_on({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _pass_on(self, message: dict[str, object]) -> None:
+        start = {
+            "type": "http.response.start",
+            "status": head.status,
+            "reason": head.reason,
+            "headers": fields,
+            "body_follows": self._relay.has_news,
+        }
         try:
-            await self._send(message)
+            await self._send(start)
+            more = True
+            while more:
+                body, more = await self._relay.read()
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
         except OSError:
             raise ClientGone from None
 

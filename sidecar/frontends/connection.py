@@ -37,9 +37,9 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, patience: Patience) -> None:
         self.write_paused = False
         self._patience = patience
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment] # set before anything else happens
-        self._reading_held = False
+        self.reading_held = False
         self._half_closed = False
         self._closing = False
         self._tunnel: asyncio.Task[None] | None = None
@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads slower than the answer comes."""
         self.write_paused = True
-        self._unread_deadline = self._loop.time() + self._patience.unread
+        self._unread_deadline = self.loop.time() + self._patience.unread
 
     def resume_writing(self) -> None:
         """The client has caught up."""
@@ -81,19 +81,19 @@ class ClientConnection(asyncio.Protocol):
     async def drain(self) -> None:
         """Wait until the client has read enough for more to be written, or has gone."""
         while self.write_paused:
-            self._writable = self._loop.create_future()
+            self._writable = self.loop.create_future()
             await self._writable
 
     def hold_reading(self) -> None:
         """Read no more from the client for now."""
-        if not self._reading_held and not self._transport.is_closing():
-            self._reading_held = True
+        if not self.reading_held and not self._transport.is_closing():
+            self.reading_held = True
             self._transport.pause_reading()
 
     def release_reading(self) -> None:
         """Read on."""
-        if self._reading_held and not self._transport.is_closing():
-            self._reading_held = False
+        if self.reading_held and not self._transport.is_closing():
+            self.reading_held = False
             self._transport.resume_reading()
 
     def sweep(self, now: float) -> None:
@@ -152,5 +152,5 @@ class ClientConnection(asyncio.Protocol):
         self._wait(self._patience.unread, self.abort)
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._deadline = self._loop.time() + seconds
+        self._deadline = self.loop.time() + seconds
         self._on_deadline = then

@@ -149,7 +149,9 @@ class Exchange:
     async def run(self) -> None:
         """Have the application serve the request; what it leaves undone is an error of ours."""
         try:
-            await self._protocol.app(self.scope, self.receive, self.send)
+            # The scope holds this exchange: held in turn, it would need the garbage collector.
+            scope, self.scope = self.scope, {}
+            await self._protocol.app(scope, self.receive, self.send)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")
@@ -176,7 +178,8 @@ class Exchange:
         pieces, self._pieces = self._pieces, []
         self._held = 0
         self._told_end = self.body_complete
-        self._protocol.release_reading()
+        if self._protocol.reading_held:
+            self._protocol.release_reading()
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
@@ -198,9 +201,10 @@ class Exchange:
         status, reason = message["status"], message.get("reason")
         self._answer = Answer(self.method, self.version, status, reason, message.get("headers", ()), closes=closes)
         self._continue_due = False
-        # With a body at hand, head and body leave in one write; without, the head must not wait for it.
-        self._unsent = self._answer.head
-        asyncio.get_running_loop().call_soon(self._flush)
+        if message.get("body_follows", False):
+            self._unsent = self._answer.head
+        else:
+            self._protocol.write(self._answer.head)
 
     def _continue(self, answer: Answer, body: bytes, *, more: bool) -> None:
         data = self._unsent + answer.piece(body)
@@ -212,11 +216,6 @@ class Exchange:
         if not more:
             self._finish(closes=answer.closes)
 
-    def _flush(self) -> None:
-        if self._unsent and not self.gone:
-            data, self._unsent = self._unsent, b""
-            self._protocol.write(data)
-
     def _finish(self, *, closes: bool) -> None:
         self.answered = True
         self._wake()
@@ -226,7 +225,7 @@ class Exchange:
         return self.gone or self.answered
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._protocol.loop.create_future()
         self._protocol.expect_body(waiting=not self.body_complete)
         try:
             await self._waiter

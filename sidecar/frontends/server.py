@@ -135,7 +135,7 @@ class HardenedProtocol(ClientConnection):
         if closes:
             self._finish()
             return
-        if self._reading_held:
+        if self.reading_held:
             self.release_reading()
         self._next()
 
@@ -159,7 +159,7 @@ class HardenedProtocol(ClientConnection):
             self._tunnel.cancel()
         elif self._exchange is None and not self._closing:
             self._wait(self._patience.last_call, self._close)
-        self.sweep(self._loop.time())
+        self.sweep(self.loop.time())
 
     # Requests
 
@@ -195,7 +195,7 @@ class HardenedProtocol(ClientConnection):
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), self._loop.time())
+        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), self.loop.time())
         if head.has_body:
             self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
             if self._buffer:
@@ -203,7 +203,7 @@ class HardenedProtocol(ClientConnection):
                 self._buffer = self._take_body(self._body, data)
                 if self._closing:
                     return
-        task = self._loop.create_task(exchange.run())
+        task = self.loop.create_task(exchange.run())
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
 
