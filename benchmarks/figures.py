@@ -49,6 +49,13 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(rank, 1) - 1]
 
 
+def shares(counts: Mapping[str, int], most: int) -> dict[str, float]:
+    """The largest counts as shares of all of them, largest first."""
+    total = sum(counts.values())
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {name: count / total for name, count in ranked[:most]}
+
+
 def paired_ratios(of: Mapping[int, float], over: Mapping[int, float]) -> list[float]:
     """`of` divided by `over` for each round that has both; a round without a positive divisor is left out."""
     return [of[number] / over[number] for number in sorted(of.keys() & over.keys()) if over[number] > 0]

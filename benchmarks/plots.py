@@ -62,7 +62,8 @@ def _ratios(samples: Samples, axes: Axes) -> None:
                 whiskers = [[middle.median - middle.low], [middle.high - middle.median]]
                 at = place + (shift - 1.5) / 5
                 axes.errorbar(at, middle.median, whiskers, fmt="o", color=f"C{shift}", label=other, capsize=3)
-    axes.axhline(1, color="black", linewidth=0.8)
+    if cases:
+        axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(range(len(cases)), [case.name for case in cases], rotation=20)
     axes.set_ylabel("sidecar ÷ other, with bootstrap interval")
     axes.set_title("Requests a second beside others, within the same rounds")

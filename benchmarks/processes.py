@@ -44,6 +44,10 @@ class Pinned:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def wait_until_answering(self, port: int, path: str = "/health") -> float:
         """Seconds from the start to the first 2xx. Raises Failed."""
         deadline = self.started + START_WITHIN_S

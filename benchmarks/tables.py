@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.bars import Bar, Verdict
 from benchmarks.cases import CASES
+from benchmarks.experiments import profile
 from benchmarks.figures import bootstrap_median, paired_ratios, spread
 from benchmarks.samples import Samples
 
@@ -69,6 +70,8 @@ def results(samples: Samples) -> list[Table]:
         if case in titles:
             columns = (BULK, *RATES) if case == "large-download" else RATES
             made.append(_throughput(samples, case, titles[case], columns))
+        elif case == profile.CASE:
+            made.append(_profile(samples))
         else:
             made.append(_plain(samples, case, *OTHERS[case]))
     return made
@@ -97,6 +100,17 @@ def _plain(samples: Samples, case: str, title: str, columns: tuple[Column, ...])
         for contender in samples.contenders(case)
     )
     return Table(title, ("", *(column.title for column in columns)), tuple(rows))
+
+
+def _profile(samples: Samples) -> Table:
+    """Own time by function, without what it calls; system calls count for the function that makes them."""
+    rows = [
+        (each.contender, function, f"{share:.1%}")
+        for each in samples.taken
+        if each.case == profile.CASE
+        for function, share in each.figures.items()
+    ]
+    return Table("Where the time goes, known session", ("", "function", "own time"), tuple(rows))
 
 
 def _cell(samples: Samples, case: str, contender: str, column: Column) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.figures import Interval, Spread, bootstrap_median, holds, paired_ratios, percentile, spread
+from benchmarks.figures import Interval, Spread, bootstrap_median, holds, paired_ratios, percentile, shares, spread
 
 RATES = st.lists(st.floats(min_value=0.001, max_value=1e6), min_size=1, max_size=9)
 
@@ -77,3 +77,8 @@ def test_a_bar_holds_by_the_less_favourable_end(
 ) -> None:
     """A median that clears the bar is not enough."""
     assert holds(interval, at_least=at_least, at_most=at_most) is expected
+
+
+def test_shares_are_of_everything_also_of_what_is_not_shown() -> None:
+    """The first two of three, as parts of the whole."""
+    assert shares({"a": 1, "b": 6, "c": 3}, 2) == {"b": 0.6, "c": 0.3}
