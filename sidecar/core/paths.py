@@ -82,14 +82,19 @@ def possible_readings(path: bytes) -> Iterator[Segments]:
 
 
 def _slash_readings(text: str) -> Iterator[Segments]:
-    """Empty segments folded away; dots kept, dropped and resolved; `//host` taken for a path and for an authority."""
-    segments = [segment.partition(";")[0] for segment in text.split("/")]
-    filled = tuple(segment for segment in segments if segment)
-    for reading in (filled, filled[1:]) if text.startswith("//") else (filled,):
-        yield reading
-        if "." in reading or ".." in reading:
-            yield tuple(segment for segment in reading if segment != ".")
-            yield _resolved(reading)
+    """Dots kept, dropped and resolved, before or after empty segments are folded; `//host` a path and an authority."""
+    written = tuple(segment.partition(";")[0] for segment in text.removeprefix("/").split("/"))
+    for segments in (written, written[2:]) if text.startswith("//") else (written,):
+        folded = _without(segments, "")
+        yield folded
+        if "." in segments or ".." in segments:
+            yield _without(folded, ".")
+            yield _resolved(folded)
+            yield _without(_resolved(segments), "")
+
+
+def _without(segments: Segments, unwanted: str) -> Segments:
+    return tuple(segment for segment in segments if segment != unwanted)
 
 
 def _resolved(segments: Segments) -> Segments:
