@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
 from service_kit.ids import unsafe_because
+from service_kit.problems import Problem, Refused
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
 from session_service.paths import SESSION, SESSIONS
-from session_service.problems import Refused
 from session_service.schemas import (
     EnsureMany,
     EnsureManyOut,
@@ -21,7 +21,6 @@ from session_service.schemas import (
     Pair,
     PairOutcome,
     PairResult,
-    Problem,
     SafeId,
     SessionData,
     SessionOut,
@@ -77,7 +76,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
     session_id = body.session_id or str(uuid.uuid4())
     outcome = await sessions.ensure(_wanted(session_id, body))
     if isinstance(outcome, Found | Conflict):
-        raise Refused("session_exists", f"Session {session_id} exists already.")
+        raise Refused(409, "session_exists", f"session {session_id} exists already")
     return _session(session_id, outcome)
 
 
@@ -100,7 +99,7 @@ async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSes
     """Create the session if it is missing. Repeating this is always safe."""
     outcome = await sessions.ensure(_wanted(session_id, body))
     if isinstance(outcome, Conflict):
-        raise _not_yours(session_id, status=409)
+        raise _not_yours(409, session_id)
     response.status_code = 201 if isinstance(outcome, Created) else 200
     return _session(session_id, outcome)
 
@@ -145,16 +144,16 @@ def _session(session_id: str, outcome: Looked | Created) -> Session:
         case Found(session) | Created(session):
             return session
         case Conflict():
-            raise _not_yours(session_id)
+            raise _not_yours(403, session_id)
         case Gone():
-            raise Refused("session_gone", f"Session {session_id} was deleted.")
+            raise Refused(410, "session_gone", f"session {session_id} was deleted")
         case Absent():
             raise _never_was(session_id)
 
 
-def _not_yours(session_id: str, status: int | None = None) -> Refused:
-    return Refused("session_owned_by_another_user", f"Session {session_id} belongs to another user.", status)
+def _not_yours(status: int, session_id: str) -> Refused:
+    return Refused(status, "session_owned_by_another_user", f"session {session_id} belongs to another user")
 
 
 def _never_was(session_id: str) -> Refused:
-    return Refused("session_not_found", f"There is no session {session_id}.")
+    return Refused(404, "session_not_found", f"there is no session {session_id}")

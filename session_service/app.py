@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
 
+from service_kit import problems
+from service_kit.body import BoundedBody
 from service_kit.database import Database, is_sqlite
-from service_kit.registration import Registration
-from session_service import api, problems, stream
+from session_service import api, stream
 from session_service.events import EventLog
 from session_service.feed import Feed
-from session_service.gate import BearerToken, BoundedBody
+from session_service.gate import BearerToken
 from session_service.notifications import Notifications
-from session_service.schemas import Health, Problem
+from session_service.schemas import Health
 from session_service.service import Sessions
 from session_service.settings import Settings
 from session_service.store import Store
+
+_LARGEST_BODY: Final = 10 << 20
 
 
 class SessionService:
@@ -31,7 +34,7 @@ class SessionService:
         self.feed = Feed(events)
         self.sessions = Sessions(Store(self._database, events), self.feed)
         self._notifications = Notifications(self._database, self.feed.wake)
-        self._registration = _registration(settings)
+        self._registration = settings.registration()
         self.app = self._application(settings)
 
     @contextlib.asynccontextmanager
@@ -68,8 +71,8 @@ class SessionService:
         app.state.sessions, app.state.feed = self.sessions, self.feed
         app.include_router(api.router)
         app.include_router(stream.router)
-        app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": Problem}})
-        app.add_middleware(BoundedBody)
+        app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": problems.Problem}})
+        app.add_middleware(BoundedBody, largest=_LARGEST_BODY)
         if settings.token is not None:
             app.add_middleware(BearerToken, token=settings.token.get_secret_value())
         problems.install(app)
@@ -85,9 +88,3 @@ async def _health(feed: Annotated[Feed, Depends(_feed)]) -> Health:
     """Whether the service reaches its database."""
     await feed.present()
     return Health()
-
-
-def _registration(settings: Settings) -> Registration | None:
-    if settings.register_as is None or settings.consul is None:
-        return None
-    return Registration(settings.consul, name=settings.register_as, advertise=settings.reachable_at, health="/health")

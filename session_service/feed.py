@@ -17,7 +17,6 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from service_kit.database import DatabaseUnavailable
 from session_service.background import ended
 from session_service.events import EventLog
 from session_service.model import Event
@@ -28,7 +27,7 @@ KEPT: Final = 100_000
 _REMEMBERED: Final = 10_000
 _AT_ONCE: Final = 1_000
 _PRUNE_EVERY: Final = 5_000
-_BLIND_AFTER: Final = 5.0
+_BLIND_AFTER: Final = 10.0
 
 _log = structlog.get_logger()
 
@@ -69,6 +68,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin to read the log in the background."""
+        self._read_at = time.monotonic()
         self._reader = asyncio.create_task(self._read(), name="session event feed")
 
     async def stop(self) -> None:
@@ -145,9 +145,9 @@ class Feed:
             self._alarm.clear()
             try:
                 more = await self._read_once()
-            except DatabaseUnavailable as unavailable:
+            except Exception as error:  # noqa: BLE001 -- without a reader no follower would ever hear anything again
                 if self.sighted:
-                    _log.warning("cannot read session events", error=str(unavailable))
+                    _log.warning("cannot read session events", error=str(error), kind=type(error).__name__)
                 more = False
             if not more:
                 with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""What a request must pass before anything looks at it: the token, where one is set, and the size of its body."""
+"""What a request must pass before anything looks at it, where a token is set."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import hmac
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from session_service.problems import problem
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _GUARDED: Final = "/api/"
-_LARGEST_BODY: Final = 10 << 20
+_REFUSAL: Final = {"detail": "a token is required: Authorization: Bearer …", "reason": "unauthorized"}
 
 
 class BearerToken:
@@ -27,30 +25,8 @@ class BearerToken:
         if scope["type"] != "http" or not scope["path"].startswith(_GUARDED) or self._is_named(scope):
             await self._app(scope, receive, send)
             return
-        detail = "A token is required: Authorization: Bearer …"
-        await problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        await JSONResponse(_REFUSAL, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
     def _is_named(self, scope: Scope) -> bool:
         named = Headers(scope=scope).get("authorization", "")
         return hmac.compare_digest(named.encode("latin-1"), self._expected)
-
-
-class BoundedBody:
-    """Stops reading a body at 10 MiB, whether its length was declared or not."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        left = _LARGEST_BODY
-
-        async def bounded() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise HTTPException(413, f"A body of at most {_LARGEST_BODY} bytes is accepted.")
-            return message
-
-        await self._app(scope, bounded, send)

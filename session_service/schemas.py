@@ -102,13 +102,6 @@ class EnsureManyOut(BaseModel):
     results: list[PairResult]
 
 
-class Problem(BaseModel):
-    """Every error: one sentence for a person, one word for a program."""
-
-    detail: str
-    reason: str
-
-
 class Health(BaseModel):
     """The service is up and reaches its database."""
 

@@ -22,6 +22,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the table if it is empty: sessions are never thrown away by a downgrade."""
-    if op.get_bind().execute(sa.text("SELECT count(*) FROM sessions")).scalar_one() == 0:
+    """Remove the table if there never was a session in it: none is thrown away by a downgrade."""
+    if _is_empty("sessions") and _is_empty("sessions_deleted"):
         op.drop_table("sessions")
+        op.drop_table("sessions_deleted")
+
+
+def _is_empty(table: str) -> bool:
+    return op.get_bind().execute(sa.select(sa.literal(1)).select_from(sa.table(table)).limit(1)).first() is None

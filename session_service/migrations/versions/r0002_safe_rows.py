@@ -33,10 +33,11 @@ _COLUMNS: Final[list[tuple[str, sa.types.TypeEngine[Any], type[sa.types.TypeEngi
 
 def upgrade() -> None:
     """Give every row the columns, sort out the broken rows, then hold ids to their type."""
+    _put_foreign_columns_aside()
+    _widen_number()
+    _shape_columns()
     if _has_table(_ASIDE):
         _move(_ASIDE, "sessions")
-    _put_foreign_columns_aside()
-    _shape_columns()
     _quarantine_broken_rows()
     _shape_ids()
     op.create_index("sessions_by_user", "sessions", ["user_id", "id"])
@@ -84,7 +85,6 @@ def _statuses_fit() -> bool:
 def _shape_ids() -> None:
     present = _columns("sessions")
     with op.batch_alter_table("sessions") as table:
-        table.alter_column("id", existing_type=present["id"]["type"], type_=_wide_integer(), existing_nullable=False)
         for name in ("session_id", "user_id"):
             existing, text = present[name]["type"], sa.String(255)
             table.alter_column(
@@ -92,6 +92,13 @@ def _shape_ids() -> None:
             )
         if not _is_unique("session_id"):
             table.create_unique_constraint("sessions_session_id_key", ["session_id"])
+
+
+def _widen_number() -> None:
+    """Room for more rows. SQLite has it, and numbers rows by itself only for a column of exactly this type."""
+    wide = sa.BigInteger() if _on_postgres() else sa.Integer()
+    with op.batch_alter_table("sessions") as table:
+        table.alter_column("id", existing_type=_columns("sessions")["id"]["type"], type_=wide, nullable=False)
     if _on_postgres():
         sequence = op.get_bind().execute(sa.text("SELECT pg_get_serial_sequence('sessions', 'id')")).scalar_one()
         _execute(f"ALTER SEQUENCE {sequence} AS bigint")
@@ -125,10 +132,16 @@ def _shape_columns() -> None:
 
 
 def _move(source: str, target: str) -> None:
-    """Take the rows of one table into another that has all its columns, and drop the first."""
-    names = ", ".join(f'"{name}"' for name in _columns(source) if name != "quarantine_reason")
+    """Take the rows of one table into another, by the columns that both have, and drop the first.
+
+    Rows keep their number unless it was given anew meanwhile, as SQLite may do with the highest.
+    """
+    names = _columns(source).keys() & _columns(target).keys()
     known = f"SELECT 1 FROM {target} WHERE {target}.session_id = {source}.session_id"
-    _execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {source} WHERE NOT EXISTS ({known})")
+    taken = f"SELECT 1 FROM {target} WHERE {target}.id = {source}.id"
+    for kept, numbered in ((names, f"AND NOT EXISTS ({taken})"), (names - {"id"}, "")):
+        listed = ", ".join(f'"{name}"' for name in sorted(kept))
+        _execute(f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {source} WHERE NOT EXISTS ({known}) {numbered}")
     op.drop_table(source)
 
 
@@ -138,11 +151,6 @@ def _execute(statement: str) -> None:
 
 def _on_postgres() -> bool:
     return op.get_bind().dialect.name == "postgresql"
-
-
-def _wide_integer() -> sa.types.TypeEngine[int]:
-    """SQLite numbers rows by itself for a column of exactly this type."""
-    return sa.BigInteger() if _on_postgres() else sa.Integer()
 
 
 def _has_table(name: str) -> bool:

@@ -1,0 +1,131 @@
+"""The command line that both services have: `serve`, and `migrate` with `--to` and `--report`.
+
+A user's mistake is one readable line for each problem and exit code 2; a database that cannot be reached is 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, NoReturn, Protocol, TypeVar
+
+import click
+import structlog
+from sqlalchemy.exc import DBAPIError
+from starlette.types import ASGIApp
+
+from service_kit.migrations import Migrations
+from service_kit.service_settings import ServiceSettings
+from service_kit.serving import serve
+from service_kit.settings import BadSettings, load
+
+Write = Callable[[str], object]
+SettingsType = TypeVar("SettingsType", bound=ServiceSettings)
+
+
+class Served(Protocol):
+    """An application with what is to happen around its serving."""
+
+    @property
+    def app(self) -> ASGIApp:
+        """What is served."""
+        ...
+
+    async def started(self) -> None:
+        """Runs once connections are accepted."""
+        ...
+
+    async def stopping(self) -> None:
+        """Runs first thing when asked to stop; ends streams that would never end by themselves."""
+        ...
+
+
+@dataclass(frozen=True)
+class Program(Generic[SettingsType]):
+    """One service as its command line knows it.
+
+    `name` is the program's and its role's, `package` holds the migrations, `report` writes what `--report` says.
+    """
+
+    name: str
+    about: str
+    package: str
+    version_table: str
+    settings: type[SettingsType]
+    build: Callable[[SettingsType], Served]
+    report: Callable[[str, str, Write], Awaitable[None]]
+
+    def commands(self) -> click.Group:
+        """The commands of this service."""
+        group = click.Group(self.name, help=self.about, context_settings={"help_option_names": ["-h", "--help"]})
+        report = click.Option(["--report"], is_flag=True, help="Change nothing; say what is unusual about the ids.")
+        to = click.Option(
+            ["--to"], default="head", show_default=True, help="A revision, or base; to an older one it downgrades."
+        )
+        group.add_command(click.Command("serve", callback=self._serve, help=_SERVE))
+        group.add_command(click.Command("migrate", callback=self._migrate, params=[to, report], help=_MIGRATE))
+        return group
+
+    def _serve(self) -> None:
+        settings = self._load()
+        with self._readable_failures():
+            current = asyncio.run(self._migrations(settings).is_current())
+        if not current:
+            self._fail(f"the database schema is not the one of this version: run {self.name} migrate", 2)
+        service = self.build(settings)
+        raise SystemExit(
+            serve(service.app, settings.listen, self.name, on_started=service.started, on_stopping=service.stopping)
+        )
+
+    def _migrate(self, to: str, report: bool) -> None:
+        settings = self._load()
+        with self._readable_failures():
+            if report:
+                asyncio.run(self._report(settings))
+            else:
+                asyncio.run(self._migrations(settings).move(to))
+
+    async def _report(self, settings: SettingsType) -> None:
+        await self.report(settings.database_url, settings.database_schema, click.echo)
+
+    def _migrations(self, settings: SettingsType) -> Migrations:
+        return Migrations(self.package, settings.database_url, settings.database_schema, self.version_table)
+
+    def _load(self) -> SettingsType:
+        _log_to_stderr()
+        try:
+            return load(self.settings)
+        except BadSettings as bad:
+            self._fail(str(bad), 2)
+
+    @contextlib.contextmanager
+    def _readable_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            self._fail(str(error), 2)
+        except DBAPIError as error:
+            self._fail(f"the database refused: {error.orig}", 1)
+        except OSError as error:
+            self._fail(f"the database cannot be reached: {error}", 1)
+
+    def _fail(self, message: str, code: int) -> NoReturn:
+        for line in message.splitlines():
+            click.echo(f"{self.name}: {line}", err=True)
+        raise SystemExit(code)
+
+
+_SERVE = "Serve until SIGTERM or Ctrl-C. Settings come from the environment and from .env."
+_MIGRATE = "Bring the database schema to a revision, the newest by default. Repeating it changes nothing."
+
+
+def _log_to_stderr() -> None:
+    """Standard output belongs to the ready line and to reports."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
