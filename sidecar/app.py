@@ -32,7 +32,7 @@ from sidecar.core.locate import Reader
 from sidecar.frontends.admin import AdminServer, admin_app
 from sidecar.frontends.body import BodyBudget, BodyReader
 from sidecar.frontends.connection import Patience
-from sidecar.frontends.proxy import Enforcing, Passing, proxy_app
+from sidecar.frontends.proxy import Enforcing, Passing, ProxyApp
 from sidecar.frontends.serving import Server
 from sidecar.frontends.shadowing import Shadowing
 from sidecar.guard import Guard
@@ -105,7 +105,7 @@ class _Sidecar:
             gc.freeze()
             where = f"listen={bound_address(listener)} admin={bound_address(admin_listener)}"
             server = Server(
-                proxy_app(endpoint),
+                ProxyApp(endpoint),
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Patience(body=self._settings.body_timeout),
@@ -164,7 +164,7 @@ class _Sidecar:
         service = self._session_service(transport, discovery)
         reader = Reader(profile, id_format=settings.id_format, user_header=settings.user_header)
         budget = BodyBudget(settings.max_buffered)
-        bodies = BodyReader(limit=settings.max_body, piece_timeout=settings.body_timeout, budget=budget)
+        bodies = BodyReader(limit=settings.max_body, budget=budget)
         on_ended = OnEnded(settings.on_ended)
         if settings.mode == "shadow":
             shadow = Shadow(known, service, self._telemetry, on_ended=on_ended, timeout=settings.session_timeout)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, NoReturn, Self
 
 from sidecar.core.model import Headers, Reason, Refuse
@@ -68,8 +64,13 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back."""
         self._budget.give_back(self.size)
+        self.size = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,60 +82,83 @@ class Body:
 
 
 class BodyReader:
-    """Reads bodies of at most `limit` bytes, waiting at most `piece_timeout` seconds for each piece."""
+    """Reads bodies of at most `limit` bytes. How long a piece may take is the server's business."""
 
-    def __init__(self, *, limit: int, piece_timeout: float, budget: BodyBudget) -> None:
+    def __init__(self, *, limit: int, budget: BodyBudget) -> None:
         self._limit = limit
-        self._piece_timeout = piece_timeout
         self._budget = budget
 
-    @asynccontextmanager
-    async def hold(self, headers: Headers, receive: Receive) -> AsyncIterator[Body]:
-        """Read a request's body; it counts as held until the block ends.
+    def hold(self, headers: Headers, receive: Receive) -> HeldBody:
+        """Read a request's body in an `async with` block; it counts as held until the block ends.
 
         What the head alone rules out is refused before anything is received, so that no `100 Continue` is sent.
-        Raises BodyRefused and ClientDisconnected.
+        Entering the block raises BodyRefused and ClientDisconnected.
         """
-        with self._budget.lease() as lease:
-            try:
-                coding = coding_of(headers)
-                if declared_length(headers) > self._limit:
-                    self._refuse_size()
-                raw = await self._receive_all(receive, lease)
-                body = Body(raw, decode(raw, coding, limit=self._limit))
-            except Refusal as refusal:
-                raise BodyRefused(refusal.refuse) from None
-            yield body
+        return HeldBody(self, headers, receive, self._budget.lease())
+
+    async def read(self, headers: Headers, receive: Receive, lease: Lease) -> Body:
+        """Read a whole body on a lease. Raises BodyRefused and ClientDisconnected."""
+        try:
+            coding = coding_of(headers)
+            if declared_length(headers) > self._limit:
+                self._refuse_size()
+            raw = await self._receive_all(receive, lease)
+            return Body(raw, decode(raw, coding, limit=self._limit))
+        except Refusal as refusal:
+            raise BodyRefused(refusal.refuse) from None
 
     async def _receive_all(self, receive: Receive, lease: Lease) -> bytes:
-        loop = asyncio.get_running_loop()
         pieces: list[bytes] = []
-        try:
-            async with asyncio.timeout(self._piece_timeout) as timer:
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise ClientDisconnected
-                    piece = message.get("body", b"")
-                    if lease.size + len(piece) > self._limit:
-                        self._refuse_size()
-                    lease.take(len(piece))
-                    pieces.append(piece)
-                    if not message.get("more_body", False):
-                        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                    timer.reschedule(loop.time() + self._piece_timeout)
-        except TimeoutError:
-            detail = f"No more of the body came for {self._piece_timeout:g} seconds."
-            raise BodyRefused(Refuse(Reason.BODY_TIMEOUT, detail)) from None
+        while True:
+            try:
+                message = await receive()
+            except TimeoutError:
+                detail = "The rest of the request body did not come in time."
+                raise BodyRefused(Refuse(Reason.BODY_TIMEOUT, detail)) from None
+            if message["type"] != "http.request":
+                raise ClientDisconnected
+            piece = message.get("body", b"")
+            if lease.size + len(piece) > self._limit:
+                self._refuse_size()
+            lease.take(len(piece))
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _refuse_size(self) -> NoReturn:
         detail = f"The body has more than {self._limit} bytes, the most that is read for a session id."
         raise BodyRefused(Refuse(Reason.BODY_TOO_LARGE, detail))
 
 
+class HeldBody:
+    """A body that is read when its block begins and let go when it ends."""
+
+    # A class, because a generator as a context manager costs this path, which every guarded write takes, twice as much.
+    __slots__ = ("_headers", "_lease", "_reader", "_receive")
+
+    def __init__(self, reader: BodyReader, headers: Headers, receive: Receive, lease: Lease) -> None:
+        self._reader = reader
+        self._headers = headers
+        self._receive = receive
+        self._lease = lease
+
+    async def __aenter__(self) -> Body:
+        try:
+            return await self._reader.read(self._headers, self._receive, self._lease)
+        except BaseException:
+            self._lease.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lease.close()
+
+
 def declared_length(headers: Headers) -> int:
     """The Content-Length in bytes; 0 where there is none, for the server lets no malformed one through."""
-    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 def replay(raw: bytes, receive: Receive) -> Receive:

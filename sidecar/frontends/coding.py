@@ -37,8 +37,11 @@ def coding_of(headers: Headers) -> str:
 
     Raises Refusal for a coding that is not decoded, and for several on top of each other.
     """
-    values = b",".join(value for name, value in headers if name == b"content-encoding").decode("latin-1").lower()
-    codings = [coding for part in values.split(",") if (coding := part.strip()) not in ("", "identity")]
+    values = [value for name, value in headers if name == b"content-encoding"]
+    if not values:
+        return "identity"
+    parts = b",".join(values).decode("latin-1").lower().split(",")
+    codings = [coding for part in parts if (coding := part.strip()) not in ("", "identity")]
     if len(codings) > 1 or any(coding not in _DECODERS for coding in codings):
         allowed = ", ".join(_DECODERS)
         detail = f"The body has a content coding that cannot be read here; one of these is possible: {allowed}."

@@ -19,11 +19,16 @@ from sidecar.ports import WIRE, Forwarder, Receive, Scope, Send, Telemetry, Upst
 _UNREAD = Plan(Shape.REST, needs_body=False)
 
 
-def proxy_app(endpoint: ASGIApp) -> Starlette:
+class ProxyApp(Starlette):
     """A Starlette application that hands every request, whatever its path, to `endpoint`."""
-    app = Starlette()
-    app.router.default = endpoint
-    return app
+
+    def __init__(self, endpoint: ASGIApp) -> None:
+        super().__init__()
+        self.router.default = endpoint
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Do without the two middlewares that turn exceptions into answers: that is the hardened server's business."""
+        return self.router
 
 
 def head_of(scope: Scope) -> Head:

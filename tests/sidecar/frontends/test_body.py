@@ -20,12 +20,11 @@ from sidecar.frontends.body import (
 )
 from sidecar.ports import Message, Receive
 
-FOREVER = 3600.0
 TOO_LARGE = Refuse(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
 
 
-def bodies(*, limit: int = 10, budget: BodyBudget | None = None, piece_timeout: float = FOREVER) -> BodyReader:
-    return BodyReader(limit=limit, piece_timeout=piece_timeout, budget=budget or BodyBudget(1000))
+def bodies(*, limit: int = 10, budget: BodyBudget | None = None) -> BodyReader:
+    return BodyReader(limit=limit, budget=budget or BodyBudget(1000))
 
 
 def sending(*pieces: bytes) -> Receive:
@@ -114,38 +113,17 @@ async def test_a_coded_body_is_decoded_for_reading_alone() -> None:
 
 
 async def test_a_body_that_stops_coming_is_refused() -> None:
-    """After the time for one piece."""
+    """The server says so, after the time for one piece."""
     budget = BodyBudget(1000)
-    found = await refusal(bodies(piece_timeout=0.01, budget=budget), never)
-    assert found == Refuse(Reason.BODY_TIMEOUT, "No more of the body came for 0.01 seconds.")
+
+    async def stopped() -> Message:
+        if budget.held:
+            raise TimeoutError
+        return {"type": "http.request", "body": b"abc", "more_body": True}
+
+    found = await refusal(bodies(budget=budget), stopped)
+    assert found == Refuse(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
     assert budget.held == 0
-
-
-async def test_time_runs_anew_with_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body may take longer than one piece may, as long as each comes in time; the clock here is the test's own."""
-    loop = asyncio.get_running_loop()
-    start = now = loop.time()
-    monkeypatch.setattr(loop, "time", lambda: now)
-
-    async def receive() -> Message:
-        nonlocal now
-        now += 9.0
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return {"type": "http.request", "body": b"", "more_body": now < start + 50.0}
-
-    async with bodies(piece_timeout=10.0).hold([], receive):
-        pass
-    assert (await refusal(bodies(piece_timeout=8.0), receive)).reason is Reason.BODY_TIMEOUT
-
-
-async def test_a_server_may_keep_the_time_itself() -> None:
-    """Its time-out means the same."""
-
-    async def receive() -> Message:
-        raise TimeoutError
-
-    assert (await refusal(bodies(piece_timeout=30.0), receive)).detail == "No more of the body came for 30 seconds."
 
 
 async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:

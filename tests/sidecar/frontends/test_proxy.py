@@ -11,7 +11,7 @@ import pytest
 from sidecar.core.locate import Reader
 from sidecar.core.model import Admit, Head, How, Reason, Unknown
 from sidecar.frontends.body import BodyBudget, BodyReader
-from sidecar.frontends.proxy import Enforcing, Passing, proxy_app
+from sidecar.frontends.proxy import Enforcing, Passing, ProxyApp
 from sidecar.ports import UpstreamError
 from sidecar.testing import FakeForwarder, FakeTelemetry
 from tests.support.asgi import Request
@@ -28,7 +28,7 @@ class Stage(House):
         super().__init__()
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
-        bodies = BodyReader(limit=limit, piece_timeout=5, budget=self.budget)
+        bodies = BodyReader(limit=limit, budget=self.budget)
         self.proxy = Enforcing(Reader(ISA), self.guard, self.forwarder, self.telemetry, bodies)
 
     async def serve(self, request: Request) -> Request:
@@ -185,7 +185,7 @@ async def test_for_the_fast_lane_a_known_write_is_admitted_at_once_and_another_i
 async def test_every_path_belongs_to_the_memory_service() -> None:
     """Starlette's routes would miss some of these; its router's default does not."""
     stage = Stage()
-    app = proxy_app(stage.proxy)
+    app = ProxyApp(stage.proxy)
     for target in ("*", "/", "/a\nb", "/docs", "/metrics", "//", "/%0a"):
         request = Request(method="OPTIONS", target=target)
         await app(request.scope | {"path": target, "root_path": ""}, request.receive, request.send)

@@ -31,7 +31,7 @@ class Stage:
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
         self.shadow = Shadow(Known(100, 300), self.service, self.telemetry)
-        bodies = BodyReader(limit=limit, piece_timeout=5, budget=self.budget)
+        bodies = BodyReader(limit=limit, budget=self.budget)
         self.proxy = Shadowing(
             Reader(ISA), self.shadow, self.forwarder, self.telemetry, bodies=bodies, budget=self.budget, limit=limit
         )
