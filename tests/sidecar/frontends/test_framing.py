@@ -84,7 +84,8 @@ def test_what_is_taken_two_other_parsers_take_and_read_alike(data):
     assert theirs.complete
     assert theirs.parser.get_method().decode() == head.method
     assert theirs.target == head.target
-    assert theirs.fields == head.raw_headers
+    # llhttp leaves the white space behind a value to its user (RFC 9112, section 5.1: it is no part of the value).
+    assert [(name, value.rstrip(b" \t")) for name, value in theirs.fields] == head.raw_headers
     assert theirs.parser.get_http_version() == head.version
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data[:end].lstrip(b"\r\n"))
