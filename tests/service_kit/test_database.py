@@ -1,0 +1,157 @@
+"""Opening a database: what URLs are taken, and what reading and writing promise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from service_kit.database import Database, DatabaseUnavailable, parse_url, quoted
+from tests.support.postgres import PostgresServer, postgres
+
+__all__ = ["postgres"]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/new/folder/some.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.create_database()
+    yield made
+    server.drop_database(made)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A database with one table of numbers, in a schema where there are any."""
+    opened = Database(url, "odd name")
+    async with opened.writing() as connection:
+        if url.startswith("postgres"):
+            await connection.execute(text('CREATE SCHEMA "odd name"'))
+        await connection.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+    yield opened
+    await opened.close()
+
+
+async def numbers(database: Database) -> list[int]:
+    async with database.reading() as connection:
+        return list((await connection.execute(text("SELECT n FROM numbers ORDER BY n"))).scalars())
+
+
+async def add(database: Database, number: int) -> None:
+    async with database.writing() as connection:
+        await connection.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": number})
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///data/a.db", "sqlite+aiosqlite"),
+        ("sqlite+pysqlite:////a.db", "sqlite+aiosqlite"),
+        ("postgresql://u:p@host/db", "postgresql+asyncpg"),
+        ("postgres://u:p@host/db", "postgresql+asyncpg"),
+        ("postgresql+psycopg://u@/db?host=/run", "postgresql+asyncpg"),
+    ],
+)
+def test_every_spelling_of_the_two_databases_is_understood(url: str, driver: str) -> None:
+    """Whatever driver a URL names, the one that is installed is used."""
+    assert parse_url(url).drivername == driver
+
+
+@pytest.mark.parametrize("url", ["", "data/a.db", "mysql://u:secret@host/db", "sqlite://", "sqlite:///:memory:", "::"])
+def test_other_urls_are_refused_without_being_repeated(url: str) -> None:
+    """The message says what is allowed, and no password."""
+    with pytest.raises(ValueError, match="sqlite:///PATH or postgresql://") as refused:
+        parse_url(url)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
+    """What was written before an exception is not there."""
+
+    async def fail_half_way() -> None:
+        async with database.writing() as connection:
+            await connection.execute(text("INSERT INTO numbers VALUES (1)"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_half_way()
+    assert await numbers(database) == []
+
+
+async def test_readers_see_what_is_committed_while_somebody_writes(database: Database) -> None:
+    """Reading never waits for a writer."""
+    await add(database, 1)
+    async with database.writing() as connection:
+        await connection.execute(text("INSERT INTO numbers VALUES (2)"))
+        assert await numbers(database) == [1]
+    assert await numbers(database) == [1, 2]
+
+
+async def test_many_writers_of_several_processes_wait_for_each_other(database: Database, url: str) -> None:
+    """No writer is turned away because the database is busy."""
+    other = Database(url, "odd name")
+    await asyncio.gather(*(add((database, other)[number % 2], number) for number in range(60)))
+    await other.close()
+    assert await numbers(database) == list(range(60))
+
+
+async def test_a_broken_rule_is_the_callers_fault_and_no_outage(database: Database) -> None:
+    """Constraint violations keep their own type."""
+    await add(database, 1)
+    with pytest.raises(IntegrityError):
+        await add(database, 1)
+
+
+async def test_a_server_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
+    """Whatever the driver calls it."""
+    database = Database(f"postgresql://nobody@/nothing?host={tmp_path}", "dev")
+    with pytest.raises(DatabaseUnavailable):
+        await numbers(database)
+    with pytest.raises(DatabaseUnavailable):
+        await add(database, 1)
+    await database.close()
+
+
+async def test_a_broken_connection_is_told_from_a_missing_server(postgres: PostgresServer) -> None:
+    """After a restart the pool holds dead connections: the first failure says that another attempt is worth it."""
+    url = await asyncio.to_thread(postgres.create_database)
+    database = Database(url, None)
+    async with database.writing() as connection:
+        await connection.execute(text("CREATE TABLE numbers (n INTEGER)"))
+    await postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test_%' AND pid <> pg_backend_pid()"
+    )
+    with pytest.raises(DatabaseUnavailable) as failure:
+        await numbers(database)
+    assert failure.value.stale
+    assert await numbers(database) == []
+    await database.close()
+    await asyncio.to_thread(postgres.drop_database, url)
+
+
+async def test_sqlite_keeps_what_it_has_answered(tmp_path: Path) -> None:
+    """Readers do not block the writer, and a commit is on disk when it is answered."""
+    path = tmp_path / "some.db"
+    database = Database(f"sqlite:///{path}", None)
+    async with database.reading() as connection:
+        settings = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar_one() for name in ("journal_mode", "synchronous")
+        ]
+    await database.close()
+    assert settings == ["wal", 2]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_an_identifier_is_quoted_whatever_is_in_it() -> None:
+    """A double quote inside is doubled (SQL:2016, section 5.2)."""
+    assert quoted('a"b') == '"a""b"'

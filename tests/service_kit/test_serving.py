@@ -1,0 +1,133 @@
+"""Serving until a signal, seen from outside: real processes and real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import Running, wait_until
+
+APPLICATION = """
+import asyncio, sys
+from service_kit.address import parse_address
+from service_kit.serving import serve
+
+stopping = asyncio.Event()
+note = lambda word: print(word, file=sys.stderr, flush=True)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        if "fails" in sys.argv:
+            await send({"type": "lifespan.startup.failed", "message": "no luck"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        note("lifespan over")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
+    if scope["path"] == "/stream":
+        await stopping.wait()
+    if scope["path"] == "/for-ever":
+        await asyncio.sleep(3600)
+    await send({"type": "http.response.body", "body": b"done"})
+
+async def started():
+    note("started")
+
+async def stop():
+    note("stopping")
+    stopping.set()
+
+sys.exit(serve(app, parse_address(sys.argv[1]), "demo", on_started=started, on_stopping=stop, drain=1))
+"""
+
+
+@contextlib.contextmanager
+def serving(tmp_path: Path, listen: str = "127.0.0.1:0") -> Iterator[Running]:
+    process = Running([sys.executable, "-c", APPLICATION, listen], {"PYTHONPATH": str(Path.cwd())}, tmp_path)
+    try:
+        process.wait_ready("demo")
+        yield process
+    finally:
+        process.kill()
+        for pipe in (process.process.stdout, process.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_the_ready_line_names_role_and_address_and_is_true(tmp_path: Path) -> None:
+    """A port of 0 is replaced by the one that was taken, and it answers."""
+    with serving(tmp_path) as process:
+        assert process.stdout == [f"ready role=demo listen={process.addresses['listen']}"]
+        assert httpx.get(process.url(), trust_env=False).text == "begun done"
+        assert process.stderr == ["started"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_with_success(tmp_path: Path, number: signal.Signals) -> None:
+    """Hook, then lifespan, then exit code 0: being asked to stop is no failure."""
+    with serving(tmp_path) as process:
+        assert process.stop(number) == 0
+        assert process.stderr == ["started", "stopping", "lifespan over"]
+
+
+def test_a_stream_that_the_hook_ends_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """A stream gets its proper end, though it would have gone on for ever."""
+    with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/stream", trust_env=False) as response:
+        assert process.stop() == 0
+        assert response.read() == b"begun done"
+
+
+def test_a_request_that_never_ends_is_given_up_after_the_drain_time(tmp_path: Path) -> None:
+    """The stop is bounded, whatever is in flight."""
+    with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/for-ever", trust_env=False):
+        assert process.stop() == 0
+
+
+def test_a_second_signal_ends_it_at_once_with_failure(tmp_path: Path) -> None:
+    """Who asks twice does not want to wait."""
+    with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/for-ever", trust_env=False):
+        process.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in process.stderr, "the stop to begin")
+        assert process.stop(signal.SIGINT) == 1
+        assert "lifespan over" not in process.stderr
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    """It names the address, and the exit code is 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = subprocess.run(
+            [sys.executable, "-c", APPLICATION, listen], capture_output=True, text=True, check=False
+        )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr == f"demo: cannot listen on {listen}: the address is already in use\n"
+
+
+def test_an_application_that_cannot_start_is_a_failure(tmp_path: Path) -> None:
+    """Nothing claims to be ready."""
+    process = subprocess.run(
+        [sys.executable, "-c", APPLICATION, "127.0.0.1:0", "fails"], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "no luck" in process.stderr
+
+
+def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
+    """The ready line names the path."""
+    path = tmp_path / "demo.sock"
+    with serving(tmp_path, f"unix:{path}") as process:
+        assert process.addresses == {"listen": f"unix:{path}"}
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://demo/").text == "begun done"
