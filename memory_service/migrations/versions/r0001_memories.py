@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import sqlalchemy as sa
 from alembic import op
 
+from memory_service.migrations import search_index
 from service_kit.columns import UtcDateTime, id_type
 
 revision = "r0001"
 down_revision = None
 
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-_POSTGRES_INDEX: Final = ["CREATE INDEX memories_by_terms ON memories USING gin (string_to_array(search_terms, ' '))"]
-
-# The FTS5 table keeps no second copy of the terms: it reads them from `memories`, and is told when they change. Terms
-# are made of ASCII letters and digits and of other characters: exactly what this tokenizer leaves in one piece.
-_FTS: Final = """
-CREATE VIRTUAL TABLE memory_search
-USING fts5 (search_terms, content = 'memories', content_rowid = 'seq', tokenize = 'ascii')
-"""
-_ENTER: Final = "INSERT INTO memory_search (rowid, search_terms) VALUES (new.seq, new.search_terms);"
-_STRIKE: Final = """
-INSERT INTO memory_search (memory_search, rowid, search_terms) VALUES ('delete', old.seq, old.search_terms);
-"""
-_SQLITE_INDEX: Final = [
-    _FTS,
-    f"CREATE TRIGGER memory_search_insert AFTER INSERT ON memories BEGIN {_ENTER} END",
-    f"CREATE TRIGGER memory_search_delete AFTER DELETE ON memories BEGIN {_STRIKE} END",
-    f"CREATE TRIGGER memory_search_update AFTER UPDATE OF search_terms ON memories BEGIN {_STRIKE} {_ENTER} END",
-]
 
 
 def upgrade() -> None:
@@ -47,14 +27,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("session_summaries_by_session", "session_summaries", ["session_id", "user_id", "seq"])
-    for statement in _SQLITE_INDEX if op.get_bind().dialect.name == "sqlite" else _POSTGRES_INDEX:
-        op.execute(sa.text(statement))
+    search_index.make()
 
 
 def downgrade() -> None:
     """Remove the tables and all that is in them."""
-    if op.get_bind().dialect.name == "sqlite":
-        op.drop_table("memory_search")
+    search_index.remove()
     op.drop_table("session_summaries")
     op.drop_table("memories")
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
+from memory_service.migrations import search_index
 from memory_service.migrations.old_rows import CERTAIN, OLD_TABLE, as_memory, why_not
 from service_kit.columns import UtcDateTime
 
@@ -60,12 +61,10 @@ def upgrade() -> None:
     columns = _columns(OLD_TABLE)
     if not set(CERTAIN) <= columns:
         return
-    if _on_postgres():  # one build at the end is many times faster than a million insertions
-        op.drop_index("memories_by_terms", "memories")
+    search_index.remove()
     for batch in _old_rows(columns):
         _take_over(batch)
-    if _on_postgres():
-        op.execute("CREATE INDEX memories_by_terms ON memories USING gin (string_to_array(search_terms, ' '))")
+    search_index.make()
     op.rename_table(OLD_TABLE, _SET_ASIDE)
 
 
@@ -86,8 +85,8 @@ def _old_rows(columns: set[str]) -> Iterator[list[tuple[dict[str, Any], int]]]:
     row = "CAST(to_json(old) AS TEXT) AS old_row" if _on_postgres() else "old.*"
     earlier = f"row_number() OVER (PARTITION BY id ORDER BY {order}) - 1 AS earlier_copies"
     statement = sa.text(f"SELECT {row}, {earlier} FROM {OLD_TABLE} AS old ORDER BY {order}")
-    found = op.get_bind().execute(statement, execution_options={"yield_per": _BATCH}).mappings()
-    for batch in found.partitions():
+    found = op.get_bind().execute(statement, execution_options={"stream_results": True})
+    for batch in found.mappings().partitions(_BATCH):
         yield [_unpacked(dict(one)) for one in batch]
 
 
