@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from memory_service.search import matching, read_query
 from memory_service.tables import metadata
 from tests.support.memories import SCHEMA, memory_migrations
-from tests.support.old_memories import BAD, GOOD, NAMES, USER, in_database, insert, make_old_table
+from tests.support.old_memories import BAD, GOOD, NAMES, USER, in_database, insert, make_many_rows, make_old_table
 from tests.support.postgres import PostgresServer
+from tests.support.processes import Running
+
+MEASURED = """
+import resource
+from memory_service.__main__ import main
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+main(["migrate"], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -183,6 +195,44 @@ def test_the_way_up_again_brings_what_came_between(url: str) -> None:
     assert memories[changed]["role"] == "r"
     assert memories[new]["session_id"] == "between"
     assert len(memories) == len(GOOD)
+
+
+def test_rows_are_moved_batch_by_batch(url: str) -> None:
+    """Many batches come to the same as one: every row once, the oldest first, and all of them found."""
+    in_database(url, lambda connection: make_many_rows(connection, 2_345))
+    upgrade(url)
+    rows = everything(url)["memories"]
+    assert [row["content"] for row in rows] == [f"message {number} 北京" for number in range(2_345) if number % 100]
+    assert len(everything(url)["session_memories_quarantine"]) == 24
+
+    def found(connection: sa.Connection) -> int:
+        terms = metadata.tables["memories"].c.search_terms
+        seq = metadata.tables["memories"].c.seq
+        query = matching(read_query("北京 2344"), seq, terms, connection.dialect)
+        return connection.execute(sa.select(sa.func.count()).where(query)).scalar_one()
+
+    assert in_database(url, found) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_a_million_rows_are_moved_in_little_memory(url: str, tmp_path: Path) -> None:
+    """In one go, without holding them in memory: what a process needs besides its code is a few megabytes."""
+    in_database(url, lambda connection: make_many_rows(connection, 1_000_000))
+    finished = Running([sys.executable, "-c", MEASURED], {"MEMORY_DATABASE_URL": url}, tmp_path)
+    assert finished.process.wait(3_500) == 0
+    finished.wait()
+    finished.close()
+    before, after = map(int, finished.stdout)
+    assert after - before < 60 * 1024, f"grew from {before} to {after} KiB"
+    counts = in_database(
+        url,
+        lambda connection: [
+            connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
+            for table in ("memories", "session_memories_quarantine", "session_memories_before")
+        ],
+    )
+    assert counts == [990_000, 10_000, 1_000_000]
 
 
 def test_a_table_of_another_kind_is_left_alone(url: str) -> None:

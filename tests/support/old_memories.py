@@ -65,3 +65,31 @@ def insert(connection: sa.Connection, number: int, session: str, user: str = f"'
         f" 'text {number} 北京', 'assistant', 0.7, '{{\"topic\": [1, null]}}', {'false' if number == 1 else 'true'},"
         f" {payload}, 'kept', '2025-10-08 19:46:{59 - number % 60:02}')"
     )
+
+
+MANY_ROWS = {
+    "sqlite": (
+        "printf('00000000-0000-0000-0000-%012d', n)",
+        "datetime('2025-01-01', n || ' seconds')",
+        "(WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < {0}) SELECT n FROM c)",
+    ),
+    "postgresql": (
+        "('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid",
+        "timestamptz '2025-01-01 00:00:00+00' + n * interval '1 second'",
+        "generate_series(0, {0} - 1) AS c(n)",
+    ),
+}
+
+
+def make_many_rows(connection: sa.Connection, count: int) -> None:
+    """The table of the older service with so many rows; every hundredth cannot be kept."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.exec_driver_sql(OLD_SHAPE[connection.dialect.name])
+    row_id, created_at, numbers = MANY_ROWS[connection.dialect.name]
+    user = f"CAST('{USER}' AS uuid)" if connection.dialect.name == "postgresql" else f"'{USER}'"
+    connection.exec_driver_sql(
+        "INSERT INTO session_memories (id, session_id, user_id, content, strict, created_at)"
+        f" SELECT {row_id}, CASE WHEN n % 100 = 0 THEN 'no id' ELSE 'session_' || n % 5000 END, {user},"
+        f" 'message ' || n || ' 北京', 'kept', {created_at} FROM {numbers.format(count)}"
+    )
