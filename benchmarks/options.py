@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Seconds are per measurement; `sizes` are known sessions, the first of which the others are held against."""
+    """Seconds are per measurement, first writes and revocations are of the whole run.
+
+    `sizes` are known sessions, the first of which the others are held against.
+    """
 
     rounds: int = 7
-    seconds: int = 3
-    latency_seconds: int = 12
+    seconds: int = 2
+    latency_seconds: int = 10
     first_writes: int = 100_000
     simultaneous: int = 1000
     sizes: tuple[int, ...] = (1_000, 100_000, 1_000_000)
-    revocations: int = 100
+    revocations: int = 700
 
     def with_rounds(self, rounds: int) -> Options:
         return replace(self, rounds=rounds)
 
 
-QUICK = Options(rounds=2, seconds=1, latency_seconds=3, first_writes=5_000, sizes=(200, 2_000, 10_000), revocations=20)
+QUICK = Options(rounds=2, seconds=1, latency_seconds=3, first_writes=5_000, sizes=(200, 2_000, 10_000), revocations=40)

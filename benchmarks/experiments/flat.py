@@ -17,6 +17,7 @@ from benchmarks.experiments.measure import Mark, measure, warm
 from benchmarks.lineup import SIDECAR
 from benchmarks.load import Load
 from benchmarks.options import Options
+from benchmarks.processes import Failed
 from benchmarks.samples import Sample, Samples
 from benchmarks.stage import Running, Stage
 
@@ -27,7 +28,7 @@ JITTER = 0.1
 
 ID_STRINGS = sys.getsizeof(wire.session_id(0)) + sys.getsizeof(wire.user_id(0))
 HOT, HOT_SESSIONS = 30_000_000, 1000
-SPARE_S, LONG_S = 20.0, 80_000
+SPARE_S, LONG_S, MOST_WARMING_S = 20.0, 80_000, 1200.0
 
 
 def run(bench: Bench) -> None:
@@ -41,6 +42,8 @@ def run(bench: Bench) -> None:
         for size in smaller:
             bench.say(f"flat: making {size:,} sessions known")
             ready[size], pace = _stand(bench.stage, stack, size, life=LONG_S)
+        if large / pace > MOST_WARMING_S:
+            raise Failed(f"{large:,} first writes would take {large / pace:.0f} s")
         life = math.ceil((1.2 * large / pace + _flat_seconds(options) + SPARE_S) / (1 - JITTER))
         bench.say(f"flat: making {large:,} sessions known, about {large / pace:.0f} s")
         first_expiry = time.monotonic() + life * (1 - JITTER)

@@ -22,7 +22,8 @@ GIVE_UP_S = 60.0
 def run(bench: Bench) -> None:
     if not bench.present([SIDECAR]) or "session_service_command" not in bench.stage.words:
         return
-    rounds, each = bench.options.rounds, bench.options.revocations
+    rounds = bench.options.rounds
+    each = bench.options.revocations // rounds
     with _session_service(bench.stage) as port:
         env = {"SIDECAR_SESSION_SERVICE": f"http://127.0.0.1:{port}"}
         with bench.stage.running(SIDECAR, env) as running:
