@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
-from sidecar.core.habits import JsonPath
 from sidecar.core.ids import IdFormat, is_safe, session_id_check, user_id_check
-from sidecar.core.json_reading import member
 from sidecar.core.model import Kind, Reason, Reference, Refuse
 from sidecar.core.profile import SESSION, USER, Owner, Profile
 from sidecar.core.refusals import Refusal, ambiguous
@@ -75,32 +73,6 @@ class Judge:
         if not is_safe(part):
             _refuse(Reason.INVALID_SESSION_ID, f"The {name} is not {_allowed(IdFormat.OPAQUE)}.", session_id)
         return part
-
-
-def add_members(
-    claims: list[object],
-    value: object,
-    paths: Iterable[JsonPath],
-    unfolded: Callable[[object], object] | None = None,
-) -> None:
-    """Add what stands at the JSON paths; an absent member and null claim nothing.
-
-    `unfolded` opens what stands on the way there in another form than an object. Raises Refusal.
-    """
-    for path in paths:
-        found = value
-        for key in path:
-            if type(found) is dict:
-                found = found.get(key)
-            else:
-                found = member(found if unfolded is None else unfolded(found), key)
-        if found is not None:
-            claims.append(found)
-
-
-def add_fields(claims: list[object], fields: Mapping[str, object], names: Iterable[str]) -> None:
-    """Add the values of the named fields."""
-    claims.extend(fields[name] for name in names if name in fields)
 
 
 def _agreed(values: list[object], what: str, invalid: Reason, session_id: str | None) -> str:

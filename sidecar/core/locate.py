@@ -10,15 +10,15 @@ from __future__ import annotations
 import re
 
 from sidecar.core.content_type import Form, declared_form
-from sidecar.core.evidence import Claims, Judge, add_fields, add_members
+from sidecar.core.evidence import Claims, Judge
 from sidecar.core.fields import FieldNames, read_urlencoded
 from sidecar.core.ids import IdFormat
 from sidecar.core.json_reading import JsonReader
 from sidecar.core.mcp import McpReader
+from sidecar.core.members import Members
 from sidecar.core.model import Call, Head, Plan, Reading, Reference, Refuse, Shape
 from sidecar.core.multipart import read_multipart
 from sidecar.core.outside import OutsideReader
-from sidecar.core.paths import split_target
 from sidecar.core.profile import Profile
 from sidecar.core.refusals import Refusal
 from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
@@ -34,15 +34,17 @@ class Reader:
     """
 
     def __init__(self, profile: Profile, *, id_format: str = IdFormat.OPAQUE, user_header: str | None = None) -> None:
+        members = Members(profile)
         paths = [path for places in profile.places.values() for path in places.json]
         fields = [field for places in profile.places.values() for field in places.form]
         judge = Judge(profile, id_format=IdFormat(id_format), user_header=user_header)
-        self._places = tuple(profile.places.items())
+        self._members = members
+        self._forms = tuple((name, places.form) for name, places in profile.places.items())
         self._reads_bodies = bool(paths or fields)
         self._router = Router(profile)
         self._outside = OutsideReader(profile, user_header)
         self._judge = judge
-        self._json = JsonReader(key for path in paths for key in path)
+        self._json = JsonReader(members.keys)
         self._form_names = FieldNames(fields, paths)
         self._mcp = McpReader(profile, judge)
 
@@ -52,7 +54,7 @@ class Reader:
         None: there is nothing to guard, let it through as it comes. A plan: it is guarded; have it read, with its
         body where the plan says so. A reading: it is refused already.
         """
-        path, query = split_target(head.target)
+        path, _, query = head.target.partition(b"?")
         route = self._route(head, path)
         if route is None:
             return None
@@ -64,7 +66,7 @@ class Reader:
 
     def read(self, head: Head, body: bytes) -> Reading:
         """Read a request that has a plan; `body` is decoded, and empty where the plan does not need it."""
-        path, query = split_target(head.target)
+        path, _, query = head.target.partition(b"?")
         route = self._route(head, path)
         if not isinstance(route, Route):
             return Reading(Shape.REST, (Call(refusal=route),))
@@ -98,8 +100,7 @@ class Reader:
                 raise
             self._add_form(claims, form, body)
             return
-        for name, places in self._places:
-            add_members(claims[name], value, places.json)
+        self._members.claim(claims, value)
         # Nothing is both JSON and multipart: the latter begins with two hyphens.
         if form is not None and form.boundary is None:
             self._add_form(claims, form, body, strict=False)
@@ -109,8 +110,8 @@ class Reader:
             fields = read_urlencoded(body, self._form_names, strict=strict)
         else:
             fields = read_multipart(body, form.boundary, self._form_names)
-        for name, places in self._places:
-            add_fields(claims[name], fields, places.form)
+        for name, own in self._forms:
+            claims[name].extend(fields[field] for field in own if field in fields)
 
 
 _RPC_PLAN = Plan(Shape.RPC, needs_body=True)

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sidecar.core.content_type import declared_form
-from sidecar.core.evidence import Claims, Judge, add_members
+from sidecar.core.evidence import Claims, Judge
 from sidecar.core.json_reading import JsonReader, member
+from sidecar.core.members import Members
 from sidecar.core.model import NOTIFICATION, Call, Headers, Kind, Reading, Reference, Refuse, RpcId, Shape
 from sidecar.core.outside import Outside
 from sidecar.core.profile import SESSION, Profile
@@ -37,11 +38,10 @@ class McpReader:
     def __init__(self, profile: Profile, judge: Judge) -> None:
         rules = [rule for rule in profile.rules if isinstance(rule, ToolRule)]
         meta = profile.meta_tool
-        keys = [key for places in profile.places.values() for path in places.json for key in path]
         self._rules = [(compile_globs(rule.tools), rule.kind) for rule in rules]
         self._meta = meta
-        self._places = tuple(profile.places.items())
-        self._json = JsonReader((*NAMES, *keys, *((meta.name, meta.arguments) if meta else ())))
+        self._members = Members(profile)
+        self._json = JsonReader((*NAMES, *self._members.keys, *((meta.name, meta.arguments) if meta else ())))
         self._judge = judge
         self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
 
@@ -86,15 +86,14 @@ class McpReader:
         """
         claims = {name: list(values) for name, values in outside.claims.items()}
         kinds = {kind for kind, _ in tools} if claims[SESSION] else set()
-        for name, places in self._places:
-            for kind, arguments in tools:
-                before = len(claims[name])
-                if name != SESSION or kind is not Kind.PASS:
-                    add_members(claims[name], arguments, places.json, self._unfolded)
-                if name == SESSION and len(claims[name]) > before:
-                    kinds.add(kind)
+        for kind, arguments in tools:
+            before = len(claims[SESSION])
+            self._members.claim(claims, arguments, but=SESSION if kind is Kind.PASS else None, unfolded=self._unfolded)
+            if len(claims[SESSION]) > before:
+                kinds.add(kind)
+        for name, values in outside.query.items():
             if name != SESSION or claims[name]:
-                claims[name] += outside.query.get(name, ())
+                claims[name] += values
         return claims, kinds
 
     def _tools(self, message: object) -> Iterator[tuple[Kind, object]]:

@@ -43,7 +43,8 @@ class OutsideReader:
             claims[name].append(value)
         if self._headers:
             self._add_headers(claims, headers)
-        return Outside(claims, self._query_claims(query) if query else {}, self._users(headers))
+        users = self._users(headers) if self._user_header is not None else ()
+        return Outside(claims, self._query_claims(query) if query else {}, users)
 
     def _add_headers(self, claims: Claims, headers: Headers) -> None:
         """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
@@ -57,8 +58,6 @@ class OutsideReader:
         return {name: [fields[key] for key in keys if key in fields] for name, keys in self._query.items()}
 
     def _users(self, headers: Headers) -> tuple[str, ...]:
-        if self._user_header is None:
-            return ()
         return tuple(_text(value) for header, value in headers if header == self._user_header)
 
 

@@ -24,17 +24,15 @@ _TWO_WAYS = re.compile(r"[\x00-\x1f\x7f/\\;?#]|%[0-9A-Fa-f]{2}").search
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """Cut a request target into path and query; of the absolute form (RFC 9112, section 3.2.2) the origin is dropped.
+def without_origin(target: bytes) -> bytes:
+    """A target, its query cut off, as a path: of the absolute form (RFC 9112, section 3.2.2) the origin is dropped.
 
-    A target in neither origin nor absolute form gives a path that `read_path` finds no single reading for.
+    A target in neither origin nor absolute form is a path that `read_path` finds no single reading for.
     """
-    path, _, query = target.partition(b"?")
-    if not path.startswith(b"/"):
-        absolute = _ABSOLUTE(path)
-        if absolute:
-            path = path[absolute.end() :] or b"/"
-    return path, query
+    if target.startswith(b"/"):
+        return target
+    absolute = _ABSOLUTE(target)
+    return target[absolute.end() :] or b"/" if absolute else target
 
 
 def read_path(path: bytes) -> Segments | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sidecar.core.ids import is_safe
 from sidecar.core.model import Headers, Kind, Reason, Refuse, Shape
-from sidecar.core.paths import Segments, is_under, possible_readings, read_path
+from sidecar.core.paths import Segments, is_under, possible_readings, read_path, without_origin
 from sidecar.core.profile import Profile
 from sidecar.core.rules import LOOKED_AT, PathRule, UpgradeRule
 from sidecar.core.templates import Template
@@ -43,7 +43,10 @@ class Router:
         self._remembered: dict[tuple[str, bytes], Route | Refuse | None] = {}
 
     def route(self, method: str, path: bytes) -> Route | Refuse | None:
-        """The route of a request that asks for no upgrade; None where there is nothing to guard."""
+        """The route of a request that asks for no upgrade; None where there is nothing to guard.
+
+        `path` is the target without its query.
+        """
         key = (method, path)
         try:
             return self._remembered[key]
@@ -78,8 +81,9 @@ class Router:
                 return None if rule.kind is Kind.PASS else Route(Shape.REST, rule.kind, captured)
         return None
 
-    def _segments(self, path: bytes) -> Segments | Refuse | None:
+    def _segments(self, target: bytes) -> Segments | Refuse | None:
         """The path's only reading if it is guarded, a refusal if it has more and any of them is, else None."""
+        path = without_origin(target)
         segments = read_path(path)
         if segments is not None:
             return segments if self._is_guarded(segments) else None

@@ -1,0 +1,63 @@
+"""Where ids stand in JSON values: the profile's paths, walked so that each object on the way is opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from sidecar.core.evidence import Claims
+from sidecar.core.habits import JsonPath
+from sidecar.core.json_reading import member
+from sidecar.core.profile import Profile
+
+_Tree: TypeAlias = tuple[tuple[str, tuple[str, ...], "_Tree"], ...]
+"""For each key: the key, the names that it holds ids of, and what to look for below it."""
+
+
+class Members:
+    """The places of ids in JSON, ordered so that each object on the way is opened once."""
+
+    def __init__(self, profile: Profile) -> None:
+        paths = [(path, name) for name, places in profile.places.items() for path in places.json]
+        self.keys = frozenset(key for path, _ in paths for key in path)
+        self._tree = _tree(paths)
+
+    def claim(
+        self,
+        claims: Claims,
+        value: object,
+        *,
+        but: str | None = None,
+        unfolded: Callable[[object], object] | None = None,
+    ) -> None:
+        """Add what stands there to the claims, those of the name `but` left out; null claims nothing.
+
+        `unfolded` opens what stands on the way in another form than an object. Raises Refusal.
+        """
+        _claim(self._tree, claims, value, but, unfolded)
+
+
+def _tree(paths: Sequence[tuple[JsonPath, str]]) -> _Tree:
+    return tuple(
+        (
+            key,
+            tuple(name for path, name in paths if path == (key,)),
+            _tree([(path[1:], name) for path, name in paths if path[0] == key and len(path) > 1]),
+        )
+        for key in dict.fromkeys(path[0] for path, _ in paths)
+    )
+
+
+def _claim(
+    tree: _Tree, claims: Claims, value: object, but: str | None, unfolded: Callable[[object], object] | None
+) -> None:
+    plain = value if type(value) is dict else None
+    for key, names, below in tree:
+        found = member(value, key) if plain is None else plain.get(key)
+        if found is None:
+            continue
+        for name in names:
+            if name != but:
+                claims[name].append(found)
+        if below:
+            _claim(below, claims, found if unfolded is None else unfolded(found), but, unfolded)
