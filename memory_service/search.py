@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import Stemmer
-from sqlalchemy import Column, ColumnElement, Dialect, Text, and_, column, func, literal, select, table
+from sqlalchemy import Column, ColumnElement, Dialect, Text, and_, column, func, literal, literal_column, select, table
 from sqlalchemy.dialects.postgresql import ARRAY
 
 MAX_INDEXED: Final = 200_000
@@ -75,7 +75,8 @@ def _in_sqlite(query: SearchQuery, seq: Column[int]) -> ColumnElement[bool]:
 def _in_postgres(query: SearchQuery, terms: Column[str]) -> ColumnElement[bool]:
     """The index finds rows with all the terms; where their order matters, the text of the terms is looked at too."""
     every = sorted({term for phrase in query.phrases for term in phrase})
-    indexed = func.string_to_array(terms, " ", type_=ARRAY(Text)).contains(literal(every, ARRAY(Text)))
+    array = func.string_to_array(terms, literal_column("' '"), type_=ARRAY(Text))  # as the index has it: no parameter
+    indexed = array.contains(literal(every, ARRAY(Text)))
     spaced = literal(" ") + terms + literal(" ")
     runs = [spaced.contains(f" {' '.join(phrase)} ", autoescape=True) for phrase in query.phrases if len(phrase) > 1]
     return and_(indexed, *runs)

@@ -6,6 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+
+from memory_service.app import MemoryApp
+from memory_service.search import matching, read_query
+from memory_service.tables import memories
+from service_kit.database import Database, is_sqlite
+from tests.support.memories import SCHEMA
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -131,3 +138,21 @@ async def test_words_of_any_length_can_be_stored(client: httpx.AsyncClient, user
     text = "é" * 20_000 + " " + "x" * 20_000
     await remember(client, user, text)
     assert await found(client, user, "é" * 500) == [text]
+
+
+async def test_search_goes_by_the_index(app: MemoryApp, database_url: str) -> None:
+    """Terms are looked up, not looked for in every row."""
+    database = Database(database_url, SCHEMA)
+    dialect = database.engine.dialect
+    condition = matching(read_query("北京 fox"), memories.c.seq, memories.c.search_terms, dialect)
+    query = sa.select(memories.c.id).where(condition).compile(dialect=dialect)
+    values = tuple(query.params[name] for name in query.positiontup or ())
+    async with database.writing() as connection:
+        if is_sqlite(connection):
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)
+        else:
+            await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # or few rows would just be read
+            plan = await connection.exec_driver_sql(f"EXPLAIN {query}", values)
+        steps = " ".join(str(row) for row in plan)
+    await database.close()
+    assert "memory_search VIRTUAL TABLE INDEX" in steps or "Bitmap Index Scan on memories_by_terms" in steps
