@@ -177,7 +177,7 @@ def _one_session(session_id: str | None, context: JsonObject) -> str | None:
     if not isinstance(inner, str):
         raise PydanticCustomError("invalid_session_id", "context.session_id: must be a string")
     if session_id not in {None, inner}:
-        raise PydanticCustomError("ambiguous_session", "session_id and context.session_id name different sessions")
+        raise PydanticCustomError("invalid_session_id", "session_id and context.session_id name different sessions")
     if why := unsafe_because(inner):
         raise PydanticCustomError("invalid_session_id", "context.session_id: {why}", {"why": why})
     return inner

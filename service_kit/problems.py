@@ -97,8 +97,8 @@ def _reason(found: Sequence[Mapping[str, Any]]) -> str:
             return "user_id_required"
         if field in {"session_id", "user_id"}:
             return f"invalid_{field}"
-        if one["type"] in {"invalid_session_id", "ambiguous_session"}:
-            return str(one["type"])
+        if one["type"] == "invalid_session_id":
+            return "invalid_session_id"
     return "invalid_request"
 
 
