@@ -62,6 +62,7 @@ class Payer:
         self._telemetry = telemetry
         self._lock = lock
         self._task: asyncio.Task[None] | None = None
+        self._settling: set[asyncio.Task[bool]] = set()
         self._troubled = False
 
     async def start(self) -> None:
@@ -69,11 +70,12 @@ class Payer:
         self._task = asyncio.create_task(self._pay_for_ever(), name="paying debts")
 
     async def stop(self) -> None:
-        """Stop paying; what is still owed stays in the file."""
+        """Stop paying, but finish what the session service has answered; what is still owed stays in the file."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+        await asyncio.gather(*self._settling)
 
     async def _pay_for_ever(self) -> None:
         failures = 0
@@ -115,6 +117,13 @@ class Payer:
         if not isinstance(answer, Found | Created | Conflict | Gone):
             self._note_trouble(getattr(answer, "why", "the session was not created"), reference)
             return False
+        settling = asyncio.create_task(self._settle(reference, answer))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        # Not to be cut between striking a debt off and telling of it.
+        return await asyncio.shield(settling)
+
+    async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> bool:
         try:
             await self._debts.settle(reference, answer)
         except DebtNotWritten as error:
