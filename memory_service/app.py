@@ -11,11 +11,13 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from memory_service.api import memory_routes
 from memory_service.mcp import memory_server
 from memory_service.mcp_door import McpDoor
 from memory_service.service import Clock, MemoryService, utc_now
+from memory_service.settings import Settings
 from memory_service.store import Store
 from service_kit import problems
 from service_kit.body import BoundedBody
@@ -23,6 +25,11 @@ from service_kit.database import Database
 from service_kit.registration import Registration
 
 MAX_BODY: Final = 10 * 1024 * 1024
+
+
+def build(settings: Settings) -> MemoryApp:
+    """Make the application that the settings describe."""
+    return MemoryApp(Database(settings.database_url, settings.database_schema), settings.registration())
 
 
 class Health(BaseModel):
@@ -51,6 +58,11 @@ class MemoryApp(FastAPI):
         self.include_router(memory_routes(service))
         self.router.routes.append(Route("/mcp", self._mcp))
         self.add_api_route("/health", self._health, tags=["health"], responses={503: {"model": problems.Problem}})
+
+    @property
+    def app(self) -> ASGIApp:
+        """What is served."""
+        return self
 
     async def started(self) -> None:
         """Let others find the service, now that it answers."""
