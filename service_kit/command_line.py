@@ -127,5 +127,5 @@ def _log_to_stderr() -> None:
     """Standard output belongs to the ready line and to reports."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever it is when something is logged
     )
