@@ -11,7 +11,7 @@ from sidecar.core.json_reading import fold
 from sidecar.core.refusals import ambiguous, unreadable
 
 MOST_FIELDS: Final = 10_000
-_LONGEST_NAME: Final = 1024
+_SLACK: Final = 64
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]").search
 _AMPERSAND = re.compile(rb"&")
@@ -27,6 +27,8 @@ class FieldNames:
         alike = [*((fold(name),) for name in self._names), *(tuple(map(fold, path)) for path in json_paths)]
         self._alike = frozenset(alike)
         self._deepest = max(map(len, alike), default=0)
+        # Every character may be an escape of three, and look-alikes have a few characters more.
+        self.longest = _SLACK + 3 * max((len(".".join(path)) for path in alike), default=0)
 
     def is_watched(self, name: str) -> bool:
         """Whether this is a watched name. A look-alike is refused: `a[b]`, `a.b` and `a[]` are inside `a` to some.
@@ -57,20 +59,20 @@ def read_urlencoded(raw: bytes, names: FieldNames, *, strict: bool) -> Mapping[s
     Where it is `strict` every name must be well formed. Some readers take `;` for a separator as well as `&`: to
     them a watched field must look the same.
     """
-    found = names.collect(_pairs(raw, _AMPERSAND, strict=strict))
-    if b";" in raw and names.collect(_pairs(raw, _EITHER, strict=False)) != found:
+    found = names.collect(_pairs(raw, _AMPERSAND, names.longest, strict=strict))
+    if b";" in raw and names.collect(_pairs(raw, _EITHER, names.longest, strict=False)) != found:
         ambiguous("Fields are separated by ;, which some readers take for a part of the value.")
     return found
 
 
-def _pairs(raw: bytes, separator: re.Pattern[bytes], *, strict: bool) -> Iterator[tuple[str, str]]:
-    """Name and value of every field (WHATWG URL, section 5.1)."""
+def _pairs(raw: bytes, separator: re.Pattern[bytes], longest: int, *, strict: bool) -> Iterator[tuple[str, str]]:
+    """Name and value of every field (WHATWG URL, section 5.1) but those whose names are too long to matter."""
     pieces = separator.split(raw, maxsplit=MOST_FIELDS)
     if len(pieces) > MOST_FIELDS:
         unreadable(f"There are more than {MOST_FIELDS} fields.")
     for piece in pieces:
         raw_name, _, value = piece.partition(b"=")
-        if len(raw_name) > _LONGEST_NAME:
+        if len(raw_name) > longest:
             continue
         name = _decoded(raw_name)
         if strict and (_BAD_PERCENT(raw_name) or _CONTROLS(name)):

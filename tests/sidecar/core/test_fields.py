@@ -109,9 +109,12 @@ def test_there_is_an_end_to_fields() -> None:
 
 
 def test_very_long_names_are_nobodys_ids() -> None:
-    """They are not even decoded."""
-    assert read(b"a" * 1025 + b"%=1") == {}
-    assert refusal(b"a" * 1023 + b"%=1")[0] is Reason.UNREADABLE_BODY
+    """They are not even decoded; every spelling of a watched name is shorter."""
+    longest = 64 + 3 * len("context.session_id")
+    assert read(b"a" * (longest + 1) + b"%=1") == {}
+    assert refusal(b"a" * (longest - 1) + b"%=1")[0] is Reason.UNREADABLE_BODY
+    escaped = b"".join(b"%%%02x" % letter for letter in b"context[session_id]")
+    assert refusal(escaped + b"=1")[0] is Reason.AMBIGUOUS_SESSION
 
 
 words = st.text(st.sampled_from("ab_ +%&=;[].é你\n"), max_size=6)

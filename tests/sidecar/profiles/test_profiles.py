@@ -1,0 +1,75 @@
+"""Profiles as files: shipped ones by name, others by path, and the examples in the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar.core.habits import Style
+from sidecar.core.profile import load_profile
+from sidecar.profiles import ProfileError, find_profile, shipped_profiles
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8"), re.DOTALL)
+BASE = 'name = "x"\nprefixes = ["/a"]\n'
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_shipped_profiles_are_found_by_name(name: str) -> None:
+    """Each is called as its file is, and has no rule that can never match."""
+    profile = find_profile(name)
+    assert profile.name == name
+    assert profile.unreachable_rules() == []
+
+
+def test_isa_is_shipped() -> None:
+    """It is the default."""
+    assert "isa" in shipped_profiles()
+
+
+def test_any_profile_is_found_by_its_path(tmp_path: Path) -> None:
+    """In the same format."""
+    path = tmp_path / "mine.toml"
+    path.write_text(BASE + 'owner = "none"\n[session_service]\nstyle = "put"\n', encoding="utf-8")
+    assert find_profile(str(path)).name == "x"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "/nowhere/x.toml", "", ".", "isa.toml\0"])
+def test_what_is_no_profile_is_said_so(name: str) -> None:
+    """With the names of those that are."""
+    with pytest.raises(ProfileError) as error:
+        find_profile(name)
+    assert str(error.value) == (
+        f"{name!r} is no profile: the path of a readable file is allowed, or one of {', '.join(shipped_profiles())}"
+    )
+
+
+def test_a_profile_that_is_no_text_is_no_profile(tmp_path: Path) -> None:
+    """Binary files are not read as profiles."""
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ProfileError, match="is no profile"):
+        find_profile(str(path))
+
+
+def test_a_mistake_in_a_profile_is_named_with_its_file(tmp_path: Path) -> None:
+    """So that people know which one is meant."""
+    path = tmp_path / "x.toml"
+    path.write_text(BASE, encoding="utf-8")
+    with pytest.raises(ProfileError) as error:
+        find_profile(str(path))
+    assert str(error.value) == f"{path}: owner is missing: a string is needed"
+
+
+def test_the_first_example_in_the_documentation_is_isa() -> None:
+    """Word for word in what it means."""
+    assert load_profile(EXAMPLES[0]) == find_profile("isa")
+
+
+@pytest.mark.parametrize("example", EXAMPLES[1:])
+def test_the_other_examples_in_the_documentation_can_be_used(example: str) -> None:
+    """Each is a part of a profile; the rest is made up here."""
+    owner = "" if "owner =" in example else 'owner = "required"\n'
+    assert load_profile(BASE + owner + example).service.style is Style.POST
