@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
 
 from service_kit.consul import ConsulAgent
 from sidecar.backends.discovery import AVOID_SECONDS, ConsulDiscovery, FixedAddress, Rotation
+from sidecar.testing import FakeClock
 from tests.support.consul import Agent, free_ports
 from tests.support.eventually import eventually
 
@@ -144,22 +145,22 @@ class TestRotation:
     """The order of picks, with a clock of its own."""
 
     @pytest.fixture
-    def clock(self) -> Iterator[list[float]]:
-        """One number, which is the time."""
-        return [100.0]  # type: ignore[return-value] # a list is enough of a clock here
+    def clock(self) -> FakeClock:
+        """A time that stands still."""
+        return FakeClock()
 
     @pytest.fixture
-    def rotation(self, clock: list[float]) -> Rotation:
+    def rotation(self, clock: FakeClock) -> Rotation:
         """Two instances, a and b."""
-        rotation = Rotation(lambda: clock[0])
+        rotation = Rotation(clock)
         rotation.replace(["a", "b"])
         return rotation
 
-    def test_forgives_after_a_while(self, rotation: Rotation, clock: list[float]) -> None:
+    def test_forgives_after_a_while(self, rotation: Rotation, clock: FakeClock) -> None:
         """An instance is avoided for seconds, not for ever."""
         rotation.report("a", ok=False)
         assert {rotation.pick() for _ in range(4)} == {"b"}
-        clock[0] += AVOID_SECONDS
+        clock.advance(AVOID_SECONDS)
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
     def test_forgives_at_once_what_answers(self, rotation: Rotation) -> None:
@@ -168,10 +169,10 @@ class TestRotation:
         rotation.report("a", ok=True)
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
-    def test_gives_the_least_recent_failure_when_all_failed(self, rotation: Rotation, clock: list[float]) -> None:
+    def test_gives_the_least_recent_failure_when_all_failed(self, rotation: Rotation, clock: FakeClock) -> None:
         """Consul calls them passing, so somebody is still tried."""
         rotation.report("a", ok=False)
-        clock[0] += 1
+        clock.advance(1)
         rotation.report("b", ok=False)
         assert {rotation.pick() for _ in range(4)} == {"a"}
 

@@ -149,6 +149,19 @@ async def test_only_one_at_a_time_pays_from_a_file(
         await eventually(lambda: not outbox.any_owed())
 
 
+async def test_two_who_pay_from_one_file_pay_no_debt_twice(
+    outbox: Outbox, tmp_path: Path, telemetry: Telemetry
+) -> None:
+    """Whoever comes second finds only what the first has left."""
+    service = Service()
+    other = Outbox(tmp_path / "outbox.db")
+    await asyncio.gather(*map(outbox.owe, debts(5 * AT_ONCE)))
+    async with paying(outbox, service, telemetry), paying(other, service, telemetry):
+        await eventually(lambda: not outbox.any_owed())
+    await other.aclose()
+    assert service.asked == Counter(reference.session_id for reference in debts(5 * AT_ONCE))
+
+
 HOLD_AND_TELL = """
 import sys, time
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -20,9 +21,11 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
+from service_kit.migrations import Migrations
+from session_service.settings import VERSION_TABLE
 from sidecar.tools.backfill import backfill
 from tests.support.consul import free_ports
-from tests.support.processes import Running, run_to_end, running, wait_until
+from tests.support.processes import Running, running, wait_until
 from tests.support.servers import served
 
 MOST_MEMORY = 150 << 20
@@ -48,8 +51,7 @@ def session_service(folder: Path) -> Iterator[tuple[Service, Running]]:
         "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
         "SESSION_DATABASE_URL": f"sqlite:///{folder}/sessions.db",
     }
-    migrated = run_to_end("session_service", "migrate", env=environment, cwd=folder)
-    assert migrated.process.returncode == 0, migrated.stderr
+    asyncio.run(Migrations("session_service", environment["SESSION_DATABASE_URL"], None, VERSION_TABLE).upgrade())
     with running("session_service", "serve", role="session-service", env=environment, cwd=folder) as process:
         yield Service(process.url(), folder / "sessions.db"), process
 
@@ -236,12 +238,13 @@ class TestInterrupted:
         assert process.returncode == 0
         return peak
 
+    @pytest.mark.timeout(300)
     def test_goes_on_where_it_was_killed(self, tmp_path: Path) -> None:
         """After kill -9 the second run ensures the rest, and exactly the right sessions exist."""
         pairs = self.pairs(tmp_path, 5_000)
         with session_service(tmp_path) as (service, _), served(Barrier(service.url, 2_000)) as url:
             killed = self.start(tmp_path, url)
-            wait_until(lambda: self.reached(tmp_path) == 2_000, "two batches to be acknowledged")
+            wait_until(lambda: self.reached(tmp_path) == 2_000, "two batches to be acknowledged", 120)
             killed.send_signal(signal.SIGKILL)
             killed.wait()
             assert len(service.sessions()) < 5_000
