@@ -1,0 +1,90 @@
+"""Who owns the session that a request names: the request itself, or the gateway in front of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.model import Kind, Reason, Reference, Refuse
+from tests.support.reading import STORE, found, reason, refused
+
+BOTH = {"session_id": "s1", "user_id": "u1"}
+REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+SUMMARIZE = "/api/v1/memories/session/s1/summarize"
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+def test_the_user_may_stand_in_the_query() -> None:
+    """Beside the session id or there."""
+    assert found({"session_id": "s1"}, target=f"{STORE}?user_id=u1") == REFERENCE
+    assert found(b"", target=f"{SUMMARIZE}?user_id=u1") == REFERENCE
+    assert found({"user_id": "u1"}, target=SUMMARIZE) == REFERENCE
+
+
+def test_a_session_needs_an_owner() -> None:
+    """Named in the request, whether the session exists or not."""
+    refusal = Refuse(Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1")
+    assert refused({"session_id": "s1"}) == refusal
+    assert refused({"session_id": "s1", "user_id": None}) == refusal
+    assert refused(b"", target=SUMMARIZE) == refusal
+
+
+def test_a_bad_user_without_a_session_is_nobodys_business() -> None:
+    """There is nothing to guard."""
+    assert found({"user_id": 1}) is None
+    assert found({"user_id": "a"}, target=f"{STORE}?user_id=b") is None
+
+
+def test_uuids_can_be_demanded() -> None:
+    """At the door, with the reason for each."""
+    both = {"session_id": f"user_{UUID}", "user_id": UUID}
+    assert found(both, id_format="uuid") == Reference(f"user_{UUID}", UUID)
+    assert refused({**both, "session_id": "s1"}, id_format="uuid") == Refuse(
+        Reason.INVALID_SESSION_ID, "The session id is not a UUID, or a prefix, _ and a UUID."
+    )
+    assert refused({**both, "user_id": f"user_{UUID}"}, id_format="uuid") == Refuse(
+        Reason.INVALID_USER_ID, "The user id is not a UUID.", f"user_{UUID}"
+    )
+
+
+def test_a_gateway_may_name_the_owner() -> None:
+    """Its header alone counts; what the request says besides must be the same."""
+    user = (b"x-user", b"u1")
+    assert found({"session_id": "s1"}, user, user_header="X-User") == REFERENCE
+    assert found(BOTH, user, user_header="X-User") == REFERENCE
+    assert found(BOTH, (b"x-user", b" u1\t"), user_header="x-user") == REFERENCE
+    assert found({"user_id": "u1"}, user_header="x-user") is None
+
+
+def test_without_the_gateways_header_nobody_is_named() -> None:
+    """Whatever the body claims."""
+    detail = "A session has an owner, and the header x-user names no user."
+    assert refused(BOTH, user_header="x-user") == Refuse(Reason.USER_ID_REQUIRED, detail, "s1")
+
+
+def test_the_gateways_header_is_there_once() -> None:
+    """Repeated, even with the same value, it might come from elsewhere."""
+    user = (b"x-user", b"u1")
+    detail = "The header x-user is repeated."
+    assert refused(BOTH, user, user, user_header="x-user") == Refuse(Reason.AMBIGUOUS_SESSION, detail, "s1")
+
+
+def test_somebody_elses_name_in_the_body_is_refused() -> None:
+    """The signed-in user may not write for others."""
+    detail = "The request names another user than the one who is signed in."
+    refusal = Refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, detail, "s1")
+    assert refused(BOTH, (b"x-user", b"u2"), user_header="x-user") == refusal
+    assert (
+        refused({"session_id": "s1"}, (b"x-user", b"u2"), user_header="x-user", target=f"{STORE}?user_id=u1") == refusal
+    )
+    assert reason({**BOTH, "user_id": 1}, (b"x-user", b"u1"), user_header="x-user") is Reason.INVALID_USER_ID
+
+
+@pytest.mark.parametrize("value", [b"", b" ", b"a b", b"a,b", b"\xe9", b"a" * 256])
+def test_the_gateways_header_is_in_the_grammar(value: bytes) -> None:
+    """As every user id."""
+    assert reason({"session_id": "s1"}, (b"x-user", value), user_header="x-user") is Reason.INVALID_USER_ID
+
+
+def test_other_spellings_of_the_gateways_header_do_not_count() -> None:
+    """They are removed before the request goes on."""
+    assert found(BOTH, (b"x-user", b"u1"), (b"x_user", b"u2"), user_header="x-user") == REFERENCE

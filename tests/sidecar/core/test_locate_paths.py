@@ -1,0 +1,246 @@
+"""Paths, queries and upgrades by the `isa` profile: what is looked at, what passes, and what is refused unread."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from tests.support.reading import STORE, found, head, only, reader, reason
+
+BOTH = {"session_id": "s1", "user_id": "u1"}
+REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+UPGRADE = (b"upgrade", b"websocket")
+SUMMARIZE = "/api/v1/memories/session/s1/summarize"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "get", "PROPFIND"])
+@pytest.mark.parametrize("target", [STORE, "/mcp", "/api/v1/memories/../x", SUMMARIZE])
+def test_reads_and_deletions_are_never_looked_at(method: str, target: str) -> None:
+    """Only methods that write are guarded."""
+    assert reader().plan(head(method, target)) is None
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/health", "/api/v1/memory", "/api/v1/memoriesx", "/api/v1", "*", "/docs?session_id=a"]
+)
+def test_other_paths_are_never_looked_at(target: str) -> None:
+    """Everything outside the prefixes streams through."""
+    assert reader().plan(head("POST", target)) is None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "post"])
+@pytest.mark.parametrize(
+    "target",
+    [STORE, "/api/v1/memories", "/api/v1/memories/", "/api/v1/memories/factual/1", SUMMARIZE, "/API/V1/Memories/x",
+    "/api/v1/memories/%73"],
+)  # fmt: skip
+def test_writes_under_the_prefix_are_read(method: str, target: str) -> None:
+    """By what they carry, whatever their exact route."""
+    assert reader().plan(head(method, target)) == Plan(Shape.REST, needs_body=True)
+
+
+def test_a_plan_is_the_same_the_second_time() -> None:
+    """Paths are remembered, and remembering changes nothing."""
+    one = reader()
+    for _ in range(2):
+        assert one.plan(head("POST", STORE)) == Plan(Shape.REST, needs_body=True)
+        assert one.plan(head("GET", STORE)) is None
+        assert one.plan(head("POST", "/x")) is None
+        assert isinstance(one.plan(head("POST", STORE + "/..")), Reading)
+
+
+def test_what_is_remembered_has_an_end() -> None:
+    """However many paths there are, memory does not grow with them."""
+    one = reader()
+    for number in range(5000):
+        assert one.plan(head("POST", f"/api/v1/memories/session/s{number}/summarize")) is not None
+    assert one.plan(head("POST", "/api/v1/memories/" + "x" * 300)) is not None
+    assert 0 < len(one._router._remembered) <= 4096
+    assert all(len(path) <= 256 for _, path in one._router._remembered)
+
+
+@pytest.mark.parametrize("target", [f"{STORE}?session_id=s1&user_id=u1", f"{STORE}?user_id=u1&x=y&session_id=s1"])
+@pytest.mark.parametrize("body", [b"", b"{}", BOTH])
+def test_the_query_names_session_and_user(target: str, body: object) -> None:
+    """Alone or beside the body."""
+    assert found(body, target=target) == REFERENCE
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/session/s1/summarize", "/session/s1/anything", "/session/s1/x/y", "/session/s1/summarize/",
+        "/SESSION/s1/Summarize",
+        "/%73ession/%731/summarize", "/session/s1/deactivate/x", "/session/s1/Deactivate",
+    ],
+)  # fmt: skip
+def test_the_path_names_the_session(path: str) -> None:
+    """Decoded, with a segment after it, in any letter case but its own."""
+    assert found({"user_id": "u1"}, target=f"/api/v1/memories{path}") == REFERENCE
+
+
+def test_the_case_of_an_id_in_the_path_is_kept() -> None:
+    """Only literals are compared without regard to case."""
+    reference = found({"user_id": "U"}, target="/api/v1/memories/session/aB.c/summarize")
+    assert reference == Reference("aB.c", "U")
+
+
+@pytest.mark.parametrize("path", ["/session/s1", "/session", "/factual/s1", "/session/store", "/session/store/"])
+def test_a_memory_id_is_no_session_id(path: str) -> None:
+    """`session` is a memory type as well, and one segment after it is the memory's own id."""
+    assert found({"user_id": "u1"}, target=f"/api/v1/memories{path}") is None
+    assert found(BOTH, target=f"/api/v1/memories{path}") == REFERENCE
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/memories/session/s1/deactivate",
+        "/api/v1/memories/session/s1/deactivate/",
+        "/api/v1/memories/session/store/deactivate?user_id=u",
+    ],
+)
+def test_deactivating_passes(target: str) -> None:
+    """It is not even read."""
+    assert reader().plan(head("POST", target)) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/session/store;/deactivate", "/session/store/..;/x/deactivate", "/session/store//deactivate",
+        "/session/store/%2e%2e/x/deactivate",
+        "/session/store%2Fdeactivate", "/session/store/deactivate/../../store", "/session/store%3F/deactivate",
+        "/session/s1/deactivate%00",
+        "/session/s1/deactivate;x", "/session/s1/deactivate#", "/session\\s1\\deactivate", "/session/%ff/deactivate",
+        "/session/s1/deactivate%2f", "/session/%252e/deactivate",
+    ],
+)  # fmt: skip
+def test_no_spelling_turns_a_store_into_a_deactivation(path: str) -> None:
+    """What some server may read as another route is refused before any body is read."""
+    plan = reader().plan(head("POST", f"/api/v1/memories{path}"))
+    assert isinstance(plan, Reading)
+    refusal = only(plan).refusal
+    assert refusal is not None
+    assert refusal.reason is Reason.AMBIGUOUS_PATH
+
+
+@pytest.mark.parametrize("path", ["/session/a%20b/deactivate", "/session/%E4%BD%A0/deactivate"])
+def test_a_deactivation_of_no_possible_session_is_guarded(path: str) -> None:
+    """A pass is only for ids that could be ids."""
+    assert reason(b"", target=f"/api/v1/memories{path}") is Reason.INVALID_SESSION_ID
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_only_posting_deactivates(method: str) -> None:
+    """With another method the same path may do anything."""
+    target = "/api/v1/memories/session/s1/deactivate?user_id=u1"
+    assert found(b"", target=target, method=method) == REFERENCE
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1//memories/session/store", "//api/v1/memories/session/store", "/api/v1/memories/session%2Fstore",
+        "/api/v1/memories/./session/store", "/api/v1/x/../memories", "/api/v1/memories/session/..",
+        "/api/v1/memories\\session\\store",
+        "/api/v1/memories/session/store%00", "/api/v1/memories;a=b/session/store", "/api/v1/memories/a#b",
+        "/api/v1/memories/%",
+        "/api/v1/memories/%252e", "/api/v1/memories/%ff", "/x/..%2Fapi/v1/memories", "http://h//api/v1/memories",
+        "/mcp//", "//mcp",
+        "/mcp/%2e", "/mcp;x", "//host/api/v1/memories/session/store", "api/v1/memories", "/api/v1/memories%2f",
+        "/api%2fv1/memories",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_path_that_can_be_read_two_ways_is_refused(target: str, method: str) -> None:
+    """As soon as one of the ways leads to a guarded route, by the head alone."""
+    plan = reader().plan(head(method, target))
+    detail = "The path can be read in two ways, and one of them leads to where sessions are guarded."
+    assert plan == Reading(Shape.REST, (Call(refusal=Refuse(Reason.AMBIGUOUS_PATH, detail)),))
+    assert reader().read(head(method, target), b"{}") == plan
+
+
+@pytest.mark.parametrize("target", ["/x//y", "/a/../b", "/a%2Fb", "/a%00", "/../x", "/files/%ff", "//host/x"])
+def test_other_odd_paths_are_the_upstreams_business(target: str) -> None:
+    """No reading of them is guarded."""
+    assert reader().plan(head("POST", target)) is None
+
+
+def test_a_fragment_in_the_query_is_refused_too() -> None:
+    """A target has none (RFC 9112, section 3.2)."""
+    assert reason(BOTH, target=f"{STORE}?a=b#c") is Reason.AMBIGUOUS_PATH
+
+
+@pytest.mark.parametrize("target", [f"http://memory:18080{STORE}", f"HTTP://a@b{STORE}"])
+def test_an_absolute_target_is_read_by_its_path(target: str) -> None:
+    """A server must take both forms."""
+    assert found(BOTH, target=target) == REFERENCE
+
+
+@pytest.mark.parametrize(
+    "target", [f"{STORE}?session_id=a&session_id=a", f"{STORE}?session_id[]=a", f"{STORE}?Session_Id=a"]
+)
+def test_the_query_names_an_id_once(target: str) -> None:
+    """As a body does."""
+    assert reason({"user_id": "u"}, target=target) is Reason.AMBIGUOUS_SESSION
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/memories/session/s1?user_id=u1", "/api/v1/memories/session/s1/stream?user_id=u1",
+        "/api/v1/memories/ws?session_id=s1&user_id=u1", "/mcp?session_id=s1&user_id=u1",
+        "/mcp/ws?session_id=s1&user_id=u1",
+        "/api/v1/memories?session_id=s1&user_id=u1",
+    ],
+)  # fmt: skip
+def test_an_upgrade_is_guarded_by_path_and_query(method: str, target: str) -> None:
+    """What travels inside cannot be, so its beginning is."""
+    assert reader().plan(head(method, target, UPGRADE)) == Plan(Shape.REST, needs_body=False)
+    assert found(b"", UPGRADE, target=target, method=method) == REFERENCE
+
+
+def test_an_upgrade_without_a_session_has_nothing_to_guard() -> None:
+    """It has a plan all the same, and an empty reading."""
+    assert found(b"", UPGRADE, target="/api/v1/memories/ws", method="GET") is None
+    assert reader().plan(head("GET", "/other/ws?session_id=s1", UPGRADE)) is None
+
+
+def test_an_upgrade_needs_an_owner_and_a_clear_path() -> None:
+    """As every write."""
+    for target, expected in (
+        ("/api/v1/memories/ws?session_id=s1", Reason.USER_ID_REQUIRED),
+        ("/api/v1/memories/../memories/ws", Reason.AMBIGUOUS_PATH),
+        ("/api/v1/memories/ws?a#b", Reason.AMBIGUOUS_PATH),
+    ):
+        assert reason(b"", UPGRADE, target=target, method="GET") is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "upgrades"),
+    [(b"websocket", True), (b"WebSocket", True), (b"h2c", False), (b"H2C", False), (b" h2c , ", False),
+    (b"h2c, websocket", True), (b"", False)],
+)  # fmt: skip
+def test_what_counts_as_an_upgrade(value: bytes, upgrades: bool) -> None:
+    """Every protocol but HTTP/2, which is never passed on."""
+    plan = reader().plan(head("GET", "/api/v1/memories/ws", (b"upgrade", value)))
+    assert (plan is not None) is upgrades
+
+
+def test_a_second_upgrade_header_counts_too() -> None:
+    """Whichever of them the upstream takes."""
+    headers = [(b"upgrade", b"h2c"), (b"upgrade", b"websocket")]
+    assert reader().plan(head("GET", "/api/v1/memories/ws", *headers)) is not None
+
+
+def test_a_write_that_asks_for_an_upgrade_is_a_write() -> None:
+    """Its body is read."""
+    assert reader().plan(head("POST", STORE, UPGRADE)) == Plan(Shape.REST, needs_body=True)
+    assert found(BOTH, UPGRADE) == REFERENCE
+
+
+def test_reading_what_has_no_plan_finds_nothing() -> None:
+    """A caller that reads more than it must does no harm."""
+    assert reader().read(head("POST", "/x"), b"{") == Reading(Shape.REST, (Call(),))
