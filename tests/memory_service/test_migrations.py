@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from memory_service.migrations.old_rows import as_memory
 from memory_service.search import matching, read_query
 from memory_service.tables import metadata
 from tests.support.memories import SCHEMA, memory_migrations
@@ -176,6 +177,21 @@ def test_the_way_down_and_up_again_keeps_the_data(url: str, to: str) -> None:
     upgrade(url)
     assert everything(url) == taken_over
     assert old_rows(url, "session_memories_before") == before
+
+
+@pytest.mark.parametrize("to", ["r0001", "base"])
+def test_what_was_stored_since_survives_the_way_down(url: str, to: str) -> None:
+    """Memories that the old shape has no words for are not thrown away, and new ones get new numbers."""
+    upgrade(url)
+    memory = as_memory({"id": "a", "session_id": "s", "user_id": "no uuid"}, dt.datetime.now(dt.UTC))
+    store = sa.insert(metadata.tables["memories"])
+    in_database(url, lambda connection: connection.execute(store, memory))
+    before = everything(url)
+    downgrade(url, to)
+    upgrade(url)
+    assert everything(url) == before
+    in_database(url, lambda connection: connection.execute(store, {**memory, "id": "b"}))
+    assert [row["id"] for row in everything(url)["memories"]] == ["a", "b"]
 
 
 def test_the_way_up_again_brings_what_came_between(url: str) -> None:

@@ -1,6 +1,11 @@
-"""Memories of all types in one table, found by their terms; and the summaries of sessions."""
+"""Memories of all types in one table, found by their terms; and the summaries of sessions.
+
+A downgrade throws no memory away: it puts the tables aside, and the next upgrade finds them there.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,25 +21,30 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     """Make the tables and what they are searched by."""
-    _create_memories()
-    op.create_table(
-        "session_summaries",
-        sa.Column("seq", _SEQUENCE, primary_key=True),
-        sa.Column("session_id", id_type(), nullable=False),
-        sa.Column("user_id", id_type(), nullable=False),
-        sa.Column("summary", sa.Text, nullable=False),
-        sa.Column("created_at", UtcDateTime, nullable=False),
-        sqlite_autoincrement=True,
-    )
-    op.create_index("session_summaries_by_session", "session_summaries", ["session_id", "user_id", "seq"])
+    _bring_back("memories", _create_memories)
+    _bring_back("session_summaries", _create_summaries)
     search_index.make()
 
 
 def downgrade() -> None:
-    """Remove the tables and all that is in them."""
+    """Put the tables aside, or remove them where they are empty."""
     search_index.remove()
-    op.drop_table("session_summaries")
-    op.drop_table("memories")
+    _put_aside("memories")
+    _put_aside("session_summaries")
+
+
+def _bring_back(table: str, create: Callable[[], None]) -> None:
+    if sa.inspect(op.get_bind()).has_table(f"{table}_aside"):
+        op.rename_table(f"{table}_aside", table)
+    else:
+        create()
+
+
+def _put_aside(table: str) -> None:
+    if op.get_bind().execute(sa.text(f"SELECT 1 FROM {table} LIMIT 1")).first():
+        op.rename_table(table, f"{table}_aside")
+    else:
+        op.drop_table(table)
 
 
 def _create_memories() -> None:
@@ -61,3 +71,16 @@ def _create_memories() -> None:
     op.create_index("memories_by_user", "memories", ["user_id", "memory_type", "seq"])
     op.create_index("memories_by_session", "memories", ["session_id", "user_id", "seq"])
     op.create_index("memories_by_expiry", "memories", ["expires_at"])
+
+
+def _create_summaries() -> None:
+    op.create_table(
+        "session_summaries",
+        sa.Column("seq", _SEQUENCE, primary_key=True),
+        sa.Column("session_id", id_type(), nullable=False),
+        sa.Column("user_id", id_type(), nullable=False),
+        sa.Column("summary", sa.Text, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("session_summaries_by_session", "session_summaries", ["session_id", "user_id", "seq"])
