@@ -98,7 +98,8 @@ class _Sidecar:
         """Run until a signal; gives the exit code."""
         async with self._stack:
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
-            endpoint = await self._endpoint()
+            upstream = self._upstream()
+            endpoint = await self._endpoint(upstream)
             await self._register(bound_address(listener), bound_address(admin_listener))
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
@@ -109,6 +110,7 @@ class _Sidecar:
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Patience(body=self._settings.body_timeout),
+                lane=(endpoint, upstream) if self._settings.fast_lane else None,
                 on_ready=lambda: self._be_ready(f"ready role=sidecar {where}"),
                 on_drain=self._be_unready,
             )
@@ -135,10 +137,9 @@ class _Sidecar:
         )
         return AdminServer(app, listener)
 
-    async def _endpoint(self) -> Enforcing | Passing | Shadowing:
+    async def _endpoint(self, upstream: Upstream) -> Enforcing | Passing | Shadowing:
         """The application of the mode, with everything that it stands on."""
         settings = self._settings
-        upstream = self._upstream()
         if settings.mode == "off":
             return Passing(upstream, self._telemetry)
         profile = settings.profile

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
+from sidecar.core.framing import Framing
 from sidecar.core.model import (
     Admit,
     Answer,
@@ -151,14 +152,8 @@ class Forwarder(Protocol):
         ...
 
 
-class Wire(Protocol):
-    """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
-
-    An `http.response.start` message may carry two keys more than ASGI's own: `reason` (bytes, the phrase after the
-    status) and `body_follows` (true if a body message comes at once, so that both can leave in one write). Field names
-    are written in the case they are given. An answer with neither `Content-Length` nor `Transfer-Encoding` is chunked,
-    unless it says `Connection: close`: then it ends with the connection.
-    """
+class WireHead(Protocol):
+    """What the wire said of a request before its body."""
 
     method: str
     target: bytes
@@ -172,12 +167,23 @@ class Wire(Protocol):
     has_host: bool
     has_body: bool
     chunked: bool
-    body_arrived: bool
-    """Some of the body, or its end, is there: the first `receive` will not wait."""
     upgrade: bool
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
-    started: float
-    """When the head was complete, on the event loop's clock."""
+    arrived: float
+    """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
+
+
+class Wire(WireHead, Protocol):
+    """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
+
+    An `http.response.start` message may carry two keys more than ASGI's own: `reason` (bytes, the phrase after the
+    status) and `body_follows` (true if a body message comes at once, so that both can leave in one write). Field names
+    are written in the case they are given. An answer with neither `Content-Length` nor `Transfer-Encoding` is chunked,
+    unless it says `Connection: close`: then it ends with the connection.
+    """
+
+    body_arrived: bool
+    """Some of the body, or its end, is there: the first `receive` will not wait."""
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
@@ -201,6 +207,66 @@ class Wire(Protocol):
 
 
 WIRE: Final = "sidecar.wire"
+
+
+class Line(Protocol):
+    """A connection to the upstream that carries one answer to a `Receiver`."""
+
+    def pause_reading(self) -> None:
+        """Hold the upstream back."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        ...
+
+    def abort(self) -> None:
+        """Give the exchange up: the receiver hears no more, and the connection is closed."""
+        ...
+
+
+class Receiver(Protocol):
+    """Gets one answer by plain calls, none of which may raise; after `end` or `failed` there are no more."""
+
+    def interim(self, status: int, reason: bytes, headers: Headers) -> None:
+        """An interim answer (1xx) came."""
+        ...
+
+    def head(self, status: int, reason: bytes, headers: Headers, framing: Framing) -> None:
+        """Status line and fields came, the fields as the client may see them; `framing` is what they say."""
+        ...
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body came."""
+        ...
+
+    def flush(self) -> None:
+        """All that has come so far has been told."""
+        ...
+
+    def end(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def failed(self, error: UpstreamError) -> None:
+        """There will be no answer, or no more of it."""
+        ...
+
+
+class DirectForwarder(Protocol):
+    """What the fast lane needs of a forwarder: a connection that is free now, and no waiting."""
+
+    def take(self) -> Line | None:
+        """Give a free connection, if there is one."""
+        ...
+
+    def put_back(self, line: Line) -> None:
+        """Give back a connection that was not needed after all."""
+        ...
+
+    def send(self, admit: Admit, line: Line, wire: WireHead, body: bytes, receiver: Receiver) -> None:
+        """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
+        ...
 
 
 class UpstreamError(Exception):

@@ -92,6 +92,11 @@ class Pool:
             connection.abort()
         return None
 
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection that `take` gave and nobody used, as if it had never been taken."""
+        if not self._hand_on(connection):
+            self._idle.append(connection)
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """Give a connection: an unused one (unless `fresh`), a new one, or the first that comes free.
 

@@ -30,9 +30,7 @@ class Upgraded(Exception):
 class Relay:
     """One answer on its way from a connection to a coroutine. `interim` is called at once for every 1xx."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, interim: Callable[[ResponseHead], None] | None = None
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, interim: Callable[[ResponseHead], None] | None = None) -> None:
         self.connection: UpstreamConnection | None = None
         self._loop = loop
         self._interim = interim
@@ -109,8 +107,9 @@ class Relay:
         self._wake()
 
     def end(self) -> None:
-        """The answer is complete."""
+        """The answer is complete, and the connection somebody else's."""
         self._ended = True
+        self.connection = None
         self._wake()
 
     def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sidecar.core.framing import Framing, read_framing
+from sidecar.core.model import Reason
+from sidecar.ports import UpstreamError
+
+_RETRY_AFTER: Final = 1
 
 
 class UpstreamFailure(Exception):
@@ -75,7 +79,7 @@ class Sink(Protocol):
     def end(self) -> None:
         """The answer is complete."""
 
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes, /) -> None:
         """The upstream switched protocols: the connection and the bytes after the head are the sink's now."""
 
     def failed(self, failure: UpstreamFailure) -> None:
@@ -91,4 +95,19 @@ def read_head(
         raise BadResponse("the upstream used a transfer coding other than chunked")
     bodiless = bodiless or status in (204, 304)
     until_close = not (framing.chunked or framing.length is not None or bodiless or keep_alive)
+    # The upstream's connection is none of the client's business, but for an answer that ends with it.
+    framing.close = framing.names_connection = until_close
     return ResponseHead(status, reason, headers, framing, until_close, framing.event_stream and not bodiless)
+
+
+def as_upstream_error(failure: UpstreamFailure | UpstreamError) -> UpstreamError:
+    """Translate a failure into what the doors understand."""
+    if isinstance(failure, UpstreamError):
+        return failure
+    if isinstance(failure, NoFreeConnection):
+        return UpstreamError(Reason.OVERLOADED, "No connection to the memory service came free.", _RETRY_AFTER)
+    if isinstance(failure, ResponseTimeout | ConnectTimeout):
+        return UpstreamError(Reason.UPSTREAM_TIMEOUT, "The memory service did not answer in time.")
+    return UpstreamError(
+        Reason.UPSTREAM_UNAVAILABLE, "The memory service could not be reached or gave no whole answer."
+    )

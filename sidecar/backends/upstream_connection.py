@@ -58,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
+        self._reading_held = False
 
     # What the owner of the connection does
 
@@ -100,12 +101,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more of the answer until `resume_reading`."""
-        if not self.transport.is_closing():
+        if not self._reading_held and not self.transport.is_closing():
+            self._reading_held = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if not self.transport.is_closing():
+        if self._reading_held and not self.transport.is_closing():
+            self._reading_held = False
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -258,6 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._dirty or not self._request_sent:
             self._drop()
         else:
+            self.resume_reading()
             if self._is_head:
                 # The parser cannot be told that no body follows, and would take the next answer for one.
                 self._parser = httptools.HttpResponseParser(self)

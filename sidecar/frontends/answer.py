@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from typing import Final
 
-from sidecar.core.framing import read_framing
+from sidecar.core.framing import Framing, read_framing
 from sidecar.core.headers import encode_fields
 from sidecar.core.model import Headers
 
@@ -17,15 +17,24 @@ class Answer:
 
     Fields with neither `Content-Length` nor `Transfer-Encoding` make a chunked body, unless they say
     `Connection: close` or the client speaks HTTP/1.0: then the end of the connection ends it. `closes` says that the
-    connection must not be used again. Raises RuntimeError for a field with a line feed in it.
+    connection must not be used again. `framing` is what the fields say, where that is known already. Raises
+    RuntimeError for a field with a line feed in it.
     """
 
     __slots__ = ("_chunked", "_left", "closes", "event_stream", "head")
 
     def __init__(
-        self, method: str, version: str, status: int, reason: bytes | None, headers: Headers, *, closes: bool
+        self,
+        method: str,
+        version: str,
+        status: int,
+        reason: bytes | None,
+        headers: Headers,
+        *,
+        closes: bool,
+        framing: Framing | None = None,
     ) -> None:
-        said = read_framing(headers)
+        said = framing or read_framing(headers)
         fields = list(headers)
         without_body = method == "HEAD" or status in (204, 304)
         self.event_stream = said.event_stream

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +33,7 @@ class ClientDisconnected(OSError):
 class Exchange:
     """What the protocol and the application know of the request being served."""
 
-    def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, started: float) -> None:
+    def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, arrived: float) -> None:
         self.method = head.method
         self.target = head.target
         self.headers: Headers = head.raw_headers
@@ -42,7 +43,7 @@ class Exchange:
         self.has_body = head.has_body
         self.chunked = head.chunked
         self.upgrade = head.upgrade
-        self.started = started
+        self.arrived = arrived
         self.scope = scope
         self.closes = not head.keep_alive
         self.body_complete = not head.has_body
@@ -112,6 +113,8 @@ class Exchange:
         """Take a piece of the body, or its end."""
         self._continue_due = False
         self.body_complete = complete
+        if complete:
+            self.arrived = time.monotonic()
         if piece and not self.answered:
             self._pieces.append(piece)
             self._held += len(piece)

@@ -47,11 +47,16 @@ async def forward_unread(forwarder: Forwarder, admit: Admit, scope: Scope, recei
     try:
         await forwarder.forward(admit, scope, receive, send)
     except UpstreamError as error:
-        await respond(send, refuse_request(_UNREAD, _refusal(error)))
+        await respond(send, unanswered(error))
 
 
 def _refusal(error: UpstreamError) -> Refuse:
     return Refuse(error.reason, error.detail, retry_after=error.retry_after)
+
+
+def unanswered(error: UpstreamError) -> Response:
+    """Give the answer for a request of which nothing was read and that was forwarded in vain."""
+    return refuse_request(_UNREAD, _refusal(error))
 
 
 class Passing:
@@ -65,6 +70,10 @@ class Passing:
         """Admit at once, on the fast lane too."""
         self._telemetry.decided("passed")
         return Admit(How.PASSED)
+
+    def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
+        """Give the answer for a request that the fast lane forwarded in vain."""
+        return unanswered(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,6 +101,13 @@ class Enforcing:
         if isinstance(plan, Reading):
             return None
         return self._guard.admit_known(self._reader.read(head, body))
+
+    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+        """Give the answer for a request that the fast lane forwarded in vain."""
+        if not isinstance(self._reader.plan(head), Plan):
+            return unanswered(error)
+        reading = self._reader.read(head, body)
+        return refuse_reading(reading, [_refusal(error)] * len(reading.calls))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

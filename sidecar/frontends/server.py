@@ -7,8 +7,9 @@ before it have been given. Refuses by itself what cannot be read in one way only
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import uvicorn
 
@@ -22,6 +23,13 @@ from sidecar.ports import Scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
+
+
+class Served(Protocol):
+    """A request that is being served, by the application or otherwise."""
+
+    def lose_client(self) -> None:
+        """Give it up: nobody waits for the answer."""
 
 
 @dataclass(slots=True)
@@ -38,10 +46,17 @@ class Shared:
 class HardenedConfig(uvicorn.Config):
     """A uvicorn configuration whose connections are hardened and that adds nothing to any answer."""
 
-    def __init__(self, app: Any, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        patience: Patience | None = None,
+        protocol: type[HardenedProtocol] | None = None,
+        lane: Any = None,
+    ) -> None:
         super().__init__(
             app,
-            http=HardenedProtocol,
+            http=protocol or HardenedProtocol,
             ws="none",
             lifespan="auto",
             interface="asgi3",
@@ -52,6 +67,7 @@ class HardenedConfig(uvicorn.Config):
             date_header=False,
         )
         self.shared = Shared(app, patience or Patience())
+        self.lane = lane
 
 
 class HardenedProtocol(ClientConnection):
@@ -64,7 +80,7 @@ class HardenedProtocol(ClientConnection):
         self._shared = config.shared
         self._scope: Scope = {}
         self._buffer = b""
-        self._exchange: Exchange | None = None
+        self._exchange: Served | None = None
         self._body: LengthBody | ChunkedBody | None = None
 
     # What the transport tells
@@ -150,7 +166,7 @@ class HardenedProtocol(ClientConnection):
     def sweep(self, now: float) -> None:
         """Act on what is overdue, and when stopping on what would never end."""
         super().sweep(now)
-        if self._shared.draining and self._exchange is not None and self._exchange.is_event_stream:
+        if self._shared.draining and isinstance(self._exchange, Exchange) and self._exchange.is_event_stream:
             self._exchange.end_event_stream()
 
     def drain_connection(self) -> None:
@@ -195,7 +211,7 @@ class HardenedProtocol(ClientConnection):
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), self.loop.time())
+        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), time.monotonic())
         if head.has_body:
             self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
             if self._buffer:
@@ -210,7 +226,7 @@ class HardenedProtocol(ClientConnection):
     def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
         """Feed the body being read; give what comes after it."""
         exchange = self._exchange
-        assert exchange is not None  # noqa: S101 # for the type checker: a body belongs to an exchange
+        assert isinstance(exchange, Exchange)  # noqa: S101 # for the type checker: only they have bodies to come
         try:
             piece, rest = body.take(data)
         except BadRequest as error:
@@ -244,5 +260,5 @@ class HardenedProtocol(ClientConnection):
         self._refuse(BadRequest(408, "the head of the request did not come in time"))
 
     def _body_timed_out(self) -> None:
-        if self._exchange is not None:
+        if isinstance(self._exchange, Exchange):
             self._exchange.fail_body(TimeoutError("the rest of the request body did not come in time"))

@@ -17,7 +17,9 @@ from typing import Any, Final
 import uvicorn
 
 from sidecar.frontends.connection import Patience
-from sidecar.frontends.server import HardenedConfig
+from sidecar.frontends.lane import Door, LaneProtocol
+from sidecar.frontends.server import HardenedConfig, HardenedProtocol
+from sidecar.ports import DirectForwarder
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25
@@ -33,6 +35,7 @@ def _nothing() -> None:
 class Server(uvicorn.Server):
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
+    With a `lane`, the door that decides and the forwarder to use, known sessions' writes take the fast lane.
     `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
     `handle_signals` only `stop` stops it.
     """
@@ -44,11 +47,13 @@ class Server(uvicorn.Server):
         *,
         drain_timeout: float = 30.0,
         patience: Patience | None = None,
+        lane: tuple[Door, DirectForwarder] | None = None,
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
     ) -> None:
-        hardened = HardenedConfig(app, patience=patience)
+        protocol = HardenedProtocol if lane is None else LaneProtocol
+        hardened = HardenedConfig(app, patience=patience, protocol=protocol, lane=lane)
         super().__init__(hardened)
         self.shared = hardened.shared
         self._listener = listener

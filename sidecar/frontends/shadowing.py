@@ -5,8 +5,9 @@ from __future__ import annotations
 from sidecar.core.locate import Reader
 from sidecar.core.model import Admit, Call, Head, How, Plan, Reading
 from sidecar.frontends.body import BodyBudget, BodyReader, BodyRefused, Lease, replay
-from sidecar.frontends.proxy import forward_unread, head_of
-from sidecar.ports import Forwarder, Message, Receive, Scope, Send, Telemetry
+from sidecar.frontends.proxy import forward_unread, head_of, unanswered
+from sidecar.frontends.refusal import Response
+from sidecar.ports import Forwarder, Message, Receive, Scope, Send, Telemetry, UpstreamError
 from sidecar.shadow import Shadow
 
 _PASSED = Admit(How.PASSED)
@@ -37,6 +38,10 @@ class Shadowing:
     def admit_known(self, head: Head, _body: bytes) -> Admit | None:
         """Let the fast lane take only what would be passed anyway: it leaves no moment to look afterwards."""
         return self._shadow.passed() if self._reader.plan(head) is None else None
+
+    def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
+        """Give the answer for a request that the fast lane forwarded in vain."""
+        return unanswered(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.backends.response import UpstreamFailure
 from sidecar.backends.upstream import Upstream
-from sidecar.core.model import Admit, How
+from sidecar.core.model import Admit, Head, How
 from sidecar.frontends.connection import Patience
+from sidecar.frontends.refusal import Response
 from sidecar.frontends.serving import Server
 from sidecar.ports import Receive, Scope, Send, UpstreamError
 from tests.support.eventually import eventually
@@ -26,6 +28,7 @@ class Seen:
     """One request as an upstream saw it, head and body as raw bytes, chunk framing included."""
 
     head: bytes
+    reader: asyncio.StreamReader
     body: bytes = b""
 
     @property
@@ -64,9 +67,9 @@ class RawUpstream:
         self.accepted += 1
         try:
             while True:
-                seen = Seen(await reader.readuntil(b"\r\n\r\n"))
+                seen = Seen(await reader.readuntil(b"\r\n\r\n"), reader)
                 if self.read_body:
-                    seen.body = await read_raw_body(reader, seen)
+                    seen.body = await read_raw_body(seen)
                 self.seen.append(seen)
                 answer = self.answer(seen, writer)
                 if inspect.isawaitable(answer):
@@ -81,7 +84,8 @@ class RawUpstream:
             writer.close()
 
 
-async def read_raw_body(reader: asyncio.StreamReader, seen: Seen) -> bytes:
+async def read_raw_body(seen: Seen) -> bytes:
+    reader = seen.reader
     if seen.values("transfer-encoding"):
         body = b""
         while True:
@@ -164,13 +168,29 @@ def admitting(upstream: Upstream) -> App:
         try:
             await upstream.forward(ADMIT, scope, receive, send)
         except UpstreamError as error:
-            text = error.reason.value.encode()
-            status = {"upstream_timeout": 504, "overloaded": 503, "body_timeout": 408}.get(error.reason.value, 502)
+            status, text = failure(error)
             headers = [(b"Content-Length", b"%d" % len(text))]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": text})
 
     return app
+
+
+class AdmittingDoor:
+    """What `admitting` is for the application: the lane's door."""
+
+    def admit_known(self, head: Head, body: bytes) -> Admit:
+        return ADMIT
+
+    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+        status, text = failure(error)
+        return Response(status, [(b"Content-Length", b"%d" % len(text))], text)
+
+
+def failure(error: UpstreamError) -> tuple[int, bytes]:
+    """Give status and text of a failure."""
+    reason = error.reason.value
+    return {"upstream_timeout": 504, "overloaded": 503, "body_timeout": 408}.get(reason, 502), reason.encode()
 
 
 @contextlib.asynccontextmanager
@@ -180,9 +200,13 @@ async def running(
     app: Callable[[Upstream], App] = admitting,
     patience: Patience | None = None,
     drain_timeout: float = 10.0,
+    lane: bool = False,
     **options: Any,
 ) -> AsyncIterator[Running]:
-    """Run a sidecar in front of `url`; it is stopped, and must stop, at the end."""
+    """Run a sidecar in front of `url`; it is stopped, and must stop, at the end.
+
+    With `lane` the fast lane is on, and finds a free connection to begin with.
+    """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
@@ -193,12 +217,16 @@ async def running(
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
+        lane=(AdmittingDoor(), upstream) if lane else None,
         on_ready=ready.set,
         handle_signals=False,
     )
     serving = asyncio.create_task(server.run_until_stopped())
     try:
         await ready.wait()
+        if lane:
+            with contextlib.suppress(UpstreamFailure):
+                upstream.pool.release(await upstream.pool.acquire())
         yield Running(server, upstream, port, serving)
     finally:
         server.stop()
@@ -302,5 +330,7 @@ def get(target: str = "/", *fields: str, method: str = "GET") -> bytes:
 
 
 def post(target: str = "/", body: bytes = b"{}", *fields: str, method: str = "POST") -> bytes:
-    """Write a request with a body of declared length."""
+    """Write a request with a body of declared length, JSON where the fields say nothing else."""
+    if not any(line.lower().startswith("content-type:") for line in fields):
+        fields = ("Content-Type: application/json", *fields)
     return get(target, f"Content-Length: {len(body)}", *fields, method=method) + body

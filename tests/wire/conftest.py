@@ -1,12 +1,46 @@
-"""The wire is tested on the event loop that carries it in production."""
+"""The wire is tested on the event loop that carries it in production, without and with the fast lane."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
+import pytest
 import uvloop
+
+from tests.support import wire
+
+Run = Callable[..., AbstractAsyncContextManager[wire.Running]]
+Stage = Callable[..., AbstractAsyncContextManager[tuple[wire.RawUpstream, wire.Running]]]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=[False, True], ids=["application", "lane"])
+def running(request: pytest.FixtureRequest) -> Run:
+    """`wire.running` without and with the fast lane: what is asserted of one is asserted of the other."""
+    return functools.partial(wire.running, lane=request.param)
+
+
+@pytest.fixture
+def stage(running: Run) -> Stage:
+    """Make an upstream and a sidecar in front of it; nothing may be left over at the end."""
+
+    @contextlib.asynccontextmanager
+    async def make(
+        answer: wire.Answer | bytes = wire.OK, *, read_body: bool = True, **options: Any
+    ) -> AsyncIterator[tuple[wire.RawUpstream, wire.Running]]:
+        async with (
+            wire.raw_upstream(answer, read_body=read_body) as upstream,
+            running(upstream.url, **options) as sidecar,
+        ):
+            yield upstream, sidecar
+            await sidecar.quiet()
+
+    return make

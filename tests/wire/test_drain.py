@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.wire import OK, RawClient, get, post, raw_client, raw_upstream, running
+from tests.support.wire import OK, RawClient, get, post, raw_client, raw_upstream
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nevent\n\r\n"
 
@@ -19,7 +19,7 @@ async def gate():
 
 
 @pytest.fixture
-async def stage(gate):
+async def stage(gate, running):
     """An upstream that answers `/slow` when the gate opens, `/events` with a stream, and all else at once."""
 
     async def answer(seen, _writer):
@@ -140,7 +140,7 @@ async def test_no_new_connection_is_accepted(stage, gate):
     assert await stopped(sidecar) == 0
 
 
-async def test_the_time_to_drain_has_an_end(gate):
+async def test_the_time_to_drain_has_an_end(gate, running):
     """What is not done by then is broken off, and the server ends all the same."""
 
     async def never(_seen, _writer):

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.ports import Receive, Scope, Send
 from tests.support.connected import Connected
-from tests.support.wire import OK, RawClient, raw_client, raw_upstream, read_answer, running
+from tests.support.wire import OK, RawClient, raw_client, raw_upstream, read_answer
 
 HOST = b"Host: memory.example\r\n"
 
@@ -151,7 +151,7 @@ CASES = [
 
 
 @pytest.fixture
-async def stage():
+async def stage(running):
     """An upstream that answers everything, and a sidecar in front of it."""
     async with raw_upstream(OK) as upstream, running(upstream.url) as sidecar:
         yield upstream, sidecar

@@ -9,7 +9,7 @@ import pytest
 from sidecar.frontends.connection import Patience
 from sidecar.ports import Receive, Scope, Send
 from tests.support.eventually import eventually
-from tests.support.wire import Seen, get, post, raw_client, raw_upstream, running
+from tests.support.wire import Seen, get, post, raw_client, raw_upstream
 
 
 def serving(*handlers):
@@ -69,7 +69,7 @@ async def peculiar(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-async def port():
+async def port(running):
     """A server whose patience is short enough for tests."""
     app = serving(echo, deaf, open_ended, failing, failing_late, peculiar)
     patience = Patience(head=0.3, idle=0.6, body=0.3, unread=1.0, linger=1.0, half_closed=0.5)
@@ -223,7 +223,7 @@ async def test_empty_lines_before_a_request_are_skipped(port):
         assert [(await client.answer()).body for _ in range(2)] == [b"x", b"y"]
 
 
-async def test_what_asgi_loses_is_in_the_wire():
+async def test_what_asgi_loses_is_in_the_wire(running):
     """Target, names in their case, version and address reach the upstream as they came."""
     async with raw_upstream() as upstream, running(upstream.url) as sidecar:
         async with raw_client(sidecar.port) as client:
@@ -235,7 +235,7 @@ async def test_what_asgi_loses_is_in_the_wire():
         assert seen.values("x-forwarded-for") == [b"127.0.0.1"]
 
 
-async def test_a_body_that_stops_coming_is_a_408():
+async def test_a_body_that_stops_coming_is_a_408(running):
     """Between two pieces of a body there is a limit; the upstream's request is broken off."""
     async with (
         raw_upstream() as upstream,

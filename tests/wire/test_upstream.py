@@ -9,15 +9,7 @@ import socket
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.wire import OK, Seen, ask, get, post, raw_client, raw_upstream, running
-
-
-@contextlib.asynccontextmanager
-async def stage(answer=OK, *, read_body=True, **options):
-    """An upstream and a sidecar in front of it; nothing may be left over at the end."""
-    async with raw_upstream(answer, read_body=read_body) as upstream, running(upstream.url, **options) as sidecar:
-        yield upstream, sidecar
-        await sidecar.quiet()
+from tests.support.wire import OK, Seen, ask, get, post, raw_client
 
 
 def answered(*lines: str, body: bytes = b"") -> bytes:
@@ -43,7 +35,7 @@ class TestAnswers:
             ("DELETE", answered("HTTP/1.1 200 \xc4rger", "Content-Length: 1", "X-A: \xe4", body=b"x"), b"x"),
         ],
     )
-    async def test_every_kind_of_answer_is_passed_on(self, method, answer, body):
+    async def test_every_kind_of_answer_is_passed_on(self, stage, method, answer, body):
         """Twice on one connection, so that the end of the first was found where it is."""
         async with stage(answer) as (upstream, sidecar), raw_client(sidecar.port) as client:
             for _ in range(2):
@@ -54,7 +46,7 @@ class TestAnswers:
                     assert tuple(line.split(b": ")) in got.fields
             assert len(upstream.seen) == 2
 
-    async def test_a_close_delimited_answer_stays_one(self):
+    async def test_a_close_delimited_answer_stays_one(self, stage):
         """Its end is the end of the connection, on both sides."""
 
         async def answer(_seen, writer):
@@ -70,7 +62,7 @@ class TestAnswers:
                 [],
             )
 
-    async def test_interim_answers_are_passed_on_in_order(self):
+    async def test_interim_answers_are_passed_on_in_order(self, stage):
         """103 comes before its answer, and HTTP/1.0 is spared it."""
         hints = answered("HTTP/1.1 103 Early Hints", "Link: </a>; rel=preload")
         async with stage(hints + OK) as (_, sidecar):
@@ -81,7 +73,7 @@ class TestAnswers:
                 assert (await client.answer()).status == 200
             assert (await ask(sidecar.port, b"GET / HTTP/1.0\r\n\r\n")).status == 200
 
-    async def test_hop_by_hop_fields_stay_behind_both_ways(self):
+    async def test_hop_by_hop_fields_stay_behind_both_ways(self, stage):
         """And what `Connection` nominates, and what only the sidecar may say."""
         fields = ["Connection: X-Hop", "X-Hop: 1", "Keep-Alive: x", "Proxy-Connection: x", "X_Sidecar.Session: x"]
         answer = answered("HTTP/1.1 200 OK", *fields, "X-Kept: 1", "Content-Length: 0")
@@ -91,7 +83,7 @@ class TestAnswers:
             names = [name for name, _ in upstream.seen[0].fields]
             assert names == [b"Host", b"X-Kept", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host"]
 
-    async def test_the_decision_is_told_where_that_is_wanted(self):
+    async def test_the_decision_is_told_where_that_is_wanted(self, stage):
         """In a header field of ours."""
         async with stage(decision_header=True) as (_, sidecar):
             got = await ask(sidecar.port, get())
@@ -112,7 +104,7 @@ class TestAnswers:
         ],
         ids=lambda nonsense: nonsense[:60],
     )
-    async def test_what_is_no_answer_is_a_502(self, nonsense):
+    async def test_what_is_no_answer_is_a_502(self, stage, nonsense):
         """Nothing of it is passed on, and the connection is not used again."""
 
         async def answer(_seen, writer):
@@ -126,7 +118,7 @@ class TestAnswers:
             assert (got.status, got.body) == (502, b"upstream_unavailable")
             await eventually(lambda: upstream.open == 0)
 
-    async def test_bytes_behind_an_answer_never_become_another_clients_answer(self):
+    async def test_bytes_behind_an_answer_never_become_another_clients_answer(self, stage):
         """A connection that said too much is closed."""
         async with stage(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil") as (upstream, sidecar):
             for _ in range(5):
@@ -137,7 +129,7 @@ class TestAnswers:
 class TestRequests:
     """Requests as the upstream gets them."""
 
-    async def test_framing_is_kept(self):
+    async def test_framing_is_kept(self, stage):
         """A declared length stays one, chunks stay chunks, and nothing is added to a request without a body."""
         async with stage() as (upstream, sidecar):
             await ask(sidecar.port, post("/", b"hello"))
@@ -150,39 +142,29 @@ class TestRequests:
             assert [seen.body for seen in upstream.seen] == [b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"", b""]
             assert not any(seen.values("x-trailer") for seen in upstream.seen)
 
-    async def test_a_head_reaches_the_upstream_before_its_body(self):
+    async def test_a_head_reaches_the_upstream_before_its_body(self, stage):
         """An upstream may answer, and the client may wait for that, before a single byte of the body."""
         async with stage(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", read_body=False) as (_, sidecar):
             got = await ask(sidecar.port, get("/", "Content-Length: 100", method="POST"))
             assert got.status == 401
 
-    async def test_both_directions_flow_at_once(self):
+    async def test_both_directions_flow_at_once(self, stage):
         """An upstream may answer a body piece by piece while it comes."""
 
-        async def parrot(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        async def parrot(seen: Seen, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            reader = readers.pop()
             for _ in range(3):
-                piece = await reader.readexactly(1)
-                writer.write(b"1\r\n%b\r\n" % piece)
+                writer.write(b"1\r\n%b\r\n" % await seen.reader.readexactly(1))
             writer.write(b"0\r\n\r\n")
 
-        readers: list[asyncio.StreamReader] = []
-        async with stage(parrot, read_body=False) as (upstream, sidecar), raw_client(sidecar.port) as client:
-            original = upstream.serve
-
-            async def serve(reader, writer):
-                readers.append(reader)
-                await original(reader, writer)
-
-            upstream.serve = serve
+        async with stage(parrot, read_body=False) as (_, sidecar), raw_client(sidecar.port) as client:
             await client.send(get("/", "Content-Length: 3", method="POST"))
             await client.reader.readuntil(b"\r\n\r\n")
             for letter in (b"a", b"b", b"c"):
                 await client.send(letter)
                 assert await client.reader.readexactly(6) == b"1\r\n%b\r\n" % letter
 
-    async def test_continue_is_the_upstreams_to_give(self):
+    async def test_continue_is_the_upstreams_to_give(self, stage):
         """Where nobody here reads the body, `100 Continue` comes from the upstream or not at all."""
 
         async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -202,14 +184,14 @@ class TestRequests:
                 assert (await client.answer()).status == 200
             assert [seen.values("expect") for seen in upstream.seen] == [[b"100-continue"]] * 2
 
-    async def test_a_missing_host_is_the_upstreams_own(self):
+    async def test_a_missing_host_is_the_upstreams_own(self, stage):
         """HTTP/1.0 needs none, and HTTP/1.1 does."""
         async with stage() as (upstream, sidecar):
             await ask(sidecar.port, b"GET / HTTP/1.0\r\n\r\n")
             assert upstream.seen[0].line == b"GET / HTTP/1.1"
             assert upstream.seen[0].values("host") == [f"127.0.0.1:{upstream.port}".encode()]
 
-    async def test_a_unix_socket_is_an_upstream_too(self, tmp_path):
+    async def test_a_unix_socket_is_an_upstream_too(self, running, tmp_path):
         """As in `unix:/path`."""
 
         async def serve(reader, writer):
@@ -225,7 +207,7 @@ class TestRequests:
 class TestFailures:
     """When the upstream does not answer."""
 
-    async def test_nobody_listens(self):
+    async def test_nobody_listens(self, running):
         """502."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -233,7 +215,7 @@ class TestFailures:
             assert (await ask(sidecar.port, get())).body == b"upstream_unavailable"
             await sidecar.quiet()
 
-    async def test_no_answer_in_time(self):
+    async def test_no_answer_in_time(self, stage):
         """504, and the connection is closed."""
 
         async def silence(_seen, _writer):
@@ -245,7 +227,7 @@ class TestFailures:
             assert len(upstream.seen) == 2
             await eventually(lambda: sidecar.upstream.connections()["idle"] == 0)
 
-    async def test_an_upstream_that_does_not_read_an_upload(self):
+    async def test_an_upstream_that_does_not_read_an_upload(self, stage):
         """504 as well: nothing is held for ever."""
 
         async def deaf(_seen, _writer):
@@ -269,7 +251,7 @@ class TestFailures:
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
         ],
     )
-    async def test_a_cut_answer_never_looks_complete(self, part):
+    async def test_a_cut_answer_never_looks_complete(self, stage, part):
         """The client's connection is broken in turn."""
 
         async def answer(_seen, writer):
@@ -280,7 +262,7 @@ class TestFailures:
         async with stage(answer) as (_, sidecar):
             assert not (await ask(sidecar.port, get())).complete
 
-    async def test_a_cut_answer_to_http_1_0_is_a_reset(self):
+    async def test_a_cut_answer_to_http_1_0_is_a_reset(self, stage):
         """There a regular end of the connection would look like the end of the answer."""
 
         async def answer(_seen, writer):
@@ -295,14 +277,14 @@ class TestFailures:
 class TestReuse:
     """Connections to the upstream."""
 
-    async def test_connections_are_reused(self):
+    async def test_connections_are_reused(self, stage):
         """One after another on one connection."""
         async with stage() as (upstream, sidecar):
             for _ in range(5):
                 await ask(sidecar.port, post())
             assert upstream.accepted == 1
 
-    async def test_idle_connections_are_closed(self):
+    async def test_idle_connections_are_closed(self, stage):
         """Before the upstream would do so."""
         async with stage(idle=0.2) as (upstream, sidecar):
             await ask(sidecar.port, get())
@@ -310,7 +292,7 @@ class TestReuse:
             assert sidecar.upstream.connections()["idle"] == 0
 
     @pytest.mark.parametrize(("method", "sent", "status"), [("GET", 3, 200), ("PUT", 3, 200), ("POST", 2, 502)])
-    async def test_a_stale_connection_is_retried_only_where_that_is_harmless(self, method, sent, status):
+    async def test_a_stale_connection_is_retried_only_where_that_is_harmless(self, stage, method, sent, status):
         """Once, on a new connection; a POST is never sent twice."""
         counted = 0
 
@@ -327,7 +309,7 @@ class TestReuse:
             got = await ask(sidecar.port, post("/", b"x", method=method))
             assert (got.status, counted) == (status, sent)
 
-    async def test_a_new_connection_is_never_retried(self):
+    async def test_a_new_connection_is_never_retried(self, stage):
         """Whoever closes that means it."""
         counted = 0
 
@@ -340,7 +322,7 @@ class TestReuse:
             assert (await ask(sidecar.port, get())).status == 502
             assert counted == 1
 
-    async def test_requests_wait_for_a_connection_in_their_order(self):
+    async def test_requests_wait_for_a_connection_in_their_order(self, stage):
         """No more connections than allowed, and nobody is overtaken."""
         order: list[bytes] = []
         go = asyncio.Event()
@@ -361,7 +343,7 @@ class TestReuse:
             assert order == [b"/%d" % number for number in range(20)]
             assert upstream.accepted == 1
 
-    async def test_a_wait_that_is_too_long_is_overloaded(self):
+    async def test_a_wait_that_is_too_long_is_overloaded(self, stage):
         """503 when no connection comes free in time."""
 
         async def answer(_seen, _writer):
@@ -373,7 +355,7 @@ class TestReuse:
             assert (await ask(sidecar.port, get())).body == b"overloaded"
             assert (await first).status == 504
 
-    async def test_event_streams_leave_the_count(self):
+    async def test_event_streams_leave_the_count(self, stage):
         """They would take every connection for ever."""
         events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -391,7 +373,7 @@ class TestDisconnects:
     """When the client goes away."""
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    async def test_the_upstreams_request_is_cancelled(self, how):
+    async def test_the_upstreams_request_is_cancelled(self, stage, how):
         """Before its answer, and its connection is closed, not kept."""
 
         async def silence(_seen, _writer):
@@ -406,7 +388,7 @@ class TestDisconnects:
             await eventually(lambda: sidecar.upstream.connections()["active"] == 0)
             assert sidecar.upstream.connections()["idle"] == 0
 
-    async def test_during_an_upload(self):
+    async def test_during_an_upload(self, stage):
         """The upstream never sees a whole request."""
         async with stage() as (upstream, sidecar):
             async with raw_client(sidecar.port) as client:
@@ -415,7 +397,7 @@ class TestDisconnects:
             await eventually(lambda: upstream.open == 0)
             assert upstream.seen == []
 
-    async def test_during_a_stream(self):
+    async def test_during_a_stream(self, stage):
         """A quiet stream is not held open for nobody."""
         events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         async with stage(events) as (_, sidecar):

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.support.eventually import eventually
-from tests.support.wire import OK, ask, get, raw_client, raw_upstream, running
+from tests.support.wire import OK, ask, get, raw_client, raw_upstream
 
 
 async def echo(connection: ServerConnection) -> None:
@@ -29,7 +29,7 @@ def first(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subp
 
 
 @pytest.fixture
-async def sidecar():
+async def sidecar(running):
     """A sidecar in front of a WebSocket server."""
     async with (
         serve(echo, "127.0.0.1", 0, select_subprotocol=first, max_size=1 << 22) as server,
@@ -110,7 +110,7 @@ async def test_tunnels_are_ended_when_the_server_stops(sidecar):
         assert await asyncio.wait_for(asyncio.shield(sidecar.serving), 10) == 0
 
 
-async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer():
+async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer(running):
     """With the upstream's own status."""
     async with (
         raw_upstream(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as upstream,
@@ -132,7 +132,7 @@ async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer():
         ("Connection: Upgrade",),
     ],
 )
-async def test_no_other_upgrade_is_passed_on(fields):
+async def test_no_other_upgrade_is_passed_on(fields, running):
     """HTTP/2 in the clear would be unguarded, and half an upgrade is none: the request goes on without it."""
     async with raw_upstream(OK) as upstream, running(upstream.url) as sidecar:
         assert (await ask(sidecar.port, get("/", *fields))).status == 200
@@ -140,7 +140,7 @@ async def test_no_other_upgrade_is_passed_on(fields):
         assert not names & {b"connection", b"upgrade", b"http2-settings"}
 
 
-async def test_bytes_before_and_after_the_101_are_not_lost():
+async def test_bytes_before_and_after_the_101_are_not_lost(running):
     """What the client sends early, and what the upstream sends along with its 101, come through in order."""
 
     async def answer(_seen, writer):

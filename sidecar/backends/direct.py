@@ -1,0 +1,48 @@
+"""One request and its answer without a coroutine, for the fast lane: plain calls from connection to receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from sidecar.backends.response import ResponseHead, UpstreamFailure, as_upstream_error
+from sidecar.core.model import Admit
+from sidecar.ports import Receiver
+
+if TYPE_CHECKING:
+    from sidecar.backends.upstream import Upstream
+
+
+class Direct:
+    """A `Sink` that gives a `ports.Receiver` what the client may see of an answer."""
+
+    def __init__(self, upstream: Upstream, admit: Admit, receiver: Receiver) -> None:
+        self.sent = time.monotonic()
+        self._upstream = upstream
+        self._admit = admit
+        self._receiver = receiver
+        # What needs no second look goes straight through.
+        self.body = receiver.body
+        self.flush = receiver.flush
+        self.end = receiver.end
+
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on, but for the 100 that nobody on this lane waits for."""
+        if head.status != 100:
+            fields = self._upstream.rules.response_fields(head.headers)
+            self._receiver.interim(head.status, head.reason, fields)
+
+    def head(self, head: ResponseHead) -> None:
+        """Pass the head on."""
+        self._upstream.telemetry.upstream(time.monotonic() - self.sent)
+        fields = self._upstream.response_fields(head, self._admit)
+        self._receiver.head(head.status, head.reason, fields, head.framing)
+
+    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+        """Nobody on this lane asks for an upgrade, so no connection gives one."""
+        transport.abort()
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """Pass a failure on."""
+        self._receiver.failed(as_upstream_error(failure))

@@ -1,0 +1,161 @@
+"""One request on its way to the upstream and its answer on the way back, for the ASGI lane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from sidecar.backends.relay import ClientGone, Relay, Upgraded
+from sidecar.backends.response import ConnectionLost, ResponseHead
+from sidecar.backends.upstream_connection import UpstreamConnection
+from sidecar.core.model import Admit, Reason
+from sidecar.ports import Receive, Send, UpstreamError, Wire
+
+if TYPE_CHECKING:
+    from sidecar.backends.upstream import Upstream
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""RFC 9110, section 9.2.2."""
+
+
+class Passage:
+    """One request, from its `receive` to its `send`. `answering` says that some of the answer was sent on."""
+
+    def __init__(self, upstream: Upstream, admit: Admit, wire: Wire, receive: Receive, send: Send) -> None:
+        self.wire = wire
+        self.answering = False
+        self._upstream = upstream
+        self._admit = admit
+        self._receive = receive
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._relay = Relay(self._loop, self._interim)
+        self._expecting = False
+        self._sent = 0.0
+
+    async def run(self) -> None:
+        """Send the request, then pass the answer on. Raises UpstreamFailure, UpstreamError or ClientGone."""
+        self.wire.on_gone(self._gone)
+        upload = None
+        try:
+            upload = await self._request()
+            await self._answer()
+        except Upgraded as upgraded:
+            self.wire.on_gone(None)
+            fields = self._upstream.rules.response_fields(upgraded.head.headers, upgrade=True)
+            await self.wire.tunnel(upgraded.head.reason, fields, upgraded.transport, upgraded.first)
+        finally:
+            self.wire.on_gone(None)
+            self._relay.close()
+            if upload is not None:
+                await _stop(upload)
+
+    async def _request(self) -> asyncio.Task[None] | None:
+        """Send the head, and the body if it is there already; otherwise give the task that sends it."""
+        wire = self.wire
+        head = self._upstream.request_head(wire)
+        if not wire.has_body:
+            await self._start(head, complete=True)
+            return None
+        self._expecting = wire.yield_continue()
+        if self._expecting or not wire.body_arrived:
+            connection = await self._start(head, complete=False)
+            return asyncio.create_task(self._upload(connection))
+        body, more = await self._piece()
+        connection = await self._start(head + self._framed(body, last=not more), complete=not more)
+        return asyncio.create_task(self._upload(connection)) if more else None
+
+    async def _start(self, data: bytes, *, complete: bool) -> UpstreamConnection:
+        """Write to a connection; once more, to a new one, where a used one was stale and a repetition is harmless."""
+        pool = self._upstream.pool
+        connection = pool.take() or await pool.acquire()
+        self._write(connection, data, complete=complete)
+        if complete and self.wire.method in IDEMPOTENT:
+            try:
+                await self._relay.response()
+            except ConnectionLost as lost:
+                if not lost.stale:
+                    raise
+                self._relay = Relay(self._loop, self._interim)
+                connection = await pool.acquire(fresh=True)
+                self._write(connection, data, complete=True)
+        return connection
+
+    def _write(self, connection: UpstreamConnection, data: bytes, *, complete: bool) -> None:
+        if self._relay.is_over:
+            connection.pool.release(connection)
+            raise ClientGone
+        self._relay.connection = connection
+        self._sent = time.monotonic()
+        self._upstream.telemetry.overhead(self._sent - self.wire.arrived)
+        connection.start(self._relay, data, method=self.wire.method, upgrade=self.wire.upgrade, complete=complete)
+
+    async def _upload(self, connection: UpstreamConnection) -> None:
+        """Send the rest of the body as the client sends it and the upstream takes it."""
+        try:
+            more = True
+            while more:
+                body, more = await self._piece()
+                if connection.transport.is_closing():
+                    return
+                connection.write(self._framed(body, last=not more))
+                if more:
+                    await connection.drain()
+            self._sent = time.monotonic()
+            connection.finish_request()
+        except (ClientGone, UpstreamError) as failure:
+            self._relay.give_up(failure)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        try:
+            message = await self._receive()
+        except TimeoutError:
+            raise UpstreamError(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.") from None
+        if message["type"] != "http.request":
+            raise ClientGone
+        return message.get("body", b""), message.get("more_body", False)
+
+    def _framed(self, body: bytes, *, last: bool) -> bytes:
+        if not self.wire.chunked:
+            return body
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return chunk + b"0\r\n\r\n" if last else chunk
+
+    async def _answer(self) -> None:
+        head = await self._relay.response()
+        self._upstream.telemetry.upstream(time.monotonic() - self._sent)
+        fields = self._upstream.response_fields(head, self._admit)
+        self.answering = True
+        start = {
+            "type": "http.response.start",
+            "status": head.status,
+            "reason": head.reason,
+            "headers": fields,
+            "body_follows": self._relay.has_news,
+        }
+        try:
+            await self._send(start)
+            more = True
+            while more:
+                body, more = await self._relay.read()
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        except OSError:
+            raise ClientGone from None
+
+    def _interim(self, head: ResponseHead) -> None:
+        if head.status == 100:
+            if not self._expecting:
+                return
+            self._expecting = False
+        self.wire.inform(head.status, head.reason, self._upstream.rules.response_fields(head.headers))
+
+    def _gone(self) -> None:
+        self._relay.give_up(ClientGone())
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

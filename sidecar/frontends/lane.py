@@ -1,0 +1,214 @@
+"""The fast lane: small JSON writes of known sessions, answered without a task or an ASGI message.
+
+It changes speed and nothing else. What it takes it decides and forwards by the same rules as the application; what it
+does not take, or cannot finish at once, goes the ordinary way as if the lane had never seen it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, Protocol
+
+from sidecar.core.framing import Framing
+from sidecar.core.headers import encode_fields
+from sidecar.core.model import Admit, Head, Headers
+from sidecar.frontends.answer import Answer
+from sidecar.frontends.framing import RequestHead
+from sidecar.frontends.refusal import Response
+from sidecar.frontends.server import HardenedConfig, HardenedProtocol
+from sidecar.ports import DirectForwarder, Line, UpstreamError
+
+MAX_BODY: Final = 64 * 1024
+"""Most bytes of a body that is waited for here."""
+HOLD: Final = 1.0
+"""Seconds a body may take to come; a slower one is the application's."""
+
+_METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
+_NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
+
+logger = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """Who decides, and refuses where the upstream fails; the application behind the lane does so too."""
+
+    def admit_known(self, head: Head, body: bytes) -> Admit | None:
+        """Decide at once, or not at all (None)."""
+        ...
+
+    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+        """Give the answer for a request that was forwarded in vain."""
+        ...
+
+
+class LaneProtocol(HardenedProtocol):
+    """A client connection that takes what it can by the fast lane."""
+
+    def __init__(self, config: HardenedConfig, **_: object) -> None:
+        super().__init__(config)
+        assert config.lane is not None  # noqa: S101 # for the type checker: who gives no lane gets no lane protocol
+        door, forwarder = config.lane
+        self._door: Door = door
+        self._forwarder: DirectForwarder = forwarder
+        self._held: RequestHead | None = None
+        self._crossing: Crossing | None = None
+
+    def pause_writing(self) -> None:
+        """Hold the upstream back while the client does not read."""
+        super().pause_writing()
+        if self._crossing is not None:
+            self._crossing.line.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the upstream go on."""
+        super().resume_writing()
+        if self._crossing is not None:
+            self._crossing.line.resume_reading()
+
+    def uncross(self) -> None:
+        """The upstream has said all: nothing needs to be held back any more."""
+        self._crossing = None
+
+    def drain_connection(self) -> None:
+        """Begin to stop; a request that is being held has been read, so it is served."""
+        self._let_go()
+        super().drain_connection()
+
+    def _next(self) -> None:
+        if self._held is None:
+            super()._next()
+        elif len(self._buffer) >= self._held.length:
+            head, self._held = self._held, None
+            self._cross_or_begin(head)
+
+    def _begin(self, head: RequestHead) -> None:
+        if not is_hot(head):
+            super()._begin(head)
+        elif len(self._buffer) >= head.length:
+            self._cross_or_begin(head)
+        else:
+            self._held = head
+            self._wait(HOLD, self._let_go)
+
+    def _let_go(self) -> None:
+        """Give a request whose body has not come to the application."""
+        head, self._held = self._held, None
+        if head is not None:
+            super()._begin(head)
+
+    def _cross_or_begin(self, head: RequestHead) -> None:
+        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
+        line = self._forwarder.take()
+        if line is None:
+            super()._begin(head)
+            return
+        body = self._buffer[: head.length]
+        model = Head(head.method, head.target, head.headers)
+        try:
+            admit = self._door.admit_known(model, body)
+        except Exception:
+            logger.exception("the fast lane could not decide")
+            admit = None
+        if admit is None:
+            self._forwarder.put_back(line)
+            super()._begin(head)
+            return
+        self._buffer = self._buffer[head.length :]
+        self._deadline = None
+        if self._half_closed:
+            self._wait(self._patience.half_closed, self.abort)
+        crossing = self._exchange = self._crossing = Crossing(self, head, model, body, line)
+        self._forwarder.send(admit, line, crossing, body, crossing)
+
+    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+        """Give the answer for a request that was forwarded in vain."""
+        return self._door.unanswered(head, body, error)
+
+
+class Crossing:
+    """One request on the fast lane: its `ports.Wire`, and the `ports.Receiver` of its answer."""
+
+    has_host = True
+    has_body = True
+    body_arrived = True
+    chunked = False
+    upgrade = False
+
+    def __init__(self, protocol: LaneProtocol, head: RequestHead, model: Head, body: bytes, line: Line) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.headers: Headers = head.raw_headers
+        self.version = head.version
+        self.peer = protocol.peer
+        self.arrived = time.monotonic()
+        self.line = line
+        self._protocol = protocol
+        self._closes = not head.keep_alive
+        self._request = model, body
+        self._answer: Answer | None = None
+        self._unsent: list[bytes] = []
+
+    # For the protocol
+
+    def lose_client(self) -> None:
+        """The client has gone: nobody wants the answer."""
+        self.line.abort()
+
+    # For the forwarder: the answer
+
+    def interim(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Pass an interim answer on."""
+        self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
+
+    def head(self, status: int, reason: bytes, headers: Headers, framing: Framing) -> None:
+        """Begin the answer."""
+        closes = self._closes or self._protocol.is_last()
+        self._answer = Answer(self.method, self.version, status, reason, headers, closes=closes, framing=framing)
+        self._unsent.append(self._answer.head)
+
+    def body(self, data: bytes) -> None:
+        """Pass a piece of the body on."""
+        assert self._answer is not None  # noqa: S101 # for the type checker: the head comes first
+        self._unsent.append(self._answer.piece(data))
+
+    def flush(self) -> None:
+        """Write what has come."""
+        if self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            self._protocol.write(data)
+
+    def end(self) -> None:
+        """Write the rest, and go on to the next request."""
+        assert self._answer is not None  # noqa: S101 # for the type checker: the head comes first
+        self._unsent.append(self._answer.end())
+        # The connection is somebody else's from now on, and must not be held back for this client.
+        self._protocol.uncross()
+        self.flush()
+        self._protocol.answered(closes=self._answer.closes)
+
+    def failed(self, error: UpstreamError) -> None:
+        """Answer in the upstream's place, or break the answer off that it had begun."""
+        self._protocol.uncross()
+        if self._answer is not None:
+            self._protocol.break_off(hard=not self._answer.delimited)
+            return
+        refused = self._protocol.unanswered(*self._request, error)
+        closes = self._closes or self._protocol.is_last()
+        answer = Answer(self.method, self.version, refused.status, None, refused.headers, closes=closes)
+        self._protocol.write(answer.head + answer.piece(refused.body) + answer.end())
+        self._protocol.answered(closes=answer.closes)
+
+
+def is_hot(head: RequestHead) -> bool:
+    """Whether the fast lane may try the request: small, JSON, and nothing special about it."""
+    return (
+        head.method in _METHODS
+        and 0 < head.length <= MAX_BODY
+        and head.version == "1.1"
+        and not _NEVER.intersection(head.fields)
+        and head.fields.get(b"content-type", b"")[:16].lower() == b"application/json"
+        and head.target[:1] == b"/"
+        and b"%" not in head.target
+    )
