@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from memory_service.app import build
 from memory_service.report import write_report
 from memory_service.settings import VERSION_TABLE, Settings
-from service_kit.command_line import Program
+from service_kit.command_line import Program, Served
+
+
+def _build(settings: Settings) -> Served:
+    # Imported when it is served: the frameworks take a second that `migrate` can do without.
+    from memory_service.app import build  # noqa: PLC0415
+
+    return build(settings)
+
 
 main: Final = Program(
     name="memory-service",
@@ -15,7 +22,7 @@ main: Final = Program(
     package="memory_service",
     version_table=VERSION_TABLE,
     settings=Settings,
-    build=build,
+    build=_build,
     report=write_report,
 ).commands()
 
