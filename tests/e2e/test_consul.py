@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.cluster import Service
 from tests.support.consul import Agent, free_ports
+from tests.support.migrated import migrate
 from tests.support.platform import STORE
 from tests.support.processes import wait_until
 
@@ -61,9 +62,10 @@ class Deployment:
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
         """Start all of them, and kill whatever still runs at the end."""
+        migrate("session_service", f"sqlite:///{self._folder}/sessions.db")
+        migrate("memory_service", f"sqlite:///{self._folder}/memories.db")
         try:
             with ThreadPoolExecutor() as at_once:
-                list(at_once.map(Service.migrate, (self.sessions[0], self.memories)))
                 list(at_once.map(Service.start, (*self.sessions, self.memories)))
             self.settled(SESSIONS, 2)
             # An address that was set explicitly, and where nobody is: Consul must make it irrelevant.

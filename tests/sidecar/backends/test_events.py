@@ -18,7 +18,8 @@ from sidecar.core.model import Session, Status
 from sidecar.ports import Discovery, SessionNews, Telemetry
 from tests.support.consul import free_ports
 from tests.support.eventually import eventually
-from tests.support.processes import Running, run_to_end, running
+from tests.support.migrated import migrate
+from tests.support.processes import Running, running
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 HEARTBEAT = b": heartbeat\n\n"
@@ -316,8 +317,7 @@ class TestAgainstTheRealService:
             "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
             "SESSION_DATABASE_URL": f"sqlite:///{tmp_path}/sessions.db",
         }
-        migrated = run_to_end("session_service", "migrate", env=environment, cwd=tmp_path)
-        assert migrated.process.returncode == 0, migrated.stderr
+        migrate("session_service", environment["SESSION_DATABASE_URL"])
         return environment
 
     @contextlib.contextmanager

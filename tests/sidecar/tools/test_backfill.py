@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -21,10 +20,9 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
-from service_kit.migrations import Migrations
-from session_service.settings import VERSION_TABLE
 from sidecar.tools.backfill import backfill
 from tests.support.consul import free_ports
+from tests.support.migrated import migrate
 from tests.support.processes import Running, running, wait_until
 from tests.support.servers import served
 
@@ -51,7 +49,7 @@ def session_service(folder: Path) -> Iterator[tuple[Service, Running]]:
         "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
         "SESSION_DATABASE_URL": f"sqlite:///{folder}/sessions.db",
     }
-    asyncio.run(Migrations("session_service", environment["SESSION_DATABASE_URL"], None, VERSION_TABLE).upgrade())
+    migrate("session_service", environment["SESSION_DATABASE_URL"])
     with running("session_service", "serve", role="session-service", env=environment, cwd=folder) as process:
         yield Service(process.url(), folder / "sessions.db"), process
 

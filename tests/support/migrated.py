@@ -1,0 +1,12 @@
+"""A fresh schema without a process of its own: starting one costs more than all of its migrations."""
+
+from __future__ import annotations
+
+import asyncio
+
+from service_kit.migrations import Migrations
+
+
+def migrate(package: str, url: str) -> None:
+    """Bring an empty SQLite database to the schema of `session_service` or `memory_service`."""
+    asyncio.run(Migrations(package, url, None, f"{package}_version").upgrade())
