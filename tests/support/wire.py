@@ -205,19 +205,22 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run a sidecar in front of `url`; it is stopped, and must stop, at the end.
 
-    With `lane` the fast lane is on, and finds a free connection to begin with.
+    With `lane` the fast lane is on, and finds a free connection to begin with. Its door is the application where that
+    can be one.
     """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
+    served: Any = app(upstream)
+    door = served if hasattr(served, "admit_known") else AdmittingDoor()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     port = listener.getsockname()[1]
     ready = asyncio.Event()
     server = Server(
-        app(upstream),
+        served,
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
-        lane=(AdmittingDoor(), upstream) if lane else None,
+        lane=(door, upstream) if lane else None,
         on_ready=ready.set,
         handle_signals=False,
     )
