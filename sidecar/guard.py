@@ -162,7 +162,7 @@ class Guard:
         if session is not None:
             return decide_by_session(reference, session, How.KNOWN, self._on_ended)
         claim = self._owing.claimant(reference.key)
-        return None if claim is None else self._conclude(reference, claim)
+        return None if claim is None else self._refuse_by_memory(reference) or self._conclude(reference, claim)
 
     async def _settle(self, references: Sequence[Reference]) -> Mapping[Reference, Decided | None]:
         first: dict[object, Reference] = {}

@@ -130,8 +130,10 @@ async def test_an_end_refuses_however_old_it_is():
 
 
 async def test_a_tombstone_outweighs_a_claim(house):
-    """What was deleted after it was owed takes no more writes."""
+    """What was deleted after it was owed takes no more writes, however long ago that was."""
     house.service.down = True
     await house.guard.decide(write())
     house.known.deleted("s-1")
+    assert await house.reason(write()) is Reason.SESSION_GONE
+    house.clock.advance(1000)
     assert await house.reason(write()) is Reason.SESSION_GONE

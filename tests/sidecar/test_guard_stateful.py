@@ -146,8 +146,8 @@ class Guarding(RuleBasedStateMachine):
             httpx.Response(200, text="<html>"),
             httpx.Response(404, text="<html>"),
             session(200, session_id="s-1", user_id="eve"),
-            session(200, session_id="s-2", user_id="ann"),
-            session(201, session_id="s-2", user_id="ann"),
+            session(200, session_id="s-never", user_id="ann"),
+            session(201, session_id="s-never", user_id="ann"),
             httpx.ReadError("cut"),
             httpx.Response(302),
         ]
