@@ -95,7 +95,7 @@ def test_debts_survive_kill_and_are_paid_or_listed(outage: Outage) -> None:
     assert outage.owner("new") == "alice"
     assert outage.owner("bobs") == "bob"
     assert outage.owner("deleted") is None
-    assert outage.metric("sidecar_debt_conflicts_total") == 2
+    wait_until(lambda: outage.metric("sidecar_debt_conflicts_total") == 2, "both conflicts to be counted")
     listed = run_to_end("sidecar", "outbox", env=outage.environment, cwd=outage.outbox.parent)
     assert listed.process.returncode == 0
     listing = "\n".join(listed.stdout)
