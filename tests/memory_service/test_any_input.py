@@ -22,7 +22,7 @@ FIELDS = st.sampled_from(
     ["user_id", "session_id", "content", "context", "metadata", "importance_score", "ttl_seconds", "role", "extra"]
 )
 few = settings(
-    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
