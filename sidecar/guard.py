@@ -17,13 +17,14 @@ from sidecar.core.decide import (
     decide,
     decide_by_session,
     owned_by_another,
-    refuse_by_memory,
+    still_refuses,
 )
 from sidecar.core.model import (
     Admit,
     Answer,
     Call,
     Create,
+    Found,
     How,
     Kind,
     Owed,
@@ -162,7 +163,7 @@ class Guard:
         if session is not None:
             return decide_by_session(reference, session, How.KNOWN, self._on_ended)
         claim = self._owing.claimant(reference.key)
-        return None if claim is None else self._refuse_by_memory(reference) or self._conclude(reference, claim)
+        return None if claim is None else self._conclude(reference, self._recall(reference) or claim)
 
     async def _settle(self, references: Sequence[Reference]) -> Mapping[Reference, Decided | None]:
         first: dict[object, Reference] = {}
@@ -187,7 +188,7 @@ class Guard:
         """Decide by looking alone what will have to be done, provided that no other call is refused."""
         answer = await self._ask(self._asker.look, reference, deadline)
         if self._owing.answers(reference, answer):
-            return self._refuse_by_memory(reference) or _OWE
+            return _OWE
         return decide(reference, answer, self._on_ended)
 
     async def _carry_out(self, reference: Reference, plan: Decided | Create | _Owe, deadline: float) -> Decided:
@@ -202,16 +203,21 @@ class Guard:
     async def _make(self, reference: Reference, deadline: float) -> Decided:
         answer = await self._ask(self._asker.ensure, reference, deadline)
         if self._owing.answers(reference, answer):
-            return self._refuse_by_memory(reference) or await self._owe(reference)
+            return await self._owe(reference)
         return self._conclude(reference, answer)
 
     async def _ask(
         self, ask: Callable[[Reference, float], Awaitable[Answer]], reference: Reference, deadline: float
     ) -> Answer:
-        return _DEBTS_FIRST if self._owing.comes_first() else await ask(reference, deadline)
+        answer = _DEBTS_FIRST if self._owing.comes_first() else await ask(reference, deadline)
+        return self._recall(reference) or answer if isinstance(answer, Unknown) else answer
 
-    def _refuse_by_memory(self, reference: Reference) -> Refuse | None:
-        return refuse_by_memory(reference, self._known.recall(reference.key), self._on_ended)
+    def _recall(self, reference: Reference) -> Found | None:
+        """Give what was last known, however old, if it refuses."""
+        session = self._known.recall(reference.key)
+        if session is None or not still_refuses(reference, session, self._on_ended):
+            return None
+        return Found(session)
 
     async def _owe(self, reference: Reference) -> Decided:
         return self._conclude(reference, await self._owing.owe(reference))

@@ -80,13 +80,12 @@ def decide_by_session(reference: Reference, session: Session, how: How, on_ended
     return Admit(how)
 
 
-def refuse_by_memory(reference: Reference, session: Session | None, on_ended: OnEnded) -> Refuse | None:
-    """Refuse by what was known before nobody could say any more, or None: too old to admit, it can still refuse.
+def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> bool:
+    """Whether what was known refuses this write, now that nobody can say any more.
 
-    Neither a deletion nor an end nor an owner is ever taken back, so these stay true however old they are.
+    Neither a deletion nor an end nor an owner is ever taken back. So what is too old to admit can still refuse.
     """
-    decision = None if session is None else decide_by_session(reference, session, How.KNOWN, on_ended)
-    return decision if isinstance(decision, Refuse) else None
+    return isinstance(decide_by_session(reference, session, How.KNOWN, on_ended), Refuse)
 
 
 def cannot_create(reference: Reference) -> Refuse:

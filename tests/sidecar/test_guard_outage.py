@@ -119,6 +119,19 @@ async def test_another_owner_refuses_however_old_the_knowledge_is(house):
     assert await house.guard.decide(write(user="ann")) == Admit(How.OWED)
 
 
+async def test_what_was_known_last_refuses_without_debts_too():
+    """With the policy `reject` as well, who is refused for good is told so, and not to try again."""
+    house = House()
+    house.service.add("s-2", "ann", Status.DELETED)
+    await house.guard.decide(write("s-1", "ann"))
+    await house.guard.decide(write("s-2", "ann"))
+    house.clock.advance(1000)
+    house.service.down = True
+    assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert await house.reason(write("s-2", "ann")) is Reason.SESSION_GONE
+    assert await house.reason(write("s-1", "ann")) is Reason.SESSION_SERVICE_UNAVAILABLE
+
+
 async def test_an_end_refuses_however_old_it_is():
     """Where ended sessions take no writes, an outage does not change that."""
     house = House(on_outage=OnOutage.FORWARD, on_ended=OnEnded.REJECT)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sidecar.core.decide import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, refuse_by_memory
+from sidecar.core.decide import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, still_refuses
 from sidecar.core.model import (
     Absent,
     Admit,
@@ -95,8 +95,7 @@ def test_what_a_session_decides(owner, status, on_ended, expected):
         assert outcome(decide_by_session(ANN, known, how, on_ended)) == (expected or how.value)
     assert outcome(decide(ANN, Found(known), on_ended)) == (expected or "found")
     assert outcome(decide(ANN, Created(known), on_ended)) == (expected or "created")
-    remembered = refuse_by_memory(ANN, known, on_ended)
-    assert (remembered and remembered.reason.value) == expected
+    assert still_refuses(ANN, known, on_ended) == (expected is not None)
 
 
 def test_a_session_without_an_owner_admits_a_request_without_a_user():
@@ -104,11 +103,6 @@ def test_a_session_without_an_owner_admits_a_request_without_a_user():
     ownerless = Reference("s-1", None)
     assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Admit(How.FOUND)
     assert outcome(decide(ownerless, Found(session("ann")), OnEnded.FORWARD)) == "session_owned_by_another_user"
-
-
-def test_memory_of_nothing_refuses_nothing():
-    """What was never known says nothing."""
-    assert refuse_by_memory(ANN, None, OnEnded.REJECT) is None
 
 
 @pytest.mark.parametrize(
