@@ -1,0 +1,42 @@
+"""A real `session-sidecar serve` before an upstream of the test, with nobody to ask about sessions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.support.processes import Running, running
+
+
+@dataclass
+class SidecarProcess:
+    """One such process."""
+
+    process: Running
+
+    @property
+    def port(self) -> int:
+        return int(self.process.addresses["listen"].rpartition(":")[2])
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it holds at the moment."""
+        return int(psutil.Process(self.process.process.pid).memory_info().rss)
+
+
+@contextlib.contextmanager
+def sidecar_process(upstream: str, cwd: Path, **env: str) -> Iterator[SidecarProcess]:
+    """Run one on a free port until the block ends."""
+    settings = {
+        "SIDECAR_UPSTREAM": upstream,
+        "SIDECAR_SESSION_SERVICE": "http://127.0.0.1:9",
+        "SIDECAR_LISTEN": "127.0.0.1:0",
+        "SIDECAR_ADMIN": "127.0.0.1:0",
+        **env,
+    }
+    with running("sidecar", "serve", role="sidecar", env=settings, cwd=cwd) as process:
+        yield SidecarProcess(process)
