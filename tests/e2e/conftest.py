@@ -12,9 +12,9 @@ from tests.support.platform import FREE_PORTS, Platform
 from tests.support.processes import running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """All three processes, as `session-sidecar up` runs them; tests share them and use ids of their own."""
+    """All three processes, as `session-sidecar up` runs them; all tests share them, with ids of their own."""
     directory: Path = tmp_path_factory.mktemp("platform")
     with (
         running("sidecar", "up", role="up", env=FREE_PORTS, cwd=directory) as up,
