@@ -1,7 +1,7 @@
 """How a session service is spoken to, as data: which requests look and create, and what each status means.
 
 Our own service needs one word (`style = "put"`). Foreign ones are described call by call; nothing about them is
-guessed, and a status that nobody described means that nobody can say (`Unknown`).
+guessed, and a status that nobody described says nothing of a session: an outage (`Unknown`), or `Untrustworthy`.
 """
 
 from __future__ import annotations
