@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from sidecar.core.ids import IdFormat, is_safe, session_id_check, user_id_check
 from sidecar.core.model import Kind, Reason, Reference, Refuse
 from sidecar.core.profile import SESSION, USER, Owner, Profile
 from sidecar.core.refusals import Refusal, ambiguous
+
+GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 
 Claims: TypeAlias = dict[str, list[object]]
 """For each name of the profile, what the places that say anything say; never null."""
@@ -71,7 +73,7 @@ class Judge:
             _refuse(Reason.INVALID_SESSION_ID, f"A session id is told apart by {name}, and none is named.", session_id)
         part = _agreed(values, name, Reason.INVALID_SESSION_ID, session_id)
         if not is_safe(part):
-            _refuse(Reason.INVALID_SESSION_ID, f"The {name} is not {_allowed(IdFormat.OPAQUE)}.", session_id)
+            _refuse(Reason.INVALID_SESSION_ID, f"The {name} is not {GRAMMAR}.", session_id)
         return part
 
 
@@ -91,7 +93,7 @@ def _agreed(values: list[object], what: str, invalid: Reason, session_id: str | 
 def _allowed(demanded: IdFormat) -> str:
     if demanded is IdFormat.UUID:
         return "a UUID, or a prefix, _ and a UUID"
-    return "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
+    return GRAMMAR
 
 
 def _refuse(reason: Reason, detail: str, session_id: str | None) -> NoReturn:

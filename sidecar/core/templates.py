@@ -109,10 +109,10 @@ def compile_globs(globs: Iterable[str]) -> re.Pattern[str]:
 def glob_covers(one: str, other: str) -> bool:
     """Whether every text that glob `other` matches is matched by glob `one` too.
 
-    The star of `other` is put in as if it were a character: since nothing but a star of `one` can match that
-    character, a match then means that any text in its place matches as well.
+    The star of `other` is taken as if it were a character: since nothing but a star of `one` can match it, a match
+    then means that any text in its place matches as well.
     """
-    return compile_globs([one]).fullmatch(other.replace("*", "\0")) is not None
+    return compile_globs([one]).fullmatch(other) is not None
 
 
 def _check_segment(text: str, segment: str, *, last: bool) -> None:
@@ -126,7 +126,4 @@ def _check_segment(text: str, segment: str, *, last: bool) -> None:
 
 
 def _covers_segment(mine: str, theirs: str) -> bool:
-    if mine == ONE or captured_name(mine):
-        return True
-    wild = theirs == ONE or captured_name(theirs) is not None
-    return not wild and mine.casefold() == theirs.casefold()
+    return mine == ONE or captured_name(mine) is not None or mine.casefold() == theirs.casefold()

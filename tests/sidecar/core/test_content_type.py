@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.core import content_type
 from sidecar.core.content_type import Form, declared_form
 from sidecar.core.model import Reason
 from sidecar.core.refusals import Refusal
@@ -14,6 +15,7 @@ BOUNDARY = "The multipart form has no boundary, or one that cannot be read."
 
 
 def declared(*values: str) -> Form | None:
+    content_type._read.cache_clear()
     return declared_form([(b"host", b"x"), *((b"content-type", value.encode("latin-1")) for value in values)])
 
 
@@ -149,3 +151,12 @@ def test_a_very_long_content_type_is_not_read() -> None:
 def test_odd_spaces_cost_no_time() -> None:
     """The grammar has one way to match each text."""
     assert refusal("application/x-www-form-urlencoded" + "; " * 490 + "!") == UNCLEAR
+
+
+def test_a_content_type_means_the_same_the_second_time() -> None:
+    """What was read is remembered, refusals are found anew."""
+    header = [(b"content-type", b"multipart/form-data; boundary=x")]
+    assert declared_form(header) == declared_form(header) == Form(b"x")
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            declared_form([(b"content-type", b"multipart/form-data")])

@@ -153,12 +153,33 @@ def test_look_alikes_of_a_header_must_agree(name: bytes) -> None:
     assert found(b"", (name, b"s1"), USER, target=target, profile=AGNO) == Reference("s1", "u1")
 
 
-@pytest.mark.parametrize("value", [b"", b"a,b", b"\xe9"])
+@pytest.mark.parametrize("value", [b"", b"a,b", b"\xe9", b"\xa0s1", b"s1\x85"])
 def test_an_id_in_a_header_is_in_the_grammar(value: bytes) -> None:
     """An empty one names nobody's session."""
     assert (
         reason(b"", (b"x-session-id", value), USER, target="/agents/a/runs", profile=AGNO) is Reason.INVALID_SESSION_ID
     )
+
+
+def test_an_id_in_a_header_is_kept_as_it_is() -> None:
+    """Only the white space around it is not part of it."""
+    assert found(b"", (b"x-session-id", b"XsX"), USER, target="/agents/a/runs", profile=AGNO) == Reference("XsX", "u1")
+
+
+def test_a_name_may_have_no_place_in_the_query() -> None:
+    """Then the query has no say about it."""
+    profile = load_profile(
+        """
+        name = "x"
+        prefixes = ["/a"]
+        owner = "required"
+        ids.session_id.query = ["sid"]
+        ids.user_id.header = ["user"]
+        rules = [{ kind = "ensure", paths = ["/a"] }]
+        """
+        + SERVICE
+    )
+    assert found(b"", (b"user", b"u1"), target="/a?sid=s1&user_id=u2", profile=profile) == Reference("s1", "u1")
 
 
 def test_only_what_the_profile_names_is_an_id() -> None:
@@ -233,6 +254,9 @@ def test_a_rule_may_pass_an_upgrade() -> None:
         + SERVICE
     )
     assert reader(profile).plan(head("GET", "/a/s1/log", UPGRADE)) is None
+    for spelled in ("/a/s1/LOG", "/A/s1/log"):
+        reference = found(b"", UPGRADE, target=spelled, method="GET", profile=profile)
+        assert reference == Reference("s1", None, Kind.REQUIRE)
     assert found(b"", UPGRADE, target="/a/s1/chat", method="GET", profile=profile) == Reference(
         "s1", None, Kind.REQUIRE
     )

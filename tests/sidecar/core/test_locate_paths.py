@@ -178,6 +178,11 @@ def test_an_absolute_target_is_read_by_its_path(target: str) -> None:
     assert found(BOTH, target=target) == REFERENCE
 
 
+def test_odd_names_in_a_query_are_left_alone() -> None:
+    """A query is no body, and need not be well formed."""
+    assert found(b"", target=f"{STORE}?%zz=1&a%00=2&session_id=s1&user_id=u1") == REFERENCE
+
+
 @pytest.mark.parametrize(
     "target", [f"{STORE}?session_id=a&session_id=a", f"{STORE}?session_id[]=a", f"{STORE}?Session_Id=a"]
 )
