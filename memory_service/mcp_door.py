@@ -67,12 +67,11 @@ class McpDoor:
             await manager.handle_request(scope, again, send)
 
     def _manager(self, request: Request, body: bytes) -> StreamableHTTPSessionManager:
-        if request.method != "POST" or MCP_SESSION_ID_HEADER in request.headers:
-            return self._with_session
         _, accepts_events = check_accept_headers(request)
-        if not accepts_events:
+        if request.method == "POST" and not accepts_events:
             return self._in_json
-        return self._with_session if _opens_a_session(body) else self._stateless
+        in_session = request.method != "POST" or MCP_SESSION_ID_HEADER in request.headers or _opens_a_session(body)
+        return self._with_session if in_session else self._stateless
 
     async def _until_stopped(
         self, manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send

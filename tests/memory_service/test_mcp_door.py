@@ -80,10 +80,11 @@ def test_a_client_without_a_session_is_served(http: httpx.Client) -> None:
 def test_a_client_that_takes_no_stream_is_answered_in_json(http: httpx.Client, method: str) -> None:
     """It says so by what it accepts."""
     body = initialize("2025-11-25") if method == "initialize" else request(method)
-    response = http.post("/mcp", json=body, headers={"accept": "application/json"})
-    assert response.status_code == 200
-    assert response.headers["content-type"] == "application/json"
-    assert "result" in response.json()
+    for session in ({}, {"mcp-session-id": "unknown"}):
+        response = http.post("/mcp", json=body, headers={"accept": "application/json", **session})
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert "result" in response.json()
 
 
 @pytest.mark.parametrize("accept", [BOTH, "application/json"])

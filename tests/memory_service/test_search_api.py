@@ -140,6 +140,13 @@ async def test_words_of_any_length_can_be_stored(client: httpx.AsyncClient, user
     assert await found(client, user, "é" * 500) == [text]
 
 
+@pytest.mark.parametrize("text", ["x " * 500, "字" * 1_000, "字 " * 500, "-a" * 500])
+async def test_the_longest_query_is_answered(client: httpx.AsyncClient, user: str, text: str) -> None:
+    """Neither many parts nor a long one is too much for an index."""
+    await remember(client, user, text)
+    assert await found(client, user, text) == [text]
+
+
 async def test_search_goes_by_the_index(app: MemoryApp, database_url: str) -> None:
     """Terms are looked up, not looked for in every row."""
     database = Database(database_url, SCHEMA)
