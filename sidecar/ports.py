@@ -169,8 +169,6 @@ class WireHead(Protocol):
     chunked: bool
     upgrade: bool
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
-    arrived: float
-    """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
 
 
 class Wire(WireHead, Protocol):
@@ -182,6 +180,8 @@ class Wire(WireHead, Protocol):
     unless it says `Connection: close`: then it ends with the connection.
     """
 
+    arrived: float
+    """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
     body_arrived: bool
     """Some of the body, or its end, is there: the first `receive` will not wait."""
 
@@ -228,6 +228,9 @@ class Line(Protocol):
 class Receiver(Protocol):
     """Gets one answer by plain calls, none of which may raise; after `end` or `failed` there are no more."""
 
+    arrived: float
+    """When the request was there (`time.monotonic`)."""
+
     def interim(self, status: int, reason: bytes, headers: Headers) -> None:
         """An interim answer (1xx) came."""
         ...
@@ -264,8 +267,15 @@ class DirectForwarder(Protocol):
         """Give back a connection that was not needed after all."""
         ...
 
-    def send(self, admit: Admit, line: Line, wire: WireHead, body: bytes, receiver: Receiver) -> None:
-        """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
+    def request_head(self, wire: WireHead) -> bytes:
+        """Write the head of a request as the upstream is to get it."""
+        ...
+
+    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver) -> None:
+        """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`.
+
+        `request` begins with a head that `request_head` wrote, and is no HEAD.
+        """
         ...
 
 

@@ -94,7 +94,7 @@ class Pool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection that `take` gave and nobody used, as if it had never been taken."""
-        if not self._hand_on(connection):
+        if not (self._waiting and self._hand_on(connection)):
             self._idle.append(connection)
 
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
@@ -124,7 +124,7 @@ class Pool:
                 return
             connection.counted = True
             self._count += 1
-        if not self._hand_on(connection):
+        if not (self._waiting and self._hand_on(connection)):
             connection.idle_since = self._now()
             self._idle.append(connection)
 

@@ -49,8 +49,7 @@ class BadResponse(UpstreamFailure):
 class ResponseHead:
     """Status line and header fields of an answer, names in the sender's case.
 
-    `until_close` is true where only the end of the connection ends the body, `event_stream` where the body is a stream
-    of Server-Sent Events.
+    `until_close` is true where only the end of the connection ends the body.
     """
 
     status: int
@@ -58,7 +57,6 @@ class ResponseHead:
     headers: list[tuple[bytes, bytes]]
     framing: Framing
     until_close: bool = False
-    event_stream: bool = False
 
 
 class Sink(Protocol):
@@ -94,10 +92,10 @@ def read_head(
     if framing.odd_coding:
         raise BadResponse("the upstream used a transfer coding other than chunked")
     bodiless = bodiless or status in (204, 304)
-    until_close = not (framing.chunked or framing.length is not None or bodiless or keep_alive)
+    until_close = not (keep_alive or framing.chunked or framing.length is not None or bodiless)
     # The upstream's connection is none of the client's business, but for an answer that ends with it.
     framing.close = framing.names_connection = until_close
-    return ResponseHead(status, reason, headers, framing, until_close, framing.event_stream and not bodiless)
+    return ResponseHead(status, reason, headers, framing, until_close)
 
 
 def as_upstream_error(failure: UpstreamFailure | UpstreamError) -> UpstreamError:

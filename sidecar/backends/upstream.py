@@ -7,7 +7,6 @@ section 9.2.2), and never lets a cut answer look complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from sidecar.backends.direct import Direct
 from sidecar.backends.passage import Passage
@@ -66,14 +65,15 @@ class Upstream:
 
     def put_back(self, line: Line) -> None:
         """Give back a connection that was not needed after all."""
-        self.pool.put_back(_own(line))
+        assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
+        self.pool.put_back(line)
 
-    def send(self, admit: Admit, line: Line, wire: WireHead, body: bytes, receiver: Receiver) -> None:
+    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver) -> None:
         """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
-        data = self.request_head(wire) + body
+        assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
         direct = Direct(self, admit, receiver)
-        self.telemetry.overhead(direct.sent - wire.arrived)
-        _own(line).start(direct, data, method=wire.method, complete=True)
+        self.telemetry.overhead(direct.sent - receiver.arrived)
+        line.start(direct, request, method="", complete=True)
 
     async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request and its answer.
@@ -107,7 +107,3 @@ class Upstream:
         if head.until_close:
             fields.append((b"Connection", b"close"))
         return fields
-
-
-def _own(line: Line) -> UpstreamConnection:
-    return cast("UpstreamConnection", line)

@@ -220,7 +220,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink.head(self._head)
         if self._is_head:
             self._done = True
-        elif self._head.event_stream:
+        elif self._head.framing.event_stream:
             self.pool.uncount(self)
 
     def on_body(self, data: bytes) -> None:
@@ -261,7 +261,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._dirty or not self._request_sent:
             self._drop()
         else:
-            self.resume_reading()
+            if self._reading_held:
+                self.resume_reading()
             if self._is_head:
                 # The parser cannot be told that no body follows, and would take the next answer for one.
                 self._parser = httptools.HttpResponseParser(self)

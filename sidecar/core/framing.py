@@ -8,7 +8,10 @@ from typing import Final
 from sidecar.core.headers import connection_options
 from sidecar.core.model import Headers
 
-_LONGEST_NAME: Final = len(b"transfer-encoding")
+_TELLING: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"connection"})
+_REMEMBERED_NAMES: Final = 4096
+_names: dict[bytes, bytes] = {}
+"""For names as they are spelt by those who answer: the name in lower case where it tells something, else nothing."""
 
 
 @dataclass(slots=True)
@@ -31,17 +34,26 @@ def read_framing(headers: Headers) -> Framing:
     """Read the fields of an answer. Raises ValueError for a length that is no number."""
     framing = Framing()
     for name, value in headers:
-        if len(name) > _LONGEST_NAME:
+        known = _names.get(name)
+        if known == b"":
             continue
-        lower = name.lower()
-        if lower == b"content-length":
+        known = known or _learn(name)
+        if known == b"content-length":
             framing.length = int(value)
-        elif lower == b"content-type":
+        elif known == b"content-type":
             framing.event_stream = value[:17].lower() == b"text/event-stream"
-        elif lower == b"transfer-encoding":
+        elif known == b"transfer-encoding":
             framing.chunked = value.lower() == b"chunked"
             framing.odd_coding = framing.odd_coding or not framing.chunked
-        elif lower == b"connection":
+        elif known == b"connection":
             framing.names_connection = True
             framing.close = framing.close or b"close" in connection_options([value])
     return framing
+
+
+def _learn(name: bytes) -> bytes:
+    lower = name.lower()
+    known = lower if lower in _TELLING else b""
+    if len(_names) < _REMEMBERED_NAMES:
+        _names[name] = known
+    return known

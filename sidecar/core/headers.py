@@ -71,6 +71,8 @@ class HeaderRules:
         self._trusted = tuple(trusted)
         self._requests: dict[bytes, int] = {}
         self._responses: dict[bytes, int] = {}
+        # Names of answers' fields that go on whatever the others say, unless one of those is none of these.
+        self._plain: set[bytes] = set()
 
     def trusts(self, peer: str | None) -> bool:
         """Whether `peer`, an IP address or None for a Unix socket, is a proxy whose `X-Forwarded-*` count."""
@@ -102,6 +104,8 @@ class HeaderRules:
         `Transfer-Encoding` stays: whoever writes the answer decides on its framing. With `upgrade` (a 101) the
         fields that say what was switched to stay too.
         """
+        if not upgrade and self._plain.issuperset([name for name, _ in headers]):
+            return list(headers)
         kept, special = self._sift(headers, self._responses, self._response_kind)
         if upgrade:
             kept += [field for kind, field in special if kind == UPGRADE]
@@ -147,6 +151,8 @@ class HeaderRules:
             kind = DROP
         elif name.lower() in _READING:
             kind = PROTECTED
+        if kind <= TRANSFER and len(self._plain) < _REMEMBERED_NAMES:
+            self._plain.add(name)
         return _remember(self._responses, name, kind)
 
     def _is_forged(self, folded: bytes) -> bool:

@@ -43,8 +43,8 @@ class BadRequest(Exception):
 class RequestHead:
     """A request line and header fields that can be read in one way only.
 
-    `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for each name in lower
-    case. `length` is the declared length of the body in bytes, and 0 where there is none or the body is chunked.
+    `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
+    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks.
     """
 
     length = 0
@@ -54,7 +54,10 @@ class RequestHead:
     expects_continue = False
     upgrade = False
 
-    def __init__(self, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, raw: bytes, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self.raw = raw
         self.method = method
         self.target = target
         self.version = version
@@ -106,7 +109,7 @@ def parse_head(head: bytes) -> RequestHead:
         raise _bad_fields(head, lines)
     if b" \r\n" in head or b"\t\r\n" in head:
         raw = [(name, value.rstrip(b" \t")) for name, value in raw]
-    request = RequestHead(line[1].decode("ascii"), line[2], "1.1" if line[3] == b"1" else "1.0", raw)
+    request = RequestHead(head, line[1].decode("ascii"), line[2], "1.1" if line[3] == b"1" else "1.0", raw)
     _check_host(request)
     _read_body_framing(request)
     _read_connection(request)

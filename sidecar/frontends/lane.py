@@ -6,15 +6,16 @@ does not take, or cannot finish at once, goes the ordinary way as if the lane ha
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from sidecar.core.framing import Framing
 from sidecar.core.headers import encode_fields
 from sidecar.core.model import Admit, Head, Headers
 from sidecar.frontends.answer import Answer
-from sidecar.frontends.framing import RequestHead
+from sidecar.frontends.familiar import Familiar
+from sidecar.frontends.framing import RequestHead, find_head, parse_head
 from sidecar.frontends.refusal import Response
 from sidecar.frontends.server import HardenedConfig, HardenedProtocol
 from sidecar.ports import DirectForwarder, Line, UpstreamError
@@ -27,14 +28,12 @@ HOLD: Final = 1.0
 _METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
 _NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
 
-logger = logging.getLogger(__name__)
-
 
 class Door(Protocol):
     """Who decides, and refuses where the upstream fails; the application behind the lane does so too."""
 
-    def admit_known(self, head: Head, body: bytes) -> Admit | None:
-        """Decide at once, or not at all (None)."""
+    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
+        """Give what decides, at once or not at all (None), a body that comes with this head, whatever its length."""
         ...
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
@@ -51,7 +50,7 @@ class LaneProtocol(HardenedProtocol):
         door, forwarder = config.lane
         self._door: Door = door
         self._forwarder: DirectForwarder = forwarder
-        self._held: RequestHead | None = None
+        self._familiar: Familiar | None = None
         self._crossing: Crossing | None = None
 
     def pause_writing(self) -> None:
@@ -71,81 +70,79 @@ class LaneProtocol(HardenedProtocol):
         self._crossing = None
 
     def drain_connection(self) -> None:
-        """Begin to stop; a request that is being held has been read, so it is served."""
-        self._let_go()
+        """Begin to stop; a request that waits for its body has been read, so it is served."""
+        if self._on_deadline == self._give_way:
+            self._give_way()
         super().drain_connection()
-
-    def _next(self) -> None:
-        if self._held is None:
-            super()._next()
-        elif len(self._buffer) >= self._held.length:
-            head, self._held = self._held, None
-            self._cross_or_begin(head)
-
-    def _begin(self, head: RequestHead) -> None:
-        if not is_hot(head):
-            super()._begin(head)
-        elif len(self._buffer) >= head.length:
-            self._cross_or_begin(head)
-        else:
-            self._held = head
-            self._wait(HOLD, self._let_go)
-
-    def _let_go(self) -> None:
-        """Give a request whose body has not come to the application."""
-        head, self._held = self._held, None
-        if head is not None:
-            super()._begin(head)
-
-    def _cross_or_begin(self, head: RequestHead) -> None:
-        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
-        line = self._forwarder.take()
-        if line is None:
-            super()._begin(head)
-            return
-        body = self._buffer[: head.length]
-        model = Head(head.method, head.target, head.headers)
-        try:
-            admit = self._door.admit_known(model, body)
-        except Exception:
-            logger.exception("the fast lane could not decide")
-            admit = None
-        if admit is None:
-            self._forwarder.put_back(line)
-            super()._begin(head)
-            return
-        self._buffer = self._buffer[head.length :]
-        self._deadline = None
-        if self._half_closed:
-            self._wait(self._patience.half_closed, self.abort)
-        crossing = self._exchange = self._crossing = Crossing(self, head, model, body, line)
-        self._forwarder.send(admit, line, crossing, body, crossing)
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that was forwarded in vain."""
         return self._door.unanswered(head, body, error)
 
+    def _next(self) -> None:
+        familiar = self._familiar
+        found = None if familiar is None else familiar.match(self._buffer)
+        if familiar is None or found is None:
+            super()._next()
+        else:
+            self._serve(familiar, *found)
+
+    def _begin(self, head: RequestHead) -> None:
+        if not is_hot(head):
+            super()._begin(head)
+            return
+        familiar = Familiar(head, self.peer, self._door.prepare(Head(head.method, head.target, head.headers)))
+        familiar.write_as(self._forwarder.request_head(familiar))
+        self._familiar = familiar
+        self._buffer = head.raw + self._buffer
+        self._next()
+
+    def _serve(self, familiar: Familiar, digits: bytes, start: int) -> None:
+        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
+        length = int(digits)
+        if not 0 < length <= MAX_BODY:
+            self._give_way()
+            return
+        end = start + length
+        if len(self._buffer) < end:
+            if self._on_deadline != self._give_way:
+                self._wait(HOLD, self._give_way)
+            return
+        line = self._forwarder.take()
+        if line is None:
+            self._give_way()
+            return
+        arrived = time.monotonic()
+        body = self._buffer[start:end]
+        admit = familiar.decide(body)
+        if admit is None:
+            self._forwarder.put_back(line)
+            self._give_way()
+            return
+        self._buffer = self._buffer[end:]
+        self._deadline = None
+        if self._half_closed:
+            self._wait(self._patience.half_closed, self.abort)
+        crossing = self._exchange = self._crossing = Crossing(self, familiar, body, line, arrived)
+        self._forwarder.send(admit, line, familiar.request(digits, body), crossing)
+
+    def _give_way(self) -> None:
+        """Leave the request to the application."""
+        end = find_head(self._buffer)
+        head = parse_head(self._buffer[:end])
+        self._buffer = self._buffer[end:]
+        super()._begin(head)
+
 
 class Crossing:
-    """One request on the fast lane: its `ports.Wire`, and the `ports.Receiver` of its answer."""
+    """One request on the fast lane: the `ports.Receiver` of its answer."""
 
-    has_host = True
-    has_body = True
-    body_arrived = True
-    chunked = False
-    upgrade = False
-
-    def __init__(self, protocol: LaneProtocol, head: RequestHead, model: Head, body: bytes, line: Line) -> None:
-        self.method = head.method
-        self.target = head.target
-        self.headers: Headers = head.raw_headers
-        self.version = head.version
-        self.peer = protocol.peer
-        self.arrived = time.monotonic()
+    def __init__(self, protocol: LaneProtocol, familiar: Familiar, body: bytes, line: Line, arrived: float) -> None:
         self.line = line
+        self.arrived = arrived
         self._protocol = protocol
-        self._closes = not head.keep_alive
-        self._request = model, body
+        self._familiar = familiar
+        self._body = body
         self._answer: Answer | None = None
         self._unsent: list[bytes] = []
 
@@ -163,8 +160,9 @@ class Crossing:
 
     def head(self, status: int, reason: bytes, headers: Headers, framing: Framing) -> None:
         """Begin the answer."""
-        closes = self._closes or self._protocol.is_last()
-        self._answer = Answer(self.method, self.version, status, reason, headers, closes=closes, framing=framing)
+        closes = self._familiar.closes or self._protocol.is_last()
+        method, version = self._familiar.method, self._familiar.version
+        self._answer = Answer(method, version, status, reason, headers, closes=closes, framing=framing)
         self._unsent.append(self._answer.head)
 
     def body(self, data: bytes) -> None:
@@ -194,9 +192,10 @@ class Crossing:
         if self._answer is not None:
             self._protocol.break_off(hard=not self._answer.delimited)
             return
-        refused = self._protocol.unanswered(*self._request, error)
-        closes = self._closes or self._protocol.is_last()
-        answer = Answer(self.method, self.version, refused.status, None, refused.headers, closes=closes)
+        familiar = self._familiar
+        refused = self._protocol.unanswered(familiar.model, self._body, error)
+        closes = familiar.closes or self._protocol.is_last()
+        answer = Answer(familiar.method, familiar.version, refused.status, None, refused.headers, closes=closes)
         self._protocol.write(answer.head + answer.piece(refused.body) + answer.end())
         self._protocol.answered(closes=answer.closes)
 

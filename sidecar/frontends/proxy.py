@@ -6,6 +6,8 @@ characters included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -66,8 +68,11 @@ class Passing:
         self._forwarder = forwarder
         self._telemetry = telemetry
 
-    def admit_known(self, _head: Head, _body: bytes) -> Admit:
-        """Admit at once, on the fast lane too."""
+    def prepare(self, _head: Head) -> Callable[[bytes], Admit]:
+        """Give what admits on the fast lane: everything."""
+        return self._admit
+
+    def _admit(self, _body: bytes) -> Admit:
         self._telemetry.decided("passed")
         return Admit(How.PASSED)
 
@@ -93,14 +98,15 @@ class Enforcing:
         self._telemetry = telemetry
         self._bodies = bodies
 
-    def admit_known(self, head: Head, body: bytes) -> Admit | None:
-        """Decide at once or not at all: for the fast lane, which has the whole request in its hand."""
+    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
+        """Give what decides a body that comes with this head at once or not at all: for the fast lane."""
         plan = self._reader.plan(head)
         if plan is None:
-            return self._guard.passed()
+            return lambda _body: self._guard.passed()
         if isinstance(plan, Reading):
-            return None
-        return self._guard.admit_known(self._reader.read(head, body))
+            return lambda _body: None
+        read, admit_known = self._reader.read, self._guard.admit_known
+        return lambda body: admit_known(read(head, body))
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""

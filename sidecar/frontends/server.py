@@ -153,7 +153,10 @@ class HardenedProtocol(ClientConnection):
             return
         if self.reading_held:
             self.release_reading()
-        self._next()
+        if self._buffer or self._half_closed:
+            self._next()
+        else:
+            self._wait_for_request()
 
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel; returns when that has ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sidecar.core.locate import Reader
 from sidecar.core.model import Admit, Call, Head, How, Plan, Reading
 from sidecar.frontends.body import BodyBudget, BodyReader, BodyRefused, Lease, replay
@@ -35,9 +37,10 @@ class Shadowing:
         self._budget = budget
         self._limit = limit
 
-    def admit_known(self, head: Head, _body: bytes) -> Admit | None:
+    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
         """Let the fast lane take only what would be passed anyway: it leaves no moment to look afterwards."""
-        return self._shadow.passed() if self._reader.plan(head) is None else None
+        passes = self._reader.plan(head) is None
+        return lambda _body: self._shadow.passed() if passes else None
 
     def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""

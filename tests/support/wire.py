@@ -179,8 +179,8 @@ def admitting(upstream: Upstream) -> App:
 class AdmittingDoor:
     """What `admitting` is for the application: the lane's door."""
 
-    def admit_known(self, head: Head, body: bytes) -> Admit:
-        return ADMIT
+    def prepare(self, head: Head) -> Callable[[bytes], Admit]:
+        return lambda body: ADMIT
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         status, text = failure(error)
@@ -210,7 +210,7 @@ async def running(
     """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
     served: Any = app(upstream)
-    door = served if hasattr(served, "admit_known") else AdmittingDoor()
+    door = served if hasattr(served, "prepare") else AdmittingDoor()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     port = listener.getsockname()[1]

@@ -156,7 +156,7 @@ class GuardedApp(ProxyApp):
 
     def __init__(self, enforcing: Enforcing) -> None:
         super().__init__(enforcing)
-        self.admit_known = enforcing.admit_known
+        self.prepare = enforcing.prepare
         self.unanswered = enforcing.unanswered
 
 

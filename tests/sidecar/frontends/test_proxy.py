@@ -175,11 +175,11 @@ async def test_while_nobody_can_say_the_write_is_refused_with_a_time_to_retry() 
 async def test_for_the_fast_lane_a_known_write_is_admitted_at_once_and_another_is_not() -> None:
     stage = Stage()
     head, body = Head("POST", STORE.encode(), ()), json.dumps(WRITE).encode()
-    assert stage.proxy.admit_known(head, body) is None
+    assert stage.proxy.prepare(head)(body) is None
     await stage.serve(write())
-    assert stage.proxy.admit_known(head, body) == Admit(How.KNOWN)
-    assert stage.proxy.admit_known(Head("POST", b"/other", ()), b"") == Admit(How.PASSED)
-    assert stage.proxy.admit_known(Head("POST", b"/api/v1/memories//x", ()), body) is None
+    assert stage.proxy.prepare(head)(body) == Admit(How.KNOWN)
+    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"") == Admit(How.PASSED)
+    assert stage.proxy.prepare(Head("POST", b"/api/v1/memories//x", ()))(body) is None
 
 
 async def test_every_path_belongs_to_the_memory_service() -> None:

@@ -120,5 +120,5 @@ async def test_the_answer_does_not_wait_for_the_session_service(stage: Stage) ->
 
 
 async def test_the_fast_lane_takes_only_what_would_be_passed(stage: Stage) -> None:
-    assert stage.proxy.admit_known(Head("POST", b"/other", ()), b"{}") == Admit(How.PASSED)
-    assert stage.proxy.admit_known(Head("POST", STORE.encode(), ()), b"{}") is None
+    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"{}") == Admit(How.PASSED)
+    assert stage.proxy.prepare(Head("POST", STORE.encode(), ()))(b"{}") is None

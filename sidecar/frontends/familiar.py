@@ -1,0 +1,65 @@
+"""A head that a client keeps sending on one connection, with nothing changed but its `Content-Length`.
+
+What follows from a head alone follows again from the same bytes: such a head is read, weighed and written for the
+upstream once, and then only recognised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from sidecar.core.model import Admit, Head, Headers
+from sidecar.frontends.framing import RequestHead
+
+_LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_DIGITS: Final = re.compile(rb"[0-9]{1,9}")
+
+
+class Familiar:
+    """A good head with a declared length, seen on the connection of `peer`. It is also its own `ports.WireHead`.
+
+    `decide` admits a body that comes with it, or does not say.
+    """
+
+    has_host = True
+    has_body = True
+    chunked = False
+    upgrade = False
+
+    def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Admit | None]) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.version = head.version
+        self.headers: Headers = head.raw_headers
+        self.closes = not head.keep_alive
+        self.peer = peer
+        self.decide = decide
+        self.model = Head(head.method, head.target, head.headers)
+        self._before, self._after = _around_length(head.raw)
+        self._written = b"", b""
+
+    def write_as(self, head: bytes) -> None:
+        """Note how the head is written for the upstream."""
+        self._written = _around_length(head)
+
+    def match(self, data: bytes) -> tuple[bytes, int] | None:
+        """Give the digits of the length and the offset of the body, if `data` begins with this head."""
+        if not data.startswith(self._before):
+            return None
+        digits = _DIGITS.match(data, len(self._before))
+        if digits is None or not data.startswith(self._after, digits.end()):
+            return None
+        return digits[0], digits.end() + len(self._after)
+
+    def request(self, digits: bytes, body: bytes) -> bytes:
+        """Write the whole request for the upstream."""
+        before, after = self._written
+        return b"".join((before, digits, after, body))
+
+
+def _around_length(head: bytes) -> tuple[bytes, bytes]:
+    length = _LENGTH.search(head)
+    assert length is not None  # noqa: S101 # for the type checker: whoever comes here has a declared length
+    return head[: length.start(1)], head[length.end(1) :]
