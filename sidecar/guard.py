@@ -100,9 +100,12 @@ class Guard:
         calls = reading.calls
         if len(calls) != 1:
             return self._admit_known_batch(calls)
-        reference = calls[0].reference
+        return None if calls[0].refusal is not None else self.admit_if_known(calls[0].reference)
+
+    def admit_if_known(self, reference: Reference | None) -> Admit | None:
+        """Admit at once a request that is to be decided by this reference alone; None has to be asked about."""
         if reference is None or reference.kind is Kind.PASS:
-            return None if calls[0].refusal is not None else self.passed()
+            return self.passed()
         if not self._admits(reference.key, reference.user_id):
             return None
         self._decided("known", None, reference)

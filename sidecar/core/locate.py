@@ -8,6 +8,7 @@ the memory service will use.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from sidecar.core.content_type import Form, declared_form
 from sidecar.core.evidence import Claims, Judge
@@ -77,6 +78,29 @@ class Reader:
         except Refusal as refusal:
             return Reading(Shape.REST, (Call(refusal=refusal.refuse),))
         return Reading(Shape.REST, (Call(reference),))
+
+    def prepare(self, head: Head) -> Callable[[bytes], Reference | None] | None:
+        """Give what finds the reference of any body that comes with this head: what the head says is read once.
+
+        None where that is not all there is to it, and `read` has to be asked. What is given raises Refusal.
+        """
+        path, _, query = head.target.partition(b"?")
+        route = self._route(head, path)
+        if not isinstance(route, Route) or route.shape is Shape.RPC or not (route.reads_body and self._reads_bodies):
+            return None
+        try:
+            outside = self._outside.read(route.captured, head.headers, query)
+        except Refusal:
+            return None
+        said = tuple((outside.everything() if outside.query else outside.claims).items())
+        form, kind, users = declared_form(head.headers), route.kind, outside.users
+
+        def find(body: bytes) -> Reference | None:
+            claims = {name: values.copy() for name, values in said}
+            self._add_body(claims, form, body)
+            return self._judge.weigh(claims, kind, users)
+
+        return find
 
     def _route(self, head: Head, path: bytes) -> Route | Refuse | None:
         route = self._router.route(head.method, path)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from sidecar.core.locate import Reader
 from sidecar.core.model import Admit, Head, How, Plan, Reading, Refuse, Refused, Shape
+from sidecar.core.refusals import Refusal
 from sidecar.frontends.body import BodyReader, BodyRefused, ClientDisconnected, replay
 from sidecar.frontends.refusal import Response, refuse_reading, refuse_request
 from sidecar.guard import Guard
@@ -105,8 +106,19 @@ class Enforcing:
             return lambda _body: self._guard.passed()
         if isinstance(plan, Reading):
             return lambda _body: None
-        read, admit_known = self._reader.read, self._guard.admit_known
-        return lambda body: admit_known(read(head, body))
+        find = self._reader.prepare(head)
+        if find is None:
+            read, admit_known = self._reader.read, self._guard.admit_known
+            return lambda body: admit_known(read(head, body))
+        admit_if_known = self._guard.admit_if_known
+
+        def decide(body: bytes) -> Admit | None:
+            try:
+                return admit_if_known(find(body))
+            except Refusal:
+                return None
+
+        return decide
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""
