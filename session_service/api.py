@@ -47,7 +47,7 @@ SessionId = Annotated[SafeId, Path()]
 Cursor = Annotated[str, AfterValidator(_cursor)]
 
 
-def _asked(request: Request) -> Sessions:
+async def _asked(request: Request) -> Sessions:
     return cast("Sessions", request.app.state.sessions)
 
 

@@ -23,7 +23,7 @@ _LARGEST: Final = 2**63 - 1
 router: Final = APIRouter(tags=["events"])
 
 
-def _followed(request: Request) -> Feed:
+async def _followed(request: Request) -> Feed:
     return cast("Feed", request.app.state.feed)
 
 

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 _BROKEN: Final = {
     # In the order of code points, whatever the database's collation: ranges would mean something else in another.
-    "postgresql": """({0} COLLATE "C" !~ '^[A-Za-z0-9._~:@|+=-]{{1,255}}$' OR {0} IN ('.', '..'))""",
+    # The length apart: a bound on the repetition makes the expression a hundred times slower.
+    "postgresql": """({0} COLLATE "C" !~ '^[A-Za-z0-9._~:@|+=-]+$' OR {0} IN ('.', '..') OR length({0}) > 255)""",
     # GLOB and length() stop at a NUL, the length in bytes does not.
     "sqlite": "({0} GLOB '*[^A-Za-z0-9._~:@|+=-]*' OR {0} IN ('', '.', '..') OR length(CAST({0} AS BLOB)) > 255"
     " OR length(CAST({0} AS BLOB)) <> length({0}))",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import Database, is_sqlite
+from service_kit.database import Database, create_engine, is_sqlite
 from service_kit.ids import unsafe_because
 from session_service.events import EventLog
 from session_service.model import Wanted
+from session_service.settings import VERSION_TABLE
 from session_service.store import Store
 from tests.session_service.conftest import SCHEMA, migrations
 from tests.support.postgres import PostgresServer
@@ -53,6 +55,13 @@ BAD = [
     ("umlaut", "jürgen", "invalid_user_id"),
     ("dot", ".", "invalid_user_id"),
 ]
+
+MIGRATE_AND_WEIGH = """
+import asyncio, resource, sys
+from service_kit.migrations import Migrations
+asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).upgrade())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -247,3 +256,39 @@ async def test_sqlite_keeps_no_id_that_is_longer_than_its_column_says(tmp_path: 
     await add_rows(url, [{"session_id": text, "user_id": "ann"} for text in ("a" * 256, "a\0b", "good")])
     await migrations(url).upgrade()
     assert [row["session_id"] for row in await rows_of(url, "sessions")] == ["good"]
+
+
+@pytest.mark.long
+async def test_a_million_rows_are_migrated_without_being_held_in_memory(url: str, tmp_path: Path) -> None:
+    """The process that migrates stays small, however large the table is."""
+    count = 1_000_000
+    await make_old(url, OLD_SHAPE)
+    numbers = {
+        "sqlite": f"WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < {count}) SELECT n FROM g",
+        "postgresql": f"SELECT n FROM generate_series(1, {count}) AS n",
+    }
+
+    async def fill(connection: AsyncConnection) -> None:
+        named = "CASE WHEN n % 1000 = 0 THEN 'bad id ' ELSE 'good-' END || n"
+        source = numbers[connection.dialect.name]
+        await connection.exec_driver_sql(
+            f"INSERT INTO sessions (session_id, user_id) SELECT {named}, 'user-' || n FROM ({source}) AS numbers"
+        )
+
+    database = Database(url, SCHEMA)
+    long_lived = create_engine(url, SCHEMA, statement_wait=None)
+    async with long_lived.begin() as connection:
+        await fill(connection)
+    await long_lived.dispose()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MIGRATE_AND_WEIGH, url, SCHEMA, VERSION_TABLE, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert int(output) < 150 << 20
+    async with database.reading() as connection:
+        counts = [
+            (await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one()
+            for table in ("sessions", "sessions_quarantine")
+        ]
+    await database.close()
+    assert counts == [count - count // 1000, count // 1000]

@@ -1,0 +1,72 @@
+"""Work that comes together is done together, and nobody pays for his neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from session_service.coalesce import Coalescer
+
+
+class Work:
+    """Doubles numbers, and waits at a gate while it is closed."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.coalescer = Coalescer(self, limit=3)
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [item * 2 for item in items]
+
+
+async def test_a_lone_item_waits_for_nobody() -> None:
+    """Items that come one after the other are done one by one."""
+    work = Work()
+    assert [await work.coalescer.submit(item) for item in (1, 2)] == [2, 4]
+    assert work.batches == [[1], [2]]
+
+
+async def test_what_arrives_meanwhile_is_done_together_up_to_the_limit() -> None:
+    """Each gets its own outcome."""
+    work = Work()
+    work.gate.clear()
+    first = asyncio.create_task(work.coalescer.submit(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(work.coalescer.submit(item)) for item in range(2, 7)]
+    await asyncio.sleep(0)
+    work.gate.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10, 12]
+    assert work.batches == [[1], [2, 3, 4], [5, 6]]
+
+
+async def test_a_failure_reaches_those_it_concerns_and_ends_nothing() -> None:
+    """The next batch is done as if nothing had been."""
+    work = Work()
+    outcomes = await asyncio.gather(*(work.coalescer.submit(item) for item in (13, 2)), return_exceptions=True)
+    assert all(isinstance(outcome, ValueError) for outcome in outcomes)
+    assert await work.coalescer.submit(5) == 10
+
+
+@pytest.mark.parametrize("unlucky", [False, True])
+async def test_a_caller_that_goes_away_changes_nothing_for_the_others(unlucky: bool) -> None:
+    """Its item is done all the same."""
+    work = Work()
+    work.gate.clear()
+    leaving, staying = (asyncio.create_task(work.coalescer.submit(item)) for item in (13 if unlucky else 1, 2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    work.gate.set()
+    (outcome,) = await asyncio.gather(staying, return_exceptions=True)
+    assert work.batches == [[13 if unlucky else 1, 2]]
+    assert isinstance(outcome, ValueError) if unlucky else outcome == 4

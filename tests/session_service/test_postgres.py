@@ -1,0 +1,119 @@
+"""What only Postgres has: connections that break, and notifications between processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from service_kit.database import Database
+from service_kit.migrations import Migrations
+from session_service.app import SessionService
+from session_service.events import EventLog
+from session_service.feed import Feed, Told
+from session_service.model import Event, Wanted
+from session_service.notifications import Notifications
+from session_service.settings import VERSION_TABLE, Settings
+from session_service.store import Store
+from tests.session_service.conftest import SCHEMA, migrations
+from tests.support.eventually import eventually
+from tests.support.postgres import PostgresServer
+
+
+@pytest.fixture(scope="module")
+def url(postgres: PostgresServer) -> Iterator[str]:
+    made = postgres.create_database()
+    asyncio.run(migrations(made).upgrade())
+    yield made
+    postgres.drop_database(made)
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[Database]:
+    """Another process, as far as the database can tell."""
+    database = Database(url, SCHEMA)
+    yield database
+    await database.close()
+
+
+async def break_connections(database: Database) -> None:
+    """What a restart of the server does to everybody's connections, but for the one that asks."""
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    async with database.reading() as connection:
+        await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+
+
+async def listeners(database: Database) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    async with database.reading() as connection:
+        return int((await connection.execute(text(query))).scalar_one())
+
+
+async def test_no_call_fails_because_of_connections_that_died_while_idle(url: str, other: Database) -> None:
+    """Every kind of call survives a restart of the database between two calls."""
+    service = SessionService(Settings(SESSION_DATABASE_URL=url))
+    transport = httpx.ASGITransport(service.app)
+    async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as client:
+        calls = [
+            ("PUT", "/sessions/durable", {"user_id": "ann"}, 201),
+            ("PUT", "/sessions/durable", {"user_id": "ann"}, 200),
+            ("GET", "/sessions/durable", None, 200),
+            ("GET", "/sessions", None, 200),
+            ("PATCH", "/sessions/durable", {"metadata": {"a": 1}}, 200),
+            ("POST", "/sessions:ensure", {"sessions": []}, 200),
+            ("POST", "/sessions/durable/end", None, 200),
+            ("DELETE", "/sessions/durable", None, 204),
+        ]
+        for method, path, body, expected in calls:
+            await break_connections(other)
+            assert (await client.request(method, path, json=body)).status_code == expected
+
+
+async def test_news_of_other_processes_come_without_polling(url: str, other: Database) -> None:
+    """A notification wakes the feed; when its connection breaks, another is made and nothing is missed."""
+    database = Database(url, SCHEMA)
+    feed = Feed(EventLog(database), poll=3600)
+    notifications = Notifications(database, feed.wake)
+    feed.start()
+    notifications.start()
+    told: list[str] = []
+
+    def note(one: Told) -> None:
+        told.append(one.session_id if isinstance(one, Event) else "")
+
+    async def follow() -> None:
+        async for one in feed.follow(await feed.present()):
+            note(one)
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: listeners(other))
+    await eventually(lambda: told == [""])
+    store = Store(other, EventLog(other))
+    await store.ensure([Wanted("heard", "ann")])
+    await eventually(lambda: "heard" in told)
+    await break_connections(other)
+    await store.ensure([Wanted("not-lost", "ann")])
+    await eventually(lambda: "not-lost" in told)
+    await eventually(lambda: listeners(other))
+    await store.ensure([Wanted("heard-again", "ann")])
+    await eventually(lambda: "heard-again" in told)
+    await feed.stop()
+    await notifications.stop()
+    await following
+    await database.close()
+
+
+async def test_services_in_two_schemas_of_one_database_do_not_hear_each_other(url: str, other: Database) -> None:
+    """Each schema is a service of its own."""
+    await Migrations("session_service", url, "elsewhere", VERSION_TABLE).upgrade()
+    elsewhere = Database(url, "elsewhere")
+    store, theirs = Store(other, EventLog(other)), Store(elsewhere, EventLog(elsewhere))
+    await store.ensure([Wanted("mine", "ann")])
+    assert await theirs.get("mine") is None
+    before = (await EventLog(other).history()).last
+    await theirs.ensure([Wanted("theirs", "bob")])
+    assert (await EventLog(other).history()).last == before
+    await elsewhere.close()
