@@ -1,4 +1,4 @@
-"""Settings come from the environment and a `.env` file; every problem is reported at once, naming variable and value."""
+"""Settings come from the environment and a `.env` file; all problems are reported at once, by variable and value."""
 
 from __future__ import annotations
 

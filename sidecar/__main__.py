@@ -10,7 +10,6 @@ from service_kit.settings import BadSettings
 from sidecar import app
 from sidecar.settings import Settings, effective, load_settings, unknown_variables
 from sidecar.tools.backfill import backfill
-from sidecar.tools.backfill import backfill
 from sidecar.tools.outbox import outbox
 from sidecar.tools.up import up
 
@@ -59,7 +58,6 @@ def _settings(also_wrong: list[str] | None = None) -> Settings:
     return settings
 
 
-main.add_command(backfill)
 main.add_command(backfill)
 main.add_command(outbox)
 main.add_command(up)

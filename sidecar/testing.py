@@ -52,7 +52,8 @@ class FakeClock:
 class FakeSessionService:
     """The `SessionService` port over a dict. `asked` holds every question as (operation, reference).
 
-    While `down` is set, nobody can say; without `creates`, what is missing stays so. `before` runs ahead of every answer and may give another.
+    While `down` is set, nobody can say; without `creates`, what is missing stays so. `before` runs ahead of every
+    answer and may give another.
     """
 
     sessions: dict[SessionKey, Session] = field(default_factory=dict)

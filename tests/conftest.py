@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.consul import consul_agent as consul_agent
+from tests.support.consul import consul_agent  # noqa: F401 # a fixture, found here by every test
 
 ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 
