@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import httpx
 import stamina
+import structlog
 
 from sidecar.backends.breaker import Breaker
 from sidecar.backends.session_answers import OTHER_ID, Doubt, Interpreter, Reply
@@ -30,6 +31,9 @@ _RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wa
 _NO_INSTANCE: Final = Unknown("no instance of the session service is known")
 _LATE: Final = Unknown("the session service did not answer in time")
 _MINTS: Final = Untrustworthy("it gives sessions ids of its own, so no more are created until somebody has looked")
+
+
+_log = structlog.get_logger()
 
 
 class _Again(Exception):
@@ -145,8 +149,9 @@ class HttpSessionService:
         if self.mints or self._creating is None:
             return _MINTS
         made = await self._ask(self._creating, reference, deadline)
-        if made is OTHER_ID:
+        if made is OTHER_ID and not self.mints:
             self.mints = True
+            _log.error("the session service made a session under another id; no more are created until a restart")
         return made
 
     async def _look_once(self, reference: Reference, deadline: float) -> Answer:
