@@ -125,7 +125,7 @@ def requests(draw: st.DrawFn) -> tuple[str, bytes]:
         insert(draw, lines, draw(st.sampled_from(HOSTS)))
     body = b""
     if kind != "none":
-        payload = draw(bodies)
+        payload = draw(bodies) or b"{}" * is_hot
         insert(draw, lines, "Transfer-Encoding: chunked" if kind == "chunked" else f"Content-Length: {len(payload)}")
         body = draw(chunked(payload)) if kind == "chunked" else payload
     head = "\r\n".join([f"{method} {target} HTTP/{version}", *lines, "", ""]).encode("latin-1")
