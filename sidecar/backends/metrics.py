@@ -70,9 +70,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a Prometheus registry."""
-        yield _labelled(
-            "sidecar_requests", "Requests and MCP calls decided.", ("decision", "reason"), self.requests
-        )
+        yield _labelled("sidecar_requests", "Requests and MCP calls decided.", ("decision", "reason"), self.requests)
         yield _labelled(
             "sidecar_session_calls",
             "Calls to the session service by outcome.",
