@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from sidecar.core.framing import Framing
+from sidecar.core.framing import AnswerHead
 from sidecar.core.model import (
     Admit,
     Answer,
@@ -174,10 +174,11 @@ class WireHead(Protocol):
 class Wire(WireHead, Protocol):
     """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
 
-    An `http.response.start` message may carry two keys more than ASGI's own: `reason` (bytes, the phrase after the
-    status) and `body_follows` (true if a body message comes at once, so that both can leave in one write). Field names
-    are written in the case they are given. An answer with neither `Content-Length` nor `Transfer-Encoding` is chunked,
-    unless it says `Connection: close`: then it ends with the connection.
+    An `http.response.start` message may carry three keys more than ASGI's own: `reason` (bytes, the phrase after the
+    status), `framing` (what the fields say of it, where that is known) and `body_follows` (true if a body message comes
+    at once, so that both can leave in one write). Field names are written in the case they are given. An answer with
+    neither `Content-Length` nor `Transfer-Encoding` is chunked, unless it says `Connection: close`: then it ends with
+    the connection.
     """
 
     arrived: float
@@ -226,7 +227,7 @@ class Line(Protocol):
 
 
 class Receiver(Protocol):
-    """Gets one answer by plain calls, none of which may raise; after `end` or `failed` there are no more."""
+    """Gets one answer by plain calls, none of which may raise; after `whole`, `end` or `failed` there are no more."""
 
     arrived: float
     """When the request was there (`time.monotonic`)."""
@@ -235,8 +236,12 @@ class Receiver(Protocol):
         """An interim answer (1xx) came."""
         ...
 
-    def head(self, status: int, reason: bytes, headers: Headers, framing: Framing) -> None:
-        """Status line and fields came, the fields as the client may see them; `framing` is what they say."""
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
+        ...
+
+    def head(self, head: AnswerHead) -> None:
+        """Status line and fields came."""
         ...
 
     def body(self, data: bytes) -> None:

@@ -33,11 +33,15 @@ class Direct:
             fields = self._upstream.rules.response_fields(head.headers)
             self._receiver.interim(head.status, head.reason, fields)
 
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """Pass a whole answer on."""
+        self._upstream.telemetry.upstream(time.monotonic() - self.sent)
+        self._receiver.whole(self._upstream.answer_head(head, self._admit), body)
+
     def head(self, head: ResponseHead) -> None:
         """Pass the head on."""
         self._upstream.telemetry.upstream(time.monotonic() - self.sent)
-        fields = self._upstream.response_fields(head, self._admit)
-        self._receiver.head(head.status, head.reason, fields, head.framing)
+        self._receiver.head(self._upstream.answer_head(head, self._admit))
 
     def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
         """Nobody on this lane asks for an upgrade, so no connection gives one."""

@@ -126,13 +126,14 @@ class Passage:
     async def _answer(self) -> None:
         head = await self._relay.response()
         self._upstream.telemetry.upstream(time.monotonic() - self._sent)
-        fields = self._upstream.response_fields(head, self._admit)
+        passed = self._upstream.answer_head(head, self._admit)
         self.answering = True
         start = {
             "type": "http.response.start",
-            "status": head.status,
-            "reason": head.reason,
-            "headers": fields,
+            "status": passed.status,
+            "reason": passed.reason,
+            "headers": passed.headers,
+            "framing": passed.framing,
             "body_follows": self._relay.has_news,
         }
         try:

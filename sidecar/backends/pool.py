@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.backends.response import ConnectFailed, ConnectTimeout, NoFreeConnection
+from sidecar.backends.response import ConnectFailed, ConnectTimeout, FamiliarAnswer, NoFreeConnection
 from sidecar.backends.upstream_connection import UpstreamConnection
 
 LEAST_PLACES_TO_WAIT: Final = 1024
@@ -78,6 +78,7 @@ class Pool:
         self._count = 0
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
+        self.familiar: FamiliarAnswer | None = None
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     def take(self) -> UpstreamConnection | None:

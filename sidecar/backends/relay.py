@@ -90,6 +90,12 @@ class Relay:
         if self._interim is not None:
             self._interim(head)
 
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """Hold a whole answer."""
+        self._head = head
+        self._pieces.append(body)
+        self.end()
+
     def head(self, head: ResponseHead) -> None:
         """Hold the head."""
         self._head = head

@@ -59,11 +59,27 @@ class ResponseHead:
     until_close: bool = False
 
 
+class FamiliarAnswer:
+    """The head of a whole answer of declared length: when the same bytes come again, they mean the same again."""
+
+    def __init__(self, raw: bytes, head: ResponseHead, length: int) -> None:
+        self.head = head
+        self._raw = raw
+        self._size = len(raw) + length
+
+    def body(self, data: bytes) -> bytes | None:
+        """Give the body, if `data` is just such an answer."""
+        return data[len(self._raw) :] if len(data) == self._size and data.startswith(self._raw) else None
+
+
 class Sink(Protocol):
-    """Receives one answer. No call may raise; after `end`, `upgraded` or `failed` there are no more."""
+    """Receives one answer. No call may raise; after `whole`, `end`, `upgraded` or `failed` there are no more."""
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx answer came; the real one is still to come."""
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
 
     def head(self, head: ResponseHead) -> None:
         """The status line and header fields came."""

@@ -7,6 +7,7 @@ section 9.2.2), and never lets a cut answer look complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sidecar.backends.direct import Direct
 from sidecar.backends.passage import Passage
@@ -14,9 +15,12 @@ from sidecar.backends.pool import Origin, Pool
 from sidecar.backends.relay import ClientGone
 from sidecar.backends.response import ResponseHead, UpstreamFailure, as_upstream_error
 from sidecar.backends.upstream_connection import UpstreamConnection
+from sidecar.core.framing import AnswerHead, Framing
 from sidecar.core.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.core.model import Admit
+from sidecar.core.model import Admit, How
 from sidecar.ports import WIRE, Line, Receive, Receiver, Scope, Send, Telemetry, UpstreamError, WireHead
+
+_NO_ANSWER: Final = AnswerHead(0, b"", (), Framing())
 
 
 class Upstream:
@@ -50,6 +54,7 @@ class Upstream:
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
+        self._last_answer: tuple[ResponseHead | None, How, AnswerHead] = (None, How.PASSED, _NO_ANSWER)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -99,11 +104,16 @@ class Upstream:
         line = b"%b %b HTTP/1.1\r\n" % (wire.method.encode("ascii"), wire.target)
         return b"%b%b%b\r\n" % (line, host, encode_fields(fields))
 
-    def response_fields(self, head: ResponseHead, admit: Admit) -> list[tuple[bytes, bytes]]:
-        """Give the fields of the answer as the client gets them."""
+    def answer_head(self, head: ResponseHead, admit: Admit) -> AnswerHead:
+        """Give the head of an answer as the client gets it; the same object as long as both are the same."""
+        last, how, passed = self._last_answer
+        if head is last and admit.how is how:
+            return passed
         fields = self.rules.response_fields(head.headers)
         if self.decision_header:
             fields.append((DECISION_HEADER, admit.how.value.encode("ascii")))
         if head.until_close:
             fields.append((b"Connection", b"close"))
-        return fields
+        passed = AnswerHead(head.status, head.reason, fields, head.framing)
+        self._last_answer = head, admit.how, passed
+        return passed

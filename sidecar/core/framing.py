@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sidecar.core.headers import connection_options
@@ -28,6 +28,21 @@ class Framing:
     names_connection: bool = False
     close: bool = False
     event_stream: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class AnswerHead:
+    """The head of an answer as clients may see it; `framing` is what its fields say.
+
+    `written` is for whoever writes it, by whether the connection closes after it: many answers begin alike, and one
+    object stands for all of them.
+    """
+
+    status: int
+    reason: bytes
+    headers: Headers
+    framing: Framing
+    written: dict[bool, bytes] = field(default_factory=dict)
 
 
 def read_framing(headers: Headers) -> Framing:

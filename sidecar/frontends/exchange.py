@@ -202,7 +202,8 @@ class Exchange:
     def _start(self, message: Message) -> None:
         closes = self.closes or not self.body_complete or self._protocol.is_last()
         status, reason = message["status"], message.get("reason")
-        self._answer = Answer(self.method, self.version, status, reason, message.get("headers", ()), closes=closes)
+        headers, framing = message.get("headers", ()), message.get("framing")
+        self._answer = Answer(self.method, self.version, status, reason, headers, closes=closes, framing=framing)
         self._continue_due = False
         if message.get("body_follows", False):
             self._unsent = self._answer.head

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from sidecar.core.framing import Framing
+from sidecar.core.framing import AnswerHead
 from sidecar.core.headers import encode_fields
 from sidecar.core.model import Admit, Head, Headers
 from sidecar.frontends.answer import Answer
@@ -158,11 +158,19 @@ class Crossing:
         """Pass an interim answer on."""
         self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
 
-    def head(self, status: int, reason: bytes, headers: Headers, framing: Framing) -> None:
-        """Begin the answer."""
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        """Write a whole answer, and go on to the next request."""
         closes = self._familiar.closes or self._protocol.is_last()
-        method, version = self._familiar.method, self._familiar.version
-        self._answer = Answer(method, version, status, reason, headers, closes=closes, framing=framing)
+        written = head.written.get(closes)
+        if written is None:
+            written = head.written[closes] = self._begin(head, closes=closes).head
+        self._protocol.uncross()
+        self._protocol.write(written + body)
+        self._protocol.answered(closes=closes)
+
+    def head(self, head: AnswerHead) -> None:
+        """Begin the answer."""
+        self._answer = self._begin(head, closes=self._familiar.closes or self._protocol.is_last())
         self._unsent.append(self._answer.head)
 
     def body(self, data: bytes) -> None:
@@ -198,6 +206,10 @@ class Crossing:
         answer = Answer(familiar.method, familiar.version, refused.status, None, refused.headers, closes=closes)
         self._protocol.write(answer.head + answer.piece(refused.body) + answer.end())
         self._protocol.answered(closes=answer.closes)
+
+    def _begin(self, head: AnswerHead, *, closes: bool) -> Answer:
+        method, version = self._familiar.method, self._familiar.version
+        return Answer(method, version, head.status, head.reason, head.headers, closes=closes, framing=head.framing)
 
 
 def is_hot(head: RequestHead) -> bool:
