@@ -59,7 +59,7 @@ class Judge:
             where = f"the header {self._user_header}" if self._user_header else "the request"
             _refuse(Reason.USER_ID_REQUIRED, f"A session has an owner, and {where} names no user.", session_id)
         if not self._is_user_id(owner):
-            wanted = "a UUID" if self._format is IdFormat.UUID else _allowed(self._format)
+            wanted = "a UUID" if self._format is IdFormat.UUID else GRAMMAR
             _refuse(Reason.INVALID_USER_ID, f"The user id is not {wanted}.", session_id)
         if claimed is not None and claimed != owner:
             detail = "The request names another user than the one who is signed in."
@@ -80,8 +80,6 @@ class Judge:
 def _agreed(values: list[object], what: str, invalid: Reason, session_id: str | None) -> str:
     """The one string that all the places say."""
     first = values[0]
-    if len(values) == 1 and type(first) is str:
-        return first
     for value in values:
         if not isinstance(value, str):
             _refuse(invalid, f"The {what} must be a string.", session_id)

@@ -32,10 +32,9 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
     if count > MOST_PARTS:
         unreadable(f"The form has more than {MOST_PARTS} parts.")
     pieces = (b"\r\n" + body).split(b"\r\n" + delimiter)
-    first, *parts, last = pieces if len(pieces) > 1 else (b"?", b"")
-    if first or last not in (b"--", b"--\r\n") or len(pieces) != count + 1:
+    if pieces[0] or pieces[-1] not in (b"--", b"--\r\n") or len(pieces) != count + 1:
         unreadable("The multipart form does not begin and end with its boundary, or has the boundary elsewhere.")
-    for part in parts:
+    for part in pieces[1:-1]:
         if not part.startswith(b"\r\n"):
             unreadable("A line of the multipart form begins with the boundary but goes on.")
         yield part[2:]

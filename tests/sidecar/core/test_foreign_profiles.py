@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
@@ -225,6 +227,31 @@ def test_of_a_call_and_what_it_wraps_the_stronger_wish_counts() -> None:
     assert kind("check", {"sid": "s"}) is Kind.REQUIRE
     assert kind("other", {"sid": "s"}) is None
     assert kind("other", {"sid": "t", "tool": "make", "args": inner}) is Kind.ENSURE
+
+
+def test_a_place_may_lie_deep() -> None:
+    """In REST bodies objects are objects; in tool calls they may be written as strings, at every step."""
+    profile = load_profile(
+        """
+        name = "x"
+        prefixes = ["/a"]
+        mcp = ["/mcp"]
+        owner = "none"
+        ids.session_id.json = ["a.b.sid", "a.sid"]
+        rules = [{ kind = "ensure", paths = ["/a"] }, { kind = "ensure", tools = ["*"] }]
+        """
+        + SERVICE
+    )
+    nested = {"a": {"b": {"sid": "s1"}, "sid": "s1", "x": {"sid": "s9"}}, "sid": "s9"}
+    written = {"a": json.dumps({"b": json.dumps({"sid": "s1"})})}
+    assert found(nested, target="/a", profile=profile) == Reference("s1", None)
+    assert found(written, target="/a", profile=profile) is None
+    for arguments in (nested, written):
+        assert read(tool("x", arguments), target="/mcp", profile=profile).calls == (
+            Call(Reference("s1", None), rpc_id=7),
+        )
+    assert reason({"a": {"b": {"sid": "s1"}, "sid": "s2"}}, target="/a", profile=profile) is Reason.AMBIGUOUS_SESSION
+    assert reason(b'{"a":{"b":{"sid":"s1"},"b":{}}}', target="/a", profile=profile) is Reason.AMBIGUOUS_SESSION
 
 
 def test_without_a_meta_tool_nothing_is_wrapped() -> None:

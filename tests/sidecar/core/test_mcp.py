@@ -197,6 +197,15 @@ def test_the_gateways_header_names_the_owner_of_every_call() -> None:
     assert reason(tool(STORE, BOTH), **settings) is Reason.USER_ID_REQUIRED
 
 
+def test_only_names_that_could_be_names_are_remembered() -> None:
+    """Whatever is sent, memory does not grow with it."""
+    one = reader()
+    for length, remembered in ((255, 1), (256, 2), (257, 2), (5000, 2), (255, 2)):
+        body = json.dumps(tool("x" * length, BOTH)).encode()
+        assert only(one.read(head("POST", "/mcp"), body)).reference == REFERENCE
+        assert one._mcp._kind_of.cache_info().currsize == remembered
+
+
 def test_a_very_long_tool_name_is_judged_like_any_other() -> None:
     """It is only not remembered."""
     assert call(tool("get_" + "x" * 300, BOTH)).reference is None

@@ -58,6 +58,14 @@ def test_a_meta_tools_arguments_do_not_hide_a_call_of_its_own() -> None:
     assert call(tool("get_x", {**hidden, "tool_name": "x", "parameters": BOTH})).reference == REFERENCE
 
 
+def test_what_passes_names_no_session_at_any_depth() -> None:
+    """A reading meta-tool's own ids do not count against those of the call it wraps."""
+    message = tool(
+        "get_and_run", {"context": {"session_id": "s2"}, "session_id": "s3", "tool_name": "x", "parameters": BOTH}
+    )
+    assert call(message).reference == REFERENCE
+
+
 def test_the_owner_may_stand_beside_the_inner_session_or_outside() -> None:
     """Wherever one is named, it must be the same."""
     assert (

@@ -65,7 +65,7 @@ def test_a_form_may_be_empty_or_lack_the_last_line_end() -> None:
         SESSION + "\r\nContent-Type: text/plain",
         SESSION + "\r\nContent-Type: text/plain; charset=UTF-8",
         SESSION + "\r\nContent-Transfer-Encoding: 8BIT",
-        SESSION + "\r\nContent-Transfer-Encoding: binary",
+        SESSION + "\r\nContent-Transfer-Encoding: binary \t",
         SESSION + "\r\nContent-Transfer-Encoding: 7bit",
         SESSION + "\r\nX-Other: \xe9",
         SESSION + '; size="3"',
@@ -85,6 +85,12 @@ def test_a_file_is_no_text() -> None:
 def test_text_that_is_not_utf_8_is_no_id() -> None:
     """It is replaced by what no id contains."""
     assert read(multipart((SESSION, b"a\xff"))) == {"session_id": "a\ufffd"}
+
+
+def test_a_name_that_is_not_utf_8_is_nobodys() -> None:
+    """It is read, and is no watched one."""
+    body = multipart(*fields(x="y", session_id="a")).replace(b'"x"', b'"\xff"')
+    assert read(body) == {"session_id": "a"}
 
 
 def test_values_keep_line_ends_and_spaces() -> None:
@@ -201,7 +207,7 @@ def test_a_part_without_disposition_is_refused() -> None:
     assert unreadable(multipart(("Content-Type: text/plain", b"a"))) == NAME
 
 
-@pytest.mark.parametrize("coding", ["base64", "quoted-printable", "x"])
+@pytest.mark.parametrize("coding", ["base64", "quoted-printable", "x", "binaryX", "7 bit"])
 def test_an_id_in_a_transfer_encoding_is_refused(coding: str) -> None:
     """Some readers decode it; other fields may have one."""
     header = f"\r\nContent-Transfer-Encoding: {coding}"
