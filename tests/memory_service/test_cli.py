@@ -14,13 +14,10 @@ from click.testing import CliRunner, Result
 
 from memory_service.__main__ import main
 from service_kit.address import Tcp, bind, bound_address
-from tests.support.consul import Agent, consul_agent, free_ports
 from tests.support.memories import environment, memory_migrations
 from tests.support.old_memories import in_database, make_old_table
 from tests.support.postgres import PostgresServer
 from tests.support.processes import running, wait_until
-
-__all__ = ["consul_agent"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -157,22 +154,3 @@ def test_a_process_serves_and_stops_in_order(tmp_path: Path) -> None:
         wait_until(lambda: process.process.poll() is not None, "the process to end")
         assert process.process.returncode == 0
         assert process.stderr == []
-
-
-def test_it_is_in_consul_while_it_serves_and_only_then(tmp_path: Path, consul_agent: Agent) -> None:
-    """Registered once it answers, passing by its own health, and gone after the stop."""
-    url = f"sqlite:///{tmp_path}/memory.db"
-    asyncio.run(memory_migrations(url).upgrade())
-    (port,) = free_ports(1)
-    env = {
-        **environment(url),
-        "CONSUL_HTTP_ADDR": consul_agent.url,
-        "MEMORY_SERVICE_REGISTER_AS": "memory_service_behind",
-        "MEMORY_SERVICE_LISTEN": f"127.0.0.1:{port}",
-    }
-    with running("memory_service", "serve", role="memory-service", env=env, cwd=tmp_path) as process:
-        wait_until(lambda: consul_agent.passing("memory_service_behind"), "the service to pass in Consul")
-        (registered,) = consul_agent.services().values()
-        assert (registered["Address"], registered["Port"]) == ("127.0.0.1", port)
-        assert process.stop() == 0
-        assert consul_agent.services() == {}
