@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,25 +16,32 @@ from tests.support.platform import FREE_PORTS, Platform, new_id
 from tests.support.processes import run_to_end, running
 
 
+@contextlib.contextmanager
+def up_with_client(directory: Path) -> Iterator[Platform]:
+    """All three processes, and a client that knows no earlier ones."""
+    with (
+        running("sidecar", "up", role="up", env=FREE_PORTS, cwd=directory) as up,
+        httpx.Client(timeout=30, trust_env=False) as http,
+    ):
+        yield Platform(up, http)
+
+
 def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there(tmp_path: Path) -> None:
     """Ctrl-C, then SIGTERM: exit code 0, no child is left, no database is locked, and nothing is lost."""
     user, session, deleted = new_id("user"), new_id("session"), new_id("deleted")
-    with httpx.Client(timeout=30, trust_env=False) as http:
-        with running("sidecar", "up", role="up", env=FREE_PORTS, cwd=tmp_path) as up:
-            platform = Platform(up, http)
-            assert platform.store(user, session, "before").status_code == 201
-            platform.create(user, deleted)
-            http.delete(f"{platform.sessions}/api/v1/sessions/{deleted}")
-            children = psutil.Process(up.process.pid).children(recursive=True)
-            assert len(children) == 3
-            assert up.stop(signal.SIGINT) == 0
-            assert not any(child.is_running() for child in children)
-        with running("sidecar", "up", role="up", env=FREE_PORTS, cwd=tmp_path) as up:
-            platform = Platform(up, http)
-            assert platform.store(user, session, "after").status_code == 201
-            assert platform.stored(user, session) == ["before", "after"]
-            assert platform.store(user, deleted).status_code == 410
-            assert up.stop(signal.SIGTERM) == 0
+    with up_with_client(tmp_path) as platform:
+        assert platform.store(user, session, "before").status_code == 201
+        platform.create(user, deleted)
+        platform.http.delete(f"{platform.sessions}/api/v1/sessions/{deleted}")
+        children = psutil.Process(platform.up.process.pid).children(recursive=True)
+        assert len(children) == 3
+        assert platform.up.stop(signal.SIGINT) == 0
+        assert not any(child.is_running() for child in children)
+    with up_with_client(tmp_path) as platform:
+        assert platform.store(user, session, "after").status_code == 201
+        assert platform.stored(user, session) == ["before", "after"]
+        assert platform.store(user, deleted).status_code == 410
+        assert platform.up.stop(signal.SIGTERM) == 0
 
 
 def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -> None:
