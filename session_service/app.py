@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Annotated, Final
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 
 from service_kit import problems
 from service_kit.body import BoundedBody
@@ -79,12 +79,7 @@ class SessionService:
         return app
 
 
-async def _feed(request: Request) -> Feed:
-    feed: Feed = request.app.state.feed
-    return feed
-
-
-async def _health(feed: Annotated[Feed, Depends(_feed)]) -> Health:
+async def _health(feed: Annotated[Feed, Depends(stream.followed)]) -> Health:
     """Whether the service reaches its database."""
     await feed.present()
     return Health()

@@ -17,12 +17,19 @@ Outcome = TypeVar("Outcome")
 class Coalescer(Generic[Item, Outcome]):
     """Hands items to `work`, at most `limit` at a time, and each outcome to whoever brought the item.
 
-    What `work` raises reaches all whose items were in that go.
+    A `common` error of `work` concerns all whose items were in that go. After any other each item is tried alone, so
+    that nobody fails for another's sake; `work` must have left nothing behind then.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]], limit: int) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        limit: int,
+        common: type[Exception],
+    ) -> None:
         self._work = work
         self._limit = limit
+        self._common = common
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -46,6 +53,10 @@ class Coalescer(Generic[Item, Outcome]):
         try:
             outcomes = await self._work([item for item, _ in together])
         except Exception as error:  # noqa: BLE001 -- every waiter is told, whatever it was
+            if len(together) > 1 and not isinstance(error, self._common):
+                for alone in together:
+                    await self._do([alone])
+                return
             for _, future in together:
                 if not future.done():
                     future.set_exception(error)

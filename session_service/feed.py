@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
+from service_kit.database import again_if_stale
 from session_service.background import ended
 from session_service.events import EventLog
 from session_service.model import Event
@@ -144,7 +145,7 @@ class Feed:
         while not self._closed:
             self._alarm.clear()
             try:
-                more = await self._read_once()
+                more = await again_if_stale(self._read_once)
             except Exception as error:  # noqa: BLE001 -- without a reader no follower would ever hear anything again
                 if self.sighted:
                     _log.warning("cannot read session events", error=str(error), kind=type(error).__name__)

@@ -30,6 +30,7 @@ class Notifications:
         self._wake = wake
         self._listener: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._listening: bool | None = None
 
     def start(self) -> None:
         """Begin to listen in the background."""
@@ -44,8 +45,7 @@ class Notifications:
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._listen()
-            if not self._stopping.is_set():
-                _log.warning("no notifications of session events for now; polling")
+            self._note(listening=False)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _AGAIN_AFTER)
 
@@ -57,6 +57,7 @@ class Notifications:
             driver.add_termination_listener(lambda _: broken.set())
             await driver.add_listener(CHANNEL, lambda *_: self._wake())
             self._wake()
+            self._note(listening=True)
             waiting = [asyncio.create_task(event.wait()) for event in (broken, self._stopping)]
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -64,3 +65,13 @@ class Notifications:
                 for task in waiting:
                     task.cancel()
                 await connection.invalidate()
+
+    def _note(self, *, listening: bool) -> None:
+        """Log changes only: a database that is away for an hour is one line."""
+        if listening == self._listening or self._stopping.is_set():
+            return
+        self._listening = listening
+        if listening:
+            _log.info("hearing of session events of other processes")
+        else:
+            _log.warning("cannot hear of session events of other processes; polling for them")

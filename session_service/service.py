@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from service_kit.database import DatabaseUnavailable
+from service_kit.database import DatabaseUnavailable, again_if_stale
 from session_service.coalesce import Coalescer
 from session_service.feed import Feed
 from session_service.model import Absent, Conflict, Ensured, Found, Gone, Looked, Page, Session, Status, Wanted, judge
@@ -21,7 +21,7 @@ class Sessions:
     def __init__(self, store: Store, feed: Feed) -> None:
         self._store = store
         self._feed = feed
-        self._coalescer = Coalescer(self.ensure_all, _TOGETHER)
+        self._coalescer = Coalescer(self.ensure_all, _TOGETHER, common=DatabaseUnavailable)
 
     async def ensure(self, wanted: Wanted) -> Ensured:
         """Create the session if it is missing. Calls that come at the same time share a transaction."""
@@ -33,12 +33,12 @@ class Sessions:
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
         """Say what the session is to a user, or to nobody in particular."""
-        session = await _again_if_stale(lambda: self._store.get(session_id))
+        session = await again_if_stale(lambda: self._store.get(session_id))
         return Absent() if session is None else judge(session, user_id)
 
     async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
         """List sessions, newest first; tombstones only where they are asked for."""
-        return await _again_if_stale(lambda: self._store.page(user_id, status, limit, cursor))
+        return await again_if_stale(lambda: self._store.page(user_id, status, limit, cursor))
 
     async def end(self, session_id: str) -> Looked:
         """End the session; one that has ended stays as it is."""
@@ -54,20 +54,10 @@ class Sessions:
 
     async def _changing(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Do it, and have followers told at once rather than at the next poll."""
-        answer = await _again_if_stale(call)
+        answer = await again_if_stale(call)
         self._feed.wake()
         return answer
 
 
 def _seen(session: Session | None) -> Found | Conflict | Gone | Absent:
     return Absent() if session is None else judge(session, None)
-
-
-async def _again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """A database that was restarted leaves broken connections in the pool; the first to meet one need not suffer."""
-    try:
-        return await call()
-    except DatabaseUnavailable as unavailable:
-        if not unavailable.stale:
-            raise
-        return await call()

@@ -23,13 +23,14 @@ _LARGEST: Final = 2**63 - 1
 router: Final = APIRouter(tags=["events"])
 
 
-async def _followed(request: Request) -> Feed:
+async def followed(request: Request) -> Feed:
+    """The feed of the application."""
     return cast("Feed", request.app.state.feed)
 
 
 @router.get("/api/v1/session-events", response_class=StreamingResponse, responses={200: {"content": _CONTENT}})
 async def session_events(
-    feed: Annotated[Feed, Depends(_followed)],
+    feed: Annotated[Feed, Depends(followed)],
     after: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from service_kit.database import Database, DatabaseUnavailable, parse_url, quoted
+from service_kit.database import Database, DatabaseUnavailable, again_if_stale, parse_url, quoted
 from tests.support.postgres import PostgresServer, postgres
 
 __all__ = ["postgres"]
@@ -150,6 +150,37 @@ async def test_sqlite_keeps_what_it_has_answered(tmp_path: Path) -> None:
     assert settings == ["wal", 2]
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_many_processes_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
+    """None of them is told that the file is locked."""
+    for number in range(10):
+        databases = [Database(f"sqlite:///{tmp_path}/{number}.db", None) for _ in range(4)]
+
+        async def touch(database: Database) -> None:
+            async with database.writing() as connection:
+                await connection.execute(text("CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"))
+
+        await asyncio.gather(*(touch(database) for database in databases))
+        for database in databases:
+            await database.close()
+
+
+async def test_what_may_be_repeated_is_repeated_once_after_a_stale_connection() -> None:
+    """Not after any other outage, and not for ever."""
+    failures = [DatabaseUnavailable("died in the pool", stale=True)]
+
+    async def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert await again_if_stale(call) == "done"
+    for lasting in ([DatabaseUnavailable("away")], [DatabaseUnavailable("died", stale=True) for _ in range(2)]):
+        failures.extend(lasting)
+        with pytest.raises(DatabaseUnavailable):
+            await again_if_stale(call)
+        assert failures == []
 
 
 def test_an_identifier_is_quoted_whatever_is_in_it() -> None:

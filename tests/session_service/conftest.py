@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,7 +14,6 @@ from service_kit.migrations import Migrations
 from session_service.app import SessionService
 from session_service.settings import VERSION_TABLE, Settings
 from tests.support.postgres import PostgresServer, postgres, postgres_url
-from tests.support.processes import Running, running
 
 __all__ = ["postgres", "postgres_url"]
 
@@ -66,15 +64,3 @@ async def client(service: SessionService) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as opened:
         yield opened
-
-
-def environment(database_url: str) -> dict[str, str]:
-    return {"SESSION_DATABASE_URL": database_url, "SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
-
-
-@pytest.fixture(scope="module")
-def replica(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A process of its own that serves the database."""
-    folder: Path = tmp_path_factory.mktemp("replica")
-    with running("session_service", "serve", role="session-service", env=environment(database_url), cwd=folder) as it:
-        yield it

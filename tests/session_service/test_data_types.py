@@ -1,4 +1,4 @@
-"""Both services in one database: the same type for the same id, and histories that do not touch each other."""
+"""Both services in one database: what the page about types says of it, and histories that do not touch."""
 
 from __future__ import annotations
 
@@ -44,14 +44,6 @@ def _id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, b
         for column in inspector.get_columns(table)
         if column["name"] in {"session_id", "user_id"}
     }
-
-
-async def test_ids_have_one_type_and_length_in_both_services(
-    columns: dict[tuple[str, str], tuple[str, bool]],
-) -> None:
-    """Whatever one service accepts, the other can hold and join on."""
-    assert {kind for kind, _ in columns.values()} == {"VARCHAR(255)"}
-    assert {"sessions", "session_events", "memories"} <= {table for table, _ in columns}
 
 
 async def test_the_page_about_types_says_what_is_there(

@@ -1,4 +1,4 @@
-"""Two processes over one database behave as one service."""
+"""Several processes over one Postgres behave as one service."""
 
 from __future__ import annotations
 
@@ -8,26 +8,49 @@ import random
 import signal
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 import httpx
 import pytest
 
 from session_service.model import Status
-from tests.session_service.conftest import environment
+from tests.session_service.conftest import migrations
 from tests.support.event_stream import event_stream
 from tests.support.eventually import eventually
+from tests.support.postgres import PostgresServer
 from tests.support.processes import Running, running
+
+Serving = Callable[[], AbstractContextManager[Running]]
 
 
 @pytest.fixture(scope="module")
-def second(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The other process."""
-    folder: Path = tmp_path_factory.mktemp("second")
-    with running("session_service", "serve", role="session-service", env=environment(database_url), cwd=folder) as it:
-        yield it
+def environment(postgres: PostgresServer) -> Iterator[dict[str, str]]:
+    """What every process is told: one database, and a free port of its own."""
+    url = postgres.create_database()
+    asyncio.run(migrations(url).upgrade())
+    yield {"SESSION_DATABASE_URL": url, "SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def serving(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Serving:
+    """Starts one more process."""
+    folder = tmp_path_factory.mktemp("replicas")
+    return partial(running, "session_service", "serve", role="session-service", env=environment, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def replica(serving: Serving) -> Iterator[Running]:
+    with serving() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def second(serving: Serving) -> Iterator[Running]:
+    with serving() as process:
+        yield process
 
 
 @pytest.fixture
@@ -102,14 +125,9 @@ async def test_a_follower_of_either_process_sees_what_both_do(
         assert told == ["created", Status.ENDED, Status.DELETED]
 
 
-async def test_a_follower_survives_the_death_of_its_process(
-    database_url: str, clients: list[httpx.AsyncClient], tmp_path: Path
-) -> None:
+async def test_a_follower_survives_the_death_of_its_process(serving: Serving, clients: list[httpx.AsyncClient]) -> None:
     """While the process it follows is killed and comes back, nothing is missed, doubled or out of order."""
     ids = [uuid.uuid4().hex for _ in range(40)]
-    serving = partial(
-        running, "session_service", "serve", role="session-service", env=environment(database_url), cwd=tmp_path
-    )
     with serving() as followed:
         async with event_stream(followed.url()) as before:
             await before.up()

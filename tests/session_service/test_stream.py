@@ -1,17 +1,19 @@
-"""The event stream of a real process over a real connection."""
+"""The event stream of a real server over a real connection."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
+from session_service.app import SessionService
+from session_service.settings import Settings
 from tests.support.event_stream import event_stream
 from tests.support.eventually import eventually
-from tests.support.processes import Running
+from tests.support.servers import served
 
 
 def ids(count: int) -> list[str]:
@@ -19,9 +21,17 @@ def ids(count: int) -> list[str]:
     return [f"{prefix}-{number}" for number in range(count)]
 
 
+@pytest.fixture(scope="module")
+def url(database_url: str) -> Iterator[str]:
+    """Where the service is."""
+    service = SessionService(Settings(SESSION_DATABASE_URL=database_url))
+    with served(service.app, lifespan="on") as base_url:
+        yield base_url
+
+
 @pytest.fixture
-async def client(replica: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{replica.url()}/api/v1", timeout=30, trust_env=False) as opened:
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=30, trust_env=False) as opened:
         yield opened
 
 
@@ -30,12 +40,10 @@ async def create(client: httpx.AsyncClient, *session_ids: str) -> None:
         (await client.put(f"/sessions/{session_id}", json={"user_id": "ann"})).raise_for_status()
 
 
-async def test_a_change_arrives_with_its_number_and_what_it_is_about(
-    replica: Running, client: httpx.AsyncClient
-) -> None:
+async def test_a_change_arrives_with_its_number_and_what_it_is_about(url: str, client: httpx.AsyncClient) -> None:
     """Events are named for the change, numbered one by one, and carry session, owner and time."""
     (one,) = ids(1)
-    async with event_stream(replica.url()) as stream:
+    async with event_stream(url) as stream:
         await stream.up()
         await create(client, one)
         await client.post(f"/sessions/{one}/end")
@@ -53,13 +61,11 @@ async def test_a_change_arrives_with_its_number_and_what_it_is_about(
         assert dt.datetime.fromisoformat(event.data["at"]).utcoffset() == dt.timedelta(0)
 
 
-async def test_a_new_stream_starts_at_the_present_with_a_sign_of_life(
-    replica: Running, client: httpx.AsyncClient
-) -> None:
+async def test_a_new_stream_starts_at_the_present_with_a_sign_of_life(url: str, client: httpx.AsyncClient) -> None:
     """What happened before is not told, and the first thing said is a heartbeat."""
     before, after = ids(2)
     await create(client, before)
-    async with event_stream(replica.url()) as stream:
+    async with event_stream(url) as stream:
         await stream.up()
         await create(client, after)
         await eventually(lambda: stream.changes)
@@ -67,10 +73,10 @@ async def test_a_new_stream_starts_at_the_present_with_a_sign_of_life(
     assert stream.changes == [("created", after)]
 
 
-async def test_a_stream_goes_on_where_the_last_one_ended(replica: Running, client: httpx.AsyncClient) -> None:
+async def test_a_stream_goes_on_where_the_last_one_ended(url: str, client: httpx.AsyncClient) -> None:
     """`Last-Event-ID` and `after` resume alike; the header wins."""
     some = ids(4)
-    async with event_stream(replica.url()) as stream:
+    async with event_stream(url) as stream:
         await stream.up()
         await create(client, *some)
         await eventually(lambda: len(stream.changes) == 4)
@@ -82,19 +88,19 @@ async def test_a_stream_goes_on_where_the_last_one_ended(replica: Running, clien
         ({"after": first}, {"Last-Event-ID": str(first + 2)}, some[3:]),
         ({"after": first + 3}, {}, []),
     ):
-        async with event_stream(replica.url(), params, headers) as resumed:
+        async with event_stream(url, params, headers) as resumed:
             await resumed.up()
             assert resumed.changes == [("created", one) for one in expected]
 
 
 @pytest.mark.parametrize("last_event_id", ["1", "9" * 18, "9" * 400, "nonsense", "-1"])
-async def test_an_id_that_was_never_given_resets(replica: Running, last_event_id: str) -> None:
+async def test_an_id_that_was_never_given_resets(url: str, last_event_id: str) -> None:
     """A follower from another history, or with a broken id, is told to forget, and where it is now."""
-    async with event_stream(replica.url(), headers={"Last-Event-ID": last_event_id}) as stream:
+    async with event_stream(url, headers={"Last-Event-ID": last_event_id}) as stream:
         await stream.up()
         number = stream.last_number
     assert [told.name for told in stream.told[:2]] == ["reset", ":"]
-    async with event_stream(replica.url(), {"after": number}) as resumed:
+    async with event_stream(url, {"after": number}) as resumed:
         await resumed.up()
     assert resumed.told[0].name == ":"
 
@@ -106,17 +112,17 @@ async def test_a_bad_number_in_the_query_is_refused(client: httpx.AsyncClient) -
         assert (response.status_code, response.json()["reason"]) == (422, "invalid_request")
 
 
-async def test_a_quiet_stream_keeps_beating(replica: Running) -> None:
+async def test_a_quiet_stream_keeps_beating(url: str) -> None:
     """Heartbeats follow one another while nothing happens."""
-    async with event_stream(replica.url()) as stream:
+    async with event_stream(url) as stream:
         await eventually(lambda: len(stream.told) >= 2)
     assert {told.name for told in stream.told} == {":"}
 
 
-async def test_many_followers_each_see_everything_once(replica: Running, client: httpx.AsyncClient) -> None:
+async def test_many_followers_each_see_everything_once(url: str, client: httpx.AsyncClient) -> None:
     """Followers do not take events from each other."""
     some = sorted(ids(50))
-    async with event_stream(replica.url()) as a, event_stream(replica.url()) as b, event_stream(replica.url()) as c:
+    async with event_stream(url) as a, event_stream(url) as b, event_stream(url) as c:
         for stream in (a, b, c):
             await stream.up()
         body = {"sessions": [{"session_id": one, "user_id": "ann"} for one in some]}
