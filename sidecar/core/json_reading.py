@@ -40,6 +40,7 @@ class JsonReader:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._folded = frozenset(map(fold, self._names))
+        self._has_twins = len(self._folded) != len(self._names)
         self._lengths = frozenset(map(len, self._names))
         self._tokens = frozenset(f'"{name}"'.encode() for name in self._names)
         self._find_names = re.compile(b'"(?:%b)"' % _any_of(self._names), re.IGNORECASE).findall
@@ -62,9 +63,12 @@ class JsonReader:
     def _is_plain(self, body: bytes) -> bool:
         """Whether no watched name is written twice, in other letter case, or with escapes."""
         written = self._find_names(body)
-        if len(written) > 1 and len(set(map(bytes.lower, written))) != len(written):
+        spellings = set(written)
+        if len(spellings) != len(written) or not spellings <= self._tokens:
             return False
-        if not self._tokens.issuperset(written) or (_BACKSLASH in body and self._find_escape(body)):
+        if self._has_twins and len(set(map(bytes.lower, spellings))) != len(spellings):
+            return False
+        if _BACKSLASH in body and self._find_escape(body):
             return False
         return body.isascii() or not (_LONG_S in body or _KELVIN in body)
 
