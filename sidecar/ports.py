@@ -169,6 +169,8 @@ class WireHead(Protocol):
     chunked: bool
     upgrade: bool
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
+    written: bytes | None
+    """How `request_head` wrote a head of the same bytes on the same connection, or None: for its own use."""
 
 
 class Wire(WireHead, Protocol):

@@ -64,7 +64,8 @@ class Passage:
             connection = await self._start(head, complete=False)
             return asyncio.create_task(self._upload(connection))
         body, more = await self._piece()
-        connection = await self._start(head + self._framed(body, last=not more), complete=not more)
+        data = head + (self._framed(body, last=not more) if wire.chunked else body)
+        connection = await self._start(data, complete=not more)
         return asyncio.create_task(self._upload(connection)) if more else None
 
     async def _start(self, data: bytes, *, complete: bool) -> UpstreamConnection:

@@ -34,6 +34,7 @@ class Exchange:
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, arrived: float) -> None:
+        self.head = head
         self.method = head.method
         self.target = head.target
         self.headers: Headers = head.raw_headers
@@ -44,7 +45,8 @@ class Exchange:
         self.chunked = head.chunked
         self.upgrade = head.upgrade
         self.arrived = arrived
-        self.scope = scope
+        self.task: asyncio.Task[None] | None = None
+        self._scope = scope
         self.closes = not head.keep_alive
         self.body_complete = not head.has_body
         self.answered = False
@@ -62,6 +64,15 @@ class Exchange:
         scope["extensions"] = {WIRE: self}
 
     # For the forwarder: ports.Wire
+
+    @property
+    def written(self) -> bytes | None:
+        """How the forwarder wrote a head of the same bytes."""
+        return self.head.written
+
+    @written.setter
+    def written(self, data: bytes) -> None:
+        self.head.written = data
 
     @property
     def body_arrived(self) -> bool:
@@ -151,21 +162,27 @@ class Exchange:
 
     async def run(self) -> None:
         """Have the application serve the request; what it leaves undone is an error of ours."""
+        # Both hold this exchange: held by it in turn, they would need the garbage collector.
+        scope, self._scope = self._scope, {}
+        task, self.task = self.task, None
         try:
-            # The scope holds this exchange: held in turn, it would need the garbage collector.
-            scope, self.scope = self.scope, {}
             await self._protocol.app(scope, self.receive, self.send)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")
-        if self.gone or self.answered:
-            return
+        finally:
+            if task is not None:
+                self._protocol.served(task)
+        if not (self.gone or self.answered):
+            await self._answer_for_application()
+
+    async def _answer_for_application(self) -> None:
         if self._answer is not None:
             self.break_off()
-        else:
-            headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"21")]
-            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-            await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+            return
+        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"21")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
 
     async def receive(self) -> Message:
         """Give the next piece of the body. Raises TimeoutError when it does not come in time."""

@@ -27,6 +27,7 @@ class Familiar:
     has_body = True
     chunked = False
     upgrade = False
+    written: bytes | None = None
 
     def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Admit | None]) -> None:
         self.method = head.method

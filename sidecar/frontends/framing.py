@@ -44,9 +44,12 @@ class RequestHead:
     """A request line and header fields that can be read in one way only.
 
     `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
-    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks.
+    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks. One
+    object may stand for several requests of a connection that begin alike: nobody changes it, but that `written` is for
+    the forwarder to note how it wrote the head.
     """
 
+    written: bytes | None = None
     length = 0
     chunked = False
     has_body = False

@@ -15,7 +15,7 @@ from sidecar.core.headers import encode_fields
 from sidecar.core.model import Admit, Head, Headers
 from sidecar.frontends.answer import Answer
 from sidecar.frontends.familiar import Familiar
-from sidecar.frontends.framing import RequestHead, find_head, parse_head
+from sidecar.frontends.framing import RequestHead
 from sidecar.frontends.refusal import Response
 from sidecar.frontends.server import HardenedConfig, HardenedProtocol
 from sidecar.ports import DirectForwarder, Line, UpstreamError
@@ -128,9 +128,8 @@ class LaneProtocol(HardenedProtocol):
 
     def _give_way(self) -> None:
         """Leave the request to the application."""
-        end = find_head(self._buffer)
-        head = parse_head(self._buffer[:end])
-        self._buffer = self._buffer[end:]
+        head = self._take_head()
+        assert head is not None  # noqa: S101 # for the type checker: a head was recognised
         super()._begin(head)
 
 

@@ -80,6 +80,7 @@ class HardenedProtocol(ClientConnection):
         self._shared = config.shared
         self._scope: Scope = {}
         self._buffer = b""
+        self._last_head: RequestHead | None = None
         self._exchange: Served | None = None
         self._body: LengthBody | ChunkedBody | None = None
 
@@ -128,6 +129,10 @@ class HardenedProtocol(ClientConnection):
             exchange.lose_client()
 
     # What the exchange asks for
+
+    def served(self, task: asyncio.Task[None]) -> None:
+        """The application has done with a request."""
+        self._shared.tasks.discard(task)
 
     def release_reading(self) -> None:
         """Read on, unless too much is kept already."""
@@ -185,19 +190,27 @@ class HardenedProtocol(ClientConnection):
     def _next(self) -> None:
         """Serve the next request, if its head is there."""
         try:
-            end = find_head(self._buffer) if self._buffer else 0
-            if end:
-                head = parse_head(self._buffer[:end])
+            head = self._take_head() if self._buffer else None
         except BadRequest as error:
             self._refuse(error)
             return
-        if end:
-            self._buffer = self._buffer[end:]
+        if head is not None:
             self._begin(head)
         elif self._half_closed:
             self._close()
         else:
             self._wait_for_request()
+
+    def _take_head(self) -> RequestHead | None:
+        """Cut a head off the buffer, if it is complete. The same bytes as last time need no second reading."""
+        end = find_head(self._buffer)
+        if not end:
+            return None
+        raw = self._buffer[:end]
+        if self._last_head is None or raw != self._last_head.raw:
+            self._last_head = parse_head(raw)
+        self._buffer = self._buffer[end:]
+        return self._last_head
 
     def _wait_for_request(self) -> None:
         if self._shared.draining:
@@ -222,9 +235,8 @@ class HardenedProtocol(ClientConnection):
                 self._buffer = self._take_body(self._body, data)
                 if self._closing:
                     return
-        task = self.loop.create_task(exchange.run())
-        self._shared.tasks.add(task)
-        task.add_done_callback(self._shared.tasks.discard)
+        exchange.task = self.loop.create_task(exchange.run())
+        self._shared.tasks.add(exchange.task)
 
     def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
         """Feed the body being read; give what comes after it."""

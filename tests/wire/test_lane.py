@@ -1,0 +1,240 @@
+"""The fast lane: what takes it, what gives way, and that nobody at either end can tell which it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.model import Admit, Head, How
+from sidecar.frontends.refusal import Response
+from sidecar.ports import UpstreamError
+from tests.support import wire
+from tests.support.eventually import eventually
+from tests.support.wire import OK, Seen, ask, get, post, raw_client, raw_upstream
+
+SMALL = b'{"session_id": "s-1", "user_id": "ann"}'
+
+
+class CountingDoor:
+    """Knows every body but those that say `unknown`, and counts what it admitted. It is the application as well."""
+
+    def __init__(self, upstream) -> None:
+        self.upstream = upstream
+        self.by_lane = 0
+        self.by_application = 0
+
+    def prepare(self, head: Head):
+        def decide(body: bytes) -> Admit | None:
+            if b"unknown" in body:
+                return None
+            self.by_lane += 1
+            return Admit(How.KNOWN)
+
+        return decide
+
+    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+        status, text = wire.failure(error)
+        return Response(status, [(b"Content-Length", b"%d" % len(text)), (b"X-Body", body)], text)
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] == "http":
+            self.by_application += 1
+            await wire.admitting(self.upstream)(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def stage(answer=OK, *, lane=True, **options):
+    """An upstream, a sidecar and its door."""
+    doors = []
+
+    def app(upstream):
+        doors.append(CountingDoor(upstream))
+        return doors[0]
+
+    async with (
+        raw_upstream(answer) as upstream,
+        wire.running(upstream.url, app=app, lane=lane, **options) as sidecar,
+    ):
+        yield upstream, sidecar, doors[0]
+        await sidecar.quiet()
+
+
+async def test_small_json_writes_take_the_lane():
+    """One after another, whatever their length."""
+    async with stage() as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        for length in (2, 200, 20, 2, 65_000):
+            await client.send(post("/store", b"x" * length))
+            assert (await client.answer()).body == b"ok"
+        assert (door.by_lane, door.by_application) == (5, 0)
+        assert [len(seen.body) for seen in upstream.seen] == [2, 200, 20, 2, 65_000]
+        assert [seen.values("content-length") for seen in upstream.seen] == [
+            [b"2"],
+            [b"200"],
+            [b"20"],
+            [b"2"],
+            [b"65000"],
+        ]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get("/"),
+        get("/", method="POST"),
+        post("/", b"x" * 65_537),
+        post("/", SMALL, "Content-Type: text/plain"),
+        post("/", SMALL, "Content-Encoding: gzip"),
+        post("/", SMALL, method="PUT"),
+        post("/a%2Fb", SMALL),
+        post("http://memory.example/", SMALL),
+        get("/", "Content-Type: application/json", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n",
+        post("/", SMALL, "Connection: upgrade", "Upgrade: h2c"),
+        post("/", SMALL).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        post("/", b"unknown"),
+    ],
+    ids=lambda request_: request_[:60].decode("latin-1"),
+)
+async def test_all_else_is_the_applications(request_):
+    """And is served as ever."""
+    async with stage() as (upstream, sidecar, door):
+        assert (await ask(sidecar.port, request_)).body == b"ok"
+        assert (door.by_lane, door.by_application) == (0, 1)
+        assert len(upstream.seen) == 1
+
+
+async def test_the_body_may_come_in_pieces():
+    """The request is held until it is there."""
+    async with stage() as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        request = post("/", SMALL)
+        for cut in (len(request) - 10, len(request) - len(SMALL), 30):
+            await client.send(request[:cut])
+            await eventually(lambda: True)
+            await client.send(request[cut:])
+            assert (await client.answer()).body == b"ok"
+        assert (door.by_lane, door.by_application) == (3, 0)
+        assert [seen.body for seen in upstream.seen] == [SMALL] * 3
+
+
+async def test_without_a_free_connection_the_application_waits_for_one():
+    """The lane never waits."""
+    async with stage(connections=1) as (upstream, sidecar, door):
+        await asyncio.gather(*(ask(sidecar.port, post("/", SMALL)) for _ in range(20)))
+        assert door.by_lane + door.by_application == 20
+        assert len(upstream.seen) == 20
+        assert upstream.accepted == 1
+
+
+async def test_a_failure_is_answered_by_the_door():
+    """With the same answer that the application would give."""
+
+    async def answer(_seen, writer):
+        writer.transport.abort()
+
+    async with stage(answer) as (_, sidecar, door):
+        got = await ask(sidecar.port, post("/", SMALL))
+        assert (got.status, got.values("x-body"), door.by_lane) == (502, [SMALL], 1)
+
+
+async def test_a_write_is_never_sent_twice():
+    """Not even on a stale connection."""
+    counted = 0
+
+    async def answer(_seen, writer):
+        nonlocal counted
+        counted += 1
+        if counted == 2:
+            writer.transport.abort()
+            return None
+        return OK
+
+    async with stage(answer) as (_, sidecar, door):
+        assert (await ask(sidecar.port, post("/", SMALL))).status == 200
+        assert (await ask(sidecar.port, post("/", SMALL))).status == 502
+        assert (counted, door.by_lane) == (2, 2)
+
+
+async def test_an_interim_answer_and_a_stream_pass():
+    """Whatever the upstream answers, piece by piece as it comes."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"3\r\none\r\n")
+        await go.wait()
+        writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
+
+    async with stage(answer) as (_, sidecar, door), raw_client(sidecar.port) as client:
+        await client.send(post("/", SMALL))
+        assert (await client.answer()).status == 103
+        await client.reader.readuntil(b"one\r\n")
+        assert sidecar.upstream.connections()["streaming"] == 1
+        go.set()
+        assert await client.reader.readuntil(b"0\r\n\r\n") == b"3\r\ntwo\r\n0\r\n\r\n"
+        assert door.by_lane == 1
+
+
+async def test_a_slow_reader_holds_the_upstream_back():
+    """A large answer is not taken into memory for a client that does not read it."""
+    size = 64 << 20
+
+    async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size >> 16):
+            writer.write(b"x" * (1 << 16))
+            await writer.drain()
+            sent.append(1 << 16)
+
+    sent: list[int] = []
+    async with stage(answer) as (_, sidecar, door), raw_client(sidecar.port) as client:
+        client.writer.transport.pause_reading()
+        await client.send(post("/", SMALL))
+        seen = -1
+        while seen != sum(sent):
+            seen = sum(sent)
+            await asyncio.sleep(0.2)
+        assert sum(sent) < size
+        client.writer.transport.resume_reading()
+        assert len((await client.answer()).body) == size
+        await client.send(post("/", SMALL))
+        assert len((await client.answer()).body) == size
+        assert door.by_lane == 2
+
+
+requests = st.one_of(
+    st.builds(
+        lambda target, body, fields: post(target, body, *fields),
+        st.sampled_from(["/store", "/store?a=b", "/other"]),
+        st.sampled_from([b"{}", b"[1]", SMALL, b"unknown", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100]),
+        st.lists(st.sampled_from(["X-A: b", "x-a: B", "X-B: 1", "Content-Type: application/json"]), max_size=2),
+    ),
+    st.sampled_from([get("/a"), get("/b", "X-A: b"), b"\r\n" + get("/c"), post("/p", b"put", method="PUT")]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(requests, min_size=1, max_size=8), st.lists(st.integers(0, 3000), max_size=6))
+def test_both_lanes_are_the_same_to_both_ends(sent, cuts):
+    """Any sequence on one connection, cut anywhere: the same requests above, the same bytes below."""
+    assert asyncio.run(both_ends(sent, cuts, lane=True)) == asyncio.run(both_ends(sent, cuts, lane=False))
+
+
+async def both_ends(sent: list[bytes], cuts: list[int], *, lane: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    data = b"".join(sent)
+    edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
+
+    def answer(seen: Seen, _writer) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(seen.line), seen.line)
+
+    async with stage(answer, lane=lane) as (upstream, sidecar, _), raw_client(sidecar.port) as client:
+        for start, end in itertools.pairwise(edges):
+            await client.send(data[start:end])
+            await asyncio.sleep(0)
+        client.writer.write_eof()
+        answers = await client.rest()
+        return [(seen.head, seen.body) for seen in upstream.seen], answers
