@@ -75,7 +75,7 @@ class Guard:
         debts: Debts | None = None,
         on_outage: OnOutage = OnOutage.REJECT,
         on_ended: OnEnded = OnEnded.FORWARD,
-        timeout: float = 2.0,
+        timeout: float,
     ) -> None:
         self._known = known
         self._asker = Asker(service, known)
@@ -113,14 +113,11 @@ class Guard:
 
     async def decide(self, reading: Reading) -> Admit | Refused:
         """Decide all calls of a reading. One that is refused refuses all, and then nothing was created."""
-        admit = self.admit_known(reading)
-        if admit is not None:
-            return admit
         decisions = await self._decide_calls(reading.calls)
         tally(self._telemetry, reading.calls, decisions)
         admits = [decision for decision in decisions if isinstance(decision, Admit)]
         if len(admits) == len(decisions):
-            return max(admits, key=lambda one: _EVENTFUL.index(one.how))
+            return max(admits, key=lambda one: _EVENTFUL.index(one.how), default=_PASSED)
         return Refused(tuple(decision if isinstance(decision, Refuse) else None for decision in decisions))
 
     async def aclose(self) -> None:
@@ -147,16 +144,13 @@ class Guard:
         """Decide each call; None for one that was left undecided because another was refused."""
         decisions = [self._decide_locally(call) for call in calls]
         if any(isinstance(decision, Refuse) for decision in decisions):
-            return decisions
-        undecided = [call.reference for call, decision in zip(calls, decisions, strict=True) if decision is None]
-        settled = await self._settle(list(dict.fromkeys(reference for reference in undecided if reference)))
-        return [
-            settled[call.reference] if decision is None and call.reference else decision
-            for call, decision in zip(calls, decisions, strict=True)
-        ]
+            return [None if isinstance(decision, Reference) else decision for decision in decisions]
+        unknown = dict.fromkeys(decision for decision in decisions if isinstance(decision, Reference))
+        settled = await self._settle(list(unknown))
+        return [settled[decision] if isinstance(decision, Reference) else decision for decision in decisions]
 
-    def _decide_locally(self, call: Call) -> Decided | None:
-        """Decide by what this process knows, or None where the session service has to be asked."""
+    def _decide_locally(self, call: Call) -> Decided | Reference:
+        """Decide by what this process knows, or give the reference about which the session service has to be asked."""
         reference = call.reference
         if call.refusal is not None:
             return call.refusal
@@ -166,7 +160,7 @@ class Guard:
         if session is not None:
             return decide_by_session(reference, session, How.KNOWN, self._on_ended)
         claim = self._owing.claimant(reference.key)
-        return None if claim is None else self._conclude(reference, self._recall(reference) or claim)
+        return reference if claim is None else self._conclude(reference, self._recall(reference) or claim)
 
     async def _settle(self, references: Sequence[Reference]) -> Mapping[Reference, Decided | None]:
         first: dict[object, Reference] = {}

@@ -39,7 +39,7 @@ class Shadow:
         telemetry: Telemetry,
         *,
         on_ended: OnEnded = OnEnded.FORWARD,
-        timeout: float = 2.0,
+        timeout: float,
         room: int = ROOM,
     ) -> None:
         self._known = known

@@ -203,14 +203,16 @@ class FakeForwarder:
 
 @dataclass
 class FakeTelemetry:
-    """The `Telemetry` port as lists: `decisions` of (decision, reason), and everything else in `notes`."""
+    """The `Telemetry` port as lists: `decisions` of (decision, reason), their `references`, and all else in `notes`."""
 
     decisions: list[tuple[str, Reason | None]] = field(default_factory=list)
+    references: list[Reference | None] = field(default_factory=list)
     notes: list[tuple[Any, ...]] = field(default_factory=list)
 
     def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
         """Note a decision."""
         self.decisions.append((decision, reason))
+        self.references.append(reference)
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Note a call."""

@@ -52,6 +52,7 @@ async def test_the_second_write_is_known_and_asks_nobody(house):
     assert await house.guard.decide(write()) == Admit(How.KNOWN)
     assert len(house.service.asked) == 1
     assert house.telemetry.decisions[1:] == [("known", None)] * 2
+    assert house.telemetry.references == [Reference("s-1", "ann")] * 3
 
 
 async def test_a_session_that_was_there_is_found(house):
@@ -74,6 +75,7 @@ async def test_a_known_session_does_not_admit_another_user(house):
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert len(house.service.asked) == 1
     assert house.telemetry.decisions[-1] == ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER)
+    assert house.telemetry.references[-1] == Reference("s-1", "bob")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,24 @@ async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
     assert len(house.service.asked) == 1
 
 
+async def test_a_fresh_answer_counts_more_than_what_was_known_last():
+    """What expired is recalled only where nobody can say."""
+    house = House()
+    house.service.add("s-1", "ann", Status.DELETED)
+    await house.guard.decide(write())
+    house.clock.advance(301)
+    house.service.before = always(Conflict())
+    assert await house.reason(write()) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+
+
+async def test_without_a_journal_nobody_owes_anything():
+    """Debts are minded only where they are kept."""
+    house = House(debts=None)
+    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    house.service.down = True
+    assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
+
+
 async def test_an_expired_session_is_asked_about_again(house):
     """After its time to live nothing is believed."""
     await house.guard.decide(write())
@@ -175,7 +195,8 @@ async def test_an_expired_session_is_asked_about_again(house):
     assert await house.guard.decide(write()) == Admit(How.FOUND)
 
 
-async def test_everything_asked_for_one_write_has_one_deadline():
+@pytest.mark.parametrize("kind", [Kind.ENSURE, Kind.REQUIRE])
+async def test_everything_asked_for_one_write_has_one_deadline(kind):
     """A session service that never answers is an outage once the time is over."""
     house = House(timeout=0.01)
 
@@ -183,10 +204,10 @@ async def test_everything_asked_for_one_write_has_one_deadline():
         await asyncio.Event().wait()
 
     house.service.before = never
-    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert await house.reason(write(kind=kind)) is Reason.SESSION_SERVICE_UNAVAILABLE
 
 
 def test_forwarding_in_an_outage_needs_a_journal(house):
     """Without a place for debts the policy is a mistake."""
-    with pytest.raises(ValueError, match="journal"):
-        Guard(house.known, house.service, house.telemetry, on_outage=OnOutage.FORWARD)
+    with pytest.raises(ValueError, match=r"^forwarding in an outage needs a journal of debts$"):
+        Guard(house.known, house.service, house.telemetry, on_outage=OnOutage.FORWARD, timeout=1.0)

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from sidecar.core.model import Admit, Call, Conflict, Gone, How, Kind, Reason, Reference, Refuse, Refused, Unknown
+from sidecar.core.decide import OnEnded
+from sidecar.core.model import (
+    Admit,
+    Call,
+    Conflict,
+    Gone,
+    How,
+    Kind,
+    Reason,
+    Reference,
+    Refuse,
+    Refused,
+    Status,
+    Unknown,
+)
 from sidecar.owing import OnOutage
 from tests.support.guard import House, always, batch, write
 
@@ -29,6 +45,7 @@ async def test_all_new_sessions_of_a_batch_are_looked_up_before_any_is_created(h
     assert await house.guard.decide(batch(A, B, C)) == Admit(How.CREATED)
     assert house.service.asked == [("look", A), ("look", B), ("look", C), ("ensure", A), ("ensure", B), ("ensure", C)]
     assert house.telemetry.decisions == [("created", None)] * 3
+    assert house.telemetry.references == [A, B, C]
 
 
 async def test_only_what_is_absent_is_created(house):
@@ -51,6 +68,7 @@ async def test_one_refusal_refuses_all_and_creates_nothing(house):
         ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER),
         ("refused", Reason.BATCH_REFUSED),
     ]
+    assert house.telemetry.references == [A, B, C]
 
 
 async def test_what_the_reader_refused_spares_all_questions(house):
@@ -88,6 +106,32 @@ async def test_one_session_for_two_users_is_refused(house):
     decision = await house.guard.decide(batch(A, Reference("s-a", "bob")))
     assert reasons(decision) == [None, Reason.SESSION_OWNED_BY_ANOTHER_USER]
     assert house.service.asked == []
+
+
+async def test_two_sessions_of_two_users_are_nobodys_conflict(house):
+    """Users may share a batch, as long as they do not share a session."""
+    assert await house.guard.decide(batch(A, Reference("s-b", "bob"))) == Admit(How.CREATED)
+    assert {key: session.owner for key, session in house.service.sessions.items()} == {"s-a": "ann", "s-b": "bob"}
+
+
+async def test_an_ended_session_refuses_a_batch_by_policy():
+    """Found out by looking, like everything else in a batch."""
+    house = House(on_ended=OnEnded.REJECT)
+    house.service.add("s-b", "ann", Status.ENDED)
+    assert reasons(await house.guard.decide(batch(A, B))) == [None, Reason.SESSION_ENDED]
+
+
+@pytest.mark.parametrize("silent", ["look", "ensure"])
+async def test_everything_asked_for_one_batch_has_one_deadline(silent):
+    """Looking or creating: a service that does not answer in time is an outage."""
+    house = House(timeout=0.01)
+
+    async def never(operation, reference):
+        if operation == silent:
+            await asyncio.Event().wait()
+
+    house.service.before = never
+    assert set(reasons(await house.guard.decide(batch(A, B)))) == {Reason.SESSION_SERVICE_UNAVAILABLE}
 
 
 async def test_a_batch_of_known_sessions_is_admitted_at_once(house):
@@ -144,8 +188,6 @@ async def test_hundreds_of_sessions_are_asked_about_a_few_at_a_time(house):
 
     async def count(operation, reference):
         nonlocal under_way, most
-        import asyncio
-
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0)

@@ -66,8 +66,16 @@ async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(
 
 
 async def test_two_lookups_share_their_absence(house):
-    """For those who only require it, absent is the answer of both."""
-    await asyncio.gather(*(house.guard.decide(write(kind=Kind.REQUIRE)) for _ in range(2)))
+    """For those who only require it, absent is the answer of both, whoever they are."""
+    await asyncio.gather(*(house.guard.decide(write(user=user, kind=Kind.REQUIRE)) for user in ("ann", "bob")))
+    assert len(house.service.asked) == 1
+
+
+async def test_writes_of_one_user_share_their_conflict(house):
+    """What is somebody else's is asked about once."""
+    house.service.add("s-1", "bob")
+    decisions = await asyncio.gather(*(house.guard.decide(write(user="ann")) for _ in range(10)))
+    assert all(isinstance(one, Refused) for one in decisions)
     assert len(house.service.asked) == 1
 
 

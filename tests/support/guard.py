@@ -24,7 +24,7 @@ class House:
         self.debts = FakeDebts()
         self.known = Known(1000, 300.0, ended_admits=policy.get("on_ended") is not OnEnded.REJECT, clock=self.clock)
         self.known.stream_up()
-        self.guard = Guard(self.known, self.service, self.telemetry, debts=self.debts, **policy)
+        self.guard = Guard(self.known, self.service, self.telemetry, **{"debts": self.debts, "timeout": 10.0, **policy})
 
     async def reason(self, reading: Reading) -> Reason | None:
         """Why a reading is refused."""

@@ -106,44 +106,41 @@ def test_a_session_without_an_owner_admits_a_request_without_a_user():
 
 
 @pytest.mark.parametrize(
-    ("refusal", "reason", "detail"),
+    ("answer", "reference", "reason", "detail"),
     [
+        (Gone(), ANN, Reason.SESSION_GONE, "The session was deleted, and a write does not bring it back."),
+        (Conflict(), ANN, Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user."),
         (
-            decide(ANN, Gone(), OnEnded.FORWARD),
-            Reason.SESSION_GONE,
-            "The session was deleted, and a write does not bring it back.",
-        ),
-        (
-            decide(ANN, Conflict(), OnEnded.FORWARD),
-            Reason.SESSION_OWNED_BY_ANOTHER_USER,
-            "The session belongs to another user.",
-        ),
-        (owned_by_another(ANN), Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user."),
-        (
-            decide(ANN_REQUIRES, Absent(), OnEnded.FORWARD),
+            Absent(),
+            ANN_REQUIRES,
             Reason.SESSION_NOT_FOUND,
             "There is no such session, and this request does not create one.",
         ),
         (
-            cannot_create(ANN),
-            Reason.SESSION_NOT_FOUND,
-            "There is no such session, and the session service cannot create it.",
-        ),
-        (
-            decide(ANN, Found(session("ann", Status.ENDED)), OnEnded.REJECT),
+            Found(session("ann", Status.ENDED)),
+            ANN,
             Reason.SESSION_ENDED,
             "The session has ended and takes no more writes.",
         ),
         (
-            decide(ANN, Untrustworthy("it said so"), OnEnded.FORWARD),
+            Untrustworthy("it said so"),
+            ANN,
             Reason.SESSION_SERVICE_UNTRUSTWORTHY,
             "The session service cannot be trusted: it said so.",
         ),
     ],
 )
-def test_a_refusal_says_why_in_one_sentence_and_names_the_session(refusal, reason, detail):
+def test_a_refusal_says_why_in_one_sentence_and_names_the_session(answer, reference, reason, detail):
     """The detail is what a person reads; no retry is suggested where it would not help."""
-    assert refusal == Refuse(reason, detail, "s-1", None)
+    assert decide(reference, answer, OnEnded.REJECT) == Refuse(reason, detail, "s-1", None)
+
+
+def test_what_the_guard_finds_out_by_itself_is_said_the_same_way():
+    """Refusals that no answer stands for."""
+    assert owned_by_another(ANN) == decide(ANN, Conflict(), OnEnded.FORWARD)
+    assert cannot_create(ANN) == Refuse(
+        Reason.SESSION_NOT_FOUND, "There is no such session, and the session service cannot create it.", "s-1"
+    )
 
 
 @pytest.mark.parametrize(("told", "passed_on"), [(None, 1), (7, 7), (0, 0)])

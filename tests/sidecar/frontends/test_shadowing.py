@@ -30,7 +30,7 @@ class Stage:
         self.telemetry = FakeTelemetry()
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
-        self.shadow = Shadow(Known(100, 300), self.service, self.telemetry)
+        self.shadow = Shadow(Known(100, 300), self.service, self.telemetry, timeout=2.0)
         bodies = BodyReader(limit=limit, budget=self.budget)
         self.proxy = Shadowing(
             Reader(ISA), self.shadow, self.forwarder, self.telemetry, bodies=bodies, budget=self.budget, limit=limit
