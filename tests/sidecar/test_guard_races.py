@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.core.model import Admit, Found, How, Kind, Reason, Refused, Session, Status
+from sidecar.guard import Guard
 from sidecar.owing import OnOutage
 from tests.support.guard import House, another_key, batch, write
 
@@ -37,6 +38,18 @@ async def test_a_thousand_first_writes_ask_once(house):
     assert len(house.service.asked) == 1
     assert decisions.count(Admit(How.CREATED)) == 1
     assert decisions.count(Admit(How.FOUND)) == 999
+
+
+async def test_two_sidecars_leave_one_session_with_one_owner(house):
+    """A thousand first writes by two users through two processes: one session, one owner, and the others refused."""
+    other = House()
+    other.guard = Guard(other.known, house.service, other.telemetry, timeout=10.0)
+    decisions = await asyncio.gather(
+        *(one.guard.decide(write(user=user)) for _ in range(250) for one in (house, other) for user in ("ann", "bob"))
+    )
+    assert sum(isinstance(one, Admit) for one in decisions) == 500
+    assert decisions.count(Admit(How.CREATED)) == 1
+    assert house.service.sessions == {"s-1": Session("ann", Status.ACTIVE)}
 
 
 async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house):
