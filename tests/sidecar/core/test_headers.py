@@ -1,0 +1,191 @@
+"""Which header fields cross the proxy: what is hop-by-hop stays behind, what names somebody is never forged."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.headers import HeaderRules, connection_options, encode_fields, fold, upgrade_options
+
+FORWARDED = [(b"X-Forwarded-For", b"10.0.0.1"), (b"X-Forwarded-Proto", b"http"), (b"X-Forwarded-Host", b"h")]
+HOST = (b"Host", b"h")
+
+
+def request(*fields, rules=None, trusted=False, upgrade=False, peer="10.0.0.1"):
+    """Give the fields of a request as the upstream gets them, `Host` first."""
+    rules = rules or HeaderRules()
+    return list(rules.request_fields([HOST, *fields], peer=peer, trusted=trusted, upgrade=upgrade))
+
+
+def response(*fields, rules=None, upgrade=False):
+    return (rules or HeaderRules()).response_fields(list(fields), upgrade=upgrade)
+
+
+def test_order_duplicates_and_case_are_kept():
+    """What may pass, passes as it came."""
+    fields = [(b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3"), (b"ACCEPT", b"*/*"), (b"Cookie", b"a"), (b"cookie", b"b")]
+    assert request(*fields) == [HOST, *fields, *FORWARDED]
+    assert response(*fields) == fields
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Connection", b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authenticate", b"Proxy-Authorization", b"TE",
+        b"Trailer", b"Upgrade", b"HTTP2-Settings", b"kEEP-aLIVE",
+    ],
+)  # fmt: skip
+def test_hop_by_hop_fields_do_not_pass(name):
+    """In neither direction."""
+    assert request((name, b"x")) == [HOST, *FORWARDED]
+    assert response((name, b"x"), (b"X-A", b"1")) == [(b"X-A", b"1")]
+
+
+def test_nominated_fields_do_not_pass():
+    """Wherever `Connection` stands, however its options are written."""
+    fields = [(b"X-Hop", b"1"), (b"Connection", b"close, x-HOP ,,"), (b"connection", b"\tx-other"), (b"X-Other", b"2")]
+    assert request(*fields) == [HOST, *FORWARDED]
+    assert response(*fields) == []
+
+
+@pytest.mark.parametrize(
+    "name", [b"Host", b"Content-Length", b"Content-Type", b"Content-Encoding", b"X-User", b"X-Forwarded-For"]
+)
+def test_some_fields_cannot_be_nominated_away(name):
+    """Those that say how the body is read, who asks, and from where."""
+    rules = HeaderRules(user_header="X-User")
+    fields = [(b"Content-Length", b"1"), (b"Content-Type", b"a/b"), (b"Content-Encoding", b"gzip"), (b"X-User", b"ann")]
+    assert request((b"Connection", name), *fields, rules=rules) == [HOST, *fields, *FORWARDED]
+
+
+@pytest.mark.parametrize("name", [b"X-Sidecar-Session", b"x-sidecar-reason", b"X_Sidecar_Session", b"x.SIDECAR-any"])
+def test_our_own_fields_come_from_nobody_else(name):
+    """In any spelling that some server folds together, in either direction."""
+    assert request((name, b"known")) == [HOST, *FORWARDED]
+    assert response((name, b"known")) == []
+
+
+@pytest.mark.parametrize("name", [b"X_User_Id", b"x.user.id", b"X-User_Id", b"X!User!Id"])
+def test_look_alikes_of_the_user_header_do_not_pass(name):
+    """The header itself does, in any case, and without one configured all of them are ordinary."""
+    rules = HeaderRules(user_header="X-User-Id")
+    assert request((name, b"eve"), (b"x-USER-id", b"ann"), rules=rules) == [HOST, (b"x-USER-id", b"ann"), *FORWARDED]
+    assert request((name, b"eve")) == [HOST, (name, b"eve"), *FORWARDED]
+
+
+def test_forwarding_fields_of_strangers_are_replaced():
+    """And so are their look-alikes."""
+    lies = [(b"X-Forwarded-For", b"1.1.1.1"), (b"x-forwarded-proto", b"https"), (b"X-Forwarded-Host", b"evil")]
+    assert request(*lies, (b"X_Forwarded_For", b"2.2.2.2")) == [HOST, *FORWARDED]
+
+
+def test_forwarding_fields_of_trusted_proxies_are_extended():
+    """The list by the proxy's own address; protocol and host stay as they were said."""
+    said = [
+        (b"X-Forwarded-For", b"1.1.1.1, 2.2.2.2"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"public"),
+        (b"x-forwarded-for", b"3.3.3.3"),
+    ]
+    assert request(*said, trusted=True) == [
+        HOST,
+        (b"X-Forwarded-For", b"1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"public"),
+    ]
+    assert request(trusted=True) == [HOST, *FORWARDED]
+
+
+def test_without_address_or_host_nothing_is_made_up():
+    """A Unix socket has no address, and HTTP/1.0 may have no host."""
+    fields = HeaderRules().request_fields([], peer=None, trusted=False, upgrade=False)
+    assert list(fields) == [(b"X-Forwarded-For", b"unknown"), (b"X-Forwarded-Proto", b"http")]
+    fields = HeaderRules().request_fields([], peer=None, trusted=True, upgrade=False)
+    assert list(fields) == [(b"X-Forwarded-For", b"unknown"), (b"X-Forwarded-Proto", b"http")]
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted"),
+    [
+        ("10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("::ffff:10.1.2.3", True),
+        ("fe80::1%eth0", True),
+        ("fe81::1", False),
+        (None, False),
+    ],
+)
+def test_only_the_named_networks_are_trusted(peer, trusted):
+    """Also where an IPv4 address is written as IPv6, or with a zone."""
+    networks = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fe80::/64")]
+    assert HeaderRules(trusted=networks).trusts(peer) == trusted
+    assert not HeaderRules().trusts(peer)
+
+
+def test_an_upgrade_passes_where_it_may():
+    """With its own connection option and without HTTP/2; the answer to it likewise."""
+    asked = [(b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"h2c, websocket"), (b"Sec-WebSocket-Key", b"x")]
+    assert request(*asked, upgrade=True) == [
+        HOST,
+        (b"Sec-WebSocket-Key", b"x"),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        *FORWARDED,
+    ]
+    assert response((b"Upgrade", b"websocket"), (b"Connection", b"upgrade"), upgrade=True) == [
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+    ]
+
+
+def test_transfer_coding_stays_where_it_was():
+    """The framing of a body is the same on both sides, and whoever writes an answer decides on its own."""
+    coding = (b"Transfer-Encoding", b"chunked")
+    assert request(coding, (b"X-A", b"1")) == [HOST, coding, (b"X-A", b"1"), *FORWARDED]
+    assert response(coding, (b"X-A", b"1")) == [coding, (b"X-A", b"1")]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"X-A", b"x-a", b"X_A", b"Connection", b"X-Sidecar-A", b"TE"]), st.binary()))
+)
+def test_what_is_remembered_of_names_changes_nothing(fields):
+    """The second time the answer is the same as the first."""
+    rules = HeaderRules(user_header="X-A")
+    assert request(*fields, rules=rules) == request(*fields, rules=rules)
+    assert response(*fields, rules=rules) == response(*fields, rules=rules)
+
+
+def test_memory_of_names_is_bounded():
+    """Whoever makes up names does not fill it."""
+    rules = HeaderRules()
+    for number in range(10_000):
+        request((b"X-%d" % number, b""), rules=rules)
+        response((b"X-%d" % number, b""), rules=rules)
+    assert request((b"X-1", b""), (b"X-9999", b""), (b"TE", b""), rules=rules) == [
+        HOST,
+        (b"X-1", b""),
+        (b"X-9999", b""),
+        *FORWARDED,
+    ]
+    assert response((b"X-9999", b""), (b"X-Sidecar-9", b""), rules=rules) == [(b"X-9999", b"")]
+
+
+@given(st.text(st.characters(codec="ascii", categories=["Lu", "Ll", "Nd"]), min_size=1))
+def test_folding_forgets_case_and_punctuation(name):
+    """And nothing else."""
+    assert fold(name.swapcase().encode()) == fold(name.encode()) == name.lower().encode()
+    assert fold(f"{name}_{name}.{name}".encode()) == fold(f"{name}-{name}-{name}".encode())
+
+
+def test_lists_are_read_as_lists():
+    """With empty members and white space."""
+    assert connection_options([b"a, B ,,", b"c"]) == {b"a", b"b", b"c", b""}
+    assert upgrade_options(b" H2C , websocket,") == [b"websocket"]
+
+
+def test_fields_are_written_one_a_line():
+    """As they are."""
+    assert encode_fields([(b"A", b"b"), (b"c", b"")]) == b"A: b\r\nc: \r\n"
