@@ -169,8 +169,8 @@ class WireHead(Protocol):
     chunked: bool
     upgrade: bool
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
-    written: bytes | None
-    """How `request_head` wrote a head of the same bytes on the same connection, or None: for its own use."""
+    notes: dict[object, Any]
+    """What others found out about this head, each under itself, for as long as the connection repeats its bytes."""
 
 
 class Wire(WireHead, Protocol):

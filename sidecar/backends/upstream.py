@@ -97,15 +97,16 @@ class Upstream:
 
     def request_head(self, wire: WireHead) -> bytes:
         """Write the head of the request as the upstream gets it."""
-        if wire.written is not None:
-            return wire.written
+        written: bytes | None = wire.notes.get(self)
+        if written is not None:
+            return written
         fields = self.rules.request_fields(
             wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
         )
         host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
         line = b"%b %b HTTP/1.1\r\n" % (wire.method.encode("ascii"), wire.target)
-        wire.written = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
-        return wire.written
+        written = wire.notes[self] = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
+        return written
 
     def answer_head(self, head: ResponseHead, admit: Admit) -> AnswerHead:
         """Give the head of an answer as the client gets it; the same object as long as both are the same."""

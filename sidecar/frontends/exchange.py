@@ -34,7 +34,7 @@ class Exchange:
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, arrived: float) -> None:
-        self.head = head
+        self.notes = head.notes
         self.method = head.method
         self.target = head.target
         self.headers: Headers = head.raw_headers
@@ -64,15 +64,6 @@ class Exchange:
         scope["extensions"] = {WIRE: self}
 
     # For the forwarder: ports.Wire
-
-    @property
-    def written(self) -> bytes | None:
-        """How the forwarder wrote a head of the same bytes."""
-        return self.head.written
-
-    @written.setter
-    def written(self, data: bytes) -> None:
-        self.head.written = data
 
     @property
     def body_arrived(self) -> bool:

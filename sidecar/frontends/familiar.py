@@ -27,13 +27,13 @@ class Familiar:
     has_body = True
     chunked = False
     upgrade = False
-    written: bytes | None = None
 
     def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Admit | None]) -> None:
         self.method = head.method
         self.target = head.target
         self.version = head.version
         self.headers: Headers = head.raw_headers
+        self.notes = head.notes
         self.closes = not head.keep_alive
         self.peer = peer
         self.decide = decide

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Final
+from typing import Any, Final
 
 from sidecar.core.headers import connection_options, upgrade_options
 
@@ -45,11 +45,10 @@ class RequestHead:
 
     `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
     each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks. One
-    object may stand for several requests of a connection that begin alike: nobody changes it, but that `written` is for
-    the forwarder to note how it wrote the head.
+    object may stand for several requests of a connection that begin alike: nobody changes it, but that `notes` are for
+    others to keep what they found out about it.
     """
 
-    written: bytes | None = None
     length = 0
     chunked = False
     has_body = False
@@ -61,6 +60,7 @@ class RequestHead:
         self, raw: bytes, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]
     ) -> None:
         self.raw = raw
+        self.notes: dict[object, Any] = {}
         self.method = method
         self.target = target
         self.version = version

@@ -7,6 +7,7 @@ characters included.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -18,6 +19,14 @@ from sidecar.frontends.body import BodyReader, BodyRefused, ClientDisconnected, 
 from sidecar.frontends.refusal import Response, refuse_reading, refuse_request
 from sidecar.guard import Guard
 from sidecar.ports import WIRE, Forwarder, Receive, Scope, Send, Telemetry, UpstreamError
+
+Decide: TypeAlias = Callable[[bytes], Admit | None]
+"""Decides a body, without its content coding, at once or not at all."""
+
+Weighed: TypeAlias = tuple[Plan | Reading | None, Decide]
+
+_READ_TWICE: Final = 64 * 1024
+"""Most bytes of a body that is tried at once before it is read in full: trying may be in vain."""
 
 _UNREAD = Plan(Shape.REST, needs_body=False)
 
@@ -99,7 +108,7 @@ class Enforcing:
         self._telemetry = telemetry
         self._bodies = bodies
 
-    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
+    def prepare(self, head: Head) -> Decide:
         """Give what decides a body that comes with this head at once or not at all: for the fast lane."""
         plan = self._reader.plan(head)
         if plan is None:
@@ -130,26 +139,48 @@ class Enforcing:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         head = head_of(scope)
-        plan = self._reader.plan(head)
+        plan, decide = self._weigh(head, scope)
         if plan is None:
             await forward_unread(self._forwarder, self._guard.passed(), scope, receive, send)
         elif isinstance(plan, Reading):
             await self._decide(plan, scope, receive, send)
         elif plan.needs_body:
-            await self._read_and_decide(plan, head, scope, receive, send)
+            await self._read_and_decide((plan, decide), head, scope, receive, send)
         else:
             await self._decide(self._reader.read(head, b""), scope, receive, send)
 
-    async def _read_and_decide(self, plan: Plan, head: Head, scope: Scope, receive: Receive, send: Send) -> None:
+    def _weigh(self, head: Head, scope: Scope) -> Weighed:
+        """Give what the head alone says, and what decides its body: once for all requests that begin alike."""
+        notes = scope["extensions"][WIRE].notes
+        weighed: Weighed | None = notes.get(self)
+        if weighed is None:
+            weighed = notes[self] = self._reader.plan(head), self.prepare(head)
+        return weighed
+
+    async def _read_and_decide(
+        self, weighed: tuple[Plan, Decide], head: Head, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        plan, decide = weighed
         try:
             async with self._bodies.hold(head.headers, receive) as body:
-                reading = self._reader.read(head, body.content)
-                await self._decide(reading, scope, replay(body.raw, receive), send)
+                admit = decide(body.content) if len(body.content) <= _READ_TWICE else None
+                if admit is None:
+                    await self._decide(self._reader.read(head, body.content), scope, replay(body.raw, receive), send)
+                else:
+                    await self._forward(admit, (head, body.content), scope, replay(body.raw, receive), send)
         except BodyRefused as refused:
             self._telemetry.decided("refused", refused.refuse.reason)
             await respond(send, refuse_request(plan, refused.refuse))
         except ClientDisconnected:
             return
+
+    async def _forward(
+        self, admit: Admit, request: tuple[Head, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        try:
+            await self._forwarder.forward(admit, scope, receive, send)
+        except UpstreamError as error:
+            await respond(send, self.unanswered(*request, error))
 
     async def _decide(self, reading: Reading, scope: Scope, receive: Receive, send: Send) -> None:
         decided = self._guard.admit_known(reading) or await self._guard.decide(reading)

@@ -16,6 +16,7 @@ class _Wire:
     """What the application itself asks of the wire."""
 
     target: bytes
+    notes: dict[object, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -1,0 +1,59 @@
+"""What is prepared from a head alone finds in any body what reading head and body together finds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.locate import Reader
+from sidecar.core.model import Head
+from sidecar.core.refusals import Refusal
+from sidecar.profiles import find_profile
+
+READERS = [Reader(find_profile("isa")), Reader(find_profile("isa"), user_header="X-User")]
+TARGETS = [
+    b"/api/v1/memories/session/store", b"/api/v1/memories", b"/api/v1/memories/session/s-1/summarize?user_id=ann",
+    b"/api/v1/memories?session_id=s-2", b"/api/v1/memories?session_id=s-1&session_id=s-2", b"/mcp", b"/other",
+]  # fmt: skip
+TYPES = [b"application/json", b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x"]
+BODIES = [
+    b"{}", b"[]", b"null", b"nonsense", b"session_id=s-1&user_id=ann", b"--x--", b'{"session_id": 1}',
+    b'{"session_id": "s-1", "user_id": "ann"}', b'{"session_id": "s-1"}', b'{"context": {"session_id": "s-1"}}',
+    b'{"session_id": "s-1", "session_id": "s-2", "user_id": "ann"}', b'{"session\\u005fid": "s-1", "user_id": "ann"}',
+    b'{"session_id": "s-1", "user_id": "ann", "context": {"session_id": "s-2"}}', b'{"session_id": "no good"}',
+]  # fmt: skip
+
+heads = st.builds(
+    lambda method, target, fields: Head(method, target, fields),
+    st.sampled_from(["POST", "PATCH", "PUT"]),
+    st.sampled_from(TARGETS),
+    st.lists(
+        st.one_of(
+            st.sampled_from(TYPES).map(lambda value: (b"content-type", value)),
+            st.sampled_from([b"ann", b"eve"]).map(lambda value: (b"x-user", value)),
+        ),
+        max_size=3,
+    ),
+)
+
+
+@given(st.sampled_from(READERS), heads, st.lists(st.sampled_from(BODIES), min_size=1, max_size=4))
+def test_both_ways_of_reading_agree(reader, head, bodies):
+    """Body after body, with nothing left behind by the one before."""
+    find = reader.prepare(head)
+    if find is None:
+        return
+    for body in bodies:
+        (call,) = reader.read(head, body).calls
+        try:
+            assert find(body) == call.reference
+            assert call.refusal is None
+        except Refusal as refusal:
+            assert refusal.refuse == call.refusal
+
+
+@pytest.mark.parametrize("target", [b"/mcp", b"/other", b"/api/v1/memories//x"])
+def test_nothing_is_prepared_where_there_is_more_to_it(target):
+    """An MCP message has calls of its own, and the rest is not guarded or refused."""
+    assert READERS[0].prepare(Head("POST", target, ())) is None
