@@ -90,10 +90,11 @@ class Reader:
             return None
         try:
             outside = self._outside.read(route.captured, head.headers, query)
+            form = declared_form(head.headers)
         except Refusal:
             return None
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        form, kind, users = declared_form(head.headers), route.kind, outside.users
+        kind, users = route.kind, outside.users
 
         def find(body: bytes) -> Reference | None:
             claims = {name: values.copy() for name, values in said}

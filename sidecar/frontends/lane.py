@@ -6,6 +6,7 @@ does not take, or cannot finish at once, goes the ordinary way as if the lane ha
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -27,6 +28,8 @@ HOLD: Final = 1.0
 
 _METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
 _NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
+
+logger = logging.getLogger(__name__)
 
 
 class Door(Protocol):
@@ -91,7 +94,13 @@ class LaneProtocol(HardenedProtocol):
         if not is_hot(head):
             super()._begin(head)
             return
-        familiar = Familiar(head, self.peer, self._door.prepare(Head(head.method, head.target, head.headers)))
+        try:
+            decide = self._door.prepare(Head(head.method, head.target, head.headers))
+        except Exception:
+            logger.exception("the fast lane could not weigh a request")
+            super()._begin(head)
+            return
+        familiar = Familiar(head, self.peer, decide)
         familiar.write_as(self._forwarder.request_head(familiar))
         self._familiar = familiar
         self._buffer = head.raw + self._buffer
@@ -114,7 +123,11 @@ class LaneProtocol(HardenedProtocol):
             return
         arrived = time.monotonic()
         body = self._buffer[start:end]
-        admit = familiar.decide(body)
+        try:
+            admit = familiar.decide(body)
+        except Exception:
+            logger.exception("the fast lane could not decide")
+            admit = None
         if admit is None:
             self._forwarder.put_back(line)
             self._give_way()

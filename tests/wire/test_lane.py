@@ -129,6 +129,26 @@ async def test_without_a_free_connection_the_application_waits_for_one():
         assert upstream.accepted == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+async def test_what_the_door_stumbles_over_is_the_applications():
+    """An error of ours costs the lane, not the connection."""
+
+    class Stumbling(CountingDoor):
+        def prepare(self, head):
+            if b"/head" in head.target:
+                raise ValueError("on purpose")
+            return lambda body: 1 // 0
+
+    async with (
+        raw_upstream() as upstream,
+        wire.running(upstream.url, app=Stumbling, lane=True) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        for target in ("/head", "/body", "/body"):
+            await client.send(post(target, SMALL))
+            assert (await client.answer()).body == b"ok"
+
+
 async def test_a_failure_is_answered_by_the_door():
     """With the same answer that the application would give."""
 
