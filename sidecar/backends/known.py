@@ -1,4 +1,4 @@
-"""What was learnt of sessions, bounded in number and in age: expiry lives in the value, over cachetools' LRUCache.
+"""What was learnt of sessions, bounded in number and in age: expiry lives in the value.
 
 Nothing here ever walks over all entries: one that is past its time is noticed when somebody asks for it, so a million
 of them expire, or are forgotten, in no time at all.
@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from cachetools import LRUCache
-
+from sidecar.backends.lru import ShardedLru
 from sidecar.core.model import Session, SessionKey, Status
 
 LIFE_WITHOUT_EVENTS: Final = 30.0
@@ -84,7 +83,7 @@ class Known:
     ) -> None:
         self.hits = 0
         self.misses = 0
-        self._entries: LRUCache[SessionKey, _Entry] = LRUCache(size)
+        self._entries: ShardedLru[SessionKey, _Entry] = ShardedLru(size)
         self._ttl = ttl
         self._clock = clock
         self._admitting = frozenset({_ACTIVE, _ENDED} if ended_admits else {_ACTIVE})
@@ -105,7 +104,7 @@ class Known:
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
         """Whether the session is known to take this user's writes."""
         try:
-            owner, status, era, expires = self._entries[key]
+            owner, status, era, expires = self._entries.shard(key)[key]
         except KeyError:
             return False
         now = self._clock()
@@ -118,7 +117,7 @@ class Known:
 
     def get(self, key: SessionKey) -> Session | None:
         """Give what may be believed of the session now."""
-        entry = self._entries.get(key)
+        entry = self._entries.shard(key).get(key)
         if entry is None or not self._is_believed(entry):
             self.misses += 1
             return None
@@ -127,7 +126,7 @@ class Known:
 
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, however old, unless the stream said to forget it."""
-        entry = self._entries.get(key)
+        entry = self._entries.shard(key).get(key)
         if entry is None or entry[2] < self._recalled_from:
             return None
         return Session(entry[0], Status(entry[1]))
@@ -140,20 +139,20 @@ class Known:
         """Keep what was learnt, unless something overtook it since `ticket`; says whether it was kept."""
         if self._events.happened(key, ticket):
             return False
-        self._entries[key] = (session.owner, session.status.value, self._era, self._expiry())
+        self._entries.put(key, (session.owner, session.status.value, self._era, self._expiry()))
         return True
 
     def ended(self, key: SessionKey) -> None:
         """Note the event that the session ended."""
         self._events.touch(key)
-        entry = self._entries.get(key)
+        entry = self._entries.shard(key).get(key)
         if entry is not None and entry[1] == _ACTIVE:
-            self._entries[key] = (entry[0], _ENDED, entry[2], entry[3])
+            self._entries.put(key, (entry[0], _ENDED, entry[2], entry[3]))
 
     def deleted(self, key: SessionKey) -> None:
         """Note the event that the session was deleted. The tombstone is kept even if the session was not known."""
         self._events.touch(key)
-        self._entries[key] = (None, _DELETED, self._era, self._expiry())
+        self._entries.put(key, (None, _DELETED, self._era, self._expiry()))
 
     def forget_all(self) -> None:
         """Forget everything: the past that the follower asked for is no longer kept."""

@@ -319,9 +319,10 @@ def test_entries_are_nothing_to_the_garbage_collector(known):
     learn(known)
     learn(known, ("app", "s-2"))
     gc.collect()
-    entries = known._entries
-    assert not any(gc.is_tracked(entries[key]) for key in entries)
-    assert sys.getsizeof(entries["s-1"]) < 100
+    for key in ("s-1", ("app", "s-2")):
+        entry = known._entries.shard(key)[key]
+        assert not gc.is_tracked(entry)
+        assert sys.getsizeof(entry) < 100
 
 
 def test_expired_entries_are_replaced_one_by_one(clock):

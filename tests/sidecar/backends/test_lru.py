@@ -1,0 +1,74 @@
+"""The bounded mapping, small and sharded."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.backends.lru import SHARD, ShardedLru
+
+
+def filled(size: int, entries: int) -> ShardedLru[str, int]:
+    mapping: ShardedLru[str, int] = ShardedLru(size)
+    for n in range(entries):
+        mapping.put(f"key-{n}", n)
+    return mapping
+
+
+def held(mapping: ShardedLru[str, int], keys: int) -> list[int]:
+    return [n for n in range(keys) if f"key-{n}" in mapping.shard(f"key-{n}")]
+
+
+@pytest.mark.parametrize("size", [1, 3, SHARD])
+def test_a_small_mapping_forgets_exactly_what_was_used_longest_ago(size):
+    """One shard: the order is that of use."""
+    mapping = filled(size, size)
+    assert mapping.shard("key-0")["key-0"] == 0
+    mapping.put("key-new", -1)
+    gone = set(range(size)) - set(held(mapping, size))
+    assert gone == {1 if size > 1 else 0}
+    assert len(mapping) == size
+
+
+def test_a_large_mapping_keeps_its_bound_exactly():
+    """However the keys fall into shards: not one entry more, and none less."""
+    size = 3 * SHARD + 5
+    assert len(filled(size, size - 1)) == size - 1
+    mapping = filled(size, size)
+    assert held(mapping, size) == list(range(size))
+    mapping = filled(size, 2 * size)
+    assert len(mapping) == size == len(held(mapping, 2 * size))
+
+
+def test_what_was_put_last_stays():
+    """What makes room is never what came in."""
+    mapping = filled(2 * SHARD, 4 * SHARD)
+    kept = held(mapping, 4 * SHARD)
+    assert kept[-1] == 4 * SHARD - 1
+    assert sum(n >= 2 * SHARD for n in kept) > 0.9 * len(kept)
+
+
+def test_putting_again_replaces_and_needs_no_room():
+    """An entry that changes drives nobody out."""
+    mapping = filled(3, 3)
+    mapping.put("key-0", 100)
+    assert mapping.shard("key-0")["key-0"] == 100
+    assert held(mapping, 3) == [0, 1, 2]
+    mapping.put("key-new", -1)
+    assert held(mapping, 3) == [0, 2]
+
+
+def test_a_full_mapping_whose_shard_is_empty_makes_room_elsewhere():
+    """Keys may all fall into one shard; the bound holds for all shards together."""
+    mapping: ShardedLru[int, int] = ShardedLru(SHARD + 1)
+    for n in range(SHARD + 1):
+        mapping.put(2 * n, n)
+    mapping.put(1, -1)
+    assert len(mapping) == SHARD + 1
+    assert 1 in mapping.shard(1)
+    assert 0 not in mapping.shard(0)
+
+
+def test_no_shard_is_large():
+    """A million entries are many small tables, none of which takes long to grow."""
+    mapping = filled(8 * SHARD, 8 * SHARD)
+    assert max(len(shard) for shard in mapping._shards) < 1.2 * SHARD
