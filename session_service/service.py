@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from service_kit.database import DatabaseUnavailable, again_if_stale
 from session_service.coalesce import Coalescer
 from session_service.feed import Feed
-from session_service.model import Absent, Conflict, Ensured, Found, Gone, Looked, Page, Session, Status, Wanted, judge
+from session_service.model import (
+    Absent,
+    Created,
+    Ensured,
+    Looked,
+    Page,
+    Session,
+    Status,
+    Wanted,
+    judge,
+)
 from session_service.store import Store
 
 _TOGETHER: Final = 500
-_Answer = TypeVar("_Answer")
 
 
 class Sessions:
@@ -29,7 +38,10 @@ class Sessions:
 
     async def ensure_all(self, wanted: Sequence[Wanted]) -> Sequence[Ensured]:
         """Create those of the sessions that are missing; outcomes in the same order."""
-        return await self._changing(lambda: self._store.ensure(wanted))
+        outcomes = await again_if_stale(lambda: self._store.ensure(wanted))
+        if any(isinstance(outcome, Created) for outcome in outcomes):
+            self._feed.wake()
+        return outcomes
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
         """Say what the session is to a user, or to nobody in particular."""
@@ -42,22 +54,18 @@ class Sessions:
 
     async def end(self, session_id: str) -> Looked:
         """End the session; one that has ended stays as it is."""
-        return _seen(await self._changing(lambda: self._store.end(session_id)))
+        return await self._changing(lambda: self._store.end(session_id))
 
     async def delete(self, session_id: str) -> Looked:
         """Leave a tombstone: Gone, also when repeated, or Absent."""
-        return _seen(await self._changing(lambda: self._store.delete(session_id)))
+        return await self._changing(lambda: self._store.delete(session_id))
 
     async def update(self, session_id: str, values: Mapping[str, Any]) -> Looked:
         """Replace the conversation data, the metadata or both."""
-        return _seen(await self._changing(lambda: self._store.update(session_id, values)))
+        return await self._changing(lambda: self._store.update(session_id, values))
 
-    async def _changing(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    async def _changing(self, call: Callable[[], Awaitable[Session | None]]) -> Looked:
         """Do it, and have followers told at once rather than at the next poll."""
-        answer = await again_if_stale(call)
+        session = await again_if_stale(call)
         self._feed.wake()
-        return answer
-
-
-def _seen(session: Session | None) -> Found | Conflict | Gone | Absent:
-    return Absent() if session is None else judge(session, None)
+        return Absent() if session is None else judge(session, None)
