@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from sidecar.backends.upstream import Upstream
-from sidecar.core.locate import Reader
-from sidecar.frontends.body import BodyBudget, BodyReader
 from sidecar.frontends.connection import Patience
-from sidecar.frontends.proxy import Enforcing, ProxyApp
 from tests.support.eventually import eventually
-from tests.support.guard import House
-from tests.support.reading import ISA, STORE
+from tests.support.guarded import GuardedHouse
+from tests.support.reading import STORE
 from tests.support.wire import RawClient, Seen, get, post, raw_client, raw_upstream
 
 CLIENTS = 8
@@ -137,27 +133,6 @@ async def test_the_upstreams_request_is_given_up_with_the_client(running, rounds
         assert len(raw.seen) > whole // 3
     await eventually(lambda: len(asyncio.all_tasks()) == tasks)
     await eventually(lambda: sockets() == open_before)
-
-
-class GuardedHouse(House):
-    """A real guard over fakes, as the application of a sidecar."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.budget = BodyBudget(1 << 20)
-
-    def app(self, upstream: Upstream) -> GuardedApp:
-        bodies = BodyReader(limit=1 << 20, budget=self.budget)
-        return GuardedApp(Enforcing(Reader(ISA), self.guard, upstream, self.telemetry, bodies))
-
-
-class GuardedApp(ProxyApp):
-    """The application and the door of its lane in one."""
-
-    def __init__(self, enforcing: Enforcing) -> None:
-        super().__init__(enforcing)
-        self.prepare = enforcing.prepare
-        self.unanswered = enforcing.unanswered
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""With the real guard: the lane decides, forwards, refuses and counts just as the application does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.model import Session, Status
+from tests.support import wire
+from tests.support.guarded import GuardedHouse
+from tests.support.wire import Seen, get, post, raw_client, raw_upstream
+
+TARGETS = [
+    "/api/v1/memories/session/store", "/api/v1/memories", "/api/v1/memories?session_id=known",
+    "/api/v1/memories/session/known/summarize?user_id=ann", "/mcp", "/elsewhere", "/api/v1/memories//x",
+]  # fmt: skip
+BODIES = [
+    b'{"session_id": "known", "user_id": "ann"}', b'{"session_id": "known", "user_id": "eve"}',
+    b'{"session_id": "known"}', b'{"session_id": "new", "user_id": "ann"}', b'{"session_id": "gone", "user_id": "ann"}',
+    b'{"session_id": "known", "user_id": "ann", "session_id": "new"}', b'{"user_id": "ann"}', b"nonsense", b"[]",
+    b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "store_session_message", "arguments": %b}}'
+    % b'{"session_id": "known", "user_id": "ann"}',
+]  # fmt: skip
+FIELDS = ["X-User: ann", "Content-Type: application/json; charset=utf-8", "Content-Type: text/plain", "X-A: b"]
+
+writes = st.builds(
+    lambda target, body, fields: post(target, body, *fields),
+    st.sampled_from(TARGETS),
+    st.sampled_from(BODIES),
+    st.lists(st.sampled_from(FIELDS), max_size=2),
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(writes, st.just(get("/api/v1/memories"))), min_size=1, max_size=6))
+def test_nobody_can_tell_the_lane_from_the_application(requests):
+    """The client, the upstream, the session service and the counters see the same."""
+    assert asyncio.run(everything_seen(requests, lane=True)) == asyncio.run(everything_seen(requests, lane=False))
+
+
+async def everything_seen(requests: list[bytes], *, lane: bool) -> tuple[object, ...]:
+    house = GuardedHouse()
+    for name, status in (("known", Status.ACTIVE), ("gone", Status.DELETED)):
+        house.known.remember(name, Session("ann", status), house.known.ticket())
+
+    def answer(seen: Seen, _writer) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(seen.body), seen.body)
+
+    async with (
+        raw_upstream(answer) as upstream,
+        wire.running(upstream.url, app=house.app, lane=lane) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        answers = []
+        for request in requests:
+            await client.send(request)
+            got = await client.answer()
+            answers.append((got.status, got.fields, got.body))
+        above = [(seen.head, seen.body) for seen in upstream.seen]
+    await house.guard.aclose()
+    return answers, above, house.service.asked, house.telemetry.notes
