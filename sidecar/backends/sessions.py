@@ -228,14 +228,19 @@ class HttpSessionService:
 
 async def _read(response: httpx.Response) -> Reply:
     """Read a response within bounds; what goes beyond them is not read to its end."""
-    retry_after = response.headers.get("retry-after", "")
-    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else None
+    status = response.status_code
+    retry_after = _seconds(response.headers.get("retry-after", "")) if status >= 400 else None
     if response.headers.get("content-encoding", "identity") != "identity":
-        return Reply(response.status_code, None, seconds)
+        return Reply(status, None, retry_after)
     body = bytearray()
     # The stream itself: what a response that was made with its content has cannot be streamed by its own methods.
     async for chunk in cast("httpx.AsyncByteStream", response.stream):
         body += chunk
         if len(body) > MOST_ANSWER:
-            return Reply(response.status_code, None, seconds)
-    return Reply(response.status_code, bytes(body), seconds)
+            return Reply(status, None, retry_after)
+    return Reply(status, bytes(body), retry_after)
+
+
+def _seconds(retry_after: str) -> int | None:
+    """Read `Retry-After` (RFC 9110, section 10.2.3) where it is a number of seconds, of a day at most or so."""
+    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else None
