@@ -1,6 +1,7 @@
 """A fake for every port that stands before a network, a disk or a clock: in memory, obedient, and telling all.
 
-They are shipped for tests of this program and of what is built on it, and pass the tests of the adapters they stand for.
+They are shipped for tests of this program and of what is built on it, and pass the tests of the adapters they stand
+for.
 """
 
 # ruff: noqa: ARG002 # a fake takes what its port takes, whether it uses it or not
