@@ -103,7 +103,7 @@ class HttpSessionService:
     async def ensure(self, reference: Reference) -> Answer:
         """Create the session where it is missing, in one call where that is safe, and prove that it is the one."""
         deadline = self._deadline()
-        if self._is_ours and not self.mints:
+        if self._is_ours and self._creating is not None and not self.mints:
             return await self._persist(self._put, reference, deadline)
         answer = await self._look(reference, deadline)
         if isinstance(answer, Absent) and self._creating is not None:

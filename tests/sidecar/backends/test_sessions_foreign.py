@@ -49,7 +49,7 @@ ISA = ServiceHabits(
     ended_values=frozenset({"ended", "closed"}),
     deleted_values=frozenset({"deleted"}),
 )
-MISSING = httpx.Response(404, json={"detail": "Session not found"})
+MISSING = httpx.Response(404, json={"detail": "Session not found", "reason": "session_not_found"})
 
 
 @pytest.fixture
@@ -196,9 +196,10 @@ async def test_waiting_for_the_first_proof_has_an_end():
     assert all(isinstance(one, Unknown) for one in answers)
 
 
-async def test_a_service_that_cannot_create_is_only_asked():
+@pytest.mark.parametrize("style", Style)
+async def test_a_service_that_cannot_create_is_only_asked(style):
     """What is missing there stays missing."""
-    recorder = Recorder(replace(ISA, create=None))
+    recorder = Recorder(replace(ISA, style=style, create=None))
     recorder.answers = [MISSING]
     assert await recorder.service.ensure(ANN) == Absent()
     recorder.answers = [session(200)]
