@@ -133,7 +133,7 @@ class Passage:
             "type": "http.response.start",
             "status": passed.status,
             "reason": passed.reason,
-            "headers": passed.headers,
+            "headers": list(passed.headers),
             "framing": passed.framing,
             "body_follows": self._relay.has_news,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -98,7 +99,8 @@ class ClientConnection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Act on what is overdue. One timer for all connections is cheaper than one for each request."""
-        if self._unread_deadline is not None and now >= self._unread_deadline:
+        unread = self._unread_deadline is not None and now >= self._unread_deadline
+        if unread or (self.reading_held and self._is_reset()):
             self.abort()
         elif self._deadline is not None and now >= self._deadline:
             self._deadline = None
@@ -134,6 +136,15 @@ class ClientConnection(asyncio.Protocol):
             self.connection_lost(None)
 
     # Ends
+
+    def _is_reset(self) -> bool:
+        """Whether the client has broken the connection, which a transport that does not read is never told."""
+        client = self._transport.get_extra_info("socket")
+        if client is None or client.fileno() < 0:
+            return False
+        broken = select.poll()
+        broken.register(client.fileno(), 0)
+        return bool(broken.poll(0))
 
     def _close_after_answer(self, patience: float) -> None:
         """Close this side, then read what still comes: a reset could take the answer from the client's hands."""

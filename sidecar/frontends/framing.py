@@ -15,6 +15,8 @@ from sidecar.core.headers import connection_options, upgrade_options
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
 MAX_FIELDS: Final = 100
+FAMILIAR_HEAD: Final = 4 * 1024
+"""Most bytes of a head that a connection remembers, lest idle connections hold much."""
 
 TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _REQUEST_LINE: Final = re.compile(

@@ -16,7 +16,7 @@ from sidecar.core.headers import encode_fields
 from sidecar.core.model import Admit, Head, Headers
 from sidecar.frontends.answer import Answer
 from sidecar.frontends.familiar import Familiar
-from sidecar.frontends.framing import RequestHead
+from sidecar.frontends.framing import FAMILIAR_HEAD, RequestHead
 from sidecar.frontends.refusal import Response
 from sidecar.frontends.server import HardenedConfig, HardenedProtocol
 from sidecar.ports import DirectForwarder, Line, UpstreamError
@@ -117,7 +117,8 @@ class LaneProtocol(HardenedProtocol):
             if self._on_deadline != self._give_way:
                 self._wait(HOLD, self._give_way)
             return
-        line = self._forwarder.take()
+        # A client that does not read its answers is made to wait by the application; here nobody would.
+        line = None if self.write_paused else self._forwarder.take()
         if line is None:
             self._give_way()
             return
@@ -229,6 +230,7 @@ def is_hot(head: RequestHead) -> bool:
     return (
         head.method in _METHODS
         and 0 < head.length <= MAX_BODY
+        and len(head.raw) <= FAMILIAR_HEAD
         and head.version == "1.1"
         and not _NEVER.intersection(head.fields)
         and head.fields.get(b"content-type", b"")[:16].lower() == b"application/json"

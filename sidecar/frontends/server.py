@@ -17,7 +17,7 @@ from sidecar.frontends.answer import Answer
 from sidecar.frontends.bodies import ChunkedBody, LengthBody
 from sidecar.frontends.connection import ClientConnection, Patience
 from sidecar.frontends.exchange import Exchange
-from sidecar.frontends.framing import BadRequest, RequestHead, find_head, parse_head
+from sidecar.frontends.framing import FAMILIAR_HEAD, BadRequest, RequestHead, find_head, parse_head
 from sidecar.frontends.scope import connection_scope, request_scope
 from sidecar.ports import Scope
 
@@ -207,10 +207,12 @@ class HardenedProtocol(ClientConnection):
         if not end:
             return None
         raw = self._buffer[:end]
-        if self._last_head is None or raw != self._last_head.raw:
-            self._last_head = parse_head(raw)
+        head = self._last_head
+        if head is None or raw != head.raw:
+            head = parse_head(raw)
+            self._last_head = head if end <= FAMILIAR_HEAD else None
         self._buffer = self._buffer[end:]
-        return self._last_head
+        return head
 
     def _wait_for_request(self) -> None:
         if self._shared.draining:

@@ -226,6 +226,26 @@ async def test_a_slow_reader_holds_the_upstream_back():
         assert door.by_lane == 2
 
 
+async def test_a_client_that_reads_nothing_is_not_answered_for_ever():
+    """What it pipelines is not turned into answers that pile up."""
+
+    def answer(_seen: Seen, _writer) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
+
+    async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        client.writer.transport.pause_reading()
+        client.writer.write(post("/", SMALL) * 2000)
+        seen = -1
+        while seen != len(upstream.seen):
+            seen = len(upstream.seen)
+            await asyncio.sleep(0.2)
+        assert len(upstream.seen) < 2000
+        client.writer.transport.resume_reading()
+        for _ in range(2000):
+            assert (await client.answer()).status == 200
+        assert door.by_lane + door.by_application == 2000
+
+
 requests = st.one_of(
     st.builds(
         lambda target, body, fields: post(target, body, *fields),

@@ -397,6 +397,20 @@ class TestDisconnects:
             await eventually(lambda: upstream.open == 0)
             assert upstream.seen == []
 
+    async def test_during_an_upload_that_nobody_reads(self, stage):
+        """A reset is noticed although the client is not being read."""
+
+        async def deaf(_seen, _writer):
+            await asyncio.sleep(60)
+
+        async with stage(deaf, read_body=False) as (_, sidecar):
+            async with raw_client(sidecar.port) as client:
+                client.writer.write(get("/", "Content-Length: 50000000", method="POST") + b"x" * 20_000_000)
+                (connection,) = sidecar.server.shared.connections
+                await eventually(lambda: connection.reading_held)
+                client.reset()
+            await eventually(lambda: not sidecar.server.shared.connections)
+
     async def test_during_a_stream(self, stage):
         """A quiet stream is not held open for nobody."""
         events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
