@@ -57,11 +57,10 @@ class AnswerReader:
 
     def recognise(self, familiar: FamiliarAnswer, data: bytes) -> bytes | None:
         """Give the body where `data` is a whole answer, and a familiar one."""
-        if self.touched or self._is_head:
+        if len(data) != familiar.size or self.touched or self._is_head or not data.startswith(familiar.raw):
             return None
-        body = familiar.body(data)
-        self.touched = body is not None
-        return body
+        self.touched = True
+        return data[len(familiar.raw) :]
 
     def feed(self, data: bytes) -> bytes | None:
         """Parse what came. Gives the bytes after a 101, None before and without one. Raises BadResponse."""

@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 class Direct:
     """A `Sink` that gives a `ports.Receiver` what the client may see of an answer."""
 
+    __slots__ = ("_admit", "_receiver", "_upstream", "sent")
+
     def __init__(self, upstream: Upstream, admit: Admit, receiver: Receiver) -> None:
         self.sent = time.monotonic()
         self._upstream = upstream
         self._admit = admit
         self._receiver = receiver
-        # What needs no second look goes straight through.
-        self.body = receiver.body
-        self.flush = receiver.flush
-        self.end = receiver.end
 
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on, but for the 100 that nobody on this lane waits for."""
@@ -42,6 +40,18 @@ class Direct:
         """Pass the head on."""
         self._upstream.telemetry.upstream(time.monotonic() - self.sent)
         self._receiver.head(self._upstream.answer_head(head, self._admit))
+
+    def body(self, data: bytes) -> None:
+        """Pass a piece of the body on."""
+        self._receiver.body(data)
+
+    def flush(self) -> None:
+        """Pass on that all has been told."""
+        self._receiver.flush()
+
+    def end(self) -> None:
+        """Pass the end on."""
+        self._receiver.end()
 
     def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
         """Nobody on this lane asks for an upgrade, so no connection gives one."""

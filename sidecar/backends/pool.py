@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -71,9 +73,8 @@ class Pool:
         self._limit = connections
         self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)
         self._connect_timeout = connect_timeout
-        self._response_timeout = response_timeout
+        self.response_timeout = math.inf if response_timeout is None else response_timeout
         self._tls = (tls or ssl.create_default_context()) if origin.tls else None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._count = 0
         self._idle: list[UpstreamConnection] = []
@@ -85,7 +86,7 @@ class Pool:
         """Give a connection that is open and unused, or None. Never overtakes those who wait."""
         if not self._idle:
             return None
-        now = asyncio.get_running_loop().time() if self._loop is None else self._loop.time()
+        now = monotonic()
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_stale(now):
@@ -126,7 +127,7 @@ class Pool:
             connection.counted = True
             self._count += 1
         if not (self._waiting and self._hand_on(connection)):
-            connection.idle_since = self._now()
+            connection.idle_since = monotonic()
             self._idle.append(connection)
 
     def uncount(self, connection: UpstreamConnection) -> None:
@@ -143,10 +144,6 @@ class Pool:
             with contextlib.suppress(ValueError):
                 self._idle.remove(connection)
             self.uncount(connection)
-
-    def response_deadline(self) -> float | None:
-        """When an answer that is awaited from now on is too late."""
-        return None if self._response_timeout is None else self._now() + self._response_timeout
 
     def counts(self) -> dict[str, int]:
         """How many connections are `idle`, `active` (connecting too) and `streaming`, and who is `waiting` for one."""
@@ -249,23 +246,16 @@ class Pool:
                 self._count += 1
                 place.set_result(None)
 
-    def _now(self) -> float:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop.time()
-
     def _start(self) -> None:
         if self._sweeper is None:
-            self._loop = asyncio.get_running_loop()
             self._sweep()
 
     def _sweep(self) -> None:
         """Close what lay idle too long and fail what is overdue: one timer for all connections."""
-        now = self._now()
+        now = monotonic()
         for connection in [connection for connection in self._idle if connection.is_stale(now)]:
             connection.abort()
         for connection in [each for each in self._open if each.deadline is not None and each.deadline <= now]:
             connection.expire()
-        shortest = min(self.idle, self._response_timeout or _COARSEST_SWEEP)
-        assert self._loop is not None  # noqa: S101 # for the type checker: `_now` has set it
-        self._sweeper = self._loop.call_later(min(_COARSEST_SWEEP, max(shortest / 4, 0.01)), self._sweep)
+        pause = min(_COARSEST_SWEEP, max(min(self.idle, self.response_timeout) / 4, 0.01))
+        self._sweeper = asyncio.get_running_loop().call_later(pause, self._sweep)

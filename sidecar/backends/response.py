@@ -60,16 +60,15 @@ class ResponseHead:
 
 
 class FamiliarAnswer:
-    """The head of a whole answer of declared length: when the same bytes come again, they mean the same again."""
+    """The head of a whole answer of declared length: when the same bytes come again, they mean the same again.
+
+    `raw` are the head's bytes, `size` is how many the whole answer has.
+    """
 
     def __init__(self, raw: bytes, head: ResponseHead, length: int) -> None:
         self.head = head
-        self._raw = raw
-        self._size = len(raw) + length
-
-    def body(self, data: bytes) -> bytes | None:
-        """Give the body, if `data` is just such an answer."""
-        return data[len(self._raw) :] if len(data) == self._size and data.startswith(self._raw) else None
+        self.raw = raw
+        self.size = len(raw) + length
 
 
 class Sink(Protocol):

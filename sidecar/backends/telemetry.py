@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -28,6 +29,8 @@ class LoggedMetrics:
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
         self._log = log
+        self.upstream: Callable[[float], None] = metrics.upstream_seconds.observe
+        self.overhead: Callable[[float], None] = metrics.overhead_seconds.observe
 
     def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
         """Count the decision; log it unless it is plain `known` or `passed`."""
@@ -80,11 +83,3 @@ class LoggedMetrics:
     def shadow_dropped(self) -> None:
         """Count a request that shadow mode let go undecided."""
         self._metrics.shadow_dropped += 1
-
-    def upstream(self, seconds: float) -> None:
-        """Note how long the memory service took to its first byte."""
-        self._metrics.upstream_seconds.observe(seconds)
-
-    def overhead(self, seconds: float) -> None:
-        """Note how long a request spent in this process itself."""
-        self._metrics.overhead_seconds.observe(seconds)

@@ -51,6 +51,7 @@ class Upstream:
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
         )
+        self.take = self.pool.take
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
@@ -63,10 +64,6 @@ class Upstream:
     def connections(self) -> dict[str, int]:
         """How many connections are `idle`, `active` and `streaming`, and how many requests are `waiting` for one."""
         return self.pool.counts()
-
-    def take(self) -> UpstreamConnection | None:
-        """Give a free connection, if there is one."""
-        return self.pool.take()
 
     def put_back(self, line: Line) -> None:
         """Give back a connection that was not needed after all."""

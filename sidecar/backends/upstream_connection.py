@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from sidecar.backends.answer_reader import AnswerReader
@@ -41,7 +42,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = sink
         self._reader.begin(sink, is_head=method == "HEAD", upgrade=upgrade)
         self._request_sent = complete
-        self.deadline = self.pool.response_deadline() if complete else None
+        self.deadline = monotonic() + self.pool.response_timeout if complete else None
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -52,13 +53,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Note that the whole request has been written: from now on the answer is due."""
         self._request_sent = True
         if self._reader.head is None:
-            self.deadline = self.pool.response_deadline()
+            self.deadline = monotonic() + self.pool.response_timeout
 
     async def drain(self) -> None:
         """Wait until the upstream has read enough for more to be written."""
         if self._writing_held and not self.transport.is_closing():
             self._writable = asyncio.get_running_loop().create_future()
-            self.deadline = self.pool.response_deadline()
+            self.deadline = monotonic() + self.pool.response_timeout
             try:
                 await self._writable
             finally:
@@ -156,7 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
             if reader.head.framing.event_stream:
                 self.pool.uncount(self)
         elif reader.interims > interims and self.deadline is not None:
-            self.deadline = self.pool.response_deadline()
+            self.deadline = monotonic() + self.pool.response_timeout
         if reader.done:
             self.pool.familiar = reader.familiar(data) or self.pool.familiar
             self._end()

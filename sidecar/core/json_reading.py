@@ -58,19 +58,22 @@ class JsonReader:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             unreadable(f"The body is not JSON that every reader reads alike: {error.msg} at character {error.pos}.")
-        return value if self._is_plain(body) else self._read_every_key(body)
+        return self._read_every_key(body) if self.plain_names(body) is None else value
 
-    def _is_plain(self, body: bytes) -> bool:
-        """Whether no watched name is written twice, in other letter case, or with escapes."""
+    def plain_names(self, body: bytes) -> frozenset[bytes] | None:
+        """The watched names that the text contains, in their quotes.
+
+        None if one is written twice, in other letter case, or perhaps with escapes.
+        """
         written = self._find_names(body)
-        spellings = set(written)
-        if len(spellings) != len(written) or not spellings <= self._tokens:
-            return False
-        if self._has_twins and len(set(map(bytes.lower, spellings))) != len(spellings):
-            return False
+        names = frozenset(written)
+        if len(names) != len(written) or not names <= self._tokens:
+            return None
+        if self._has_twins and len(set(map(bytes.lower, names))) != len(names):
+            return None
         if _BACKSLASH in body and self._find_escape(body):
-            return False
-        return body.isascii() or not (_LONG_S in body or _KELVIN in body)
+            return None
+        return names if body.isascii() or not (_LONG_S in body or _KELVIN in body) else None
 
     def _read_every_key(self, body: bytes) -> object:
         _check_size(body, MOST_VALUES_TWICE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sidecar.core.content_type import Form, declared_form
 from sidecar.core.evidence import Claims, Judge
@@ -20,11 +21,24 @@ from sidecar.core.members import Members
 from sidecar.core.model import Call, Head, Plan, Reading, Reference, Refuse, Shape
 from sidecar.core.multipart import read_multipart
 from sidecar.core.outside import OutsideReader
+from sidecar.core.plain import Named, PlainReader
 from sidecar.core.profile import Profile
 from sidecar.core.refusals import Refusal
 from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What reads the bodies that come with one head.
+
+    `find` gives what a body refers to, and raises Refusal. `plain`, where the head itself names nothing, gives what
+    stands in a plain body, and None for another.
+    """
+
+    plain: Callable[[bytes], Named | None] | None
+    find: Callable[[bytes], Reference | None]
 
 
 class Reader:
@@ -46,6 +60,8 @@ class Reader:
         self._outside = OutsideReader(profile, user_header)
         self._judge = judge
         self._json = JsonReader(members.keys)
+        plain = PlainReader(profile, self._json)
+        self._read_plain = plain.read if plain.useful and user_header is None else None
         self._form_names = FieldNames(fields, paths)
         self._mcp = McpReader(profile, judge)
 
@@ -79,10 +95,10 @@ class Reader:
             return Reading(Shape.REST, (Call(refusal=refusal.refuse),))
         return Reading(Shape.REST, (Call(reference),))
 
-    def prepare(self, head: Head) -> Callable[[bytes], Reference | None] | None:
-        """Give what finds the reference of any body that comes with this head: what the head says is read once.
+    def prepare(self, head: Head) -> Prepared | None:
+        """Give what reads any body that comes with this head: what the head says is read once.
 
-        None where that is not all there is to it, and `read` has to be asked. What is given raises Refusal.
+        None where that is not all there is to it, and `read` has to be asked.
         """
         path, _, query = head.target.partition(b"?")
         route = self._route(head, path)
@@ -94,6 +110,7 @@ class Reader:
         except Refusal:
             return None
         said = tuple((outside.everything() if outside.query else outside.claims).items())
+        is_silent = form is None and not any(values for _, values in said)
         kind, users = route.kind, outside.users
 
         def find(body: bytes) -> Reference | None:
@@ -101,7 +118,7 @@ class Reader:
             self._add_body(claims, form, body)
             return self._judge.weigh(claims, kind, users)
 
-        return find
+        return Prepared(self._read_plain if is_silent else None, find)
 
     def _route(self, head: Head, path: bytes) -> Route | Refuse | None:
         route = self._router.route(head.method, path)

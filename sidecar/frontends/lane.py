@@ -68,9 +68,12 @@ class LaneProtocol(HardenedProtocol):
         if self._crossing is not None:
             self._crossing.line.resume_reading()
 
-    def uncross(self) -> None:
-        """The upstream has said all: nothing needs to be held back any more."""
+    def land(self, data: bytes, *, closes: bool) -> None:
+        """Write the last of an answer, and go on to the next request."""
+        # The upstream connection is somebody else's from now on, and must not be held back for this client.
         self._crossing = None
+        self._transport.write(data)
+        self.answered(closes=closes)
 
     def drain_connection(self) -> None:
         """Begin to stop; a request that waits for its body has been read, so it is served."""
@@ -84,8 +87,7 @@ class LaneProtocol(HardenedProtocol):
 
     def _next(self) -> None:
         familiar = self._familiar
-        found = None if familiar is None else familiar.match(self._buffer)
-        if familiar is None or found is None:
+        if familiar is None or (found := familiar.match(self._buffer)) is None:
             super()._next()
         else:
             self._serve(familiar, *found)
@@ -150,14 +152,15 @@ class LaneProtocol(HardenedProtocol):
 class Crossing:
     """One request on the fast lane: the `ports.Receiver` of its answer."""
 
+    _answer: Answer | None = None
+    _unsent = b""
+
     def __init__(self, protocol: LaneProtocol, familiar: Familiar, body: bytes, line: Line, arrived: float) -> None:
         self.line = line
         self.arrived = arrived
         self._protocol = protocol
         self._familiar = familiar
         self._body = body
-        self._answer: Answer | None = None
-        self._unsent: list[bytes] = []
 
     # For the protocol
 
@@ -177,39 +180,31 @@ class Crossing:
         written = head.written.get(closes)
         if written is None:
             written = head.written[closes] = self._begin(head, closes=closes).head
-        self._protocol.uncross()
-        self._protocol.write(written + body)
-        self._protocol.answered(closes=closes)
+        self._protocol.land(written + body, closes=closes)
 
     def head(self, head: AnswerHead) -> None:
         """Begin the answer."""
         self._answer = self._begin(head, closes=self._familiar.closes or self._protocol.is_last())
-        self._unsent.append(self._answer.head)
+        self._unsent = self._answer.head
 
     def body(self, data: bytes) -> None:
         """Pass a piece of the body on."""
         assert self._answer is not None  # noqa: S101 # for the type checker: the head comes first
-        self._unsent.append(self._answer.piece(data))
+        self._unsent += self._answer.piece(data)
 
     def flush(self) -> None:
         """Write what has come."""
         if self._unsent:
-            data = b"".join(self._unsent)
-            self._unsent.clear()
-            self._protocol.write(data)
+            self._protocol.write(self._unsent)
+            self._unsent = b""
 
     def end(self) -> None:
         """Write the rest, and go on to the next request."""
         assert self._answer is not None  # noqa: S101 # for the type checker: the head comes first
-        self._unsent.append(self._answer.end())
-        # The connection is somebody else's from now on, and must not be held back for this client.
-        self._protocol.uncross()
-        self.flush()
-        self._protocol.answered(closes=self._answer.closes)
+        self._protocol.land(self._unsent + self._answer.end(), closes=self._answer.closes)
 
     def failed(self, error: UpstreamError) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""
-        self._protocol.uncross()
         if self._answer is not None:
             self._protocol.break_off(hard=not self._answer.delimited)
             return
@@ -217,8 +212,7 @@ class Crossing:
         refused = self._protocol.unanswered(familiar.model, self._body, error)
         closes = familiar.closes or self._protocol.is_last()
         answer = Answer(familiar.method, familiar.version, refused.status, None, refused.headers, closes=closes)
-        self._protocol.write(answer.head + answer.piece(refused.body) + answer.end())
-        self._protocol.answered(closes=answer.closes)
+        self._protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
 
     def _begin(self, head: AnswerHead, *, closes: bool) -> Answer:
         method, version = self._familiar.method, self._familiar.version

@@ -160,8 +160,10 @@ class HardenedProtocol(ClientConnection):
             self.release_reading()
         if self._buffer or self._half_closed:
             self._next()
-        else:
+        elif self._shared.draining:
             self._wait_for_request()
+        else:
+            self._wait(self._patience.idle, self._close)
 
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel; returns when that has ended."""

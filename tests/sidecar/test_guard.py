@@ -68,6 +68,17 @@ async def test_what_is_unknown_is_not_admitted_without_a_question(house):
     assert house.telemetry.decisions == []
 
 
+async def test_two_bare_ids_are_admitted_where_the_session_is_known_for_the_user(house):
+    """And nowhere else: whatever never was a good id is never known."""
+    assert house.guard.admit_named("s-1", "ann") is None
+    await house.guard.decide(write())
+    assert house.guard.admit_named("s-1", "ann") == Admit(How.KNOWN)
+    assert house.guard.admit_named("s-1", "bob") is None
+    assert house.guard.admit_named("", "") is None
+    assert house.guard.admit_named("\0", "ann") is None
+    assert house.telemetry.decisions == [("created", None), ("known", None)]
+
+
 async def test_a_known_session_does_not_admit_another_user(house):
     """The owner is compared on every hit, and the refusal needs no question."""
     await house.guard.decide(write(user="ann"))

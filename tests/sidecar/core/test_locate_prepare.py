@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.ids import is_safe
 from sidecar.core.locate import Reader
-from sidecar.core.model import Head
+from sidecar.core.model import Head, Reason, Reference
 from sidecar.core.refusals import Refusal
 from sidecar.profiles import find_profile
 
@@ -23,6 +24,15 @@ BODIES = [
     b'{"session_id": "s-1", "session_id": "s-2", "user_id": "ann"}', b'{"session\\u005fid": "s-1", "user_id": "ann"}',
     b'{"session_id": "s-1", "user_id": "ann", "context": {"session_id": "s-2"}}', b'{"session_id": "no good"}',
 ]  # fmt: skip
+
+
+def agrees(named, call):
+    """The same ids were found, or refused for nothing but their form: such ids are never known."""
+    if call.refusal is not None:
+        about_ids = call.refusal.reason in (Reason.INVALID_SESSION_ID, Reason.INVALID_USER_ID)
+        return about_ids and not all(map(is_safe, named))
+    return call.reference == Reference(*named)
+
 
 heads = st.builds(
     Head,
@@ -41,17 +51,37 @@ heads = st.builds(
 @given(st.sampled_from(READERS), heads, st.lists(st.sampled_from(BODIES), min_size=1, max_size=4))
 def test_both_ways_of_reading_agree(reader, head, bodies):
     """Body after body, with nothing left behind by the one before."""
-    find = reader.prepare(head)
-    if find is None:
+    prepared = reader.prepare(head)
+    if prepared is None:
         return
     for body in bodies:
         (call,) = reader.read(head, body).calls
         if call.refusal is None:
-            assert find(body) == call.reference
+            assert prepared.find(body) == call.reference
         else:
             with pytest.raises(Refusal) as refused:
-                find(body)
+                prepared.find(body)
             assert refused.value.refuse == call.refusal
+        if prepared.plain is not None and (named := prepared.plain(body)) is not None:
+            assert agrees(named, call)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head("POST", b"/api/v1/memories?session_id=s-2", ()),
+        Head("POST", b"/api/v1/memories/session/s-1/summarize", ()),
+        Head("POST", b"/api/v1/memories", [(b"content-type", b"application/x-www-form-urlencoded")]),
+    ],
+)
+def test_bodies_are_not_plain_where_the_head_may_say_something_else(head):
+    """A path or a query that names an id, and a form, have to be weighed against the body."""
+    assert READERS[0].prepare(head).plain is None
+
+
+def test_bodies_are_not_plain_where_a_header_names_the_owner():
+    """The owner that a body claims is not the one that counts."""
+    assert READERS[1].prepare(Head("POST", b"/api/v1/memories", ())).plain is None
 
 
 @pytest.mark.parametrize("target", [b"/mcp", b"/other", b"/api/v1/memories//x"])
