@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from sidecar.core.framing import AnswerHead
+from sidecar.core.framing import AnswerHead, ResponseHead
 from sidecar.core.model import (
     Admit,
     Answer,
@@ -213,7 +213,11 @@ WIRE: Final = "sidecar.wire"
 
 
 class Line(Protocol):
-    """A connection to the upstream that carries one answer to a `Receiver`."""
+    """A connection to the upstream that carries one request there and its answer to a `Receiver`."""
+
+    def start(self, receiver: Receiver, data: bytes, *, method: str, complete: bool) -> None:
+        """Write the head of a request, and its body if `complete`."""
+        ...
 
     def pause_reading(self) -> None:
         """Hold the upstream back."""
@@ -229,21 +233,21 @@ class Line(Protocol):
 
 
 class Receiver(Protocol):
-    """Gets one answer by plain calls, none of which may raise; after `whole`, `end` or `failed` there are no more."""
+    """Gets one answer by plain calls, none of which may raise.
 
-    arrived: float
-    """When the request was there (`time.monotonic`)."""
+    After `whole`, `end`, `upgraded` or `failed` there are no more.
+    """
 
-    def interim(self, status: int, reason: bytes, headers: Headers) -> None:
-        """An interim answer (1xx) came."""
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx answer came; the real one is still to come."""
         ...
 
-    def whole(self, head: AnswerHead, body: bytes) -> None:
+    def whole(self, head: ResponseHead, body: bytes) -> None:
         """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
         ...
 
-    def head(self, head: AnswerHead) -> None:
-        """Status line and fields came."""
+    def head(self, head: ResponseHead) -> None:
+        """The status line and header fields came."""
         ...
 
     def body(self, data: bytes) -> None:
@@ -251,14 +255,18 @@ class Receiver(Protocol):
         ...
 
     def flush(self) -> None:
-        """All that has come so far has been told."""
+        """All that one read brought has been told."""
         ...
 
     def end(self) -> None:
         """The answer is complete."""
         ...
 
-    def failed(self, error: UpstreamError) -> None:
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        """The upstream switched protocols: the connection and the bytes after the head are the receiver's now."""
+        ...
+
+    def failed(self, failure: Exception) -> None:
         """There will be no answer, or no more of it."""
         ...
 
@@ -278,11 +286,23 @@ class DirectForwarder(Protocol):
         """Write the head of a request as the upstream is to get it."""
         ...
 
-    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver) -> None:
-        """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`.
+    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver, arrived: float, /) -> None:
+        """Send a whole request that was here at `arrived`, never a second time; the answer goes to `receiver`.
 
-        `request` begins with a head that `request_head` wrote, and is no HEAD.
+        `request` begins with a head that `request_head` wrote, and is no HEAD and no upgrade.
         """
+        ...
+
+    def answer_head(self, head: ResponseHead, admit: Admit) -> AnswerHead:
+        """Give what the client may see of the head of an answer; the same object as long as both are the same."""
+        ...
+
+    def interim_fields(self, head: ResponseHead) -> Headers:
+        """Give what the client may see of the fields of a 1xx answer."""
+        ...
+
+    def explain(self, failure: Exception) -> UpstreamError:
+        """Say what a failure that a receiver was told means."""
         ...
 
 

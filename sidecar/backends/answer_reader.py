@@ -1,4 +1,4 @@
-"""Reads answers off one upstream connection, without any I/O: llhttp parses, a `Sink` is told.
+"""Reads answers off one upstream connection, without any I/O: llhttp parses, a `ports.Receiver` is told.
 
 It never looks behind the end of an answer: bytes that come there make the connection unfit for another request.
 """
@@ -10,8 +10,9 @@ from typing import Final
 
 import httptools
 
-from sidecar.backends.response import BadResponse, FamiliarAnswer, ResponseHead, Sink, UpstreamFailure, read_head
-from sidecar.core.framing import Framing
+from sidecar.backends.response import BadResponse, FamiliarAnswer, UpstreamFailure, read_head
+from sidecar.core.framing import Framing, ResponseHead
+from sidecar.ports import Receiver
 
 MAX_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""
@@ -34,7 +35,7 @@ class AnswerReader:
         self.unfit = False
         self.interims = 0
         self.head: ResponseHead | None = None
-        self._sink: Sink | None = None
+        self._receiver: Receiver | None = None
         self._is_head = False
         self._upgrade = False
         self._size = 0
@@ -42,7 +43,7 @@ class AnswerReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._parser = httptools.HttpResponseParser(self)
 
-    def begin(self, sink: Sink, *, is_head: bool, upgrade: bool) -> None:
+    def begin(self, receiver: Receiver, *, is_head: bool, upgrade: bool) -> None:
         """Expect the answer to a request; whether it was a HEAD, and whether it asked for an upgrade."""
         if self._is_head:
             # The parser cannot be told that no body follows, and would take the next answer for one.
@@ -50,7 +51,7 @@ class AnswerReader:
         self.touched = self.done = False
         self.interims = 0
         self.head = None
-        self._sink = sink
+        self._receiver = receiver
         self._is_head = is_head
         self._upgrade = upgrade
         self._size = 0
@@ -112,8 +113,8 @@ class AnswerReader:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Tell the sink."""
-        if self.done or self._sink is None:
+        """Tell the receiver."""
+        if self.done or self._receiver is None:
             return
         if self._parser.get_http_version() not in _VERSIONS:
             raise BadResponse("the upstream does not speak HTTP/1.1")
@@ -121,20 +122,20 @@ class AnswerReader:
             self._check_size(sum(len(name) + len(value) + 4 for name, value in self._headers))
         status = self._parser.get_status_code()
         if status < 200:
-            self._interim(status, self._sink)
+            self._interim(status, self._receiver)
             return
         keep_alive = self._parser.should_keep_alive()
         self.head = read_head(status, self._reason, self._headers, keep_alive=keep_alive, bodiless=self._is_head)
         self.unfit = not keep_alive
         self.done = self._is_head
-        self._sink.head(self.head)
+        self._receiver.head(self.head)
 
     def on_body(self, data: bytes) -> None:
-        """Tell the sink; bytes after a complete answer are nobody's."""
+        """Tell the receiver; bytes after a complete answer are nobody's."""
         if self.done:
             self.unfit = True
-        elif self._sink is not None:
-            self._sink.body(data)
+        elif self._receiver is not None:
+            self._receiver.body(data)
 
     def on_message_complete(self) -> None:
         """Note the end of the answer, unless it was an interim one."""
@@ -145,12 +146,12 @@ class AnswerReader:
         if size > MAX_HEAD:
             raise BadResponse("the upstream's header fields are too large")
 
-    def _interim(self, status: int, sink: Sink) -> None:
+    def _interim(self, status: int, receiver: Receiver) -> None:
         if status < 100 or (status == 101 and not (self._upgrade and self._parser.should_upgrade())):
             raise BadResponse(f"the upstream answered with an unexpected status {status}")
         if status != 101:
             self.interims += 1
-            sink.interim(ResponseHead(status, self._reason, self._headers, Framing()))
+            receiver.interim(ResponseHead(status, self._reason, self._headers, Framing()))
 
 
 def _reason_of(error: httptools.HttpParserError) -> UpstreamFailure:

@@ -21,10 +21,10 @@ from sidecar.backends.response import (
     ConnectionLost,
     ConnectTimeout,
     NoFreeConnection,
-    ResponseHead,
     ResponseTimeout,
     UpstreamFailure,
 )
+from sidecar.core.framing import ResponseHead
 from sidecar.core.headers import encode_fields
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})

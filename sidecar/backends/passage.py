@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.backends.relay import ClientGone, Relay, Upgraded
-from sidecar.backends.response import ConnectionLost, ResponseHead
+from sidecar.backends.response import ConnectionLost
 from sidecar.backends.upstream_connection import UpstreamConnection
+from sidecar.core.framing import ResponseHead
 from sidecar.core.model import Admit, Reason
 from sidecar.ports import Receive, Send, UpstreamError, Wire
 
@@ -33,7 +34,6 @@ class Passage:
         self._loop = asyncio.get_running_loop()
         self._relay = Relay(self._loop, self._interim)
         self._expecting = False
-        self._sent = 0.0
 
     async def run(self) -> None:
         """Send the request, then pass the answer on. Raises UpstreamFailure, UpstreamError or ClientGone."""
@@ -89,8 +89,7 @@ class Passage:
             connection.pool.release(connection)
             raise ClientGone
         self._relay.connection = connection
-        self._sent = time.monotonic()
-        self._upstream.telemetry.overhead(self._sent - self.wire.arrived)
+        self._upstream.telemetry.overhead(monotonic() - self.wire.arrived)
         connection.start(self._relay, data, method=self.wire.method, upgrade=self.wire.upgrade, complete=complete)
 
     async def _upload(self, connection: UpstreamConnection) -> None:
@@ -104,7 +103,6 @@ class Passage:
                 connection.write(self._framed(body, last=not more))
                 if more:
                     await connection.drain()
-            self._sent = time.monotonic()
             connection.finish_request()
         except (ClientGone, UpstreamError) as failure:
             self._relay.give_up(failure)
@@ -126,7 +124,6 @@ class Passage:
 
     async def _answer(self) -> None:
         head = await self._relay.response()
-        self._upstream.telemetry.upstream(time.monotonic() - self._sent)
         passed = self._upstream.answer_head(head, self._admit)
         self.answering = True
         start = {
@@ -151,7 +148,7 @@ class Passage:
             if not self._expecting:
                 return
             self._expecting = False
-        self.wire.inform(head.status, head.reason, self._upstream.rules.response_fields(head.headers))
+        self.wire.inform(head.status, head.reason, self._upstream.interim_fields(head))
 
     def _gone(self) -> None:
         self._relay.give_up(ClientGone())

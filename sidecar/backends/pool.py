@@ -11,6 +11,7 @@ import contextlib
 import math
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -55,7 +56,7 @@ class Pool:
     """At most `connections` ordinary connections to `origin`. All times are in seconds.
 
     `idle` is how long a connection may lie unused, `connect_timeout` also bounds the wait for a free connection,
-    `response_timeout` is what an upstream has to begin its answer (None: for ever).
+    `response_timeout` is what an upstream has to begin its answer (None: for ever); `answered` is told what it took.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Pool:
         connect_timeout: float = 5.0,
         response_timeout: float | None = 60.0,
         tls: ssl.SSLContext | None = None,
+        answered: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self.origin = origin
+        self.answered = answered
         self.idle = idle
         self._limit = connections
         self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)

@@ -1,4 +1,4 @@
-"""A `Sink` that coroutines can wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
+"""A `ports.Receiver` to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.backends.response import ResponseHead, UpstreamFailure
 from sidecar.backends.upstream_connection import UpstreamConnection
+from sidecar.core.framing import ResponseHead
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes held before the upstream is no longer read."""
@@ -123,7 +123,7 @@ class Relay:
         self._failure = Upgraded(head, transport, first)
         self._wake()
 
-    def failed(self, failure: UpstreamFailure) -> None:
+    def failed(self, failure: Exception) -> None:
         """There will be no more; what came before can still be fetched."""
         if self._failure is None:
             self._failure = failure

@@ -1,12 +1,10 @@
-"""What an upstream connection tells of an answer, to whom, and why there may be none."""
+"""What an answer begins with, how its like is known again, and why there may be none."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from sidecar.core.framing import Framing, read_framing
+from sidecar.core.framing import ResponseHead, read_framing
 from sidecar.core.model import Reason
 from sidecar.ports import UpstreamError
 
@@ -45,20 +43,6 @@ class BadResponse(UpstreamFailure):
     """What the upstream sent is no HTTP/1.1 answer to this request."""
 
 
-@dataclass(slots=True)
-class ResponseHead:
-    """Status line and header fields of an answer, names in the sender's case.
-
-    `until_close` is true where only the end of the connection ends the body.
-    """
-
-    status: int
-    reason: bytes
-    headers: list[tuple[bytes, bytes]]
-    framing: Framing
-    until_close: bool = False
-
-
 class FamiliarAnswer:
     """The head of a whole answer of declared length: when the same bytes come again, they mean the same again.
 
@@ -69,34 +53,6 @@ class FamiliarAnswer:
         self.head = head
         self.raw = raw
         self.size = len(raw) + length
-
-
-class Sink(Protocol):
-    """Receives one answer. No call may raise; after `whole`, `end`, `upgraded` or `failed` there are no more."""
-
-    def interim(self, head: ResponseHead) -> None:
-        """A 1xx answer came; the real one is still to come."""
-
-    def whole(self, head: ResponseHead, body: bytes) -> None:
-        """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
-
-    def head(self, head: ResponseHead) -> None:
-        """The status line and header fields came."""
-
-    def body(self, data: bytes) -> None:
-        """A piece of the body came."""
-
-    def flush(self) -> None:
-        """All that one read brought has been told."""
-
-    def end(self) -> None:
-        """The answer is complete."""
-
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes, /) -> None:
-        """The upstream switched protocols: the connection and the bytes after the head are the sink's now."""
-
-    def failed(self, failure: UpstreamFailure) -> None:
-        """There will be no answer, or no more of it."""
 
 
 def read_head(
@@ -113,7 +69,7 @@ def read_head(
     return ResponseHead(status, reason, headers, framing, until_close)
 
 
-def as_upstream_error(failure: UpstreamFailure | UpstreamError) -> UpstreamError:
+def as_upstream_error(failure: Exception) -> UpstreamError:
     """Translate a failure into what the doors understand."""
     if isinstance(failure, UpstreamError):
         return failure

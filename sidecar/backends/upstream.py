@@ -7,17 +7,17 @@ section 9.2.2), and never lets a cut answer look complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final
 
-from sidecar.backends.direct import Direct
 from sidecar.backends.passage import Passage
 from sidecar.backends.pool import Origin, Pool
 from sidecar.backends.relay import ClientGone
-from sidecar.backends.response import ResponseHead, UpstreamFailure, as_upstream_error
+from sidecar.backends.response import UpstreamFailure, as_upstream_error
 from sidecar.backends.upstream_connection import UpstreamConnection
-from sidecar.core.framing import AnswerHead, Framing
+from sidecar.core.framing import AnswerHead, Framing, ResponseHead
 from sidecar.core.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.core.model import Admit, How
+from sidecar.core.model import Admit, Headers, How
 from sidecar.ports import WIRE, Line, Receive, Receiver, Scope, Send, Telemetry, UpstreamError, WireHead
 
 _NO_ANSWER: Final = AnswerHead(0, b"", (), Framing())
@@ -50,8 +50,10 @@ class Upstream:
             idle=idle,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
+            answered=telemetry.upstream,
         )
         self.take = self.pool.take
+        self.explain = as_upstream_error
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
@@ -70,12 +72,10 @@ class Upstream:
         assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
         self.pool.put_back(line)
 
-    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver) -> None:
+    def send(self, _admit: Admit, line: Line, request: bytes, receiver: Receiver, arrived: float, /) -> None:
         """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
-        assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
-        direct = Direct(self, admit, receiver)
-        self.telemetry.overhead(direct.sent - receiver.arrived)
-        line.start(direct, request, method="", complete=True)
+        self.telemetry.overhead(monotonic() - arrived)
+        line.start(receiver, request, method="", complete=True)
 
     async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request and its answer.
@@ -118,3 +118,7 @@ class Upstream:
         passed = AnswerHead(head.status, head.reason, fields, head.framing)
         self._last_answer = head, admit.how, passed
         return passed
+
+    def interim_fields(self, head: ResponseHead) -> Headers:
+        """Give the fields of a 1xx answer as the client gets them."""
+        return self.rules.response_fields(head.headers)

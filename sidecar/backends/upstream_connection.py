@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream: carries a request there and has its answer told to a `Sink`."""
+"""One HTTP/1.1 connection to an upstream: carries a request there and has its answer told to a `ports.Receiver`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from sidecar.backends.answer_reader import AnswerReader
-from sidecar.backends.response import ConnectionLost, ResponseHead, ResponseTimeout, Sink, UpstreamFailure
+from sidecar.backends.response import ConnectionLost, ResponseTimeout, UpstreamFailure
+from sidecar.core.framing import ResponseHead
+from sidecar.ports import Receiver
 
 if TYPE_CHECKING:
     from sidecar.backends.pool import Pool
@@ -23,7 +25,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.deadline: float | None = None
         self._reader = AnswerReader()
-        self._sink: Sink | None = None
+        self._receiver: Receiver | None = None
+        self._sent = 0.0
         self._used = False
         self._request_sent = True
         self._writable: asyncio.Future[None] | None = None
@@ -32,17 +35,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the owner of the connection does
 
-    def start(self, sink: Sink, data: bytes, *, method: str, upgrade: bool = False, complete: bool) -> None:
-        """Write the head of a request, and its body if `complete`; the answer goes to `sink`."""
+    def start(self, receiver: Receiver, data: bytes, *, method: str, upgrade: bool = False, complete: bool) -> None:
+        """Write the head of a request, and its body if `complete`; the answer goes to `receiver`."""
         if self.transport.is_closing():
             # It was lost between being handed over and being used, when there was nobody to tell.
             self.pool.discard(self)
-            sink.failed(ConnectionLost("the upstream closed the connection", stale=self._used))
+            receiver.failed(ConnectionLost("the upstream closed the connection", stale=self._used))
             return
-        self._sink = sink
-        self._reader.begin(sink, is_head=method == "HEAD", upgrade=upgrade)
+        self._receiver = receiver
+        self._reader.begin(receiver, is_head=method == "HEAD", upgrade=upgrade)
+        self._sent = monotonic()
         self._request_sent = complete
-        self.deadline = monotonic() + self.pool.response_timeout if complete else None
+        self.deadline = self._sent + self.pool.response_timeout if complete else None
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -53,7 +57,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Note that the whole request has been written: from now on the answer is due."""
         self._request_sent = True
         if self._reader.head is None:
-            self.deadline = monotonic() + self.pool.response_timeout
+            self._sent = monotonic()
+            self.deadline = self._sent + self.pool.response_timeout
 
     async def drain(self) -> None:
         """Wait until the upstream has read enough for more to be written."""
@@ -80,7 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Give the exchange up: nothing more is told, and the connection is closed."""
-        self._sink = None
+        self._receiver = None
         self.transport.abort()
         self.pool.discard(self)
 
@@ -93,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._fail(ResponseTimeout("the upstream did not answer in time"))
 
     def shut(self) -> None:
-        """Close the connection; a sink that waits is told."""
+        """Close the connection; a receiver that waits is told."""
         self._fail(ConnectionLost("the connection was closed"))
 
     # What the transport tells
@@ -104,18 +109,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what the upstream sent."""
-        if self._sink is None:
+        receiver = self._receiver
+        if receiver is None:
             self._drop()
             return
         familiar = self.pool.familiar
-        if familiar is not None:
-            body = self._reader.recognise(familiar, data)
-            if body is not None:
-                sink = self._finish()
-                if sink is not None:
-                    sink.whole(familiar.head, body)
-                return
-        self._read(data)
+        if familiar is None or (body := self._reader.recognise(familiar, data)) is None:
+            self._read(data)
+            return
+        self.pool.answered(monotonic() - self._sent)
+        self._finish()
+        receiver.whole(familiar.head, body)
 
     def eof_received(self) -> None:
         """End a body that only the end of the connection ends; otherwise the answer is cut off."""
@@ -153,6 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._switch(reader.switching_head(), first)
             return
         if reader.head is not None and not had_head:
+            self.pool.answered(monotonic() - self._sent)
             self.deadline = None
             if reader.head.framing.event_stream:
                 self.pool.uncount(self)
@@ -161,27 +166,28 @@ class UpstreamConnection(asyncio.Protocol):
         if reader.done:
             self.pool.familiar = reader.familiar(data) or self.pool.familiar
             self._end()
-        elif self._sink is not None:
-            self._sink.flush()
+        elif self._receiver is not None:
+            self._receiver.flush()
 
     # Ends
 
     def _switch(self, head: ResponseHead, first: bytes) -> None:
-        sink, self._sink = self._sink, None
+        receiver, self._receiver = self._receiver, None
         self.deadline = None
         self.pool.uncount(self)
         self.pool.discard(self)
-        if sink is not None:
-            sink.upgraded(head, self.transport, first)
+        if receiver is not None:
+            receiver.upgraded(head, self.transport, first)
 
     def _end(self) -> None:
-        sink = self._finish()
-        if sink is not None:
-            sink.end()
+        receiver = self._receiver
+        self._finish()
+        if receiver is not None:
+            receiver.end()
 
-    def _finish(self) -> Sink | None:
-        """Be ready for another request, or close; gives who has to be told."""
-        sink, self._sink = self._sink, None
+    def _finish(self) -> None:
+        """Be ready for another request, or close; whoever waits for the answer has still to be told."""
+        self._receiver = None
         self.deadline = None
         self._used = True
         if self._reader.unfit or not self._request_sent:
@@ -190,7 +196,6 @@ class UpstreamConnection(asyncio.Protocol):
             if self._reading_held:
                 self.resume_reading()
             self.pool.release(self)
-        return sink
 
     def _ended(self) -> None:
         head = self._reader.head
@@ -204,11 +209,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._used and not self._reader.touched
 
     def _fail(self, failure: UpstreamFailure) -> None:
-        sink, self._sink = self._sink, None
+        receiver, self._receiver = self._receiver, None
         self.deadline = None
         self._drop()
-        if sink is not None:
-            sink.failed(failure)
+        if receiver is not None:
+            receiver.failed(failure)
 
     def _drop(self) -> None:
         self.transport.abort()

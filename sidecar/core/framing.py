@@ -30,6 +30,20 @@ class Framing:
     event_stream: bool = False
 
 
+@dataclass(slots=True)
+class ResponseHead:
+    """Status line and header fields of an answer as the upstream sent them, names in its case.
+
+    `until_close` is true where only the end of the connection ends the body.
+    """
+
+    status: int
+    reason: bytes
+    headers: list[tuple[bytes, bytes]]
+    framing: Framing
+    until_close: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class AnswerHead:
     """The head of an answer as clients may see it; `framing` is what its fields say.

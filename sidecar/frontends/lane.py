@@ -6,14 +6,15 @@ does not take, or cannot finish at once, goes the ordinary way as if the lane ha
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol
 
-from sidecar.core.framing import AnswerHead
+from sidecar.core.framing import AnswerHead, ResponseHead
 from sidecar.core.headers import encode_fields
-from sidecar.core.model import Admit, Head, Headers
+from sidecar.core.model import Admit, Head
 from sidecar.frontends.answer import Answer
 from sidecar.frontends.familiar import Familiar
 from sidecar.frontends.framing import FAMILIAR_HEAD, RequestHead
@@ -52,7 +53,7 @@ class LaneProtocol(HardenedProtocol):
         assert config.lane is not None  # noqa: S101 # for the type checker: who gives no lane gets no lane protocol
         door, forwarder = config.lane
         self._door: Door = door
-        self._forwarder: DirectForwarder = forwarder
+        self.forwarder: DirectForwarder = forwarder
         self._familiar: Familiar | None = None
         self._crossing: Crossing | None = None
 
@@ -103,7 +104,7 @@ class LaneProtocol(HardenedProtocol):
             super()._begin(head)
             return
         familiar = Familiar(head, self.peer, decide)
-        familiar.write_as(self._forwarder.request_head(familiar))
+        familiar.write_as(self.forwarder.request_head(familiar))
         self._familiar = familiar
         self._buffer = head.raw + self._buffer
         self._next()
@@ -120,11 +121,11 @@ class LaneProtocol(HardenedProtocol):
                 self._wait(HOLD, self._give_way)
             return
         # A client that does not read its answers is made to wait by the application; here nobody would.
-        line = None if self.write_paused else self._forwarder.take()
+        line = None if self.write_paused else self.forwarder.take()
         if line is None:
             self._give_way()
             return
-        arrived = time.monotonic()
+        arrived = monotonic()
         body = self._buffer[start:end]
         try:
             admit = familiar.decide(body)
@@ -132,15 +133,15 @@ class LaneProtocol(HardenedProtocol):
             logger.exception("the fast lane could not decide")
             admit = None
         if admit is None:
-            self._forwarder.put_back(line)
+            self.forwarder.put_back(line)
             self._give_way()
             return
         self._buffer = self._buffer[end:]
         self._deadline = None
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        crossing = self._exchange = self._crossing = Crossing(self, familiar, body, line, arrived)
-        self._forwarder.send(admit, line, familiar.request(digits, body), crossing)
+        crossing = self._exchange = self._crossing = Crossing(self, familiar, body, admit, line)
+        self.forwarder.send(admit, line, familiar.request(digits, body), crossing, arrived)
 
     def _give_way(self) -> None:
         """Leave the request to the application."""
@@ -155,12 +156,12 @@ class Crossing:
     _answer: Answer | None = None
     _unsent = b""
 
-    def __init__(self, protocol: LaneProtocol, familiar: Familiar, body: bytes, line: Line, arrived: float) -> None:
+    def __init__(self, protocol: LaneProtocol, familiar: Familiar, body: bytes, admit: Admit, line: Line) -> None:
         self.line = line
-        self.arrived = arrived
         self._protocol = protocol
         self._familiar = familiar
         self._body = body
+        self._admit = admit
 
     # For the protocol
 
@@ -168,23 +169,27 @@ class Crossing:
         """The client has gone: nobody wants the answer."""
         self.line.abort()
 
-    # For the forwarder: the answer
+    # For the line: the answer
 
-    def interim(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Pass an interim answer on."""
-        self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on, but for the 100 that nobody on this lane waits for."""
+        if head.status != 100:
+            fields = encode_fields(self._protocol.forwarder.interim_fields(head))
+            self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, fields))
 
-    def whole(self, head: AnswerHead, body: bytes) -> None:
+    def whole(self, head: ResponseHead, body: bytes) -> None:
         """Write a whole answer, and go on to the next request."""
+        passed = self._protocol.forwarder.answer_head(head, self._admit)
         closes = self._familiar.closes or self._protocol.is_last()
-        written = head.written.get(closes)
+        written = passed.written.get(closes)
         if written is None:
-            written = head.written[closes] = self._begin(head, closes=closes).head
+            written = passed.written[closes] = self._begin(passed, closes=closes).head
         self._protocol.land(written + body, closes=closes)
 
-    def head(self, head: AnswerHead) -> None:
+    def head(self, head: ResponseHead) -> None:
         """Begin the answer."""
-        self._answer = self._begin(head, closes=self._familiar.closes or self._protocol.is_last())
+        passed = self._protocol.forwarder.answer_head(head, self._admit)
+        self._answer = self._begin(passed, closes=self._familiar.closes or self._protocol.is_last())
         self._unsent = self._answer.head
 
     def body(self, data: bytes) -> None:
@@ -203,16 +208,21 @@ class Crossing:
         assert self._answer is not None  # noqa: S101 # for the type checker: the head comes first
         self._protocol.land(self._unsent + self._answer.end(), closes=self._answer.closes)
 
-    def failed(self, error: UpstreamError) -> None:
+    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+        """Nobody on this lane asks for an upgrade, so no connection gives one."""
+        transport.abort()
+
+    def failed(self, failure: Exception) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""
+        protocol = self._protocol
         if self._answer is not None:
-            self._protocol.break_off(hard=not self._answer.delimited)
+            protocol.break_off(hard=not self._answer.delimited)
             return
         familiar = self._familiar
-        refused = self._protocol.unanswered(familiar.model, self._body, error)
-        closes = familiar.closes or self._protocol.is_last()
+        refused = protocol.unanswered(familiar.model, self._body, protocol.forwarder.explain(failure))
+        closes = familiar.closes or protocol.is_last()
         answer = Answer(familiar.method, familiar.version, refused.status, None, refused.headers, closes=closes)
-        self._protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
+        protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
 
     def _begin(self, head: AnswerHead, *, closes: bool) -> Answer:
         method, version = self._familiar.method, self._familiar.version
