@@ -89,10 +89,10 @@ class Pool:
         """Give a connection that is open and unused, or None. Never overtakes those who wait."""
         if not self._idle:
             return None
-        now = monotonic()
+        oldest = monotonic() - self.idle
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_stale(now):
+            if connection.idle_since > oldest and not connection.transport.is_closing():
                 return connection
             connection.abort()
         return None
@@ -256,7 +256,7 @@ class Pool:
     def _sweep(self) -> None:
         """Close what lay idle too long and fail what is overdue: one timer for all connections."""
         now = monotonic()
-        for connection in [connection for connection in self._idle if connection.is_stale(now)]:
+        for connection in [each for each in self._idle if each.idle_since <= now - self.idle]:
             connection.abort()
         for connection in [each for each in self._open if each.deadline is not None and each.deadline <= now]:
             connection.expire()

@@ -89,10 +89,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
         self.pool.discard(self)
 
-    def is_stale(self, now: float) -> bool:
-        """Whether the connection should not carry another request."""
-        return self.transport.is_closing() or now >= self.idle_since + self.pool.idle
-
     def expire(self) -> None:
         """Fail the exchange because the upstream took too long."""
         self._fail(ResponseTimeout("the upstream did not answer in time"))

@@ -87,35 +87,16 @@ class LaneProtocol(HardenedProtocol):
         return self._door.unanswered(head, body, error)
 
     def _next(self) -> None:
+        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
         familiar = self._familiar
         if familiar is None or (found := familiar.match(self._buffer)) is None:
             super()._next()
-        else:
-            self._serve(familiar, *found)
-
-    def _begin(self, head: RequestHead) -> None:
-        if not is_hot(head):
-            super()._begin(head)
             return
-        try:
-            decide = self._door.prepare(Head(head.method, head.target, head.headers))
-        except Exception:
-            logger.exception("the fast lane could not weigh a request")
-            super()._begin(head)
-            return
-        familiar = Familiar(head, self.peer, decide)
-        familiar.write_as(self.forwarder.request_head(familiar))
-        self._familiar = familiar
-        self._buffer = head.raw + self._buffer
-        self._next()
-
-    def _serve(self, familiar: Familiar, digits: bytes, start: int) -> None:
-        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
-        length = int(digits)
-        if not 0 < length <= MAX_BODY:
+        digits, start = found
+        end = start + int(digits)
+        if not start < end <= start + MAX_BODY:
             self._give_way()
             return
-        end = start + length
         if len(self._buffer) < end:
             if self._on_deadline != self._give_way:
                 self._wait(HOLD, self._give_way)
@@ -142,6 +123,22 @@ class LaneProtocol(HardenedProtocol):
             self._wait(self._patience.half_closed, self.abort)
         crossing = self._exchange = self._crossing = Crossing(self, familiar, body, admit, line)
         self.forwarder.send(admit, line, familiar.request(digits, body), crossing, arrived)
+
+    def _begin(self, head: RequestHead) -> None:
+        if not is_hot(head):
+            super()._begin(head)
+            return
+        try:
+            decide = self._door.prepare(Head(head.method, head.target, head.headers))
+        except Exception:
+            logger.exception("the fast lane could not weigh a request")
+            super()._begin(head)
+            return
+        familiar = Familiar(head, self.peer, decide)
+        familiar.write_as(self.forwarder.request_head(familiar))
+        self._familiar = familiar
+        self._buffer = head.raw + self._buffer
+        self._next()
 
     def _give_way(self) -> None:
         """Leave the request to the application."""

@@ -1,7 +1,6 @@
 """The reverse proxy as an application: read what must be read, ask the guard, then forward or refuse.
 
-Every path belongs to the memory service, so there are no routes: the router's default takes all of them, `*` and odd
-characters included.
+Every path belongs to the memory service, `*` and odd characters included, so there are no routes.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class ProxyApp(Starlette):
 
     def __init__(self, endpoint: ASGIApp) -> None:
         super().__init__()
-        self.router.default = endpoint
+        self._endpoint = endpoint
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Do without the two middlewares that turn exceptions into answers: that is the hardened server's business."""
-        return self.router
+        """Do without middleware that turns exceptions into answers, the server's business, and without a router."""
+        return self._endpoint
 
 
 def head_of(scope: Scope) -> Head:

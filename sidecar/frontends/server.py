@@ -58,7 +58,7 @@ class HardenedConfig(uvicorn.Config):
             app,
             http=protocol or HardenedProtocol,
             ws="none",
-            lifespan="auto",
+            lifespan="off",
             interface="asgi3",
             log_config=None,
             access_log=False,
