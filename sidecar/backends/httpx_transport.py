@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 import httpx
@@ -63,10 +63,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
         data = _encode(request, await request.aread())
         pool = self._pool(request)
         try:
-            with _translated():
+            with _TRANSLATED:
                 relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
         except _Stale:
-            with _translated():
+            with _TRANSLATED:
                 relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=True)
         return httpx.Response(
             head.status,
@@ -89,16 +89,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, pool: Pool, method: str, data: bytes, timeouts: dict[str, float | None], *, fresh: bool
     ) -> tuple[Relay, ResponseHead]:
-        with _timeout_as(httpx.ConnectTimeout):
-            async with asyncio.timeout(timeouts.get("connect")):
-                connection = await pool.acquire(fresh=fresh)
+        async with _within(timeouts.get("connect"), httpx.ConnectTimeout):
+            connection = await pool.acquire(fresh=fresh)
         relay = Relay(asyncio.get_running_loop())
         relay.connection = connection
         connection.start(relay, data, method=method, complete=True)
         try:
-            with _timeout_as(httpx.ReadTimeout):
-                async with asyncio.timeout(timeouts.get("read")):
-                    return relay, await relay.response()
+            async with _within(timeouts.get("read"), httpx.ReadTimeout):
+                return relay, await relay.response()
         except ConnectionLost as lost:
             if lost.stale and method in _IDEMPOTENT and not fresh:
                 raise _Stale from lost
@@ -142,8 +140,8 @@ class _Body(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         more = True
         while more:
-            with _translated(), _timeout_as(httpx.ReadTimeout):
-                async with asyncio.timeout(self._read_timeout):
+            with _TRANSLATED:
+                async with _within(self._read_timeout, httpx.ReadTimeout):
                     piece, more = await self._relay.read()
             if piece:
                 yield piece
@@ -152,18 +150,33 @@ class _Body(httpx.AsyncByteStream):
         self._relay.give_up(ClientGone())
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except UpstreamFailure as failure:
-        raise _TRANSLATIONS[type(failure)](str(failure)) from failure
+class _Translated:
+    """Raises what httpx raises in place of what the pool does."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        if isinstance(failure, UpstreamFailure):
+            raise _TRANSLATIONS[type(failure)](str(failure)) from failure
 
 
-@contextlib.contextmanager
-def _timeout_as(translation: type[httpx.TimeoutException]) -> Iterator[None]:
+_TRANSLATED: Final = _Translated()
+_UNLIMITED: Final = contextlib.nullcontext()
+
+
+def _within(
+    seconds: float | None, translation: type[httpx.TimeoutException]
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Bound a block in time, if it is to be."""
+    return _UNLIMITED if seconds is None else _limited(seconds, translation)
+
+
+@contextlib.asynccontextmanager
+async def _limited(seconds: float, translation: type[httpx.TimeoutException]) -> AsyncIterator[None]:
     try:
-        yield
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError as error:
         raise translation("timed out") from error
 
