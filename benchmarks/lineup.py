@@ -46,6 +46,10 @@ SIDECAR_ARGV = ("@{sidecar}", "serve")
 NGINX = ("@{nginx}", "-e", "stderr", "-p", "@{folder}", "-c")
 ENVOY = ("@{envoy}", "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id", "-c")
 UVICORN = ("@{python}", "-m", "uvicorn", "--port", "@{port}", "--no-access-log", "--log-level", "error")
+ASGI_CHECKER = (
+    *("@{python}", "-m", "uvicorn", "--app-dir", "@{folder}", "--port", "@{checker}"),
+    *("--no-access-log", "--log-level", "error", "--lifespan", "off", "checker_asgi:app"),
+)
 CHECKER = ("@{python}", "-m", "benchmarks.checker", "@{checker}")
 PYTHON_ENV = {"UPSTREAM": "http://127.0.0.1:@{upstream}"}
 
@@ -66,6 +70,13 @@ NGINX_AUTH = Contender(
     (*NGINX, "nginx-auth.conf"),
     ("nginx-auth.conf", "nginx-common.conf"),
     helper=CHECKER,
+)
+NGINX_AUTH_ASGI = Contender(
+    "nginx auth_request, ASGI checker",
+    Checks.HEADERS,
+    (*NGINX, "nginx-auth.conf"),
+    ("nginx-auth.conf", "nginx-common.conf", "checker_asgi.py"),
+    helper=ASGI_CHECKER,
 )
 NGINX_LUA = Contender(
     "nginx + Lua",
@@ -121,6 +132,7 @@ CONTENDERS = (
     NGINX_LUA,
     NGINX_AUTH,
     SIDECAR,
+    NGINX_AUTH_ASGI,
     ENVOY_PLAIN,
     SLOW_LANE,
     ENVOY_AUTHZ,
