@@ -11,8 +11,10 @@ from sidecar.frontends.framing import FORBIDDEN, TOKEN, BadRequest
 MAX_TRAILER: Final = 8 * 1024
 """Most bytes around the data of a chunked body in one place: one chunk's size line, or all trailers."""
 
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\x00-\x08\n-\x1f\x7f]*+)?\r\n")
-_CHUNK_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:\r|[ \t]*+(?:;[^\x00-\x08\n-\x1f\x7f]*+\r?)?)")
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
+_EXTENSION: Final = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+\r\n")
+_CHUNK_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t -~]*+)?\r?")
 _TRAILER: Final = re.compile(rb"(?:" + TOKEN + rb"++:[^\x00-\x08\n-\x1f\x7f]*+\r\n)*+\r\n")
 
 

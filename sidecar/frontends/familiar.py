@@ -20,7 +20,8 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
 class Familiar:
     """A good head with a declared length, seen on the connection of `peer`. It is also its own `ports.WireHead`.
 
-    `decide` admits a body that comes with it, or does not say.
+    `decide` admits a body that comes with it, or does not say. `written_before` and `written_after` are how it is
+    written for the upstream, around the digits of its length.
     """
 
     has_host = True
@@ -39,11 +40,11 @@ class Familiar:
         self.decide = decide
         self.model = Head(head.method, head.target, head.headers)
         self._before, self._after = _around_length(head.raw)
-        self._written = b"", b""
+        self.written_before, self.written_after = b"", b""
 
     def write_as(self, head: bytes) -> None:
         """Note how the head is written for the upstream."""
-        self._written = _around_length(head)
+        self.written_before, self.written_after = _around_length(head)
 
     def match(self, data: bytes) -> tuple[bytes, int] | None:
         """Give the digits of the length and the offset of the body, if `data` begins with this head."""
@@ -53,11 +54,6 @@ class Familiar:
         if digits is None or not data.startswith(self._after, digits.end()):
             return None
         return digits[0], digits.end() + len(self._after)
-
-    def request(self, digits: bytes, body: bytes) -> bytes:
-        """Write the whole request for the upstream."""
-        before, after = self._written
-        return b"".join((before, digits, after, body))
 
 
 def _around_length(head: bytes) -> tuple[bytes, bytes]:

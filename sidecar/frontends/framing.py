@@ -15,6 +15,8 @@ from sidecar.core.headers import connection_options, upgrade_options
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
 MAX_FIELDS: Final = 100
+MAX_EMPTY_LINES: Final = 16
+"""Most empty lines before a request line."""
 FAMILIAR_HEAD: Final = 4 * 1024
 """Most bytes of a head that a connection remembers, lest idle connections hold much."""
 
@@ -29,6 +31,7 @@ _CONNECT: Final = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
 _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}+" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
@@ -79,16 +82,18 @@ class RequestHead:
         return [value for each, value in self.headers if each == name]
 
 
-def find_head(buffer: bytes | bytearray) -> int:
+def find_head(buffer: bytes, seen: int = 0) -> int:
     """Give the length of the head at the start of `buffer`, or 0 while its end has not come.
 
-    Empty lines before the request line belong to the head (RFC 9112, section 2.2). Raises BadRequest as soon as the
-    bytes cannot become a good head, so that nobody waits for the end of a bad one.
+    The first `seen` bytes were there before and no head: they are not looked through again, so that a head that comes
+    byte by byte costs no more than another. Empty lines before the request line, a few, belong to the head (RFC 9112,
+    section 2.2). Raises BadRequest as soon as the bytes cannot become a good head, so that nobody waits for the end of
+    a bad one.
     """
-    start = skip_empty_lines(buffer)
-    end = buffer.find(b"\r\n\r\n", start)
+    start = _skip_empty_lines(buffer)
+    end = buffer.find(b"\r\n\r\n", max(start, seen - 3))
     if end < 0:
-        _check_beginning(buffer, start)
+        _check_beginning(buffer, start, seen)
         return 0
     end += 4
     if end > MAX_HEAD:
@@ -96,17 +101,15 @@ def find_head(buffer: bytes | bytearray) -> int:
     return end
 
 
-def skip_empty_lines(buffer: bytes | bytearray) -> int:
+def _skip_empty_lines(buffer: bytes) -> int:
     """Give the offset of the first byte that is not part of an empty line."""
-    start = 0
-    while buffer.startswith(b"\r\n", start):
-        start += 2
-    return start
+    empty = _EMPTY_LINES.match(buffer)
+    return empty.end() if empty else 0
 
 
 def parse_head(head: bytes) -> RequestHead:
     """Read a whole head, empty line included. Raises BadRequest."""
-    start = skip_empty_lines(head)
+    start = _skip_empty_lines(head)
     line = _request_line(head, start)
     raw = _FIELD.findall(head, line.end())
     lines = head.count(b"\n", line.end()) - 1
@@ -121,7 +124,7 @@ def parse_head(head: bytes) -> RequestHead:
     return request
 
 
-def _request_line(head: bytes | bytearray, start: int) -> re.Match[bytes]:
+def _request_line(head: bytes, start: int) -> re.Match[bytes]:
     line = _REQUEST_LINE.match(head, start)
     if line is None or (line[2] == b"*" and line[1] != b"OPTIONS"):
         if _CONNECT.match(head, start):
@@ -130,10 +133,12 @@ def _request_line(head: bytes | bytearray, start: int) -> re.Match[bytes]:
     return line
 
 
-def _check_beginning(buffer: bytes | bytearray, start: int) -> None:
-    if buffer.find(b"\r\n", start) >= 0:
+def _check_beginning(buffer: bytes, start: int, seen: int) -> None:
+    line_end = buffer.find(b"\r\n", start)
+    if line_end >= 0 and line_end + 2 > seen:
         _request_line(buffer, start)
-    if FORBIDDEN.search(buffer):
+    # What was the last byte may be the first of a line's end.
+    if FORBIDDEN.search(buffer, max(seen - 1, 0)):
         raise BadRequest(400, "control character or bare line feed in the head")
     if len(buffer) >= MAX_HEAD:
         raise BadRequest(431, "the header fields are larger than 64 KiB")

@@ -86,11 +86,11 @@ class LaneProtocol(HardenedProtocol):
         """Give the answer for a request that was forwarded in vain."""
         return self._door.unanswered(head, body, error)
 
-    def _next(self) -> None:
+    def _next(self, seen: int = 0) -> None:
         """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
         familiar = self._familiar
         if familiar is None or (found := familiar.match(self._buffer)) is None:
-            super()._next()
+            super()._next(seen)
             return
         digits, start = found
         end = start + int(digits)
@@ -122,7 +122,8 @@ class LaneProtocol(HardenedProtocol):
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
         crossing = self._exchange = self._crossing = Crossing(self, familiar, body, admit, line)
-        self.forwarder.send(admit, line, familiar.request(digits, body), crossing, arrived)
+        request = b"".join((familiar.written_before, digits, familiar.written_after, body))
+        self.forwarder.send(admit, line, request, crossing, arrived)
 
     def _begin(self, head: RequestHead) -> None:
         if not is_hot(head):

@@ -103,9 +103,10 @@ class HardenedProtocol(ClientConnection):
             data = self._take_body(self._body, data)
             if not data:
                 return
-        self._buffer = self._buffer + data if self._buffer else data
+        seen = len(self._buffer)
+        self._buffer = self._buffer + data if seen else data
         if self._exchange is None:
-            self._next()
+            self._next(seen)
         elif len(self._buffer) > PIPELINE_HIGH_WATER:
             self.hold_reading()
 
@@ -189,10 +190,10 @@ class HardenedProtocol(ClientConnection):
 
     # Requests
 
-    def _next(self) -> None:
-        """Serve the next request, if its head is there."""
+    def _next(self, seen: int = 0) -> None:
+        """Serve the next request, if its head is there; the first `seen` bytes have been looked at and were not."""
         try:
-            head = self._take_head() if self._buffer else None
+            head = self._take_head(seen) if self._buffer else None
         except BadRequest as error:
             self._refuse(error)
             return
@@ -203,9 +204,9 @@ class HardenedProtocol(ClientConnection):
         else:
             self._wait_for_request()
 
-    def _take_head(self) -> RequestHead | None:
+    def _take_head(self, seen: int = 0) -> RequestHead | None:
         """Cut a head off the buffer, if it is complete. The same bytes as last time need no second reading."""
-        end = find_head(self._buffer)
+        end = find_head(self._buffer, seen)
         if not end:
             return None
         raw = self._buffer[:end]

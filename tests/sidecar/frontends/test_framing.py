@@ -106,10 +106,31 @@ def test_where_a_head_is_cut_changes_nothing(data, draw):
         assert status_of(data) == early
 
 
-def status_of(data: bytes) -> int | None:
+@given(heads, st.data())
+def test_what_was_seen_before_need_not_be_seen_again(data, draw):
+    """Looking at the new bytes alone finds the same end and the same faults."""
+    seen = draw.draw(st.integers(0, len(data)))
+    if status_of(data[:seen]) is None:
+        assert status_of(data, seen) == status_of(data)
+
+
+@pytest.mark.parametrize("empty", [0, 1, 16])
+def test_a_few_empty_lines_come_before_a_request(empty):
+    """Some clients send one after a body (RFC 9112, section 2.2)."""
+    assert status_of(b"\r\n" * empty + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == 200
+
+
+def test_many_empty_lines_are_no_request():
+    """Nobody needs them."""
+    assert status_of(b"\r\n" * 16) is None
+    assert status_of(b"\r\n" * 17) == 400
+    assert status_of(b"\r\n" * 17 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == 400
+
+
+def status_of(data: bytes, seen: int = 0) -> int | None:
     """Give 200 for a head that is taken, the status of one that is refused, and None where the end has not come."""
     try:
-        end = find_head(data)
+        end = find_head(data, seen)
         return (parse_head(data[:end]) and 200) if end else None
     except BadRequest as error:
         return error.status
@@ -192,7 +213,7 @@ def encode(pieces: list[bytes], extension: bytes = b"", trailer: bytes = b"") ->
 
 @given(
     chunked,
-    st.sampled_from([b"", b";a", b' ;a="b c"']),
+    st.sampled_from([b"", b";a", b';a="b c";d=e']),
     st.sampled_from([b"", b"A: b\r\n", b"A: b\r\nC:\r\n"]),
     st.binary(max_size=8),
     st.lists(st.integers(0, 200), max_size=6),
@@ -216,6 +237,8 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(pieces, extension, trailer
 
 
 @given(st.lists(st.sampled_from([b"5", b"\r\n", b"hello", b"0", b"\n", b";", b" ", b"\r", b"x: y", b"a"]), max_size=10))
+@example([b"0", b";", b"\r\n", b"\r\n"])
+@example([b"0", b';a="b;\\"c"', b"\r\n", b"\r\n"])
 def test_what_is_taken_for_a_chunked_body_llhttp_reads_alike(pieces):
     """No sequence of odd pieces is a complete body here and something else there."""
     data = b"".join(pieces)
