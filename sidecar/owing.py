@@ -51,8 +51,7 @@ class Owing:
         await self._flights.landed()
 
     async def _write_down(self, reference: Reference) -> Owed | Unknown:
-        if self._debts is None:
-            return Unknown("no journal of debts is kept")
+        assert self._debts is not None  # noqa: S101 # for the type checker: nothing is owed unless a journal is kept
         try:
             return await self._debts.owe(reference)
         except DebtNotWritten as error:

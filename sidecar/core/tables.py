@@ -57,9 +57,9 @@ class Table:
                 self.fail(f"{key}[{place}]", value, "a whole number is allowed")
         return tuple(values)
 
-    def choice(self, key: str, choices: type[Choice], default: Choice | None = None) -> Choice:
+    def choice(self, key: str, choices: type[Choice]) -> Choice:
         """A member of an enumeration, by its value. Raises ProfileError."""
-        text = self.text(key, default)
+        text = self.text(key)
         if text not in list(choices):
             self.fail(key, text, "one of these is allowed: " + ", ".join(choices))
         return choices(text)

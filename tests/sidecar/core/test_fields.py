@@ -143,3 +143,9 @@ def test_what_is_admitted_is_what_others_read(raw: bytes) -> None:
     for separated in (raw, raw.replace(b";", b"&")):
         others = parse_qsl(separated.decode(), keep_blank_values=True, errors="replace")
         assert found == {name: value for name, value in others if name in ("session_id", "user_id")}
+
+
+def test_a_name_too_long_to_matter_hides_nothing_behind_it():
+    """It is skipped, and reading goes on."""
+    long = b"x" * 10_000
+    assert read(long + b"=1&session_id=a&" + long + b"=2&user_id=b") == {"session_id": "a", "user_id": "b"}

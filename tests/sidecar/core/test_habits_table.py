@@ -235,3 +235,16 @@ def test_statuses_may_be_at_either_end_of_the_range() -> None:
         100: Meaning.FOUND,
         599: Meaning.FOUND,
     }
+
+
+def test_a_foreign_service_is_looked_at_with_get_and_created_with_post() -> None:
+    """Unless it says otherwise."""
+    found = habits(FOREIGN + LOOK + CREATE)
+    assert found.create is not None
+    assert (found.look.method, found.create.method) == ("GET", "POST")
+
+
+def test_names_are_known_however_deep_they_stand_in_a_body() -> None:
+    """In objects within lists within objects."""
+    create = CREATE.replace('{ id = "{session_id}" }', '{ id = "{session_id}", a = [{ b = "{nobody}" }] }')
+    assert "{nobody} is unknown" in complaint(FOREIGN + LOOK + create)

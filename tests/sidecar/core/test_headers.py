@@ -61,6 +61,17 @@ def test_some_fields_cannot_be_nominated_away(name):
     assert request((b"Connection", name), *fields, rules=rules) == [HOST, *fields, *FORWARDED]
 
 
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-TYPE", b"Content-Encoding"])
+def test_what_tells_how_an_answer_is_read_cannot_be_nominated_away(name):
+    """An upstream could else hide the end of its answer from the client, or what it is."""
+    assert response((b"Connection", name), (name, b"1"), (b"X-A", b"2")) == [(name, b"1"), (b"X-A", b"2")]
+
+
+def test_an_answer_is_no_upgrade_unless_it_says_so():
+    """A stray `Upgrade` in an ordinary answer offers what nobody asked for."""
+    assert HeaderRules().response_fields([(b"Upgrade", b"websocket"), (b"X-A", b"1")]) == [(b"X-A", b"1")]
+
+
 @pytest.mark.parametrize("name", [b"X-Sidecar-Session", b"x-sidecar-reason", b"X_Sidecar_Session", b"x.SIDECAR-any"])
 def test_our_own_fields_come_from_nobody_else(name):
     """In any spelling that some server folds together, in either direction."""
@@ -135,10 +146,17 @@ def test_an_upgrade_passes_where_it_may():
         (b"Connection", b"Upgrade"),
         *FORWARDED,
     ]
-    assert response((b"Upgrade", b"websocket"), (b"Connection", b"upgrade"), upgrade=True) == [
+    assert response((b"X-A", b"1"), (b"Upgrade", b"websocket"), (b"Connection", b"upgrade"), upgrade=True) == [
+        (b"X-A", b"1"),
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
     ]
+
+
+def test_of_several_protocols_only_http_2_is_left_out():
+    """The others are offered as they were, in their order."""
+    asked = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket,\th2c , other/1")]
+    assert (b"Upgrade", b"websocket, other/1") in request(*asked, upgrade=True)
 
 
 def test_transfer_coding_stays_where_it_was():

@@ -66,6 +66,12 @@ def test_both_ways_of_reading_agree(reader, head, bodies):
             assert agrees(named, call)
 
 
+def test_an_ordinary_write_is_plain():
+    """Nothing but its body says anything."""
+    prepared = READERS[0].prepare(Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")]))
+    assert prepared.plain(b'{"session_id": "s-1", "user_id": "ann"}') == ("s-1", "ann")
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -19,7 +19,7 @@ def test_a_size_is_bytes_or_a_number_with_a_binary_unit(text: str, size: int) ->
 
 @pytest.mark.parametrize("text", ["", "MiB", "-1", "1.5MiB", "10MB", "10mib", "10 M", "1e3", "٣", "1  KiB", "10MiB x"])
 def test_anything_else_is_no_size_and_the_error_says_what_is_allowed(text: str) -> None:
-    with pytest.raises(ValueError, match="a size in bytes is allowed, or a whole number followed by KiB, MiB or GiB"):
+    with pytest.raises(ValueError, match=r"^a size in bytes is allowed, or a whole number followed by KiB, MiB or GiB$"):
         parse_size(text)
 
 
@@ -33,7 +33,7 @@ def test_a_duration_is_seconds_or_a_number_with_a_unit(text: str, seconds: float
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "5 sec", "1d", "1e3", "inf", "nan", ".5", "5."])
 def test_anything_else_is_no_duration_and_the_error_says_what_is_allowed(text: str) -> None:
-    with pytest.raises(ValueError, match="a number of seconds is allowed, or a number followed by ms, s, m or h"):
+    with pytest.raises(ValueError, match=r"^a number of seconds is allowed, or a number followed by ms, s, m or h$"):
         parse_duration(text)
 
 
@@ -41,7 +41,7 @@ def test_only_true_and_false_are_booleans() -> None:
     assert parse_boolean("true") is True
     assert parse_boolean("false") is False
     for text in ("True", "1", "yes", "", "on"):
-        with pytest.raises(ValueError, match="true or false is allowed"):
+        with pytest.raises(ValueError, match=r"^true or false is allowed$"):
             parse_boolean(text)
 
 
