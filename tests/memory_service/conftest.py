@@ -13,22 +13,10 @@ import pytest_asyncio
 from memory_service.app import MemoryApp
 from service_kit.database import Database
 from tests.support.memories import SCHEMA, Clock, memory_migrations
-from tests.support.postgres import PostgresServer, postgres
+from tests.support.postgres import empty_database, postgres
 from tests.support.servers import served
 
-__all__ = ["postgres"]
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database without tables."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.create_database()
-    yield url
-    server.drop_database(url)
+__all__ = ["empty_database", "postgres"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -13,27 +13,15 @@ from service_kit.database import Database
 from service_kit.migrations import Migrations
 from session_service.app import SessionService
 from session_service.settings import VERSION_TABLE, Settings
-from tests.support.postgres import PostgresServer, postgres, postgres_url
+from tests.support.postgres import empty_database, postgres, postgres_url
 
-__all__ = ["postgres", "postgres_url"]
+__all__ = ["empty_database", "postgres", "postgres_url"]
 
 SCHEMA = "dev"
 
 
 def migrations(url: str) -> Migrations:
     return Migrations("session_service", url, SCHEMA, VERSION_TABLE)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database without tables."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/sessions.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.create_database()
-    yield url
-    server.drop_database(url)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import httpx
 import pytest
 
 from service_kit.consul import ConsulAgent
+from tests.support.processes import wait_until
 
 PORTS = ("http", "https", "dns", "grpc", "serf-lan", "serf-wan", "server")
 CACHED = Path(__file__).parents[2] / ".cache/consul/usr/bin/consul"
-DEADLINE = 30.0
 
 
 def find_consul() -> str | None:
@@ -63,7 +62,7 @@ class Agent:
                 stdout=log,
                 stderr=log,
             )
-        _until(self._has_leader, f"the agent did not come up: {self._log}")
+        wait_until(self._has_leader, f"the agent to come up: {self._log}")
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -120,14 +119,6 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def _until(condition: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(complaint)
-        time.sleep(0.05)
 
 
 @pytest.fixture
