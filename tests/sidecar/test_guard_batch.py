@@ -56,6 +56,19 @@ async def test_only_what_is_absent_is_created(house):
     assert house.telemetry.decisions == [("created", None), ("found", None)]
 
 
+async def test_a_known_session_is_counted_as_refused_with_its_batch(house):
+    """Its call goes nowhere either."""
+    await house.guard.decide(write())
+    known = Reference("s-1", "ann")
+    decision = await house.guard.decide(batch(known, Call(refusal=REFUSAL), Call()))
+    assert reasons(decision) == [None, Reason.INVALID_SESSION_ID, None]
+    assert house.telemetry.decisions[1:] == [
+        ("refused", Reason.BATCH_REFUSED),
+        ("refused", Reason.INVALID_SESSION_ID),
+        ("refused", Reason.BATCH_REFUSED),
+    ]
+
+
 async def test_one_refusal_refuses_all_and_creates_nothing(house):
     """Another user's session in the batch: the others are refused with it, none is created."""
     house.service.add("s-b", "bob")

@@ -68,7 +68,8 @@ def test_both_ways_of_reading_agree(reader, head, bodies):
 
 def test_an_ordinary_write_is_plain():
     """Nothing but its body says anything."""
-    prepared = READERS[0].prepare(Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")]))
+    head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
+    prepared = Reader(find_profile("isa")).prepare(head)
     assert prepared.plain(b'{"session_id": "s-1", "user_id": "ann"}') == ("s-1", "ann")
 
 
@@ -87,7 +88,8 @@ def test_bodies_are_not_plain_where_the_head_may_say_something_else(head):
 
 def test_bodies_are_not_plain_where_a_header_names_the_owner():
     """The owner that a body claims is not the one that counts."""
-    assert READERS[1].prepare(Head("POST", b"/api/v1/memories", ())).plain is None
+    reader = Reader(find_profile("isa"), user_header="X-User")
+    assert reader.prepare(Head("POST", b"/api/v1/memories", ())).plain is None
 
 
 @pytest.mark.parametrize("target", [b"/mcp", b"/other", b"/api/v1/memories//x"])
