@@ -56,6 +56,12 @@ async def test_only_what_is_absent_is_created(house):
     assert house.telemetry.decisions == [("created", None), ("found", None)]
 
 
+async def test_an_empty_batch_passes(house):
+    """There is nothing in it to refuse, or to ask about."""
+    assert await house.guard.decide(batch()) == Admit(How.PASSED)
+    assert house.service.asked == []
+
+
 async def test_a_known_session_is_counted_as_refused_with_its_batch(house):
     """Its call goes nowhere either."""
     await house.guard.decide(write())

@@ -77,7 +77,7 @@ def test_a_watched_field_may_be_there_once(raw: bytes) -> None:
         b"Session_Id", b"+session_id", b"session_id%20", b"session_id%09", b"[session_id]", b".session_id",
         b"threadId", b"threadid",
         b"context%5Bsession_id%5D", b"context[[session_id", "ſession_id".encode(), b"session_id[", b"user_id[x][y]",
-        b"user_id.x",
+        b"user_id.x", b"session_id.x.y.z.z", b"context[session_id][x][y][z]", b"..session_id..",
     ],
 )  # fmt: skip
 def test_a_name_that_some_readers_take_for_a_watched_one_is_refused(name: bytes) -> None:

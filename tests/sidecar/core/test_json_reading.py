@@ -253,3 +253,11 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     else:
         code = Reason.UNREADABLE_BODY
     assert code is Reason.UNREADABLE_BODY
+
+
+def test_integers_stay_integers_however_they_are_read() -> None:
+    """A refusal repeats the id of a call, which is often a number, as it was."""
+    for body in (b'{"id":7,"n":999999999999999999}', b'{"Session_ID":1,"id":7,"n":999999999999999999}'):
+        value = READER.read(body)
+        assert isinstance(value, dict)
+        assert [(type(value[key]), value[key]) for key in ("id", "n")] == [(int, 7), (int, 999999999999999999)]

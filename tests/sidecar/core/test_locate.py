@@ -61,6 +61,11 @@ def test_json_is_read_whatever_the_type_says(header: tuple[bytes, bytes]) -> Non
     assert found(BOTH, header) == REFERENCE
 
 
+def test_a_refused_write_is_answered_as_what_it_is() -> None:
+    """Not as a call of MCP."""
+    assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).shape is Shape.REST
+
+
 def test_path_query_and_body_must_agree() -> None:
     """Every place that names a session or a user is heard."""
     two = "The request names more than one session id."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from sidecar.core.profile import load_profile
 from tests.support.reading import STORE, found, head, only, reader, reason
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
@@ -249,3 +250,28 @@ def test_a_write_that_asks_for_an_upgrade_is_a_write() -> None:
 def test_reading_what_has_no_plan_finds_nothing() -> None:
     """A caller that reads more than it must does no harm."""
     assert reader().read(head("POST", "/x"), b"{") == Reading(Shape.REST, (Call(),))
+
+
+ODD = load_profile("""
+name = "odd"
+prefixes = ["/api"]
+mcp = ["/mcp"]
+owner = "none"
+[session_service]
+style = "put"
+[[rules]]
+kind = "ensure"
+methods = ["GET"]
+paths = ["/api/{session_id}", "/elsewhere/{session_id}"]
+""")
+
+
+def test_a_rule_for_other_methods_makes_no_mcp_message_of_them() -> None:
+    """A GET on an MCP address opens a stream of events and has no body."""
+    assert reader(ODD).plan(head("GET", "/api/s1")) is not None
+    assert reader(ODD).plan(head("GET", "/mcp")) is None
+
+
+def test_a_rule_guards_nothing_outside_the_prefixes() -> None:
+    """What streams through unread is told by the prefixes alone."""
+    assert reader(ODD).plan(head("GET", "/elsewhere/s1")) is None
