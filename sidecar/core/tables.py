@@ -29,10 +29,6 @@ class Table:
         self._asked.add(key)
         return key in self._content
 
-    def keys(self) -> tuple[str, ...]:
-        """The keys in the order they were written."""
-        return tuple(self._content)
-
     def text(self, key: str, default: str | None = None) -> str:
         """A string; without a default it must be there. Raises ProfileError."""
         return self._take(key, str, default)
