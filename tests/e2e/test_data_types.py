@@ -16,7 +16,7 @@ from session_service.__main__ import main as session_service
 from session_service.settings import VERSION_TABLE as SESSION_VERSION_TABLE
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.old_memories import in_database
-from tests.support.postgres import PostgresServer, postgres
+from tests.support.postgres import fresh_database, postgres
 
 __all__ = ["postgres"]
 
@@ -26,13 +26,8 @@ IDS = {"session_id", "user_id"}
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/both.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    made = server.create_database()
-    yield made
-    server.drop_database(made)
+    with fresh_database(request, tmp_path / "both.db") as made:
+        yield made
 
 
 def session_migrations(url: str) -> Migrations:

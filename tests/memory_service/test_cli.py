@@ -16,20 +16,15 @@ from memory_service.__main__ import main
 from service_kit.address import Tcp, bind, bound_address
 from tests.support.memories import environment, memory_migrations
 from tests.support.old_memories import in_database, make_old_table
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import fresh_database
 from tests.support.processes import running, wait_until
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/memory.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    made = server.create_database()
-    yield made
-    server.drop_database(made)
+    with fresh_database(request, tmp_path / "memory.db") as made:
+        yield made
 
 
 def run(*arguments: str, **env: str) -> Result:

@@ -20,7 +20,7 @@ from memory_service.search import matching, read_query
 from memory_service.tables import metadata
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.old_memories import BAD, GOOD, NAMES, USER, in_database, insert, make_many_rows, make_old_table
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import fresh_database
 from tests.support.processes import Running
 
 MEASURED = """
@@ -35,13 +35,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    made = server.create_database()
-    yield made
-    server.drop_database(made)
+    with fresh_database(request, tmp_path_factory.mktemp("database") / "memory.db") as made:
+        yield made
 
 
 def upgrade(url: str) -> None:

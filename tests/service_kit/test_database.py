@@ -13,20 +13,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from service_kit.database import Database, DatabaseUnavailable, again_if_stale, parse_url, quoted
-from tests.support.postgres import PostgresServer, postgres
+from tests.support.postgres import PostgresServer, fresh_database, postgres
 
 __all__ = ["postgres"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/new/folder/some.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    made = server.create_database()
-    yield made
-    server.drop_database(made)
+    with fresh_database(request, tmp_path / "new/folder/some.db") as made:
+        yield made
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from session_service.model import Wanted
 from session_service.settings import VERSION_TABLE
 from session_service.store import Store
 from tests.session_service.conftest import SCHEMA, migrations
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import fresh_database
 
 OLD_SHAPE = {
     "sqlite": "CREATE TABLE sessions"
@@ -67,13 +67,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of this test alone."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/sessions.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    database = server.create_database()
-    yield database
-    server.drop_database(database)
+    with fresh_database(request, tmp_path / "sessions.db") as made:
+        yield made
 
 
 async def make_old(url: str, shapes: dict[str, str]) -> None:

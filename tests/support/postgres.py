@@ -95,13 +95,20 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop_database(url)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database without tables."""
+@contextlib.contextmanager
+def fresh_database(request: pytest.FixtureRequest, file: Path) -> Iterator[str]:
+    """The URL of an empty database of the kind that a fixture's parameter names; SQLite's is in `file`."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/test.db"
+        yield f"sqlite:///{file}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     url = server.create_database()
     yield url
     server.drop_database(url)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database without tables."""
+    with fresh_database(request, tmp_path_factory.mktemp("database") / "test.db") as made:
+        yield made
