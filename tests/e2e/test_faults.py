@@ -137,6 +137,10 @@ class Faults:
         proxy.weather = weather
         yield
         proxy.weather = Weather.FAIR
+        if weather is Weather.GARBLED:
+            # A changed byte may have fallen into a session's id: then nothing is created until somebody restarts it.
+            await asyncio.to_thread(self._cluster.sidecar.kill)
+            await asyncio.to_thread(self._cluster.sidecar.start)
 
     async def _crash_postgres(self) -> AsyncIterator[None]:
         await asyncio.to_thread(self._postgres.kill)
