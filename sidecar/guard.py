@@ -16,6 +16,7 @@ from sidecar.core.decide import (
     cannot_create,
     decide,
     decide_by_session,
+    forgotten,
     owned_by_another,
     still_refuses,
 )
@@ -151,7 +152,27 @@ class Guard:
         return _KNOWN if _KNOWN in admits else _PASSED
 
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decided | None]:
-        """Decide each call; None for one that was left undecided because another was refused."""
+        """Decide each call; None for one that was left undecided because another was refused.
+
+        While one call waits for its answer, an event may overtake what was decided about another.
+        """
+        ticket = self._known.ticket()
+        decisions = await self._decide_once(calls)
+        return [self._unless_overtaken(*each, ticket) for each in zip(calls, decisions, strict=True)]
+
+    def _unless_overtaken(self, call: Call, decision: Decided | None, ticket: int) -> Decided | None:
+        """Decide again what was admitted, by what is known now, if an event about the session came since `ticket`."""
+        reference = call.reference
+        if not isinstance(decision, Admit) or reference is None or reference.kind is Kind.PASS:
+            return decision
+        if not self._known.overtaken(reference.key, ticket):
+            return decision
+        session = self._known.get(reference.key)
+        if session is not None:
+            return decide_by_session(reference, session, decision.how, self._on_ended)
+        return decision if self._owing.claimant(reference.key) is not None else forgotten(reference)
+
+    async def _decide_once(self, calls: Sequence[Call]) -> list[Decided | None]:
         decisions = [self._decide_locally(call) for call in calls]
         if any(isinstance(decision, Refuse) for decision in decisions):
             return [None if isinstance(decision, Reference) else decision for decision in decisions]

@@ -81,6 +81,10 @@ class KnownSessions(Protocol):
         """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned."""
         ...
 
+    def overtaken(self, key: SessionKey, ticket: int) -> bool:
+        """Whether an event since `ticket` may have changed what was decided about the session."""
+        ...
+
 
 class SessionNews(Protocol):
     """Whoever wants to hear what the session service tells of its own accord. No method waits or raises."""

@@ -95,11 +95,11 @@ class FakeSessionService:
 
 
 class FakeKnownSessions:
-    """The `KnownSessions` port over a dict that never expires. Setting `overtaken` makes it drop what it is told."""
+    """The `KnownSessions` port over a dict that never expires. With `drops`, events overtake all that it is told."""
 
     def __init__(self) -> None:
         self.sessions: dict[SessionKey, Session] = {}
-        self.overtaken = False
+        self.drops = False
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
         """Whether the session is there, for this user, and not deleted."""
@@ -120,9 +120,13 @@ class FakeKnownSessions:
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
         """Keep it, unless told not to."""
-        if not self.overtaken:
+        if not self.drops:
             self.sessions[key] = session
-        return not self.overtaken
+        return not self.drops
+
+    def overtaken(self, key: SessionKey, ticket: int) -> bool:
+        """Whether it was told to drop what it is told."""
+        return self.drops
 
 
 @dataclass

@@ -142,6 +142,10 @@ class Known:
         self._entries.put(key, (session.owner, session.status.value, self._era, self._expiry()))
         return True
 
+    def overtaken(self, key: SessionKey, ticket: int) -> bool:
+        """Whether an event since `ticket` may have changed what was decided about the session."""
+        return self._events.happened(key, ticket)
+
     def ended(self, key: SessionKey) -> None:
         """Note the event that the session ended."""
         self._events.touch(key)

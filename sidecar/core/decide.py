@@ -100,6 +100,11 @@ def owned_by_another(reference: Reference) -> Refuse:
     return _refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user.", reference)
 
 
+def forgotten(reference: Reference) -> Refuse:
+    """Refuse a write to a session that was known when it was admitted and is not to be believed any more."""
+    return _unavailable(reference, "something happened to it while the request was decided", None)
+
+
 def _gone(reference: Reference) -> Refuse:
     return _refuse(Reason.SESSION_GONE, "The session was deleted, and a write does not bring it back.", reference)
 

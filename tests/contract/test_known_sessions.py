@@ -54,3 +54,10 @@ def test_what_is_learnt_later_replaces_what_was_known(known):
     known.remember("s-1", Session("ann", Status.ACTIVE), known.ticket())
     known.remember("s-1", Session("ann", Status.ENDED), known.ticket())
     assert known.get("s-1") == Session("ann", Status.ENDED)
+
+
+def test_a_quiet_session_is_not_overtaken(known):
+    """Learning of it is no event."""
+    ticket = known.ticket()
+    known.remember("s-1", Session("ann", Status.ACTIVE), ticket)
+    assert not known.overtaken("s-1", ticket)

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.core.model import Admit, Found, How, Kind, Reason, Refused, Session, Status
+from sidecar.core.decide import OnEnded
+from sidecar.core.model import Admit, Found, How, Kind, Reason, Reference, Refused, Session, Status
 from sidecar.guard import Guard
 from sidecar.owing import OnOutage
 from tests.support.guard import House, another_key, batch, write
@@ -163,6 +164,66 @@ async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
     assert len(house.service.asked) == 2
 
 
+@pytest.mark.parametrize("event", ["deleted", "ended"])
+async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer(event):
+    """What was known when a batch began may be gone when the last of its calls is decided."""
+    house = House(on_ended=OnEnded.REJECT)
+    await house.guard.decide(write("s-1"))
+    gate = Gate(house)
+    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
+    await gate.asked.wait()
+    getattr(house.known, event)("s-1")
+    gate.open.set()
+    refused = await waiting
+    assert isinstance(refused, Refused)
+    assert refused.refusals[0].reason is (Reason.SESSION_GONE if event == "deleted" else Reason.SESSION_ENDED)
+    assert refused.refusals[1] is None
+
+
+async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing(house):
+    """Where ended sessions take writes, one that ends meanwhile is decided anew and admitted again."""
+    await house.guard.decide(write("s-1"))
+    gate = Gate(house)
+    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
+    await gate.asked.wait()
+    house.known.ended("s-1")
+    gate.open.set()
+    assert isinstance(await waiting, Admit)
+    assert [reference.session_id for _, reference in house.service.asked].count("s-1") == 1
+
+
+async def test_a_batch_is_refused_when_all_is_forgotten_while_it_waits(house):
+    """What is no longer to be believed admits nobody; sent again, the same batch is asked about anew."""
+    await house.guard.decide(write("s-1"))
+    two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
+    gate = Gate(house)
+    waiting = asyncio.create_task(house.guard.decide(two))
+    await gate.asked.wait()
+    house.known.forget_all()
+    gate.open.set()
+    refused = await waiting
+    assert isinstance(refused, Refused)
+    assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert isinstance(await house.guard.decide(two), Admit)
+
+
+async def test_a_debt_outlives_the_return_of_the_stream():
+    """Missed events are no reason to refuse a batch whose session is owed."""
+    house = House(on_outage=OnOutage.FORWARD)
+    house.service.down = True
+    await house.guard.decide(write("s-1"))
+    owe = house.debts.owe
+
+    async def slowly(reference):
+        house.known.stream_down()
+        house.known.stream_up()
+        return await owe(reference)
+
+    house.debts.owe = slowly
+    assert await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == Admit(How.OWED)
+    await house.guard.aclose()
+
+
 async def test_an_answer_that_is_overtaken_again_and_again_is_no_answer(house):
     """The questions have an end, and the end is not an admit."""
 
@@ -195,8 +256,6 @@ async def test_a_write_that_waited_decides_by_what_became_known(house):
 
 async def test_a_batch_and_a_single_write_for_one_session_create_it_once(house):
     """Batches take part in single flight."""
-    from sidecar.core.model import Reference
-
     two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
     await asyncio.gather(house.guard.decide(write()), house.guard.decide(two))
     assert [reference.session_id for operation, reference in house.service.asked if operation == "ensure"] == [
