@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Self
 
 import httpx
 
@@ -60,7 +60,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; gives the response as soon as its head is there."""
         timeouts = request.extensions.get("timeout", {})
-        data = _encode(request, await request.aread())
+        stream = request.stream
+        # What is there already need not be awaited.
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        data = _encode(request, body)
         pool = self._pool(request)
         try:
             with _TRANSLATED:
@@ -136,15 +139,21 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, relay: Relay, read_timeout: float | None) -> None:
         self._relay = relay
         self._read_timeout = read_timeout
+        self._more = True
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        more = True
-        while more:
+    def __aiter__(self) -> Self:
+        # No generator: event loops keep account of each of those, and every answer has a body.
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = b""
+        while self._more and not piece:
             with _TRANSLATED:
                 async with _within(self._read_timeout, httpx.ReadTimeout):
-                    piece, more = await self._relay.read()
-            if piece:
-                yield piece
+                    piece, self._more = await self._relay.read()
+        if piece:
+            return piece
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         self._relay.give_up(ClientGone())
@@ -183,8 +192,9 @@ async def _limited(seconds: float, translation: type[httpx.TimeoutException]) ->
 
 def _encode(request: httpx.Request, body: bytes) -> bytes:
     """Write a whole request; one of unknown length as a single chunk."""
-    if "transfer-encoding" in request.headers:
+    headers = request.headers.raw
+    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
         body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
     target = request.extensions.get("target") or request.url.raw_path
     line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), target)
-    return b"%b%b\r\n%b" % (line, encode_fields(request.headers.raw), body)
+    return b"%b%b\r\n%b" % (line, encode_fields(headers), body)

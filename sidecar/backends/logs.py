@@ -16,7 +16,6 @@ LogFormat = Literal["console", "json"]
 def configure_logging(style: LogFormat, role: str) -> FilteringBoundLogger:
     """Set up structured logging for this process and return its logger."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -212,10 +212,12 @@ class HttpSessionService:
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._transport.handle_async_request(request)
+                # The stream itself: a response that was made with its content cannot be streamed by its own methods.
+                stream = cast("httpx.AsyncByteStream", response.stream)
                 try:
-                    reply = await _read(response)
+                    reply = await _read(response, stream)
                 finally:
-                    await response.aclose()
+                    await stream.aclose()
         except TimeoutError:
             self._discovery.report(url, ok=False)
             return _LATE
@@ -226,15 +228,14 @@ class HttpSessionService:
         return question.read(reply, reference)
 
 
-async def _read(response: httpx.Response) -> Reply:
+async def _read(response: httpx.Response, stream: httpx.AsyncByteStream) -> Reply:
     """Read a response within bounds; what goes beyond them is not read to its end."""
     status = response.status_code
     retry_after = _seconds(response.headers.get("retry-after", "")) if status >= 400 else None
-    if response.headers.get("content-encoding", "identity") != "identity":
+    if any(name.lower() == b"content-encoding" and value != b"identity" for name, value in response.headers.raw):
         return Reply(status, None, retry_after)
     body = bytearray()
-    # The stream itself: what a response that was made with its content has cannot be streamed by its own methods.
-    async for chunk in cast("httpx.AsyncByteStream", response.stream):
+    async for chunk in stream:
         body += chunk
         if len(body) > MOST_ANSWER:
             return Reply(status, None, retry_after)

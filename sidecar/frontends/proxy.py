@@ -167,7 +167,8 @@ class Enforcing:
             async with self._bodies.hold(head.headers, receive) as body:
                 admit = decide(body.content) if len(body.content) <= _READ_TWICE else None
                 if admit is None:
-                    await self._decide(self._reader.read(head, body.content), scope, replay(body.raw, receive), send)
+                    reading = self._reader.read(head, body.content)
+                    await self._act(await self._guard.decide(reading), reading, scope, replay(body.raw, receive), send)
                 else:
                     await self._forward(admit, (head, body.content), scope, replay(body.raw, receive), send)
         except BodyRefused as refused:
@@ -186,6 +187,11 @@ class Enforcing:
 
     async def _decide(self, reading: Reading, scope: Scope, receive: Receive, send: Send) -> None:
         decided = self._guard.admit_known(reading) or await self._guard.decide(reading)
+        await self._act(decided, reading, scope, receive, send)
+
+    async def _act(
+        self, decided: Admit | Refused, reading: Reading, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if isinstance(decided, Refused):
             await respond(send, refuse_reading(reading, decided.refusals))
             return
