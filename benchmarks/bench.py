@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.lineup import Contender
@@ -24,3 +24,14 @@ class Bench:
     def present(self, among: Iterable[Contender]) -> list[Contender]:
         """Those that were asked for and that are here."""
         return [each for each in among if each in self.contenders and each.name not in self.samples.missing]
+
+    def turns(self, among: Sequence[Contender], compared: Collection[Contender]) -> Iterator[tuple[int, Contender]]:
+        """Round after round, who is measured, each time beginning with another.
+
+        Those that no bar compares sit out once they have had the rounds that a median needs.
+        """
+        for number in range(self.options.rounds):
+            here = [each for each in self.present(among) if each in compared or number < self.options.beside]
+            start = number % max(len(here), 1)
+            for contender in (*here[start:], *here[:start]):
+                yield number, contender

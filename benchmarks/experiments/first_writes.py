@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 
@@ -23,22 +24,21 @@ UNSEEN, THE_ONE = 10_000_000, 20_000_000
 
 
 def run(bench: Bench) -> None:
-    for number in range(bench.options.rounds):
-        for contender in bench.present(CONTENDERS):
-            bench.say(f"first writes, round {number + 1} of {bench.options.rounds}: {contender.name}")
-            with bench.stage.running(contender) as running:
-                warm(bench.stage, running, 1000)
-                known = Load(wire.SMALL_WRITE, 1000, bench.options.seconds)
-                mark = Mark(CASE, KNOWN.format(contender.name), number, {"known"})
-                bench.samples.add(measure(bench.stage, running, known, mark))
-                bench.samples.add(_first(bench, running, number))
-                if contender.is_sidecar:
-                    bench.samples.add(_one_id(bench, running, number))
+    for number, contender in bench.turns(CONTENDERS, [SIDECAR]):
+        bench.say(f"first writes, round {number + 1}: {contender.name}")
+        with bench.stage.running(contender) as running:
+            warm(bench.stage, running, 1000)
+            known = Load(wire.SMALL_WRITE, 1000, bench.options.seconds)
+            mark = Mark(CASE, KNOWN.format(contender.name), number, {"known"})
+            bench.samples.add(measure(bench.stage, running, known, mark))
+            bench.samples.add(_first(bench, running, number))
+            if contender.is_sidecar:
+                bench.samples.add(_one_id(bench, running, number))
 
 
 def _first(bench: Bench, running: Running, number: int) -> Sample:
     """Every id in turn; the few repeated at the end, before wrk stops, are known by then."""
-    count = bench.options.first_writes // bench.options.rounds
+    count = math.ceil(bench.options.first_writes / bench.options.rounds)
     load = Load(wire.SMALL_WRITE, count, 600, order="once", first=UNSEEN + number * count)
     mark = Mark(CASE, FIRST.format(running.contender.name), number, {"created", "known"})
     meter = Meter(bench.stage, running)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks import wire
 from benchmarks.bench import Bench
 from benchmarks.counts import Expected
@@ -10,32 +12,34 @@ from benchmarks.lineup import DIRECT, ENVOY_PLAIN, NGINX_LUA, NGINX_PLAIN, SIDEC
 from benchmarks.load import last_line
 from benchmarks.meter import Meter
 from benchmarks.processes import FIXED_CORE
-from benchmarks.samples import Sample
+from benchmarks.samples import Sample, Samples
 from benchmarks.stage import Running, Stage
 
 CASE = "latency"
 RATE = 500
 SESSIONS = 1000
-# The direct connection comes first in every round: the others are held against it. The sidecar is beside nginx.
-CONTENDERS = (DIRECT, SIDECAR, NGINX_PLAIN, SLOW_LANE, NGINX_LUA, ENVOY_PLAIN)
+COMPARED = (DIRECT, SIDECAR, NGINX_PLAIN)
+CONTENDERS = (*COMPARED, SLOW_LANE, NGINX_LUA, ENVOY_PLAIN)
 PERCENTILES = ("p50_ms", "p99_ms", "p999_ms")
 
 
 def run(bench: Bench) -> None:
-    others = [each for each in bench.present(CONTENDERS) if each is not DIRECT]
-    for number in range(bench.options.rounds):
-        turn = number % max(len(others), 1)
-        direct: dict[str, float] = {}
-        for contender in (DIRECT, *others[turn:], *others[:turn]):
-            bench.say(f"latency, round {number + 1} of {bench.options.rounds}: {contender.name}")
-            with bench.stage.running(contender) as running:
-                warm(bench.stage, running, SESSIONS)
-                figures, why = _measure(bench.stage, running, bench.options.latency_seconds)
-            if contender is DIRECT:
-                direct = dict(figures)
-            else:
-                figures |= {f"added_{name}": figures[name] - direct[name] for name in PERCENTILES}
-            bench.samples.add(Sample(CASE, contender.name, number, figures, why))
+    for number, contender in bench.turns(CONTENDERS, COMPARED):
+        bench.say(f"latency, round {number + 1}: {contender.name}")
+        with bench.stage.running(contender) as running:
+            warm(bench.stage, running, SESSIONS)
+            figures, why = _measure(bench.stage, running, bench.options.latency_seconds)
+        bench.samples.add(Sample(CASE, contender.name, number, figures, why))
+    _hold_against_direct(bench.samples)
+
+
+def _hold_against_direct(samples: Samples) -> None:
+    """Note what each contender added to the direct connection of the same round, if that counts."""
+    direct = {name: samples.of(CASE, DIRECT.name, name) for name in PERCENTILES}
+    for place, sample in enumerate(samples.taken):
+        if sample.case == CASE and sample.contender != DIRECT.name and sample.round in direct[PERCENTILES[0]]:
+            added = {f"added_{name}": sample.figures[name] - direct[name][sample.round] for name in PERCENTILES}
+            samples.taken[place] = replace(sample, figures={**sample.figures, **added})
 
 
 def _measure(stage: Stage, running: Running, seconds: int) -> tuple[dict[str, float], str]:

@@ -1,4 +1,7 @@
-"""Requests a second under a closed loop, every contender in every round, alone on its core."""
+"""Requests a second under a closed loop, every contender alone on its core.
+
+It is started anew for each of its turns, and in a turn goes through all its cases.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,15 @@ KNOWN_BEFORE = 1000
 
 
 def run(bench: Bench, cases: Sequence[Case]) -> None:
-    """One start of each contender a round, in which it goes through all its cases; the first to start changes."""
-    for number in range(bench.options.rounds):
-        contenders = bench.present(CONTENDERS)
-        turn = number % max(len(contenders), 1)
-        for contender in (*contenders[turn:], *contenders[:turn]):
-            mine = [case for case in cases if contender in case.contenders]
-            if mine:
-                bench.say(f"round {number + 1} of {bench.options.rounds}: {contender.name}")
+    """A case that a bar stands on has turns of its own, so that those it compares are measured seconds apart."""
+    alone = [[case] for case in cases if case.compared]
+    together = [case for case in cases if not case.compared]
+    for some in (*alone, together):
+        compared = [contender for case in some for contender in case.compared]
+        for number, contender in bench.turns(CONTENDERS, compared):
+            mine = [case for case in some if contender in case.contenders]
+            if mine and contender.name not in bench.samples.missing:
+                bench.say(f"{mine[0].name}, round {number + 1}: {contender.name}")
                 try:
                     _turn(bench, mine, contender, number)
                 except (Failed, OSError) as failure:
