@@ -31,8 +31,10 @@ def _rate(title: str, over: str, at_least: float, of: str = "sidecar", case: str
 BARS = (
     _rate("Known session ÷ plain Envoy", "Envoy", 1.8),
     _rate("Known session ÷ nginx auth_request", "nginx auth_request", 2.2),
+    _rate("… its checker on plain ASGI", "nginx auth_request, ASGI checker", 2.2),
     _rate("Known session ÷ nginx + Lua", "nginx + Lua", 0.7),
     _rate("Known session ÷ Envoy ext_authz", "Envoy ext_authz", 6),
+    _rate("… its checker on plain ASGI", "Envoy ext_authz, ASGI checker", 6),
     _rate("Known session ÷ Starlette + httpx", "Starlette + httpx", 60),
     _rate("Known session, lane off ÷ plain Envoy", "Envoy", 0.9, of="sidecar, lane off"),
     Bar("p50 added ÷ nginx's", latency.CASE, "added_p50_ms", "sidecar", "nginx", at_most=3),

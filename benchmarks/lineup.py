@@ -94,6 +94,13 @@ ENVOY_AUTHZ = Contender(
     ("envoy-ext-authz.yaml",),
     helper=CHECKER,
 )
+ENVOY_AUTHZ_ASGI = Contender(
+    "Envoy ext_authz, ASGI checker",
+    Checks.BODY,
+    (*ENVOY, "envoy-ext-authz.yaml"),
+    ("envoy-ext-authz.yaml", "checker_asgi.py"),
+    helper=ASGI_CHECKER,
+)
 CADDY = Contender(
     "Caddy forward_auth",
     Checks.HEADERS,
@@ -136,6 +143,7 @@ CONTENDERS = (
     ENVOY_PLAIN,
     SLOW_LANE,
     ENVOY_AUTHZ,
+    ENVOY_AUTHZ_ASGI,
     CADDY,
     TRAEFIK,
     MITMPROXY,

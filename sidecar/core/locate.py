@@ -21,7 +21,7 @@ from sidecar.core.members import Members
 from sidecar.core.model import Call, Head, Plan, Reading, Reference, Refuse, Shape
 from sidecar.core.multipart import read_multipart
 from sidecar.core.outside import OutsideReader
-from sidecar.core.plain import Named, PlainReader
+from sidecar.core.plain import Named, PlainCallReader, PlainReader, has_plain_bodies
 from sidecar.core.profile import Profile
 from sidecar.core.refusals import Refusal
 from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
@@ -31,14 +31,14 @@ _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What reads the bodies that come with one head.
+    """What reads the bodies that come with one head, sooner than `Reader.read` does.
 
-    `find` gives what a body refers to, and raises Refusal. `plain`, where the head itself names nothing, gives what
-    stands in a plain body, and None for another.
+    `plain`, where the head itself names nothing, gives what stands in a plain body, and None for another. `find`, where
+    a body refers to one session at most, gives that, and raises Refusal.
     """
 
-    plain: Callable[[bytes], Named | None] | None
-    find: Callable[[bytes], Reference | None]
+    plain: Callable[[bytes], Named | None] | None = None
+    find: Callable[[bytes], Reference | None] | None = None
 
 
 class Reader:
@@ -60,10 +60,11 @@ class Reader:
         self._outside = OutsideReader(profile, user_header)
         self._judge = judge
         self._json = JsonReader(members.keys)
-        plain = PlainReader(profile, self._json)
-        self._read_plain = plain.read if plain.useful and user_header is None else None
         self._form_names = FieldNames(fields, paths)
-        self._mcp = McpReader(profile, judge)
+        self._mcp = mcp = McpReader(profile, judge)
+        self._has_plain = has_plain_bodies(profile) and user_header is None
+        self._plain = PlainReader(profile, self._json)
+        self._plain_call = PlainCallReader(profile, mcp.json, mcp.kind)
 
     def plan(self, head: Head) -> Plan | Reading | None:
         """What the head alone says.
@@ -95,22 +96,21 @@ class Reader:
             return Reading(Shape.REST, (Call(refusal=refusal.refuse),))
         return Reading(Shape.REST, (Call(reference),))
 
-    def prepare(self, head: Head) -> Prepared | None:
-        """Give what reads any body that comes with this head: what the head says is read once.
-
-        None where that is not all there is to it, and `read` has to be asked.
-        """
+    def prepare(self, head: Head) -> Prepared:
+        """Give what reads any body that comes with this head: what the head says is read once."""
         path, _, query = head.target.partition(b"?")
         route = self._route(head, path)
-        if not isinstance(route, Route) or route.shape is Shape.RPC or not (route.reads_body and self._reads_bodies):
-            return None
+        if not isinstance(route, Route) or not (route.reads_body and self._reads_bodies):
+            return Prepared()
         try:
             outside = self._outside.read(route.captured, head.headers, query)
             form = declared_form(head.headers)
         except Refusal:
-            return None
+            return Prepared()
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        is_silent = form is None and not any(values for _, values in said)
+        has_plain = self._has_plain and form is None and not any(values for _, values in said)
+        if route.shape is Shape.RPC:
+            return Prepared(self._plain_call.read if has_plain else None)
         kind, users = route.kind, outside.users
 
         def find(body: bytes) -> Reference | None:
@@ -118,7 +118,7 @@ class Reader:
             self._add_body(claims, form, body)
             return self._judge.weigh(claims, kind, users)
 
-        return Prepared(self._read_plain if is_silent else None, find)
+        return Prepared(self._plain.read if has_plain else None, find)
 
     def _route(self, head: Head, path: bytes) -> Route | Refuse | None:
         route = self._router.route(head.method, path)

@@ -33,7 +33,7 @@ _LONGEST_REMEMBERED: Final = 256
 
 
 class McpReader:
-    """Reads bodies on the MCP path by one profile."""
+    """Reads bodies on the MCP path by one profile; `json` reads the text of them."""
 
     def __init__(self, profile: Profile, judge: Judge) -> None:
         rules = [rule for rule in profile.rules if isinstance(rule, ToolRule)]
@@ -41,7 +41,7 @@ class McpReader:
         self._rules = [(compile_globs(rule.tools), rule.kind) for rule in rules]
         self._meta = meta
         self._members = Members(profile)
-        self._json = JsonReader((*NAMES, *self._members.keys, *((meta.name, meta.arguments) if meta else ())))
+        self.json = JsonReader((*NAMES, *self._members.keys, *((meta.name, meta.arguments) if meta else ())))
         self._judge = judge
         self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
 
@@ -52,7 +52,7 @@ class McpReader:
         try:
             # The type must be clear, although it decides nothing: MCP knows no forms.
             declared_form(headers)
-            content = self._json.read(body)
+            content = self.json.read(body)
             if isinstance(content, list) and len(content) > MOST_MESSAGES:
                 unreadable(f"The batch has more than {MOST_MESSAGES} messages.")
         except Refusal as refusal:
@@ -110,8 +110,8 @@ class McpReader:
             inner_name = member(arguments, self._meta.name)
             inner = self._unfolded(member(arguments, self._meta.arguments))
             if inner_name is not None and isinstance(inner, dict):
-                yield self._kind(inner_name), inner
-        yield self._kind(member(params, "name")), arguments
+                yield self.kind(inner_name), inner
+        yield self.kind(member(params, "name")), arguments
 
     def _unfolded(self, value: object) -> object:
         """An object written as a string, as some MCP servers accept it, opened; any other value as it is.
@@ -119,10 +119,10 @@ class McpReader:
         Raises Refusal.
         """
         if isinstance(value, str) and value.lstrip().startswith("{"):
-            return self._json.read(value.encode())
+            return self.json.read(value.encode())
         return value
 
-    def _kind(self, name: object) -> Kind:
+    def kind(self, name: object) -> Kind:
         """The kind of the first rule that matches; what has no usable name is guarded as only `*` would match it."""
         text = name if isinstance(name, str) else ""
         return self._kind_of(text) if len(text) <= _LONGEST_REMEMBERED else self._find_kind(text)

@@ -1,47 +1,94 @@
-"""The plainest body: a JSON object that names a session and its owner once each, at the top, and nothing else watched.
+"""The plainest bodies: one that names a session and its owner once each, and nothing else that is watched.
 
-Most writes are such, and in them nothing has to be weighed. Any other body, and any that is wrong, is for `Reader`.
+Most writes are such, as a JSON object or as the arguments of one MCP call, and in them nothing has to be weighed. Any
+other body, and any that is wrong, is for `Reader`.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from sidecar.core.json_reading import MOST_VALUES, JsonReader
+from sidecar.core.mcp import NAMES
+from sidecar.core.model import Kind
 from sidecar.core.profile import SESSION, USER, Owner, Profile
 
 Named: TypeAlias = tuple[str, str]
 """A session's and a user's id as they stand in a body; whether they may be ids, nobody has looked yet."""
 
+_Keys: TypeAlias = tuple[str, str]
+
+
+def has_plain_bodies(profile: Profile) -> bool:
+    """Whether a session is nothing more than its id and an owner."""
+    return profile.owner is Owner.REQUIRED and not profile.scope
+
 
 class PlainReader:
-    """Reads plain bodies by one profile; `useful` is false where a session is more than its id and an owner."""
+    """Reads JSON objects with both ids at the top, by one profile."""
 
     def __init__(self, profile: Profile, json: JsonReader) -> None:
-        self.useful = profile.owner is Owner.REQUIRED and not profile.scope
         self._json = json
-        self._keys = {
-            frozenset({_token(session), _token(user)}): (session, user)
-            for session in _at_the_top(profile, SESSION)
-            for user in _at_the_top(profile, USER)
-        }
+        self._keys = _names_together(profile)
 
     def read(self, body: bytes) -> Named | None:
         """Give what a plain body names; None for any other."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
-        if keys is None or len(body) > MOST_VALUES:
+        return None if keys is None else _named(_value(body), keys)
+
+
+class PlainCallReader:
+    """Reads MCP messages that call one guarded tool with both ids at the top of its arguments, by one profile.
+
+    `kind` gives the kind of a tool by its name.
+    """
+
+    def __init__(self, profile: Profile, json: JsonReader, kind: Callable[[object], Kind]) -> None:
+        self._json = json
+        self._kind = kind
+        together = _names_together(profile)
+        self._keys = {names | around: keys for names, keys in together.items() for around in (_CALL, _NOTIFICATION)}
+
+    def read(self, body: bytes) -> Named | None:
+        """Give what a plain call names; None for any other body."""
+        names = self._json.plain_names(body)
+        keys = None if names is None else self._keys.get(names)
+        message = None if keys is None else _value(body)
+        if keys is None or type(message) is not dict or message.get("method") != "tools/call":
             return None
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
+        params = message.get("params")
+        if type(params) is not dict or self._kind(params.get("name")) is Kind.PASS:
             return None
-        if type(value) is not dict:
-            return None
-        session_id, user_id = value.get(keys[0]), value.get(keys[1])
-        return (session_id, user_id) if type(session_id) is str and type(user_id) is str else None
+        return _named(params.get("arguments"), keys)
+
+
+def _names_together(profile: Profile) -> dict[frozenset[bytes], _Keys]:
+    return {
+        frozenset({_token(session), _token(user)}): (session, user)
+        for session in _at_the_top(profile, SESSION)
+        for user in _at_the_top(profile, USER)
+    }
+
+
+def _value(body: bytes) -> Any:
+    """What the JSON text stands for; None where it is none, or too long to be sure that it is cheap."""
+    if len(body) > MOST_VALUES:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _named(value: object, keys: _Keys) -> Named | None:
+    if type(value) is not dict:
+        return None
+    session_id, user_id = value.get(keys[0]), value.get(keys[1])
+    return (session_id, user_id) if type(session_id) is str and type(user_id) is str else None
 
 
 def _at_the_top(profile: Profile, name: str) -> list[str]:
@@ -50,3 +97,7 @@ def _at_the_top(profile: Profile, name: str) -> list[str]:
 
 def _token(key: str) -> bytes:
     return f'"{key}"'.encode()
+
+
+_CALL: Final = frozenset(map(_token, NAMES))
+_NOTIFICATION: Final = _CALL - {_token("id")}

@@ -115,15 +115,14 @@ class Enforcing:
         if isinstance(plan, Reading):
             return lambda _body: None
         prepared = self._reader.prepare(head)
-        if prepared is None:
-            read, admit_known = self._reader.read, self._guard.admit_known
-            return lambda body: admit_known(read(head, body))
         plain, find = prepared.plain, prepared.find
         admit_named, admit_if_known = self._guard.admit_named, self._guard.admit_if_known
 
         def decide(body: bytes) -> Admit | None:
             if plain is not None and (named := plain(body)) is not None:
                 return admit_named(*named)
+            if find is None:
+                return self._guard.admit_known(self._reader.read(head, body))
             try:
                 return admit_if_known(find(body))
             except Refusal:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.ids import is_safe
-from sidecar.core.locate import Reader
+from sidecar.core.locate import Prepared, Reader
 from sidecar.core.model import Head, Reason, Reference
 from sidecar.core.refusals import Refusal
 from sidecar.profiles import find_profile
@@ -17,6 +20,10 @@ TARGETS = [
     b"/api/v1/memories/session/store", b"/api/v1/memories", b"/api/v1/memories/session/s-1/summarize?user_id=ann",
     b"/api/v1/memories?session_id=s-2", b"/api/v1/memories?session_id=s-1&session_id=s-2", b"/mcp", b"/other",
 ]  # fmt: skip
+CALL = (
+    b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": '
+    b'{"name": "store_session_message", "arguments": {"session_id": "s-1", "user_id": "ann"}}}'
+)
 TYPES = [b"application/json", b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x"]
 BODIES = [
     b"{}", b"[]", b"null", b"nonsense", b"session_id=s-1&user_id=ann", b"--x--", b'{"session_id": 1}',
@@ -52,7 +59,7 @@ heads = st.builds(
 def test_both_ways_of_reading_agree(reader, head, bodies):
     """Body after body, with nothing left behind by the one before."""
     prepared = reader.prepare(head)
-    if prepared is None:
+    if prepared.find is None:
         return
     for body in bodies:
         (call,) = reader.read(head, body).calls
@@ -92,7 +99,80 @@ def test_bodies_are_not_plain_where_a_header_names_the_owner():
     assert reader.prepare(Head("POST", b"/api/v1/memories", ())).plain is None
 
 
-@pytest.mark.parametrize("target", [b"/mcp", b"/other", b"/api/v1/memories//x"])
-def test_nothing_is_prepared_where_there_is_more_to_it(target):
-    """An MCP message has calls of its own, and the rest is not guarded or refused."""
-    assert READERS[0].prepare(Head("POST", target, ())) is None
+@pytest.mark.parametrize("path", [b"/other", b"/api/v1/memories//x"])
+def test_nothing_is_prepared_where_there_is_more_to_it(path):
+    """What is not guarded, or refused already."""
+    assert READERS[0].prepare(Head("POST", path, ())) == Prepared()
+
+
+def test_of_an_mcp_message_only_a_plain_call_is_prepared():
+    """A batch has calls of its own."""
+    prepared = READERS[0].prepare(Head("POST", b"/mcp", ()))
+    assert prepared.find is None
+    assert prepared.plain(CALL) == ("s-1", "ann")
+    assert prepared.plain(b"[%b]" % CALL) is None
+
+
+@pytest.mark.parametrize(
+    ("reader", "head"),
+    [
+        (READERS[0], Head("POST", b"/mcp?session_id=s-2", ())),
+        (READERS[0], Head("POST", b"/mcp?user_id=eve", ())),
+        (READERS[0], Head("POST", b"/mcp", [(b"content-type", b"text/plain")] * 2)),
+        (READERS[1], Head("POST", b"/mcp", ())),
+    ],
+)
+def test_a_call_is_not_plain_where_the_head_may_say_something_else(reader, head):
+    """A query that names an id, an unclear type, or an owner in a header."""
+    assert reader.prepare(head).plain is None
+
+
+def members(*ordinary: str, odd: Sequence[str]) -> st.SearchStrategy[str]:
+    """Objects of the ordinary members, some of which may be missing, repeated or joined by odd ones, in any order."""
+    some = st.lists(st.sampled_from([*ordinary, *odd]), max_size=2)
+    return st.builds(
+        lambda base, more: "{" + ", ".join([*base, *more]) + "}",
+        st.one_of(st.permutations(ordinary), st.lists(st.sampled_from(ordinary), unique=True)),
+        st.one_of(st.just([]), some),
+    )
+
+
+ARGUMENTS = members(
+    '"session_id": "s-1"', '"user_id": "ann"', '"text": "a \\"name\\" of \u4f60"',
+    odd=[
+        '"session_id": "s-2"', '"Session_id": "s-3"', '"session\\u005fid": "s-4"', '"session_id": null',
+        '"context": {"session_id": "s-5"}', '"context": "{\\"session_id\\": \\"s-6\\"}"', '"x": {"session_id": "s-7"}',
+        '"tool_name": "store", "parameters": {"session_id": "s-8"}', '"id": 1', '"x": "user_id"', '"user_id": 1',
+        '"session_id": "no good"',
+    ],
+)  # fmt: skip
+PARAMS = st.tuples(ARGUMENTS, ARGUMENTS).flatmap(
+    lambda two: members(
+        '"name": "store_session_message"', f'"arguments": {two[0]}',
+        odd=[
+            '"name": "get_session"', '"name": 1', '"name": "call_tool"', f'"arguments": {two[1]}', '"arguments": []',
+            f'"arguments": {json.dumps(two[1])}', f'"x": {two[1]}', '"session_id": "s-9"', '"_meta": {}',
+        ],
+    )
+)  # fmt: skip
+MESSAGES = st.tuples(PARAMS, PARAMS).flatmap(
+    lambda two: members(
+        '"jsonrpc": "2.0"', '"id": 1', '"method": "tools/call"', f'"params": {two[0]}',
+        odd=[
+            '"method": "ping"', '"Method": "ping"', '"id": "2"', f'"params": {two[1]}', f'"PARAMS": {two[1]}',
+            '"result": {}', '"params": 1', '"session_id": "s-10"',
+        ],
+    )
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.one_of(MESSAGES, MESSAGES.map(lambda message: f"[{message}]")))
+def test_a_plain_call_is_what_the_whole_reading_finds(message):
+    """Whatever else a message holds, and however often."""
+    head = Head("POST", b"/mcp", [(b"content-type", b"application/json")])
+    named = READERS[0].prepare(head).plain(message.encode())
+    calls = READERS[0].read(head, message.encode()).calls
+    if named is not None:
+        (call,) = calls
+        assert agrees(named, call)

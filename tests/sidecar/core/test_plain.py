@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.core.evidence import Judge
+from sidecar.core.ids import IdFormat
 from sidecar.core.json_reading import MOST_VALUES, JsonReader
+from sidecar.core.mcp import McpReader
 from sidecar.core.members import Members
-from sidecar.core.plain import PlainReader
+from sidecar.core.plain import PlainCallReader, PlainReader, has_plain_bodies
 from sidecar.core.profile import load_profile
 from sidecar.profiles import find_profile
 
 PROFILE = find_profile("isa")
 READER = PlainReader(PROFILE, JsonReader(Members(PROFILE).keys))
+MCP = McpReader(PROFILE, Judge(PROFILE, id_format=IdFormat.OPAQUE, user_header=None))
+CALLS = PlainCallReader(PROFILE, MCP.json, MCP.kind)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,49 @@ def test_any_of_several_spellings_will_do_but_only_one():
     assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}') is None
 
 
+def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method='"tools/call"', more=""):
+    """An MCP message."""
+    params = f'{{"name": {name}, "arguments": {arguments}}}'
+    return f'{{"jsonrpc": "2.0", {more} "method": {method}, "params": {params}}}'.encode()
+
+
+@pytest.mark.parametrize("more", ["", '"id": 1,', '"id": "x", "trace": [1],'])
+def test_a_plain_call_gives_the_ids_of_its_arguments(more):
+    """With an id to answer to, or as a notification."""
+    assert CALLS.read(call(more=more)) == ("s", "u")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"session_id": "s", "user_id": "u"}',
+        b"[%b]" % call(),
+        call()[:-1],
+        call(method='"ping"'),
+        call(method="1"),
+        call(name='"get_it"'),
+        call(arguments="[]"),
+        call(arguments='"{}"'),
+        call(arguments='{"session_id": "s"}'),
+        call(arguments='{"session_id": 1, "user_id": "u"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "name": "x"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "tool_name": "x"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "context": "{}"}'),
+        call(arguments='{"x": {"session_id": "s", "user_id": "u"}}'),
+        call(more='"Id": 1,'),
+        call(more='"id": 1, "id": 2,'),
+        b'{"method": "tools/call", "params": {"session_id": "s", "user_id": "u"}, "x": ["name", "arguments"]}',
+        b'{"method": "tools/call", "params": [], "x": {"name": "a", "arguments": 1, "session_id": 2, "user_id": 3}}',
+        b'["method", "params", "name", "arguments", "session_id", "user_id"]',
+        call(arguments='{"session_id": "s", "user_id": "u", "x": "%s"}' % ("," * MOST_VALUES)),
+    ],
+)
+def test_any_other_message_gives_none(body):
+    """What calls no guarded tool, or not plainly."""
+    assert CALLS.read(body) is None
+
+
 @pytest.mark.parametrize("more", ['owner = "none"', 'owner = "required"\nscope = ["app"]'])
 def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(more):
     """A scope has to be named too, and a session without owner is nobody's."""
@@ -99,4 +147,4 @@ def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(mo
         style = "put"
         """
     )
-    assert not PlainReader(profile, JsonReader(Members(profile).keys)).useful
+    assert not has_plain_bodies(profile)
