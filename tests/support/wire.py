@@ -125,6 +125,20 @@ async def raw_upstream(answer: Answer | bytes = OK, *, read_body: bool = True) -
         await server.wait_closed()
 
 
+class BreaksUnderTheSecond:
+    """Answers every request but the second, under which it breaks the connection: one that went stale in the pool."""
+
+    def __init__(self) -> None:
+        self.counted = 0
+
+    async def __call__(self, _seen: Seen, writer: asyncio.StreamWriter) -> bytes | None:
+        self.counted += 1
+        if self.counted == 2:
+            writer.transport.abort()
+            return None
+        return OK
+
+
 class SilentTelemetry:
     """Notes nothing."""
 

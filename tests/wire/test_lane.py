@@ -15,7 +15,7 @@ from sidecar.frontends.refusal import Response
 from sidecar.ports import UpstreamError
 from tests.support import wire
 from tests.support.eventually import eventually
-from tests.support.wire import OK, Seen, ask, get, post, raw_client, raw_upstream
+from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client, raw_upstream
 
 SMALL = b'{"session_id": "s-1", "user_id": "ann"}'
 
@@ -162,20 +162,11 @@ async def test_a_failure_is_answered_by_the_door():
 
 async def test_a_write_is_never_sent_twice():
     """Not even on a stale connection."""
-    counted = 0
-
-    async def answer(_seen, writer):
-        nonlocal counted
-        counted += 1
-        if counted == 2:
-            writer.transport.abort()
-            return None
-        return OK
-
+    answer = BreaksUnderTheSecond()
     async with stage(answer) as (_, sidecar, door):
         assert (await ask(sidecar.port, post("/", SMALL))).status == 200
         assert (await ask(sidecar.port, post("/", SMALL))).status == 502
-        assert (counted, door.by_lane) == (2, 2)
+        assert (answer.counted, door.by_lane) == (2, 2)
 
 
 async def test_an_interim_answer_and_a_stream_pass():

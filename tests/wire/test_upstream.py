@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.wire import OK, Seen, ask, get, post, raw_client
+from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client
 
 
 def answered(*lines: str, body: bytes = b"") -> bytes:
@@ -294,20 +294,11 @@ class TestReuse:
     @pytest.mark.parametrize(("method", "sent", "status"), [("GET", 3, 200), ("PUT", 3, 200), ("POST", 2, 502)])
     async def test_a_stale_connection_is_retried_only_where_that_is_harmless(self, stage, method, sent, status):
         """Once, on a new connection; a POST is never sent twice."""
-        counted = 0
-
-        async def answer(_seen, writer):
-            nonlocal counted
-            counted += 1
-            if counted == 2:
-                writer.transport.abort()
-                return None
-            return OK
-
+        answer = BreaksUnderTheSecond()
         async with stage(answer) as (_, sidecar):
             await ask(sidecar.port, get())
             got = await ask(sidecar.port, post("/", b"x", method=method))
-            assert (got.status, counted) == (status, sent)
+            assert (got.status, answer.counted) == (status, sent)
 
     async def test_a_new_connection_is_never_retried(self, stage):
         """Whoever closes that means it."""

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.backends.httpx_transport import PooledTransport
 from tests.support.eventually import eventually
-from tests.support.wire import OK, Seen, raw_upstream
+from tests.support.wire import OK, BreaksUnderTheSecond, Seen, raw_upstream
 
 
 @contextlib.asynccontextmanager
@@ -123,16 +123,7 @@ async def test_nobody_there_is_a_connect_error():
 @pytest.mark.parametrize(("method", "works"), [("GET", True), ("PUT", True), ("POST", False)])
 async def test_a_stale_connection_is_used_once_more_only_where_that_is_harmless(method, works):
     """Idempotent requests are repeated, on a new connection."""
-    counted = 0
-
-    async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> bytes | None:
-        nonlocal counted
-        counted += 1
-        if counted == 2:
-            writer.transport.abort()
-            return None
-        return OK
-
+    answer = BreaksUnderTheSecond()
     async with talking(answer) as (_, client, _):
         await client.get("/")
         if works:
@@ -140,7 +131,7 @@ async def test_a_stale_connection_is_used_once_more_only_where_that_is_harmless(
         else:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.request(method, "/")
-        assert counted == 2 + works
+        assert answer.counted == 2 + works
 
 
 async def test_several_origins_have_their_own_connections():
