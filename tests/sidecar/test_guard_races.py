@@ -204,6 +204,7 @@ async def test_a_batch_is_refused_when_all_is_forgotten_while_it_waits(house):
     refused = await waiting
     assert isinstance(refused, Refused)
     assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert refused.refusals[0].detail.endswith(": something happened to it while the request was decided.")
     assert isinstance(await house.guard.decide(two), Admit)
 
 

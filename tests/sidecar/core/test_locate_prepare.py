@@ -78,6 +78,7 @@ def test_an_ordinary_write_is_plain():
     head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
     prepared = Reader(find_profile("isa")).prepare(head)
     assert prepared.plain(b'{"session_id": "s-1", "user_id": "ann"}') == ("s-1", "ann")
+    assert prepared.find(b'{"session_id": "s-1", "user_id": "ann"}') == Reference("s-1", "ann")
 
 
 @pytest.mark.parametrize(
@@ -99,17 +100,25 @@ def test_bodies_are_not_plain_where_a_header_names_the_owner():
     assert reader.prepare(Head("POST", b"/api/v1/memories", ())).plain is None
 
 
-@pytest.mark.parametrize("path", [b"/other", b"/api/v1/memories//x"])
-def test_nothing_is_prepared_where_there_is_more_to_it(path):
-    """What is not guarded, or refused already."""
-    assert READERS[0].prepare(Head("POST", path, ())) == Prepared()
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head("POST", b"/other", ()),
+        Head("POST", b"/api/v1/memories//x", ()),
+        Head("GET", b"/api/v1/memories", [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]),
+    ],
+)
+def test_nothing_is_prepared_where_there_is_more_to_it(head):
+    """What is not guarded, refused already, or guarded by its head alone."""
+    assert READERS[0].prepare(head) == Prepared()
 
 
 def test_of_an_mcp_message_only_a_plain_call_is_prepared():
     """A batch has calls of its own."""
-    prepared = READERS[0].prepare(Head("POST", b"/mcp", ()))
+    prepared = Reader(find_profile("isa")).prepare(Head("POST", b"/mcp", ()))
     assert prepared.find is None
     assert prepared.plain(CALL) == ("s-1", "ann")
+    assert prepared.plain(CALL.replace(b'"id": 1, ', b"")) == ("s-1", "ann")
     assert prepared.plain(b"[%b]" % CALL) is None
 
 
