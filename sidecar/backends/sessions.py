@@ -232,7 +232,8 @@ async def _read(response: httpx.Response, stream: httpx.AsyncByteStream) -> Repl
     """Read a response within bounds; what goes beyond them is not read to its end."""
     status = response.status_code
     retry_after = _seconds(response.headers.get("retry-after", "")) if status >= 400 else None
-    if any(name.lower() == b"content-encoding" and value != b"identity" for name, value in response.headers.raw):
+    codings = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
+    if codings not in ([], [b"identity"]):
         return Reply(status, None, retry_after)
     body = bytearray()
     async for chunk in stream:

@@ -119,6 +119,10 @@ GARBAGE: dict[str, tuple[object, type]] = {
         lambda: raw(200, gzip.compress(session(200).content), **{"content-encoding": "gzip"}),
         LIE,
     ),
+    "200 with its coding said twice": (
+        httpx.Response(200, content=session(200).content, headers=[("content-encoding", "identity")] * 2),
+        LIE,
+    ),
     "200 without id": (session(200, session_id=None), LIE),
     "200 another id": (session(200, session_id="s-2"), LIE),
     "200 the id in other letters": (session(200, session_id="S-1"), LIE),
