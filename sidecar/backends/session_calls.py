@@ -40,7 +40,7 @@ class SessionCall:
         self._query = dict(call.query)
         self._body = call.body
         self._scope_names = tuple(scope_names)
-        self._written = lru_cache(maxsize=256)(self._write)
+        self._headers_for = lru_cache(maxsize=256)(self._make_headers)
         self._headers = list(headers)
         if call.body is not None:
             self._headers.append((b"content-type", b"application/json"))
@@ -55,13 +55,13 @@ class SessionCall:
         values = self._values(reference)
         body = b"" if self._body is None else orjson.dumps(_filled(self._body, values))
         origin = _origin(base)
-        headers = self._written(base, None if self._body is None else len(body))
+        headers = self._headers_for(base, None if self._body is None else len(body))
         extensions = {**origin.extensions, "target": self._target(values).encode("ascii")}
         return httpx.Request(
             self._method, origin.url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions
         )
 
-    def _write(self, base: str, length: int | None) -> httpx.Headers:
+    def _make_headers(self, base: str, length: int | None) -> httpx.Headers:
         """The headers for a body of this length; there are few lengths, and to make headers is slow."""
         headers = [(b"host", _origin(base).url.netloc), *self._headers]
         if length is not None:

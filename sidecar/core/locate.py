@@ -61,10 +61,10 @@ class Reader:
         self._judge = judge
         self._json = JsonReader(members.keys)
         self._form_names = FieldNames(fields, paths)
-        self._mcp = mcp = McpReader(profile, judge)
+        self._mcp = McpReader(profile, judge)
         self._has_plain = has_plain_bodies(profile) and user_header is None
         self._plain = PlainReader(profile, self._json)
-        self._plain_call = PlainCallReader(profile, mcp.json, mcp.kind)
+        self._plain_call = PlainCallReader(profile, self._mcp.json, self._mcp.kind)
 
     def plan(self, head: Head) -> Plan | Reading | None:
         """What the head alone says.

@@ -57,8 +57,10 @@ class PlainCallReader:
         """Give what a plain call names; None for any other body."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
-        message = None if keys is None else _value(body)
-        if keys is None or type(message) is not dict or message.get("method") != "tools/call":
+        if keys is None:
+            return None
+        message = _value(body)
+        if type(message) is not dict or message.get("method") != "tools/call":
             return None
         params = message.get("params")
         if type(params) is not dict or self._kind(params.get("name")) is Kind.PASS:
