@@ -50,6 +50,11 @@ BARS = (
 )
 
 
+def compared(case: str) -> frozenset[str]:
+    """The names between which a bar decides in this case."""
+    return frozenset(name for bar in BARS if bar.case == case for name in (bar.of, bar.over) if name is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A bar and what the run says of it; `interval` is None where it was not measured."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from benchmarks.lineup import Contender
 from benchmarks.options import Options
 from benchmarks.samples import Samples
 from benchmarks.stage import Stage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class Bench:
         """
         for number in range(self.options.rounds):
             here = [each for each in self.present(among) if each in compared or number < self.options.beside]
-            start = number % max(len(here), 1)
-            for contender in (*here[start:], *here[:start]):
+            for contender in rotated(here, number):
                 yield number, contender
+
+
+def rotated(items: Sequence[T], number: int) -> Sequence[T]:
+    """All items, beginning with another one in each round."""
+    start = number % max(len(items), 1)
+    return [*items[start:], *items[:start]]

@@ -9,24 +9,15 @@ from benchmarks.lineup import (
     CONTENDERS,
     DIRECT,
     ENVOY_AUTHZ,
-    ENVOY_AUTHZ_ASGI,
     ENVOY_PLAIN,
-    NGINX_AUTH,
-    NGINX_AUTH_ASGI,
     NGINX_LUA,
     NGINX_PLAIN,
     SIDECAR,
     SLOW_LANE,
-    STARLETTE_HTTPX,
     Contender,
 )
 
 CLOSE = (DIRECT, NGINX_PLAIN, NGINX_LUA, SIDECAR, ENVOY_PLAIN, SLOW_LANE)
-COMPARED = (
-    *(SIDECAR, SLOW_LANE, NGINX_LUA, NGINX_AUTH, NGINX_AUTH_ASGI),
-    *(ENVOY_PLAIN, ENVOY_AUTHZ, ENVOY_AUTHZ_ASGI, STARLETTE_HTTPX),
-)
-"""Those between whom a bar decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,6 @@ class Case:
     """`sessions` is how many ids are known before and drawn from at random; `decision` is the sidecar's own word.
 
     `hits` is how many requests the upstream counts for each: it asks itself once more where it has to swallow a body.
-    `compared` are held against each other by a bar.
     """
 
     name: str
@@ -45,11 +35,10 @@ class Case:
     sessions: int = 1000
     connections: int = 32
     hits: int = 1
-    compared: tuple[Contender, ...] = ()
 
 
 CASES = (
-    Case("known", "Known session, small JSON write", wire.SMALL_WRITE, CONTENDERS, compared=COMPARED),
+    Case("known", "Known session, small JSON write", wire.SMALL_WRITE, CONTENDERS),
     Case("chinese-raw", "The same with Chinese text as UTF-8", wire.CHINESE_RAW),
     Case("chinese-escaped", "The same with Chinese text as \\uXXXX", wire.CHINESE_ESCAPED),
     Case("tools-call", "MCP tools/call for a known session", wire.TOOLS_CALL, (*CLOSE, ENVOY_AUTHZ)),

@@ -16,12 +16,16 @@ YES, NO = answer("200 OK", b""), answer("403 Forbidden", b"")
 owners: dict[str, str] = {}
 
 
-def check(request: Request) -> bytes:
-    if not request.body:
-        return NO if b"x-refuse" in request.raw.lower() else YES
-    document = orjson.loads(request.body)
+def is_owners(body: bytes) -> bool:
+    """Whether the write is its session's owner's; the first to name a session owns it."""
+    document = orjson.loads(body)
     fields = document["params"]["arguments"] if "params" in document else document
-    return YES if owners.setdefault(fields["session_id"], fields["user_id"]) == fields["user_id"] else NO
+    return owners.setdefault(fields["session_id"], fields["user_id"]) == fields["user_id"]
+
+
+def check(request: Request) -> bytes:
+    allowed = is_owners(request.body) if request.body else b"x-refuse" not in request.raw.lower()
+    return YES if allowed else NO
 
 
 if __name__ == "__main__":

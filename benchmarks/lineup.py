@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class Checks(enum.Enum):
@@ -71,13 +71,6 @@ NGINX_AUTH = Contender(
     ("nginx-auth.conf", "nginx-common.conf"),
     helper=CHECKER,
 )
-NGINX_AUTH_ASGI = Contender(
-    "nginx auth_request, ASGI checker",
-    Checks.HEADERS,
-    (*NGINX, "nginx-auth.conf"),
-    ("nginx-auth.conf", "nginx-common.conf", "checker_asgi.py"),
-    helper=ASGI_CHECKER,
-)
 NGINX_LUA = Contender(
     "nginx + Lua",
     Checks.BODY,
@@ -94,12 +87,9 @@ ENVOY_AUTHZ = Contender(
     ("envoy-ext-authz.yaml",),
     helper=CHECKER,
 )
-ENVOY_AUTHZ_ASGI = Contender(
-    "Envoy ext_authz, ASGI checker",
-    Checks.BODY,
-    (*ENVOY, "envoy-ext-authz.yaml"),
-    ("envoy-ext-authz.yaml", "checker_asgi.py"),
-    helper=ASGI_CHECKER,
+NGINX_AUTH_ASGI, ENVOY_AUTHZ_ASGI = (
+    replace(each, name=f"{each.name}, ASGI checker", files=(*each.files, "checker_asgi.py"), helper=ASGI_CHECKER)
+    for each in (NGINX_AUTH, ENVOY_AUTHZ)
 )
 CADDY = Contender(
     "Caddy forward_auth",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks import wire
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, rotated
 from benchmarks.experiments.measure import Mark, measure, warm
 from benchmarks.lineup import SIDECAR
 from benchmarks.load import Load
@@ -76,8 +76,7 @@ def _flat_seconds(options: Options) -> float:
 
 def _alternating(options: Options) -> Iterator[tuple[int, int]]:
     for number in range(options.rounds):
-        turn = number % len(options.sizes)
-        yield from ((number, size) for size in (*options.sizes[turn:], *options.sizes[:turn]))
+        yield from ((number, size) for size in rotated(options.sizes, number))
 
 
 def _memory(samples: Samples, ready: dict[int, Running]) -> None:

@@ -24,13 +24,16 @@ PERCENTILES = ("p50_ms", "p99_ms", "p999_ms")
 
 
 def run(bench: Bench) -> None:
-    for number, contender in bench.turns(CONTENDERS, COMPARED):
-        bench.say(f"latency, round {number + 1}: {contender.name}")
-        with bench.stage.running(contender) as running:
-            warm(bench.stage, running, SESSIONS)
-            figures, why = _measure(bench.stage, running, bench.options.latency_seconds)
-        bench.samples.add(Sample(CASE, contender.name, number, figures, why))
-    _hold_against_direct(bench.samples)
+    try:
+        for number, contender in bench.turns(CONTENDERS, COMPARED):
+            bench.say(f"latency, round {number + 1}: {contender.name}")
+            with bench.stage.running(contender) as running:
+                warm(bench.stage, running, SESSIONS)
+                figures, why = _measure(bench.stage, running, bench.options.latency_seconds)
+            bench.samples.add(Sample(CASE, contender.name, number, figures, why))
+    finally:
+        # Rounds that were complete count, whatever became of the rest.
+        _hold_against_direct(bench.samples)
 
 
 def _hold_against_direct(samples: Samples) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks import bars
 from benchmarks.bench import Bench
 from benchmarks.cases import Case
 from benchmarks.experiments.measure import Mark, measure, warm
@@ -22,10 +23,11 @@ KNOWN_BEFORE = 1000
 
 def run(bench: Bench, cases: Sequence[Case]) -> None:
     """A case that a bar stands on has turns of its own, so that those it compares are measured seconds apart."""
-    alone = [[case] for case in cases if case.compared]
-    together = [case for case in cases if not case.compared]
+    alone = [[case] for case in cases if bars.compared(case.name)]
+    together = [case for case in cases if not bars.compared(case.name)]
     for some in (*alone, together):
-        compared = [contender for case in some for contender in case.compared]
+        names = frozenset().union(*(bars.compared(case.name) for case in some))
+        compared = [each for each in CONTENDERS if each.name in names]
         for number, contender in bench.turns(CONTENDERS, compared):
             mine = [case for case in some if contender in case.contenders]
             if mine and contender.name not in bench.samples.missing:
