@@ -11,11 +11,13 @@ from sidecar.frontends.framing import FORBIDDEN, TOKEN, BadRequest
 MAX_TRAILER: Final = 8 * 1024
 """Most bytes around the data of a chunked body in one place: one chunk's size line, or all trailers."""
 
-_QUOTED: Final = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
+# Only single characters are repeated possessively: for groups, Python before 3.11.5 matches what it must not
+# (gh-106052). Where one repetition of a group ends is never in doubt here, so nothing is tried twice.
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _EXTENSION: Final = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+\r\n")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*\r\n")
 _CHUNK_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t -~]*+)?\r?")
-_TRAILER: Final = re.compile(rb"(?:" + TOKEN + rb"++:[^\x00-\x08\n-\x1f\x7f]*+\r\n)*+\r\n")
+_TRAILER: Final = re.compile(rb"(?:" + TOKEN + rb"++:[^\x00-\x08\n-\x1f\x7f]*+\r\n)*\r\n")
 
 
 class LengthBody:

@@ -31,7 +31,7 @@ _CONNECT: Final = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
 _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
-_EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}+" % MAX_EMPTY_LINES)
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 

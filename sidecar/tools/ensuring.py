@@ -91,11 +91,15 @@ class OneByOne:
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
         """Ask about all of them, some at a time."""
+        failed: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._patiently(pair)) for pair in pairs]
         except* ServiceFailed as failures:
-            raise failures.exceptions[0] from None
+            # Not raised here: before Python 3.11.4 it would come out as a group (gh-103590).
+            failed.extend(failures.exceptions)
+        if failed:
+            raise failed[0]
         return [task.result() for task in tasks]
 
     async def _patiently(self, pair: Pair) -> Outcome:

@@ -65,12 +65,19 @@ def test_the_complaint_names_the_place() -> None:
     assert "secret" not in detail
 
 
-def test_deep_nesting_is_refused_on_both_paths() -> None:
-    """Neither reader runs out of stack."""
+def test_deep_nesting_is_refused() -> None:
+    """The reader does not run out of stack."""
     assert "depth" in refusal(b"[" * 5000 + b"]" * 5000)
+
+
+def test_deep_nesting_that_must_be_read_twice_is_refused_or_read() -> None:
+    """The second reader does not run out of stack either; how much it has differs between versions of Python."""
     deep = b'{"session\\u005fid":' + b"[" * 1020 + b"]" * 1020 + b"}"
-    orjson.loads(deep)
-    assert refusal(deep) == "The JSON body is nested too deeply."
+    try:
+        outcome = READER.read(deep)
+    except Refusal as error:
+        outcome = error.refuse.detail
+    assert outcome in (orjson.loads(deep), "The JSON body is nested too deeply.")
 
 
 @pytest.mark.parametrize("values", [b",1" * MOST_VALUES, b",[]" * (MOST_VALUES // 2), b",{}" * (MOST_VALUES // 2)])
