@@ -54,7 +54,7 @@ def main() -> None:
                     bench.samples.missing[f"the rest of {name}"] = str(failure)
     stolen, total = (now - then for now, then in zip(machine.steal_and_total(), ticks, strict=True))
     facts |= {
-        "rounds": f"{options.rounds} of what a bar compares, {options.beside} of the rest",
+        "rounds": f"{options.close} of known and flat, {options.rounds} of other bars, {options.beside} beside",
         "minutes": f"{(time.monotonic() - begin) / 60:.0f}",
         "processor time taken by other machines": f"{stolen / total:.1%}",
     }
@@ -83,7 +83,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description="Measure the sidecar beside other proxies.")
     parser.add_argument("--quick", action="store_true", help="a few minutes, for development: no figure to quote")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of what a bar compares (15; 2 with --quick)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of what a bar compares (31 or 15, quick: 2)")
     cases = [*(case.name for case in CASES), *EXPERIMENTS]
     parser.add_argument("--cases", nargs="+", choices=cases, metavar="CASE", help=", ".join(cases))
     parser.add_argument("--contenders", nargs="+", choices=BY_NAME, metavar="NAME", help=", ".join(BY_NAME))

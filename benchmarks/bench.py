@@ -28,12 +28,14 @@ class Bench:
         """Those that were asked for and that are here."""
         return [each for each in among if each in self.contenders and each.name not in self.samples.missing]
 
-    def turns(self, among: Sequence[Contender], compared: Collection[Contender]) -> Iterator[tuple[int, Contender]]:
+    def turns(
+        self, among: Sequence[Contender], compared: Collection[Contender], rounds: int
+    ) -> Iterator[tuple[int, Contender]]:
         """Round after round, who is measured, each time beginning with another.
 
         Those that no bar compares sit out once they have had the rounds that a median needs.
         """
-        for number in range(self.options.rounds):
+        for number in range(rounds):
             here = [each for each in self.present(among) if each in compared or number < self.options.beside]
             for contender in rotated(here, number):
                 yield number, contender

@@ -1,7 +1,8 @@
 -- wrk's side of wire.py: fills the ids into one request template and says in JSON how it went.
--- Arguments: the template's file, the first id's number, how many ids, and "random", "once" (each id in turn, a few
--- of them a second time at the end, then no more) or "mixed" (random among the known, one request in a hundred for an
--- id never seen).
+-- Arguments: the template's file, the first id's number, how many ids, and "random", "random, written anew" (the
+-- same, but no request is kept for its next turn: it costs as much among few ids as among many), "once" (each id in
+-- turn, a few of them a second time at the end, then no more) or "mixed" (random among the known, one request in a
+-- hundred for an id never seen).
 local ffi = require "ffi"
 ffi.cdef "struct moment { long seconds, nanoseconds; }; int clock_gettime(int, struct moment *);"
 local clock, begin = ffi.new "struct moment"
@@ -76,7 +77,7 @@ function request()
     end
     local number = first + math.random(0, count - 1)
     if #pieces == 1 then return pieces[1] end
-    if count <= 2000 then return remembered(number) end
+    if count <= 2000 and order ~= "random, written anew" then return remembered(number) end
     return fill(number)
 end
 

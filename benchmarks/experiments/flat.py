@@ -52,9 +52,9 @@ def run(bench: Bench) -> None:
         ready[large], pace = _stand(bench.stage, stack, large, life=life)
         _memory(bench.samples, ready)
         for number, size in _alternating(options):
-            bench.say(f"flat, round {number + 1} of {options.rounds}: {size:,} known")
+            bench.say(f"flat, round {number + 1} of {options.close}: {size:,} known")
             mark = Mark(FLAT, KNOWN.format(size), number, {"known"})
-            load = Load(wire.SMALL_WRITE, size, options.seconds)
+            load = Load(wire.SMALL_WRITE, size, options.seconds, order="random, written anew")
             bench.samples.add(measure(bench.stage, ready[size], load, mark))
         bench.say("flat: waiting for the first to expire")
         time.sleep(max(0.0, first_expiry - time.monotonic()))
@@ -71,11 +71,11 @@ def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) ->
 
 def _flat_seconds(options: Options) -> float:
     """A generous bound of what the flat rounds take, the settling of counters included."""
-    return options.rounds * len(options.sizes) * (options.seconds + 2.0)
+    return options.close * len(options.sizes) * (options.seconds + 1.5)
 
 
 def _alternating(options: Options) -> Iterator[tuple[int, int]]:
-    for number in range(options.rounds):
+    for number in range(options.close):
         yield from ((number, size) for size in rotated(options.sizes, number))
 
 

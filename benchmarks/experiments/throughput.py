@@ -28,7 +28,7 @@ def run(bench: Bench, cases: Sequence[Case]) -> None:
     for some in (*alone, together):
         names = frozenset().union(*(bars.compared(case.name) for case in some))
         compared = [each for each in CONTENDERS if each.name in names]
-        for number, contender in bench.turns(CONTENDERS, compared):
+        for number, contender in bench.turns(CONTENDERS, compared, bench.options.close):
             mine = [case for case in some if contender in case.contenders]
             if mine and contender.name not in bench.samples.missing:
                 bench.say(f"{mine[0].name}, round {number + 1}: {contender.name}")
