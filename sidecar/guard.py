@@ -131,6 +131,10 @@ class Guard:
             return max(admits, key=lambda one: _EVENTFUL.index(one.how), default=_PASSED)
         return Refused(tuple(decision if isinstance(decision, Refuse) else None for decision in decisions))
 
+    def stands(self, reading: Reading) -> bool:
+        """Whether what was admitted would be admitted again, at once, by what is known now."""
+        return all(isinstance(self._decide_locally(call), Admit) for call in reading.calls)
+
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
         await self._asker.aclose()

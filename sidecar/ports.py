@@ -29,6 +29,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Stands: TypeAlias = Callable[[], bool]
 
 
 class SessionService(Protocol):
@@ -144,14 +145,21 @@ class Debts(Protocol):
         ...
 
 
+class AdmitLapsed(Exception):
+    """What was admitted may no longer go, because of what became known while it waited to be sent."""
+
+
 class Forwarder(Protocol):
     """Hands a request on to the memory service and its answer back, byte for byte."""
 
-    async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(
+        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+    ) -> None:
         """Forward one request. The `admit` is the proof that somebody decided it may go.
 
-        Raises UpstreamError while no byte of the answer was sent on; later failures break the connection, so
-        that a cut answer never looks complete.
+        If the request has to wait for a connection, `stands` is asked when there is one whether it may still go; raises
+        AdmitLapsed where not, and then nothing was received or sent. Raises UpstreamError while no byte of the answer
+        was sent on; later failures break the connection, so that a cut answer never looks complete.
         """
         ...
 

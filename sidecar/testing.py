@@ -28,7 +28,7 @@ from sidecar.core.model import (
     Status,
     Unknown,
 )
-from sidecar.ports import DebtNotWritten, Receive, Scope, Send, UpstreamError
+from sidecar.ports import AdmitLapsed, DebtNotWritten, Receive, Scope, Send, Stands, UpstreamError
 
 Before: TypeAlias = Callable[[str, Reference], Awaitable[Answer | None]]
 """Runs before a fake session service answers: may wait, and may answer in its place."""
@@ -188,13 +188,23 @@ class FakeDiscovery:
 
 @dataclass
 class FakeForwarder:
-    """The `Forwarder` port: answers 200 and keeps what it was given, or raises `failure`."""
+    """The `Forwarder` port: answers 200 and keeps what it was given, or raises `failure`.
+
+    `wait` stands for the wait for a connection; without one there is always a connection free.
+    """
 
     forwarded: list[tuple[Admit, bytes]] = field(default_factory=list)
     failure: UpstreamError | None = None
+    wait: Callable[[], None] | None = None
 
-    async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(
+        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+    ) -> None:
         """Read the request to its end and answer it."""
+        if self.wait is not None:
+            self.wait()
+            if stands is not None and not stands():
+                raise AdmitLapsed
         body, more = b"", True
         while more:
             message = await receive()

@@ -12,7 +12,7 @@ from sidecar.backends.response import ConnectionLost
 from sidecar.backends.upstream_connection import UpstreamConnection
 from sidecar.core.framing import ResponseHead
 from sidecar.core.model import Admit, Reason
-from sidecar.ports import Receive, Send, UpstreamError, Wire
+from sidecar.ports import AdmitLapsed, Receive, Send, Stands, UpstreamError, Wire
 
 if TYPE_CHECKING:
     from sidecar.backends.upstream import Upstream
@@ -24,19 +24,25 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 class Passage:
     """One request, from its `receive` to its `send`. `answering` says that some of the answer was sent on."""
 
-    def __init__(self, upstream: Upstream, admit: Admit, wire: Wire, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, upstream: Upstream, admit: Admit, wire: Wire, receive: Receive, send: Send, *, stands: Stands | None
+    ) -> None:
         self.wire = wire
         self.answering = False
         self._upstream = upstream
         self._admit = admit
         self._receive = receive
         self._send = send
+        self._stands = stands
         self._loop = asyncio.get_running_loop()
         self._relay = Relay(self._loop, self._interim)
         self._expecting = False
 
     async def run(self) -> None:
-        """Send the request, then pass the answer on. Raises UpstreamFailure, UpstreamError or ClientGone."""
+        """Send the request, then pass the answer on.
+
+        Raises AdmitLapsed, UpstreamFailure, UpstreamError or ClientGone.
+        """
         self.wire.on_gone(self._gone)
         upload = None
         try:
@@ -56,33 +62,51 @@ class Passage:
         """Send the head, and the body if it is there already; otherwise give the task that sends it."""
         wire = self.wire
         head = self._upstream.request_head(wire)
+        # First of all, so that nothing has been received yet should the admit lapse.
+        connection = self._upstream.pool.take() or await self._wait_for_connection()
         if not wire.has_body:
-            await self._start(head, complete=True)
+            await self._send_whole(connection, head)
             return None
         self._expecting = wire.yield_continue()
         if self._expecting or not wire.body_arrived:
-            connection = await self._start(head, complete=False)
+            self._write(connection, head, complete=False)
             return asyncio.create_task(self._upload(connection))
-        body, more = await self._piece()
+        try:
+            body, more = await self._piece()
+        except BaseException:
+            connection.pool.release(connection)
+            raise
         data = head + (self._framed(body, last=not more) if wire.chunked else body)
-        connection = await self._start(data, complete=not more)
-        return asyncio.create_task(self._upload(connection)) if more else None
+        if more:
+            self._write(connection, data, complete=False)
+            return asyncio.create_task(self._upload(connection))
+        await self._send_whole(connection, data)
+        return None
 
-    async def _start(self, data: bytes, *, complete: bool) -> UpstreamConnection:
-        """Write to a connection; once more, to a new one, where a used one was stale and a repetition is harmless."""
-        pool = self._upstream.pool
-        connection = pool.take() or await pool.acquire()
-        self._write(connection, data, complete=complete)
-        if complete and self.wire.method in IDEMPOTENT:
-            try:
-                await self._relay.response()
-            except ConnectionLost as lost:
-                if not lost.stale:
-                    raise
-                self._relay = Relay(self._loop, self._interim)
-                connection = await pool.acquire(fresh=True)
-                self._write(connection, data, complete=True)
+    async def _wait_for_connection(self, *, fresh: bool = False) -> UpstreamConnection:
+        connection = await self._upstream.pool.acquire(fresh=fresh)
+        if self._stands is not None and not self._stands():
+            connection.pool.release(connection)
+            raise AdmitLapsed
         return connection
+
+    async def _send_whole(self, connection: UpstreamConnection, data: bytes) -> None:
+        """Write a whole request; once more, to a new connection, where it was stale and a repetition is harmless."""
+        self._write(connection, data, complete=True)
+        if self.wire.method not in IDEMPOTENT:
+            return
+        try:
+            await self._relay.response()
+        except ConnectionLost as lost:
+            if not lost.stale:
+                raise
+            self._relay = Relay(self._loop, self._interim)
+            try:
+                connection = await self._wait_for_connection(fresh=True)
+            except AdmitLapsed:
+                # Too late to begin anew: the body has been received.
+                raise lost from None
+            self._write(connection, data, complete=True)
 
     def _write(self, connection: UpstreamConnection, data: bytes, *, complete: bool) -> None:
         if self._relay.is_over:

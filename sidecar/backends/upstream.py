@@ -18,7 +18,7 @@ from sidecar.backends.upstream_connection import UpstreamConnection
 from sidecar.core.framing import AnswerHead, Framing, ResponseHead
 from sidecar.core.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
 from sidecar.core.model import Admit, Headers, How
-from sidecar.ports import WIRE, Line, Receive, Receiver, Scope, Send, Telemetry, UpstreamError, WireHead
+from sidecar.ports import WIRE, Line, Receive, Receiver, Scope, Send, Stands, Telemetry, UpstreamError, WireHead
 
 _NO_ANSWER: Final = AnswerHead(0, b"", (), Framing())
 
@@ -77,12 +77,15 @@ class Upstream:
         self.telemetry.overhead(monotonic() - arrived)
         line.start(receiver, request, method="", complete=True)
 
-    async def forward(self, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(
+        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+    ) -> None:
         """Forward one request and its answer.
 
-        Raises UpstreamError while nothing of the answer was sent on. Returns quietly when the client has gone.
+        Raises AdmitLapsed where `stands` denies it after a wait for a connection, and UpstreamError while nothing of
+        the answer was sent on. Returns quietly when the client has gone.
         """
-        passage = Passage(self, admit, scope["extensions"][WIRE], receive, send)
+        passage = Passage(self, admit, scope["extensions"][WIRE], receive, send, stands=stands)
         try:
             await passage.run()
         except ClientGone:

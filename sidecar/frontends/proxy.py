@@ -12,12 +12,12 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from sidecar.core.locate import Reader
-from sidecar.core.model import Admit, Head, How, Plan, Reading, Refuse, Refused, Shape
+from sidecar.core.model import Admit, Head, How, Plan, Reading, Reason, Refuse, Refused, Shape
 from sidecar.core.refusals import Refusal
 from sidecar.frontends.body import BodyReader, BodyRefused, ClientDisconnected, replay
 from sidecar.frontends.refusal import Response, refuse_reading, refuse_request
 from sidecar.guard import Guard
-from sidecar.ports import WIRE, Forwarder, Receive, Scope, Send, Telemetry, UpstreamError
+from sidecar.ports import WIRE, AdmitLapsed, Forwarder, Receive, Scope, Send, Telemetry, UpstreamError
 
 Decide: TypeAlias = Callable[[bytes], Admit | None]
 """Decides a body, without its content coding, at once or not at all."""
@@ -26,6 +26,12 @@ Weighed: TypeAlias = tuple[Plan | Reading | None, Decide]
 
 _READ_TWICE: Final = 64 * 1024
 """Most bytes of a body that is tried at once before it is read in full: trying may be in vain."""
+
+_MOST_LAPSES: Final = 3
+"""How often one request may lapse while it waits to be sent before it is refused for now."""
+_LAPSED: Final = Refuse(
+    Reason.OVERLOADED, "What is known of the session changed again and again while the write waited.", retry_after=1
+)
 
 _UNREAD = Plan(Shape.REST, needs_body=False)
 
@@ -63,6 +69,10 @@ async def forward_unread(forwarder: Forwarder, admit: Admit, scope: Scope, recei
 
 def _refusal(error: UpstreamError) -> Refuse:
     return Refuse(error.reason, error.detail, retry_after=error.retry_after)
+
+
+def _all(reading: Reading, refuse: Refuse) -> Refused:
+    return Refused((refuse,) * len(reading.calls))
 
 
 def unanswered(error: UpstreamError) -> Response:
@@ -135,7 +145,7 @@ class Enforcing:
         if not isinstance(self._reader.plan(head), Plan):
             return unanswered(error)
         reading = self._reader.read(head, body)
-        return refuse_reading(reading, [_refusal(error)] * len(reading.calls))
+        return refuse_reading(reading, _all(reading, _refusal(error)).refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -180,7 +190,11 @@ class Enforcing:
         self, admit: Admit, request: tuple[Head, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
-            await self._forwarder.forward(admit, scope, receive, send)
+            await self._forwarder.forward(
+                admit, scope, receive, send, lambda: self._guard.stands(self._reader.read(*request))
+            )
+        except AdmitLapsed:
+            await self._decide(self._reader.read(*request), scope, receive, send)
         except UpstreamError as error:
             await respond(send, self.unanswered(*request, error))
 
@@ -191,11 +205,16 @@ class Enforcing:
     async def _act(
         self, decided: Admit | Refused, reading: Reading, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if isinstance(decided, Refused):
-            await respond(send, refuse_reading(reading, decided.refusals))
-            return
-        try:
-            await self._forwarder.forward(decided, scope, receive, send)
-        except UpstreamError as error:
-            refusals = [_refusal(error)] * len(reading.calls)
-            await respond(send, refuse_reading(reading, refusals))
+        """Forward or refuse; what lapsed while it waited to be sent is decided again."""
+        lapses = 0
+        while isinstance(decided, Admit):
+            try:
+                await self._forwarder.forward(decided, scope, receive, send, lambda: self._guard.stands(reading))
+            except AdmitLapsed:
+                lapses += 1
+                decided = await self._guard.decide(reading) if lapses < _MOST_LAPSES else _all(reading, _LAPSED)
+            except UpstreamError as error:
+                decided = _all(reading, _refusal(error))
+            else:
+                return
+        await respond(send, refuse_reading(reading, decided.refusals))

@@ -27,7 +27,7 @@ from sidecar.core.model import (
 )
 from sidecar.guard import Guard
 from sidecar.owing import OnOutage
-from tests.support.guard import House, always, write
+from tests.support.guard import House, always, batch, write
 
 REFUSAL = Refuse(Reason.UNREADABLE_BODY, "It cannot be read.")
 
@@ -104,6 +104,29 @@ async def test_the_door_can_admit_what_no_rule_looks_at(house):
     """`passed` makes the permit for requests that were never read, and counts it."""
     assert house.guard.passed() == Admit(How.PASSED)
     assert house.telemetry.decisions == [("passed", None)]
+
+
+@pytest.mark.parametrize(
+    ("reading", "stands"),
+    [
+        (write("known"), True),
+        (write("known", "bob"), False),
+        (write("gone"), False),
+        (write("unknown"), False),
+        (write("owed"), True),
+        (write("owed", "bob"), False),
+        (batch(Reference("known", "ann"), Reference("owed", "ann")), True),
+        (batch(Reference("known", "ann"), Reference("gone", "ann")), False),
+        (batch(Call(), Reference("unknown", "ann", Kind.PASS)), True),
+    ],
+)
+async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, reading, stands):
+    """By what is known or owed; it asks nobody and counts nothing."""
+    house.known.remember("known", Session("ann", Status.ACTIVE), house.known.ticket())
+    house.known.deleted("gone")
+    await house.debts.owe(Reference("owed", "ann"))
+    assert house.guard.stands(reading) is stands
+    assert (house.service.asked, house.telemetry.decisions) == ([], [])
 
 
 async def test_what_the_reader_refused_stays_refused(house):

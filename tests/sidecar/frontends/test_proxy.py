@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sidecar.core.locate import Reader
-from sidecar.core.model import Admit, Head, How, Reason, Unknown
+from sidecar.core.model import Admit, Head, How, Reason, Session, Status, Unknown
 from sidecar.frontends.body import BodyBudget, BodyReader
 from sidecar.frontends.proxy import Enforcing, Passing, ProxyApp
 from sidecar.ports import UpstreamError
@@ -162,6 +163,57 @@ async def test_where_the_memory_service_does_not_answer_the_client_is_told(reaso
         assert (request.status, request.json["reason"]) == (status, reason.value)
     asked = await stage.serve(call(user_id="ann", session_id="s-1"))
     assert (asked.status, asked.json["id"], asked.json["error"]["data"]["reason"]) == (200, 7, reason.value)
+
+
+WAITING = {
+    "plain": write,
+    "a call": lambda: call(user_id="ann", session_id="s-1"),
+    "not plain": lambda: write(target=f"{STORE}?user_id=ann"),
+    "compressed": lambda: write(gzip.compress(json.dumps(WRITE).encode()), headers=[("Content-Encoding", "gzip")]),
+    "in the path": lambda: write({}, "/api/v1/memories/session/s-1/summarize?user_id=ann"),
+}
+
+
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
+async def test_a_write_whose_session_was_deleted_while_it_waited_is_not_forwarded(make: Callable[[], Request]) -> None:
+    stage = Stage()
+    stage.known.remember("s-1", Session("ann", Status.ACTIVE), stage.known.ticket())
+    stage.forwarder.wait = lambda: stage.known.deleted("s-1")
+    request = await stage.serve(make())
+    answer = request.json["error"]["data"] if "error" in request.json else request.json
+    assert answer["reason"] == "session_gone"
+    assert (stage.forwarder.forwarded, stage.service.asked, stage.budget.held) == ([], [], 0)
+
+
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
+async def test_a_write_that_waited_while_nothing_changed_goes_on(make: Callable[[], Request]) -> None:
+    stage = Stage()
+    stage.forwarder.wait = lambda: None
+    request = await stage.serve(make())
+    assert (request.status, len(stage.service.asked)) == (200, 1)
+    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [How.CREATED]
+
+
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
+async def test_a_write_whose_session_was_forgotten_while_it_waited_is_asked_about(make: Callable[[], Request]) -> None:
+    stage = Stage()
+    stage.service.add("s-1", "ann")
+    stage.known.remember("s-1", Session("ann", Status.ACTIVE), stage.known.ticket())
+    waits = iter(range(2))
+    stage.forwarder.wait = lambda: None if next(waits) else stage.known.forget_all()
+    request = await stage.serve(make())
+    assert (request.status, len(stage.service.asked)) == (200, 1)
+    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [How.FOUND]
+
+
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
+async def test_a_write_that_can_never_be_sent_in_time_is_refused_for_now(make: Callable[[], Request]) -> None:
+    stage = Stage()
+    stage.forwarder.wait = stage.known.forget_all
+    request = await stage.serve(make())
+    answer = request.json["error"]["data"] if "error" in request.json else request.json
+    assert answer["reason"] == "overloaded"
+    assert stage.forwarder.forwarded == []
 
 
 async def test_while_nobody_can_say_the_write_is_refused_with_a_time_to_retry() -> None:

@@ -1,0 +1,67 @@
+"""Writes that wait for a connection to the memory service, and what became known meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sidecar.backends.upstream import Upstream
+from sidecar.core.model import Session, Status
+from sidecar.ports import Receive, Scope, Send, UpstreamError
+from tests.support.eventually import eventually
+from tests.support.guarded import GuardedHouse
+from tests.support.reading import STORE
+from tests.support.wire import ADMIT, OK, App, BreaksUnderTheSecond, Seen, ask, failure, get, post, raw_upstream
+
+
+async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the_memory_service(running):
+    """And the connection that it was given is there for the next request."""
+    house = GuardedHouse()
+    house.known.remember("s-1", Session("ann", Status.ACTIVE), house.known.ticket())
+    go = asyncio.Event()
+
+    async def answer(seen: Seen, _writer) -> bytes:
+        if b"/slow" in seen.line:
+            await go.wait()
+        return OK
+
+    async with (
+        raw_upstream(answer) as upstream,
+        running(upstream.url, app=house.app, connections=1) as sidecar,
+    ):
+        slow = asyncio.create_task(ask(sidecar.port, get("/slow")))
+        await eventually(lambda: upstream.seen)
+        write = asyncio.create_task(ask(sidecar.port, post(STORE, b'{"session_id": "s-1", "user_id": "ann"}')))
+        await eventually(lambda: sidecar.upstream.connections()["waiting"] == 1)
+        house.known.deleted("s-1")
+        go.set()
+        assert ((await slow).status, (await write).status) == (200, 410)
+        assert (await ask(sidecar.port, get("/after"))).status == 200
+        assert [seen.line.split()[1] for seen in upstream.seen] == [b"/slow", b"/after"]
+        assert upstream.accepted == 1
+        await sidecar.quiet()
+    await house.guard.aclose()
+
+
+def lapsing(upstream: Upstream) -> App:
+    """Forward everything, but no PUT that had to wait."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await upstream.forward(ADMIT, scope, receive, send, lambda: scope["method"] != "PUT")
+        except UpstreamError as error:
+            status, text = failure(error)
+            headers = [(b"Content-Length", b"%d" % len(text))]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": text})
+
+    return app
+
+
+async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):
+    """It was sent once, on a stale connection; its body has been received and cannot be decided again."""
+    answer = BreaksUnderTheSecond()
+    async with raw_upstream(answer) as upstream, running(upstream.url, app=lapsing) as sidecar:
+        await ask(sidecar.port, get())
+        got = await ask(sidecar.port, post("/", b"x", method="PUT"))
+        assert (got.status, answer.counted) == (502, 2)
+        await sidecar.quiet()
