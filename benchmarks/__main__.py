@@ -54,7 +54,7 @@ def main() -> None:
                     bench.samples.missing[f"the rest of {name}"] = str(failure)
     stolen, total = (now - then for now, then in zip(machine.steal_and_total(), ticks, strict=True))
     facts |= {
-        "rounds": f"{options.close} of known and flat, {options.rounds} of other bars, {options.beside} beside",
+        "rounds": f"{options.close} of known, flat, latency; {options.rounds} of other bars; {options.beside} beside",
         "minutes": f"{(time.monotonic() - begin) / 60:.0f}",
         "processor time taken by other machines": f"{stolen / total:.1%}",
     }

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 class Options:
     """Seconds are per measurement, first writes and revocations are of the whole run.
 
-    A bar needs more `rounds` than what is shown `beside` it, for which a median is enough; where rates come `close` to
-    their bars, it needs the most. `sizes` are known sessions, the first of which the others are held against.
+    A bar needs more `rounds` than what is shown `beside` it, for which a median is enough; where figures scatter and
+    come `close` to their bars, it needs the most. `sizes` are known sessions, of which the first and the last are
+    compared.
     """
 
     close: int = 31

@@ -59,7 +59,7 @@ def run(bench: Bench) -> None:
         bench.say("flat: waiting for the first to expire")
         time.sleep(max(0.0, first_expiry - time.monotonic()))
         lasts = large / pace + JITTER * life
-        _while_expiring(bench, ready, math.ceil(min(EXPIRING_S, lasts / options.rounds / 2)))
+        _while_expiring(bench, ready, math.ceil(min(EXPIRING_S, lasts / options.close / 2)))
 
 
 def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) -> tuple[Running, float]:
@@ -71,12 +71,16 @@ def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) ->
 
 def _flat_seconds(options: Options) -> float:
     """A generous bound of what the flat rounds take, the settling of counters included."""
-    return options.close * len(options.sizes) * (options.seconds + 1.5)
+    return sum(1 for _ in _alternating(options)) * (options.seconds + 1.5)
 
 
 def _alternating(options: Options) -> Iterator[tuple[int, int]]:
+    """Round after round the smallest and the largest size in turn; the others, which no bar compares, before them."""
+    small, *others, large = options.sizes
     for number in range(options.close):
-        yield from ((number, size) for size in rotated(options.sizes, number))
+        if number < options.beside:
+            yield from ((number, size) for size in others)
+        yield from ((number, size) for size in rotated((small, large), number))
 
 
 def _memory(samples: Samples, ready: dict[int, Running]) -> None:
@@ -90,13 +94,14 @@ def _memory(samples: Samples, ready: dict[int, Running]) -> None:
 
 def _while_expiring(bench: Bench, ready: dict[int, Running], seconds: int) -> None:
     """Hot sessions made anew each round, and one request in a hundred a first write, while the old million expires."""
-    sizes, rounds = bench.options.sizes, bench.options.rounds
+    sizes, rounds = bench.options.sizes, bench.options.close
     labels = {WHILE_EXPIRING.format(sizes[-1]): sizes[-1], NOTHING_EXPIRES.format(sizes[0]): sizes[0]}
     for number in range(rounds):
         hot = HOT + number * 1_000_000
-        for label, size in labels.items():
-            bench.say(f"flat, round {number + 1} of {rounds}: {label}")
+        for size in labels.values():
             warm(bench.stage, ready[size], HOT_SESSIONS, first=hot)
+        for label, size in rotated(list(labels.items()), number):
+            bench.say(f"flat, round {number + 1} of {rounds}: {label}")
             load = Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, order="mixed", first=hot)
             mark = Mark(EXPIRING, label, number, {"known", "created"})
             bench.samples.add(measure(bench.stage, ready[size], load, mark))

@@ -25,7 +25,7 @@ PERCENTILES = ("p50_ms", "p99_ms", "p999_ms")
 
 def run(bench: Bench) -> None:
     try:
-        for number, contender in bench.turns(CONTENDERS, COMPARED, bench.options.rounds):
+        for number, contender in bench.turns(CONTENDERS, COMPARED, bench.options.close):
             bench.say(f"latency, round {number + 1}: {contender.name}")
             with bench.stage.running(contender) as running:
                 warm(bench.stage, running, SESSIONS)

@@ -34,8 +34,7 @@ class Passage:
         self._receive = receive
         self._send = send
         self._stands = stands
-        self._loop = asyncio.get_running_loop()
-        self._relay = Relay(self._loop, self._interim)
+        self._relay = Relay(upstream.loop, self._interim)
         self._expecting = False
 
     async def run(self) -> None:
@@ -100,7 +99,7 @@ class Passage:
         except ConnectionLost as lost:
             if not lost.stale:
                 raise
-            self._relay = Relay(self._loop, self._interim)
+            self._relay = Relay(self._upstream.loop, self._interim)
             try:
                 connection = await self._wait_for_connection(fresh=True)
             except AdmitLapsed:

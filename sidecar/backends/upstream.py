@@ -6,6 +6,8 @@ section 9.2.2), and never lets a cut answer look complete.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Sequence
 from time import monotonic
 from typing import Final
@@ -58,6 +60,11 @@ class Upstream:
         self.decision_header = decision_header
         self.telemetry = telemetry
         self._last_answer: tuple[ResponseHead | None, How, AnswerHead] = (None, How.PASSED, _NO_ANSWER)
+
+    @functools.cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of all connections. Asked for once: before Python 3.12 every asking is a system call."""
+        return asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Close all connections."""
