@@ -252,7 +252,11 @@ class Guard:
         return Found(session)
 
     async def _owe(self, reference: Reference) -> Decided:
-        return self._conclude(reference, await self._owing.owe(reference))
+        # It may have become known as another's since it was asked about, or while the debt was written down.
+        if (known := self._recall(reference)) is not None:
+            return self._conclude(reference, known)
+        owed = await self._owing.owe(reference)
+        return self._conclude(reference, self._recall(reference) or owed)
 
     def _conclude(self, reference: Reference, answer: Answer | Owed) -> Decided:
         decision = decide(reference, answer, self._on_ended)

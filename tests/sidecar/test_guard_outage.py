@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sidecar.core.decide import OnEnded
-from sidecar.core.model import Admit, How, Kind, Reason, Reference, Refused, Status, Unknown, Untrustworthy
+from sidecar.core.model import (
+    Admit,
+    How,
+    Kind,
+    Owed,
+    Reason,
+    Reference,
+    Refused,
+    Session,
+    Status,
+    Unknown,
+    Untrustworthy,
+)
 from sidecar.owing import OnOutage
-from tests.support.guard import House, always, write
+from tests.support.guard import House, always, batch, write
 
 
 @pytest.fixture
@@ -150,3 +164,32 @@ async def test_a_tombstone_outweighs_a_claim(house):
     assert await house.reason(write()) is Reason.SESSION_GONE
     house.clock.advance(1000)
     assert await house.reason(write()) is Reason.SESSION_GONE
+
+
+@pytest.mark.parametrize("during", ["the other look", "the writing of the debt"])
+async def test_nobody_owes_a_session_that_became_known_as_anothers_meanwhile(during):
+    """A batch has to wait for all its answers, and for the disk; another write may have made sure by then."""
+    house = House(on_outage=OnOutage.FORWARD)
+
+    def learn() -> None:
+        house.known.remember("s-1", Session("ann", Status.ACTIVE), house.known.ticket())
+
+    async def say(operation: str, reference: Reference) -> Unknown:
+        if reference.session_id == "s-2" and during == "the other look":
+            await asyncio.sleep(0)
+            learn()
+        return Unknown("it is down")
+
+    write_down = house.debts.owe
+
+    async def owe(reference: Reference) -> Owed:
+        owed = await write_down(reference)
+        learn()
+        return owed
+
+    house.service.before = say
+    if during == "the writing of the debt":
+        house.debts.owe = owe
+    decided = await house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-2", "ann")))
+    assert isinstance(decided, Refused)
+    assert decided.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
