@@ -173,14 +173,14 @@ class Running:
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def admitting(upstream: Upstream) -> App:
-    """Forward everything; say in plain text why something was not."""
+def admitting(upstream: Upstream, stands: Callable[[Scope], bool] = lambda _scope: True) -> App:
+    """Forward everything that `stands` lets go once it had to wait; say in plain text why something was not."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         try:
-            await upstream.forward(ADMIT, scope, receive, send)
+            await upstream.forward(ADMIT, scope, receive, send, lambda: stands(scope))
         except UpstreamError as error:
             status, text = failure(error)
             headers = [(b"Content-Length", b"%d" % len(text))]

@@ -6,11 +6,10 @@ import asyncio
 
 from sidecar.backends.upstream import Upstream
 from sidecar.core.model import Session, Status
-from sidecar.ports import Receive, Scope, Send, UpstreamError
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
 from tests.support.reading import STORE
-from tests.support.wire import ADMIT, OK, App, BreaksUnderTheSecond, Seen, ask, failure, get, post, raw_upstream
+from tests.support.wire import OK, App, BreaksUnderTheSecond, Seen, admitting, ask, get, post, raw_upstream
 
 
 async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the_memory_service(running):
@@ -44,17 +43,7 @@ async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the
 
 def lapsing(upstream: Upstream) -> App:
     """Forward everything, but no PUT that had to wait."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await upstream.forward(ADMIT, scope, receive, send, lambda: scope["method"] != "PUT")
-        except UpstreamError as error:
-            status, text = failure(error)
-            headers = [(b"Content-Length", b"%d" % len(text))]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": text})
-
-    return app
+    return admitting(upstream, lambda scope: scope["method"] != "PUT")
 
 
 async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):

@@ -32,9 +32,20 @@ class Stage(House):
         bodies = BodyReader(limit=limit, budget=self.budget)
         self.proxy = Enforcing(Reader(ISA), self.guard, self.forwarder, self.telemetry, bodies)
 
+    def know(self) -> None:
+        """Let the session of `WRITE` be known as its user's."""
+        self.known.remember("s-1", Session("ann", Status.ACTIVE), self.known.ticket())
+
     async def serve(self, request: Request) -> Request:
         await self.proxy(request.scope, request.receive, request.send)
         return request
+
+
+def reason_given(request: Request) -> str:
+    """Why a request was refused, as REST or as JSON-RPC says it."""
+    answer = request.json["error"]["data"] if "error" in request.json else request.json
+    reason: str = answer["reason"]
+    return reason
 
 
 def write(body: Any = WRITE, target: str = STORE, **more: Any) -> Request:
@@ -177,11 +188,10 @@ WAITING = {
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
 async def test_a_write_whose_session_was_deleted_while_it_waited_is_not_forwarded(make: Callable[[], Request]) -> None:
     stage = Stage()
-    stage.known.remember("s-1", Session("ann", Status.ACTIVE), stage.known.ticket())
+    stage.know()
     stage.forwarder.wait = lambda: stage.known.deleted("s-1")
     request = await stage.serve(make())
-    answer = request.json["error"]["data"] if "error" in request.json else request.json
-    assert answer["reason"] == "session_gone"
+    assert reason_given(request) == "session_gone"
     assert (stage.forwarder.forwarded, stage.service.asked, stage.budget.held) == ([], [], 0)
 
 
@@ -198,7 +208,7 @@ async def test_a_write_that_waited_while_nothing_changed_goes_on(make: Callable[
 async def test_a_write_whose_session_was_forgotten_while_it_waited_is_asked_about(make: Callable[[], Request]) -> None:
     stage = Stage()
     stage.service.add("s-1", "ann")
-    stage.known.remember("s-1", Session("ann", Status.ACTIVE), stage.known.ticket())
+    stage.know()
     waits = iter(range(2))
     stage.forwarder.wait = lambda: None if next(waits) else stage.known.forget_all()
     request = await stage.serve(make())
@@ -211,8 +221,7 @@ async def test_a_write_that_can_never_be_sent_in_time_is_refused_for_now(make: C
     stage = Stage()
     stage.forwarder.wait = stage.known.forget_all
     request = await stage.serve(make())
-    answer = request.json["error"]["data"] if "error" in request.json else request.json
-    assert answer["reason"] == "overloaded"
+    assert reason_given(request) == "overloaded"
     assert stage.forwarder.forwarded == []
 
 
