@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 SHARD: Final = 4_096
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+_value_of: Final = Cache.__getitem__  # the look-up alone: LRUCache adds the order of use to it
 
 
 class ShardedLru(Generic[K, V]):
@@ -28,16 +30,26 @@ class ShardedLru(Generic[K, V]):
     def __len__(self) -> int:
         return self._count
 
-    def shard(self, key: K) -> LRUCache[K, V]:
-        """Give the cache that holds the key if any does. To look it up there is to use it; put nothing into it."""
-        return self._shards[hash(key) % len(self._shards)]
+    def get(self, key: K) -> V | None:
+        """Give the value, and note that it was used."""
+        return self._shard(key).get(key)
+
+    def peek(self, key: K) -> V | None:
+        """Give the value without noting it: that would cost more than all the rest."""
+        try:
+            return _value_of(self._shards[hash(key) % len(self._shards)], key)
+        except KeyError:
+            return None
 
     def put(self, key: K, value: V) -> None:
         """Keep the value; where there is no more room another has to go."""
-        shard = self.shard(key)
+        shard = self._shard(key)
         if key not in shard:
             if self._count < self._size:
                 self._count += 1
             else:
                 (shard or max(self._shards, key=len)).popitem()
         shard[key] = value
+
+    def _shard(self, key: K) -> LRUCache[K, V]:
+        return self._shards[hash(key) % len(self._shards)]

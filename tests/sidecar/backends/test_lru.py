@@ -15,18 +15,26 @@ def filled(size: int, entries: int) -> ShardedLru[str, int]:
 
 
 def held(mapping: ShardedLru[str, int], keys: int) -> list[int]:
-    return [n for n in range(keys) if f"key-{n}" in mapping.shard(f"key-{n}")]
+    return [n for n in range(keys) if mapping.peek(f"key-{n}") is not None]
 
 
 @pytest.mark.parametrize("size", [1, 3, SHARD])
 def test_a_small_mapping_forgets_exactly_what_was_used_longest_ago(size):
     """One shard: the order is that of use."""
     mapping = filled(size, size)
-    assert mapping.shard("key-0")["key-0"] == 0
+    assert mapping.get("key-0") == 0
     mapping.put("key-new", -1)
     gone = set(range(size)) - set(held(mapping, size))
     assert gone == {1 if size > 1 else 0}
     assert len(mapping) == size
+
+
+def test_a_look_that_is_no_use_changes_no_order():
+    """Who peeks keeps nothing alive."""
+    mapping = filled(3, 3)
+    assert mapping.peek("key-0") == 0
+    mapping.put("key-new", -1)
+    assert held(mapping, 3) == [1, 2]
 
 
 def test_a_large_mapping_keeps_its_bound_exactly():
@@ -51,7 +59,7 @@ def test_putting_again_replaces_and_needs_no_room():
     """An entry that changes drives nobody out."""
     mapping = filled(3, 3)
     mapping.put("key-0", 100)
-    assert mapping.shard("key-0")["key-0"] == 100
+    assert mapping.peek("key-0") == 100
     assert held(mapping, 3) == [0, 1, 2]
     mapping.put("key-new", -1)
     assert held(mapping, 3) == [0, 2]
@@ -64,8 +72,8 @@ def test_a_full_mapping_whose_shard_is_empty_makes_room_elsewhere():
         mapping.put(2 * n, n)
     mapping.put(1, -1)
     assert len(mapping) == SHARD + 1
-    assert 1 in mapping.shard(1)
-    assert 0 not in mapping.shard(0)
+    assert mapping.peek(1) == -1
+    assert mapping.peek(0) is None
 
 
 def test_no_shard_is_large():
