@@ -56,7 +56,7 @@ class Outcome:
 
 def generate(stage: Stage, port: int, load: Load) -> Outcome:
     """Run wrk once. Raises Failed."""
-    template = stage.write(load.template)
+    template = stage.write(load.template, port)
     argv = ["taskset", "--cpu-list", str(FIXED_CORE), "env", f"LD_LIBRARY_PATH={stage.words['libraries']}"]
     argv += [stage.words["wrk"], "--threads", "1", "--timeout", "20s"]
     argv += ["--connections", str(load.connections), "--duration", f"{math.ceil(load.seconds)}s"]

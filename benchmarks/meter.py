@@ -14,9 +14,9 @@ SETTLE_WITHIN_S = 20.0
 
 
 class Meter:
-    """Reads the counters of one running contender; its own reads, which the upstream counts too, are left out."""
+    """Reads the counters of the contenders under load; its own reads, which the upstream counts too, are left out."""
 
-    def __init__(self, stage: Stage, running: Running) -> None:
+    def __init__(self, stage: Stage, *running: Running) -> None:
         self._stage = stage
         self._running = running
         self._reads = 0
@@ -27,8 +27,8 @@ class Meter:
         return self.settled() - self._before
 
     def trouble(self, moved: Counts, expected: Expected) -> str:
-        """Why a load of this contender does not count, or nothing."""
-        if not self._running.contender.is_sidecar:
+        """Why the load does not count, or nothing."""
+        if not all(each.contender.is_sidecar for each in self._running):
             expected = replace(expected, decisions=None)
         return trouble(moved, expected)
 
@@ -44,8 +44,10 @@ class Meter:
         return now
 
     def _read(self) -> Counts:
-        is_sidecar = self._running.contender.is_sidecar
-        decisions = decisions_in(get(self._running.admin, "/metrics")) if is_sidecar else Counter()
+        decisions: Counter[str] = Counter()
+        for each in self._running:
+            if each.contender.is_sidecar:
+                decisions += decisions_in(get(each.admin, "/metrics"))
         self._reads += 1
         # The third number of stub_status's third line counts requests.
         upstream = int(get(self._stage.upstream, "/benchmark/count").splitlines()[2].split()[2])

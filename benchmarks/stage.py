@@ -55,9 +55,9 @@ class Stage:
         absent = [word for word in contender.needs if word not in self.words]
         return f"not installed: {', '.join(absent)}" if absent else ""
 
-    def write(self, template: wire.Template) -> Path:
-        """Put a request template where a generator can read it."""
-        path = self.folder / "request.txt"
+    def write(self, template: wire.Template, port: int) -> Path:
+        """Put a request template where the generator that loads `port` can read it."""
+        path = self.folder / f"request-to-{port}.txt"
         path.write_text(template.text)
         return path
 

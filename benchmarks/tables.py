@@ -49,6 +49,7 @@ OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
     "first-writes": ("First writes beside known sessions", RATES),
     "one-id-at-once": ("One new id from 1,000 clients at once", CALLS),
     "flat": ("Many known sessions", RATES),
+    "flat-at-once": ("The smallest and the largest number at once, sharing the core", RATES[:2]),
     "expiring": ("Known sessions while others expire, one request in a hundred a first write", RATES),
     "memory": ("Resident memory of a known session", BYTES),
     "revocation": (

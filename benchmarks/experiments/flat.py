@@ -1,6 +1,7 @@
 """Known sessions by the million: rate and p99.9 stay flat, also while they expire, and each costs little memory.
 
-One sidecar for each size stands ready on the contender's core; only one at a time is under load.
+One sidecar for each size stands ready on the contender's core. One at a time is under load, for the tails; then the
+smallest and the largest at once, because the machine's speed changes more from second to second than sizes differ.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 from benchmarks import wire
 from benchmarks.bench import Bench, rotated
-from benchmarks.experiments.measure import Mark, measure, warm
+from benchmarks.experiments.measure import Mark, measure, measure_at_once, warm
 from benchmarks.lineup import SIDECAR
 from benchmarks.load import Load
 from benchmarks.options import Options
@@ -21,7 +22,7 @@ from benchmarks.processes import Failed
 from benchmarks.samples import Sample, Samples
 from benchmarks.stage import Running, Stage
 
-FLAT, EXPIRING, MEMORY = "flat", "expiring", "memory"
+FLAT, AT_ONCE, EXPIRING, MEMORY = "flat", "flat-at-once", "expiring", "memory"
 KNOWN, WHILE_EXPIRING, NOTHING_EXPIRES = "{:,} known", "{:,} expiring", "{:,}, the same load"
 JITTER = 0.1
 """An entry may expire this share of its life early."""
@@ -56,6 +57,7 @@ def run(bench: Bench) -> None:
             mark = Mark(FLAT, KNOWN.format(size), number, {"known"})
             load = Load(wire.SMALL_WRITE, size, options.seconds, order="random, written anew")
             bench.samples.add(measure(bench.stage, ready[size], load, mark))
+        _at_once(bench, ready)
         bench.say("flat: waiting for the first to expire")
         time.sleep(max(0.0, first_expiry - time.monotonic()))
         lasts = large / pace + JITTER * life
@@ -71,7 +73,7 @@ def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) ->
 
 def _flat_seconds(options: Options) -> float:
     """A generous bound of what the flat rounds take, the settling of counters included."""
-    return sum(1 for _ in _alternating(options)) * (options.seconds + 1.5)
+    return (sum(1 for _ in _alternating(options)) + options.close) * (options.seconds + 1.5)
 
 
 def _alternating(options: Options) -> Iterator[tuple[int, int]]:
@@ -81,6 +83,19 @@ def _alternating(options: Options) -> Iterator[tuple[int, int]]:
         if number < options.beside:
             yield from ((number, size) for size in others)
         yield from ((number, size) for size in rotated((small, large), number))
+
+
+def _at_once(bench: Bench, ready: dict[int, Running]) -> None:
+    """The smallest and the largest share the core and the seconds, each with half of the connections."""
+    small, *_, large = bench.options.sizes
+    for number in range(bench.options.close):
+        bench.say(f"flat, round {number + 1} of {bench.options.close}: {small:,} and {large:,} at once")
+        parts = []
+        for size in rotated((small, large), number):
+            load = Load(wire.SMALL_WRITE, size, bench.options.seconds, connections=16, order="random, written anew")
+            parts.append((ready[size], load, Mark(AT_ONCE, KNOWN.format(size), number, {"known"})))
+        for sample in measure_at_once(bench.stage, parts):
+            bench.samples.add(sample)
 
 
 def _memory(samples: Samples, ready: dict[int, Running]) -> None:

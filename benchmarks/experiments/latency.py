@@ -47,7 +47,7 @@ def _hold_against_direct(samples: Samples) -> None:
 
 def _measure(stage: Stage, running: Running, seconds: int) -> tuple[dict[str, float], str]:
     meter = Meter(stage, running)
-    template = stage.write(wire.SMALL_WRITE)
+    template = stage.write(wire.SMALL_WRITE, running.port)
     argv = ["taskset", "--cpu-list", str(FIXED_CORE), stage.words["python"], "-m", "benchmarks.openloop"]
     argv += [str(running.port), str(template), str(RATE), str(seconds), str(SESSIONS)]
     figures: dict[str, float] = last_line(argv)

@@ -1,8 +1,9 @@
-"""One measured load: counters before, wrk, counters after, and the figures that follow."""
+"""Measured loads: counters before, wrk, counters after, and the figures that follow."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks import machine
@@ -28,13 +29,26 @@ class Mark:
 
 def measure(stage: Stage, running: Running, load: Load, mark: Mark) -> Sample:
     """Load a contender once. The sample counts only if nothing failed and the counters agree."""
-    meter = Meter(stage, running)
-    cpu, idle = running.cpu_seconds(), machine.idle_seconds(CONTENDER_CORE)
-    outcome = generate(stage, running.port, load)
-    cpu, idle = running.cpu_seconds() - cpu, machine.idle_seconds(CONTENDER_CORE) - idle
-    expected = Expected(outcome.requests, load.connections, mark.decisions, mark.hits)
-    why = outcome.errors or meter.trouble(meter.moved(), expected)
-    return Sample(mark.case, mark.contender, mark.round, _figures(outcome, cpu, idle), why)
+    (sample,) = measure_at_once(stage, [(running, load, mark)])
+    return sample
+
+
+def measure_at_once(stage: Stage, parts: Sequence[tuple[Running, Load, Mark]]) -> list[Sample]:
+    """Load contenders in the same seconds; they share the core. All of them must be decided alike."""
+    runnings, loads, marks = zip(*parts, strict=True)
+    meter = Meter(stage, *runnings)
+    cpu, idle = [each.cpu_seconds() for each in runnings], machine.idle_seconds(CONTENDER_CORE)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        outcomes = list(pool.map(lambda running, load: generate(stage, running.port, load), runnings, loads))
+    cpu = [each.cpu_seconds() - before for each, before in zip(runnings, cpu, strict=True)]
+    idle = machine.idle_seconds(CONTENDER_CORE) - idle
+    requests, connections = sum(each.requests for each in outcomes), sum(each.connections for each in loads)
+    why = "; ".join(each.errors for each in outcomes if each.errors)
+    why = why or meter.trouble(meter.moved(), Expected(requests, connections, marks[0].decisions, marks[0].hits))
+    return [
+        Sample(mark.case, mark.contender, mark.round, _figures(outcome, spent, idle), why)
+        for mark, outcome, spent in zip(marks, outcomes, cpu, strict=True)
+    ]
 
 
 def warm(stage: Stage, running: Running, sessions: int, *, first: int = 0) -> Outcome:
