@@ -1,11 +1,15 @@
 """Asks the session service, once for a session however many want to know, and remembers what may be remembered.
 
-An answer that an event overtook is neither remembered nor believed: the question is asked again.
+An answer that an event overtook is neither remembered nor believed: the question is asked again. Nothing is owed while
+a question about the session is under way, and nothing is asked while its debt is written down: one of the two could
+give the session to somebody else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +19,10 @@ from sidecar.core.model import (
     Created,
     Found,
     Gone,
+    Owed,
     Reference,
     Session,
+    SessionKey,
     Status,
     Unknown,
 )
@@ -29,11 +35,19 @@ _TOO_LATE: Final = Unknown("the session service took too long")
 _MOST_ASKED: Final = 3
 
 
+class _Step(enum.Enum):
+    LOOK = enum.auto()
+    CREATE = enum.auto()
+    OWE = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Taken:
+    """A step that was taken for a session, and what came of it."""
+
     reference: Reference
-    creating: bool
-    answer: Answer
+    step: _Step
+    answer: Answer | Owed
 
 
 class Asker:
@@ -42,44 +56,60 @@ class Asker:
     def __init__(self, service: SessionService, known: KnownSessions) -> None:
         self._service = service
         self._known = known
-        self._flights: Flights[_Asked] = Flights()
+        self._flights: Flights[_Taken] = Flights()
 
-    async def look(self, reference: Reference, deadline: float) -> Answer:
+    async def look(self, reference: Reference, deadline: float) -> Answer | Owed:
         """Look the session up; never creates one. `deadline` is in the event loop's time."""
-        return await self._within(reference, deadline, creating=False)
+        return await self._within(reference, deadline, _Step.LOOK)
 
-    async def ensure(self, reference: Reference, deadline: float) -> Answer:
+    async def ensure(self, reference: Reference, deadline: float) -> Answer | Owed:
         """Create the session if it is missing; `Created` is said to one asker only, `Found` to those who waited."""
-        return await self._within(reference, deadline, creating=True)
+        return await self._within(reference, deadline, _Step.CREATE)
+
+    async def owe(
+        self, reference: Reference, write_down: Callable[[Reference], Awaitable[Owed | Unknown]]
+    ) -> Answer | Owed:
+        """Write a debt down, unless a question that is under way says first what there is.
+
+        Waits for that question as long as the session service may take.
+        """
+        return await self._share(reference, _Step.OWE, lambda: write_down(reference))
+
+    def is_busy_with(self, key: SessionKey) -> bool:
+        """Whether a question about the session is under way, or its debt is being written down."""
+        return self._flights.is_under_way(key)
 
     async def aclose(self) -> None:
-        """Wait for the questions under way; each ends with the session service's own time-out."""
+        """Wait for what is under way; each question ends with the session service's own time-out."""
         await self._flights.landed()
 
-    async def _within(self, reference: Reference, deadline: float, *, creating: bool) -> Answer:
+    async def _within(self, reference: Reference, deadline: float, step: _Step) -> Answer | Owed:
+        ask = self._service.ensure if step is _Step.CREATE else self._service.look
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._share(reference, creating=creating)
+                return await self._share(reference, step, lambda: self._ask(ask, reference))
         except TimeoutError:
             return _TOO_LATE
 
-    async def _share(self, reference: Reference, *, creating: bool) -> Answer:
+    async def _share(
+        self, reference: Reference, step: _Step, take: Callable[[], Awaitable[Answer | Owed]]
+    ) -> Answer | Owed:
+        async def lead() -> _Taken:
+            return _Taken(reference, step, await take())
+
         while True:
-            asked, led = await self._flights.share(reference.key, lambda: self._ask(reference, creating=creating))
-            if led:
-                return asked.answer
-            answer = _answer_for(reference, asked, creating=creating)
+            taken, led = await self._flights.share(reference.key, lead)
+            answer = taken.answer if led else _answer_for(reference, step, taken)
             if answer is not None:
                 return answer
 
-    async def _ask(self, reference: Reference, *, creating: bool) -> _Asked:
-        ask = self._service.ensure if creating else self._service.look
+    async def _ask(self, ask: Callable[[Reference], Awaitable[Answer]], reference: Reference) -> Answer:
         for _ in range(_MOST_ASKED):
             ticket = self._known.ticket()
             answer = await ask(reference)
             if self._remember(reference, answer, ticket):
-                return _Asked(reference, creating, answer)
-        return _Asked(reference, creating, _OVERTAKEN)
+                return answer
+        return _OVERTAKEN
 
     def _remember(self, reference: Reference, answer: Answer, ticket: int) -> bool:
         """Remember what says something of a session; what went wrong, or is absent, is never remembered."""
@@ -92,15 +122,17 @@ class Asker:
                 return True
 
 
-def _answer_for(reference: Reference, asked: _Asked, *, creating: bool) -> Answer | None:
-    """What another's question says to this asker, or None where it has to be asked anew."""
-    match asked.answer:
+def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Answer | Owed | None:
+    """What another's step says to whoever wants to take this one, or None where it has to be taken all the same."""
+    match taken.answer:
         case Created(session):
             return Found(session)
-        case Found() | Gone() | Unknown():
-            return asked.answer
-        case Absent() if not creating:
-            return asked.answer
+        case Found() | Gone() | Owed():
+            return taken.answer
+        case Unknown() if step is not _Step.OWE or taken.step is step:
+            return taken.answer
+        case Absent() if step is _Step.LOOK:
+            return taken.answer
         case _:
-            same = asked.reference.user_id == reference.user_id and asked.creating == creating
-            return asked.answer if same else None
+            same = taken.reference.user_id == reference.user_id and taken.step is step
+            return taken.answer if same else None

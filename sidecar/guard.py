@@ -46,6 +46,9 @@ _DEBTS_FIRST: Final = Unknown("sessions are still owed to the session service, a
 _EVENTFUL: Final = (How.PASSED, How.KNOWN, How.FOUND, How.CREATED, How.OWED)
 """A batch is admitted on the last of these that any of its calls was."""
 
+_MOST_DECIDED: Final = 3
+"""How often a reading is decided whose sessions keep changing meanwhile."""
+
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
 
@@ -138,7 +141,6 @@ class Guard:
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
         await self._asker.aclose()
-        await self._owing.aclose()
 
     def _admit_known_batch(self, calls: Sequence[Call]) -> Admit | None:
         admits: list[Admit] = []
@@ -158,30 +160,38 @@ class Guard:
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decided | None]:
         """Decide each call; None for one that was left undecided because another was refused.
 
-        While one call waits for its answer, an event may overtake what was decided about another.
+        While one waits for its answer, what was decided about another may be overtaken: then all are decided again.
         """
-        ticket = self._known.ticket()
-        decisions = await self._decide_once(calls)
-        return [self._unless_overtaken(*each, ticket) for each in zip(calls, decisions, strict=True)]
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        decisions: list[Decided | Reference | None] = []
+        for _ in range(_MOST_DECIDED):
+            ticket = self._known.ticket()
+            decided = await self._decide_once(calls, deadline)
+            decisions = [self._unless_overtaken(*each, ticket) for each in zip(calls, decided, strict=True)]
+            if not any(isinstance(decision, Reference) for decision in decisions):
+                break
+        return [forgotten(decision) if isinstance(decision, Reference) else decision for decision in decisions]
 
-    def _unless_overtaken(self, call: Call, decision: Decided | None, ticket: int) -> Decided | None:
-        """Decide again what was admitted, by what is known now, if an event about the session came since `ticket`."""
+    def _unless_overtaken(self, call: Call, decision: Decided | None, ticket: int) -> Decided | Reference | None:
+        """Hold what was admitted against what is known now, if since `ticket` an event came or the debt was settled.
+
+        Gives the reference where nothing is known any more.
+        """
         reference = call.reference
         if not isinstance(decision, Admit) or reference is None or reference.kind is Kind.PASS:
             return decision
-        if not self._known.overtaken(reference.key, ticket):
+        settled = decision.how is How.OWED and self._owing.claimant(reference.key) is None
+        if not settled and not self._known.overtaken(reference.key, ticket):
             return decision
-        session = self._known.get(reference.key)
-        if session is not None:
-            return decide_by_session(reference, session, decision.how, self._on_ended)
-        return decision if self._owing.claimant(reference.key) is not None else forgotten(reference)
+        now = self._decide_locally(call)
+        return decision if isinstance(now, Admit) else now
 
-    async def _decide_once(self, calls: Sequence[Call]) -> list[Decided | None]:
+    async def _decide_once(self, calls: Sequence[Call], deadline: float) -> list[Decided | None]:
         decisions = [self._decide_locally(call) for call in calls]
         if any(isinstance(decision, Refuse) for decision in decisions):
             return [None if isinstance(decision, Reference) else decision for decision in decisions]
         unknown = dict.fromkeys(decision for decision in decisions if isinstance(decision, Reference))
-        settled = await self._settle(list(unknown))
+        settled = await self._settle(list(unknown), deadline)
         return [settled[decision] if isinstance(decision, Reference) else decision for decision in decisions]
 
     def _decide_locally(self, call: Call) -> Decided | Reference:
@@ -195,14 +205,13 @@ class Guard:
         if session is not None:
             return decide_by_session(reference, session, How.KNOWN, self._on_ended)
         claim = self._owing.claimant(reference.key)
-        return reference if claim is None else self._conclude(reference, self._recall(reference) or claim)
+        return reference if claim is None else self._conclude(reference, self._unless_recalled(reference, claim))
 
-    async def _settle(self, references: Sequence[Reference]) -> Mapping[Reference, Decided | None]:
+    async def _settle(self, references: Sequence[Reference], deadline: float) -> Mapping[Reference, Decided | None]:
         first: dict[object, Reference] = {}
         for reference in references:
             if first.setdefault(reference.key, reference).user_id != reference.user_id:
                 return {**dict.fromkeys(references), reference: owned_by_another(reference)}
-        deadline = asyncio.get_running_loop().time() + self._timeout
         if len(references) == 1:
             return {references[0]: await self._settle_one(references[0], deadline)}
         plans = await _each(references, lambda reference: self._plan(reference, deadline))
@@ -239,10 +248,16 @@ class Guard:
         return self._conclude(reference, answer)
 
     async def _ask(
-        self, ask: Callable[[Reference, float], Awaitable[Answer]], reference: Reference, deadline: float
-    ) -> Answer:
-        answer = _DEBTS_FIRST if self._owing.comes_first() else await ask(reference, deadline)
-        return self._recall(reference) or answer if isinstance(answer, Unknown) else answer
+        self, ask: Callable[[Reference, float], Awaitable[Answer | Owed]], reference: Reference, deadline: float
+    ) -> Answer | Owed:
+        # What is under way will say more than that debts come first.
+        waits = self._owing.comes_first() and not self._asker.is_busy_with(reference.key)
+        answer = _DEBTS_FIRST if waits else await ask(reference, deadline)
+        return self._unless_recalled(reference, answer)
+
+    def _unless_recalled(self, reference: Reference, answer: Answer | Owed) -> Answer | Owed:
+        """Give the answer, unless nobody could say and what was last known refuses."""
+        return self._recall(reference) or answer if isinstance(answer, Unknown | Owed) else answer
 
     def _recall(self, reference: Reference) -> Found | None:
         """Give what was last known, however old, if it refuses."""
@@ -255,8 +270,8 @@ class Guard:
         # It may have become known as another's since it was asked about, or while the debt was written down.
         if (known := self._recall(reference)) is not None:
             return self._conclude(reference, known)
-        owed = await self._owing.owe(reference)
-        return self._conclude(reference, self._recall(reference) or owed)
+        answer = await self._asker.owe(reference, self._owing.owe)
+        return self._conclude(reference, self._unless_recalled(reference, answer))
 
     def _conclude(self, reference: Reference, answer: Answer | Owed) -> Decided:
         decision = decide(reference, answer, self._on_ended)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 
 from sidecar.core.model import Answer, Kind, Owed, Reference, SessionKey, Unknown
-from sidecar.flights import Flights
 from sidecar.ports import DebtNotWritten, Debts
 
 
@@ -27,7 +26,6 @@ class Owing:
             raise ValueError("forwarding in an outage needs a journal of debts")
         self._debts = debts
         self._forwards = on_outage is OnOutage.FORWARD
-        self._flights: Flights[Owed | Unknown] = Flights()
 
     def claimant(self, key: SessionKey) -> Owed | None:
         """Say to whom an owed session belongs."""
@@ -37,20 +35,12 @@ class Owing:
         """Whether debts have to be paid before anything new is asked."""
         return self._debts is not None and self._debts.any_owed()
 
-    def answers(self, reference: Reference, answer: Answer) -> bool:
+    def answers(self, reference: Reference, answer: Answer | Owed) -> bool:
         """Whether a debt is the way out. A session that a rule only requires is not one to be created later."""
         return self._forwards and isinstance(answer, Unknown) and reference.kind is Kind.ENSURE
 
     async def owe(self, reference: Reference) -> Owed | Unknown:
-        """Write the debt down, once however many ask, and name the first claimant; Unknown where that failed."""
-        owed, _ = await self._flights.share(reference.key, lambda: self._write_down(reference))
-        return owed
-
-    async def aclose(self) -> None:
-        """Wait for what is being written down."""
-        await self._flights.landed()
-
-    async def _write_down(self, reference: Reference) -> Owed | Unknown:
+        """Write the debt down and name the first claimant; Unknown where that failed."""
         assert self._debts is not None  # noqa: S101 # for the type checker: nothing is owed unless a journal is kept
         try:
             return await self._debts.owe(reference)

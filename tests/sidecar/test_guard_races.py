@@ -7,10 +7,23 @@ import asyncio
 import pytest
 
 from sidecar.core.decide import OnEnded
-from sidecar.core.model import Admit, Found, How, Kind, Reason, Reference, Refused, Session, Status
+from sidecar.core.model import (
+    Admit,
+    Conflict,
+    Found,
+    How,
+    Kind,
+    Reason,
+    Reference,
+    Refused,
+    Session,
+    Status,
+    Unknown,
+)
 from sidecar.guard import Guard
 from sidecar.owing import OnOutage
-from tests.support.guard import House, another_key, batch, write
+from tests.support.eventually import eventually
+from tests.support.guard import House, always, another_key, batch, write
 
 
 class Gate:
@@ -192,20 +205,46 @@ async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing
     assert [reference.session_id for _, reference in house.service.asked].count("s-1") == 1
 
 
-async def test_a_batch_is_refused_when_all_is_forgotten_while_it_waits(house):
-    """What is no longer to be believed admits nobody; sent again, the same batch is asked about anew."""
+async def test_a_batch_is_asked_about_anew_when_all_is_forgotten_while_it_waits(house):
+    """What is no longer to be believed admits nobody: the session that was known is asked about too."""
     await house.guard.decide(write("s-1"))
-    two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
     gate = Gate(house)
-    waiting = asyncio.create_task(house.guard.decide(two))
+    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
     await gate.asked.wait()
+    house.service.asked.clear()
     house.known.forget_all()
     gate.open.set()
-    refused = await waiting
-    assert isinstance(refused, Refused)
-    assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
-    assert refused.refusals[0].detail.endswith(": something happened to it while the request was decided.")
-    assert isinstance(await house.guard.decide(two), Admit)
+    assert await waiting == Admit(How.FOUND)
+    assert ("ensure", Reference("s-1", "ann")) in house.service.asked
+
+
+async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_for_now(house):
+    """Three times all is asked about, and no more."""
+    await house.guard.decide(write("s-1"))
+    house.service.asked.clear()
+
+    async def forget_at_every_other_question(operation, reference):
+        if len(house.service.asked) % 2:
+            house.known.forget_all()
+
+    house.service.before = forget_at_every_other_question
+    refused = await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann")))
+    assert _reason(refused) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert len(house.service.asked) == 6
+
+
+async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
+    """The debt that admitted it is no more, paid or never to be paid: by itself that admits nobody."""
+    house = House(on_outage=OnOutage.FORWARD)
+    owed = Reference("s-1", "ann")
+    await house.debts.owe(owed)
+    writing, written = _slow_disk(house)
+    waiting = asyncio.create_task(house.guard.decide(batch(owed, Reference("s-2", "ann"))))
+    await writing.wait()
+    await house.debts.settle(owed, Conflict())
+    written.set()
+    assert await waiting == Admit(How.OWED)
+    assert list(house.debts.owed) == ["s-2", "s-1"]
 
 
 async def test_a_debt_outlives_the_return_of_the_stream():
@@ -292,3 +331,104 @@ async def test_a_thousand_writes_in_an_outage_are_one_debt():
     assert set(decisions) == {Admit(How.OWED)}
     assert len(written) == 1
     await house.guard.aclose()
+
+
+async def test_an_answer_under_way_comes_before_debts():
+    """While others' debts are unpaid nothing new is asked, but what will be said anyway is waited for."""
+    house = House(on_outage=OnOutage.FORWARD)
+    gate = Gate(house)
+    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
+    await gate.asked.wait()
+    await house.debts.owe(Reference("s-2", "ann"))
+    bob = asyncio.create_task(house.guard.decide(write(user="bob")))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await ann == Admit(How.CREATED)
+    assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert list(house.debts.owed) == ["s-2"]
+
+
+async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
+    """Nobody could say a moment ago; meanwhile somebody else asked, and is answered that it is his."""
+    house = House(on_outage=OnOutage.FORWARD)
+    opened = {("look", "s-9"): asyncio.Event(), ("ensure", "s-1"): asyncio.Event()}
+
+    async def say(operation, reference):
+        if (operation, reference.session_id) in opened:
+            await opened[operation, reference.session_id].wait()
+        return None if operation == "ensure" else Unknown("it is down")
+
+    house.service.before = say
+    bob = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
+    await _asked(house, ("look", "s-9"))
+    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
+    await _asked(house, ("ensure", "s-1"))
+    opened["look", "s-9"].set()
+    await eventually(lambda: "s-9" in house.debts.owed)
+    opened["ensure", "s-1"].set()
+    assert await ann == Admit(How.CREATED)
+    assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert list(house.debts.owed) == ["s-9"]
+
+
+async def test_of_two_users_whose_question_was_in_vain_one_owes():
+    """They shared the question and share the debt: the session is the first claimant's, and the other is refused."""
+    house = House(on_outage=OnOutage.FORWARD)
+    house.service.before = always(Unknown("it is down"))
+    decided = await asyncio.gather(*(house.guard.decide(write(user=user)) for user in ("ann", "bob")))
+    assert decided[0] == Admit(How.OWED)
+    assert _reason(decided[1]) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
+    assert len(house.service.asked) == 1
+
+
+async def test_a_deletion_that_is_told_while_the_debt_is_written_down_refuses_all_who_wait():
+    """Also those who wait for somebody else's debt, and also when the tombstone is too old to be believed by then."""
+    house = House(on_outage=OnOutage.FORWARD)
+    writing, written = _slow_disk(house)
+    house.service.down = True
+    first = asyncio.create_task(house.guard.decide(write()))
+    await writing.wait()
+    second = asyncio.create_task(house.guard.decide(write()))
+    await asyncio.sleep(0)
+    house.known.deleted("s-1")
+    house.clock.advance(1000)
+    written.set()
+    assert [_reason(await each) for each in (first, second)] == [Reason.SESSION_GONE] * 2
+
+
+async def test_nothing_is_asked_while_its_debt_is_written_down():
+    """The disk is slow, and the session service is back before it: the first claimant is not to be overtaken."""
+    house = House(on_outage=OnOutage.FORWARD)
+    writing, written = _slow_disk(house)
+    house.service.down = True
+    bob = asyncio.create_task(house.guard.decide(write(user="bob")))
+    await writing.wait()
+    house.service.down = False
+    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
+    await asyncio.sleep(0)
+    written.set()
+    assert await bob == Admit(How.OWED)
+    assert _reason(await ann) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert [reference.user_id for _, reference in house.service.asked] == ["bob"]
+
+
+def _slow_disk(house):
+    write_down, writing, written = house.debts.owe, asyncio.Event(), asyncio.Event()
+
+    async def owe(reference):
+        writing.set()
+        await written.wait()
+        return await write_down(reference)
+
+    house.debts.owe = owe
+    return writing, written
+
+
+def _reason(decided):
+    return decided.refusals[0].reason if isinstance(decided, Refused) else None
+
+
+async def _asked(house, question):
+    asked = house.service.asked
+    await eventually(lambda: question in [(operation, reference.session_id) for operation, reference in asked])

@@ -37,6 +37,7 @@ from sidecar.core.model import (
     Gone,
     How,
     Kind,
+    Owed,
     Reading,
     Reason,
     Reference,
@@ -59,6 +60,22 @@ SILENCE = 15.0
 GRACE = 30.0
 
 
+class SlowDebts(FakeDebts):
+    """A disk that takes its time: what is to be written waits in `writing` until told, unless `immediate`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.immediate = False
+        self.writing: list[asyncio.Event] = []
+
+    async def owe(self, reference: Reference) -> Owed:
+        if not self.immediate:
+            written = asyncio.Event()
+            self.writing.append(written)
+            await written.wait()
+        return await super().owe(reference)
+
+
 class Guarding(RuleBasedStateMachine):
     """Everything that can happen, in any order."""
 
@@ -70,7 +87,7 @@ class Guarding(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
         self.world = World(self.clock)
-        self.debts = FakeDebts()
+        self.debts = SlowDebts()
         telemetry = FakeTelemetry()
         self.service = HttpSessionService(
             self.world, FakeDiscovery([BASE]), telemetry, OURS, timeout=3600.0, clock=self.clock
@@ -102,12 +119,12 @@ class Guarding(RuleBasedStateMachine):
 
     # Writes and their questions
 
-    @precondition(lambda self: not self.world.questions)
+    @precondition(lambda self: not (self.world.questions or self.debts.writing))
     @rule(reference=REFERENCES)
     def a_write_is_decided_at_once(self, reference: Reference) -> None:
-        self.world.immediate = True
+        self.world.immediate = self.debts.immediate = True
         self.write([reference])
-        self.world.immediate = False
+        self.world.immediate = self.debts.immediate = False
 
     @rule(references=st.lists(REFERENCES, min_size=1, max_size=3))
     def write(self, references: list[Reference]) -> None:
@@ -241,6 +258,13 @@ class Guarding(RuleBasedStateMachine):
     def the_disk_fails_or_recovers(self, broken: bool) -> None:
         self.debts.broken = broken
 
+    @precondition(lambda self: self.debts.writing)
+    @rule(data=st.data())
+    def a_debt_is_on_disk(self, data: st.DataObject) -> None:
+        written = data.draw(st.integers(0, len(self.debts.writing) - 1))
+        self.debts.writing.pop(written).set()
+        self._settle()
+
     @precondition(lambda self: self.debts.owed and not self.debts.broken)
     @rule()
     def a_debt_is_paid(self) -> None:
@@ -289,8 +313,12 @@ class Guarding(RuleBasedStateMachine):
 
     def _come_to_an_end(self) -> None:
         self.world.up, self.service.mints, self.debts.broken = True, False, False
-        while self.world.questions:
-            self._deliver(self.world.questions[0])
+        while self.world.questions or self.debts.writing:
+            while self.world.questions:
+                self._deliver(self.world.questions[0])
+            while self.debts.writing:
+                self.debts.writing.pop().set()
+            self._settle()
         self.decided_writes_were_decided_rightly()
         assert not self.writes
         self.clock.advance(400.0)
