@@ -51,6 +51,7 @@ OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
     "flat": ("Many known sessions", RATES),
     "flat-at-once": ("The smallest and the largest number at once, sharing the core", RATES[:2]),
     "expiring": ("Known sessions while others expire, one request in a hundred a first write", RATES),
+    "expiring-at-once": ("The same at once, sharing the core", RATES[:2]),
     "memory": ("Resident memory of a known session", BYTES),
     "revocation": (
         "From the answer to DELETE to the first 410, ms",

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks import wire
 from benchmarks.bench import Bench, rotated
@@ -22,7 +23,9 @@ from benchmarks.processes import Failed
 from benchmarks.samples import Sample, Samples
 from benchmarks.stage import Running, Stage
 
-FLAT, AT_ONCE, EXPIRING, MEMORY = "flat", "flat-at-once", "expiring", "memory"
+FLAT, AT_ONCE, MEMORY = "flat", "flat-at-once", "memory"
+EXPIRING, BOTH_EXPIRING = "expiring", "expiring-at-once"
+MIXED = ("known", "created")
 KNOWN, WHILE_EXPIRING, NOTHING_EXPIRES = "{:,} known", "{:,} expiring", "{:,}, the same load"
 JITTER = 0.1
 """An entry may expire this share of its life early."""
@@ -61,7 +64,7 @@ def run(bench: Bench) -> None:
         bench.say("flat: waiting for the first to expire")
         time.sleep(max(0.0, first_expiry - time.monotonic()))
         lasts = large / pace + JITTER * life
-        _while_expiring(bench, ready, math.ceil(min(EXPIRING_S, lasts / options.close / 2)))
+        _while_expiring(bench, ready, math.ceil(min(EXPIRING_S, lasts / options.close / 3)))
 
 
 def _stand(stage: Stage, stack: contextlib.ExitStack, size: int, life: float) -> tuple[Running, float]:
@@ -108,15 +111,28 @@ def _memory(samples: Samples, ready: dict[int, Running]) -> None:
 
 
 def _while_expiring(bench: Bench, ready: dict[int, Running], seconds: int) -> None:
-    """Hot sessions made anew each round, and one request in a hundred a first write, while the old million expires."""
+    """Hot sessions made anew each time, and one request in a hundred a first write, while the old million expires."""
     sizes, rounds = bench.options.sizes, bench.options.close
     labels = {WHILE_EXPIRING.format(sizes[-1]): sizes[-1], NOTHING_EXPIRES.format(sizes[0]): sizes[0]}
     for number in range(rounds):
-        hot = HOT + number * 1_000_000
-        for size in labels.values():
-            warm(bench.stage, ready[size], HOT_SESSIONS, first=hot)
-        for label, size in rotated(list(labels.items()), number):
-            bench.say(f"flat, round {number + 1} of {rounds}: {label}")
-            load = Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, order="mixed", first=hot)
-            mark = Mark(EXPIRING, label, number, {"known", "created"})
-            bench.samples.add(measure(bench.stage, ready[size], load, mark))
+        first = HOT + number * 1_000_000
+        parts = [
+            (ready[size], _hot(bench, ready[size], seconds, first), Mark(EXPIRING, label, number, MIXED))
+            for label, size in rotated(list(labels.items()), number)
+        ]
+        for part in parts:
+            bench.say(f"flat, round {number + 1} of {rounds}: {part[-1].contender}")
+            bench.samples.add(measure(bench.stage, *part))
+        bench.say(f"flat, round {number + 1} of {rounds}: both at once")
+        parts = [
+            (running, _hot(bench, running, seconds, first + 500_000, connections=16), replace(mark, case=BOTH_EXPIRING))
+            for running, _, mark in parts
+        ]
+        for sample in measure_at_once(bench.stage, parts):
+            bench.samples.add(sample)
+
+
+def _hot(bench: Bench, running: Running, seconds: int, first: int, connections: int = 32) -> Load:
+    """A load of sessions made known just now, and of new ones."""
+    warm(bench.stage, running, HOT_SESSIONS, first=first)
+    return Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, connections, order="mixed", first=first)
