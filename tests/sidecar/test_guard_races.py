@@ -334,13 +334,14 @@ async def test_a_thousand_writes_in_an_outage_are_one_debt():
 
 
 async def test_an_answer_under_way_comes_before_debts():
-    """While others' debts are unpaid nothing new is asked, but what will be said anyway is waited for."""
+    """While debts are unpaid nothing new is asked, but what will be said anyway is waited for, and may refuse a batch
+    before anything is owed for its other calls."""
     house = House(on_outage=OnOutage.FORWARD)
     gate = Gate(house)
     ann = asyncio.create_task(house.guard.decide(write(user="ann")))
     await gate.asked.wait()
     await house.debts.owe(Reference("s-2", "ann"))
-    bob = asyncio.create_task(house.guard.decide(write(user="bob")))
+    bob = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
     await asyncio.sleep(0)
     gate.open.set()
     assert await ann == Admit(How.CREATED)
@@ -369,6 +370,36 @@ async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
     assert await ann == Admit(How.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-9"]
+
+
+async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain():
+    """It said nothing, and nobody asks once more in its place."""
+    house = House(on_outage=OnOutage.FORWARD)
+    held = {("look", "s-9"): asyncio.Event(), ("ensure", "s-1"): asyncio.Event()}
+
+    async def say(operation, reference):
+        if (operation, reference.session_id) in held:
+            await held[operation, reference.session_id].wait()
+        return Unknown("it is down")
+
+    house.service.before = say
+    two = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-9", "ann"))))
+    await _asked(house, ("look", "s-9"))
+    one = asyncio.create_task(house.guard.decide(write(user="ann")))
+    await _asked(house, ("ensure", "s-1"))
+    held["look", "s-9"].set()
+    await eventually(lambda: "s-9" in house.debts.owed)
+    held["ensure", "s-1"].set()
+    assert await one == await two == Admit(How.OWED)
+
+
+async def test_one_question_in_vain_is_enough_for_all_who_wait_for_it():
+    """Whoever only looks takes it from whoever would have created that nobody can say."""
+    house = House()
+    house.service.before = always(Unknown("it is down"))
+    decided = await asyncio.gather(*(house.guard.decide(write(kind=kind)) for kind in (Kind.ENSURE, Kind.REQUIRE)))
+    assert [_reason(each) for each in decided] == [Reason.SESSION_SERVICE_UNAVAILABLE] * 2
+    assert len(house.service.asked) == 1
 
 
 async def test_of_two_users_whose_question_was_in_vain_one_owes():
