@@ -26,6 +26,7 @@ from benchmarks.stage import Running, Stage
 FLAT, AT_ONCE, MEMORY = "flat", "flat-at-once", "memory"
 EXPIRING, BOTH_EXPIRING = "expiring", "expiring-at-once"
 MIXED = ("known", "created")
+HALF_OF_THE_CONNECTIONS = 16
 KNOWN, WHILE_EXPIRING, NOTHING_EXPIRES = "{:,} known", "{:,} expiring", "{:,}, the same load"
 JITTER = 0.1
 """An entry may expire this share of its life early."""
@@ -95,8 +96,9 @@ def _at_once(bench: Bench, ready: dict[int, Running]) -> None:
         bench.say(f"flat, round {number + 1} of {bench.options.close}: {small:,} and {large:,} at once")
         parts = []
         for size in rotated((small, large), number):
-            load = Load(wire.SMALL_WRITE, size, bench.options.seconds, connections=16, order="random, written anew")
-            parts.append((ready[size], load, Mark(AT_ONCE, KNOWN.format(size), number, {"known"})))
+            mark = Mark(AT_ONCE, KNOWN.format(size), number, {"known"})
+            load = Load(wire.SMALL_WRITE, size, bench.options.seconds, order="random, written anew")
+            parts.append((ready[size], replace(load, connections=HALF_OF_THE_CONNECTIONS), mark))
         for sample in measure_at_once(bench.stage, parts):
             bench.samples.add(sample)
 
@@ -124,15 +126,15 @@ def _while_expiring(bench: Bench, ready: dict[int, Running], seconds: int) -> No
             bench.say(f"flat, round {number + 1} of {rounds}: {part[-1].contender}")
             bench.samples.add(measure(bench.stage, *part))
         bench.say(f"flat, round {number + 1} of {rounds}: both at once")
-        parts = [
-            (running, _hot(bench, running, seconds, first + 500_000, connections=16), replace(mark, case=BOTH_EXPIRING))
-            for running, _, mark in parts
-        ]
-        for sample in measure_at_once(bench.stage, parts):
+        halves = []
+        for running, _, mark in parts:
+            load = replace(_hot(bench, running, seconds, first + 500_000), connections=HALF_OF_THE_CONNECTIONS)
+            halves.append((running, load, replace(mark, case=BOTH_EXPIRING)))
+        for sample in measure_at_once(bench.stage, halves):
             bench.samples.add(sample)
 
 
-def _hot(bench: Bench, running: Running, seconds: int, first: int, connections: int = 32) -> Load:
+def _hot(bench: Bench, running: Running, seconds: int, first: int) -> Load:
     """A load of sessions made known just now, and of new ones."""
     warm(bench.stage, running, HOT_SESSIONS, first=first)
-    return Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, connections, order="mixed", first=first)
+    return Load(wire.SMALL_WRITE, HOT_SESSIONS, seconds, order="mixed", first=first)

@@ -230,6 +230,10 @@ async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_f
     house.service.before = forget_at_every_other_question
     refused = await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann")))
     assert _reason(refused) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert any(
+        one and one.detail.endswith(": something happened to it while the request was decided.")
+        for one in refused.refusals
+    )
     assert len(house.service.asked) == 6
 
 
@@ -352,21 +356,8 @@ async def test_an_answer_under_way_comes_before_debts():
 async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
     """Nobody could say a moment ago; meanwhile somebody else asked, and is answered that it is his."""
     house = House(on_outage=OnOutage.FORWARD)
-    opened = {("look", "s-9"): asyncio.Event(), ("ensure", "s-1"): asyncio.Event()}
-
-    async def say(operation, reference):
-        if (operation, reference.session_id) in opened:
-            await opened[operation, reference.session_id].wait()
-        return None if operation == "ensure" else Unknown("it is down")
-
-    house.service.before = say
-    bob = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
-    await _asked(house, ("look", "s-9"))
-    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
-    await _asked(house, ("ensure", "s-1"))
-    opened["look", "s-9"].set()
-    await eventually(lambda: "s-9" in house.debts.owed)
-    opened["ensure", "s-1"].set()
+    bob, ann, answered = await _waiting_to_owe(house, "bob", None)
+    answered.set()
     assert await ann == Admit(How.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-9"]
@@ -375,21 +366,8 @@ async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
 async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain():
     """It said nothing, and nobody asks once more in its place."""
     house = House(on_outage=OnOutage.FORWARD)
-    held = {("look", "s-9"): asyncio.Event(), ("ensure", "s-1"): asyncio.Event()}
-
-    async def say(operation, reference):
-        if (operation, reference.session_id) in held:
-            await held[operation, reference.session_id].wait()
-        return Unknown("it is down")
-
-    house.service.before = say
-    two = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-9", "ann"))))
-    await _asked(house, ("look", "s-9"))
-    one = asyncio.create_task(house.guard.decide(write(user="ann")))
-    await _asked(house, ("ensure", "s-1"))
-    held["look", "s-9"].set()
-    await eventually(lambda: "s-9" in house.debts.owed)
-    held["ensure", "s-1"].set()
+    two, one, answered = await _waiting_to_owe(house, "ann", Unknown("it is down"))
+    answered.set()
     assert await one == await two == Admit(How.OWED)
 
 
@@ -442,6 +420,28 @@ async def test_nothing_is_asked_while_its_debt_is_written_down():
     assert await bob == Admit(How.OWED)
     assert _reason(await ann) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert [reference.user_id for _, reference in house.service.asked] == ["bob"]
+
+
+async def _waiting_to_owe(house, user, answer):
+    """A batch of `user`'s that has yet to owe s-1, and a write of ann's that asks for it until the event is set.
+
+    None lets ann's question create the session.
+    """
+    held = {("look", "s-9"): asyncio.Event(), ("ensure", "s-1"): asyncio.Event()}
+
+    async def say(operation, reference):
+        if (operation, reference.session_id) in held:
+            await held[operation, reference.session_id].wait()
+        return answer if operation == "ensure" else Unknown("it is down")
+
+    house.service.before = say
+    owing = asyncio.create_task(house.guard.decide(batch(Reference("s-1", user), Reference("s-9", user))))
+    await _asked(house, ("look", "s-9"))
+    asking = asyncio.create_task(house.guard.decide(write(user="ann")))
+    await _asked(house, ("ensure", "s-1"))
+    held["look", "s-9"].set()
+    await eventually(lambda: "s-9" in house.debts.owed)
+    return owing, asking, held["ensure", "s-1"]
 
 
 def _slow_disk(house):
