@@ -1,30 +1,14 @@
-"""The command line: `memory-service serve` and `memory-service migrate`."""
+"""The entry point of `memory-service`: says which dependency is missing before anything imports it."""
 
 from __future__ import annotations
 
-from typing import Final
+from service_kit.extras import require_extra
 
-from memory_service.report import write_report
-from memory_service.settings import VERSION_TABLE, Settings
-from service_kit.command_line import Program, Served
+require_extra("services", "memory-service")
 
+from memory_service.commands import main  # noqa: E402 # the imports behind it need the extra
 
-def _build(settings: Settings) -> Served:
-    # Imported when it is served: the frameworks take a second that `migrate` can do without.
-    from memory_service.app import build  # noqa: PLC0415
-
-    return build(settings)
-
-
-main: Final = Program(
-    name="memory-service",
-    about="Keep memories and find them again, over REST and MCP.",
-    package="memory_service",
-    version_table=VERSION_TABLE,
-    settings=Settings,
-    build=_build,
-    report=write_report,
-).commands()
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main(prog_name="memory-service")

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 
+from service_kit.extras import DISTRIBUTION
 from service_kit.migrations import Migrations
 from service_kit.service_settings import ServiceSettings
 from service_kit.serving import serve
@@ -62,6 +63,7 @@ class Program(Generic[SettingsType]):
     def commands(self) -> click.Group:
         """The commands of this service."""
         group = click.Group(self.name, help=self.about, context_settings={"help_option_names": ["-h", "--help"]})
+        click.version_option(package_name=DISTRIBUTION, prog_name=self.name)(group)
         report = click.Option(["--report"], is_flag=True, help="Change nothing; say what is unusual about the ids.")
         to = click.Option(
             ["--to"], default="head", show_default=True, help="A revision, or base; to an older one it downgrades."

@@ -1,30 +1,14 @@
-"""The command line: `session-service serve` and `session-service migrate`."""
+"""The entry point of `session-service`: says which dependency is missing before anything imports it."""
 
 from __future__ import annotations
 
-from typing import Final
+from service_kit.extras import require_extra
 
-from service_kit.command_line import Program, Served
-from session_service.report import write_report
-from session_service.settings import VERSION_TABLE, Settings
+require_extra("services", "session-service")
 
+from session_service.commands import main  # noqa: E402 # the imports behind it need the extra
 
-def _build(settings: Settings) -> Served:
-    # Imported when it is served: the frameworks take a second that `migrate` can do without.
-    from session_service.app import SessionService  # noqa: PLC0415
-
-    return SessionService(settings)
-
-
-main: Final = Program(
-    name="session-service",
-    about="Keep sessions: who owns them, whether they live, and tell others when that changes.",
-    package="session_service",
-    version_table=VERSION_TABLE,
-    settings=Settings,
-    build=_build,
-    report=write_report,
-).commands()
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main(prog_name="session-service")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service_kit.address import Address, Tcp, parse_address
+from service_kit.extras import require_extra
 from sidecar.settings import ENV_FILE
 
 STOP_GRACE = 10.0
@@ -46,6 +47,7 @@ class Child:
 )
 def up(data_dir: Path) -> None:
     """Run the session service, the memory service and the sidecar on this machine."""
+    require_extra("services", "session-sidecar up")
     data_dir = data_dir.absolute()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
