@@ -17,7 +17,7 @@ from service_kit.address import Tcp, Unix
 from service_kit.consul import ConsulSettings
 from service_kit.settings import ListenAddress, load, variables
 from sidecar.core.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
-from sidecar.profiles import Profile, ProfileError, find_profile
+from sidecar.profile.files import Profile, ProfileError, find_profile
 
 ENV_FILE = ".env"
 PREFIX = "SIDECAR_"

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.core.habits import JsonPath, Meaning, ServiceHabits, Style
 from sidecar.core.model import (
     Absent,
     Answer,
@@ -26,6 +25,7 @@ from sidecar.core.model import (
     Unknown,
     Untrustworthy,
 )
+from sidecar.profile.session_api import JsonPath, Meaning, SessionApi, Style
 
 _BUSY: Final = frozenset({408, 425, 429})
 _ACTIVE: Final = "active"
@@ -59,7 +59,7 @@ _NO_SESSION: Final = Untrustworthy("its answer is no session")
 class Interpreter:
     """Reads replies by a service's habits."""
 
-    def __init__(self, habits: ServiceHabits) -> None:
+    def __init__(self, habits: SessionApi) -> None:
         self._habits = habits
         self._create_statuses = {} if habits.create is None else habits.create.statuses
         self._is_ours = habits.style is Style.PUT

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 import httpx
 import orjson
 
-from sidecar.core.habits import Call
 from sidecar.core.model import Reference
+from sidecar.profile.session_api import Call
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _USER: Final = "{user_id}"

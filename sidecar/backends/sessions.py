@@ -18,9 +18,9 @@ import structlog
 from sidecar.backends.breaker import Breaker
 from sidecar.backends.session_answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.backends.session_calls import SessionCall
-from sidecar.core.habits import ServiceHabits, Style
 from sidecar.core.model import Absent, Answer, Created, Reference, Unknown, Untrustworthy
 from sidecar.ports import Discovery, Telemetry
+from sidecar.profile.session_api import SessionApi, Style
 
 MOST_ANSWER: Final = 4 << 20
 """Bytes of an answer that are read; what is longer is not believed to be a session."""
@@ -67,7 +67,7 @@ class HttpSessionService:
         transport: httpx.AsyncBaseTransport,
         discovery: Discovery,
         telemetry: Telemetry,
-        habits: ServiceHabits,
+        habits: SessionApi,
         *,
         token: str | None = None,
         timeout: float = 2.0,

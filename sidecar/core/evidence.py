@@ -7,8 +7,8 @@ from typing import Final, NoReturn, TypeAlias
 
 from sidecar.core.ids import IdFormat, is_safe, session_id_check, user_id_check
 from sidecar.core.model import Kind, Reason, Reference, Refuse
-from sidecar.core.profile import SESSION, USER, Owner, Profile
 from sidecar.core.refusals import Refusal, ambiguous
+from sidecar.profile.profile import SESSION, USER, Owner, Profile
 
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 

@@ -22,9 +22,9 @@ from sidecar.core.model import Call, Head, Plan, Reading, Reference, Refuse, Sha
 from sidecar.core.multipart import read_multipart
 from sidecar.core.outside import OutsideReader
 from sidecar.core.plain import Named, PlainCallReader, PlainReader, has_plain_bodies
-from sidecar.core.profile import Profile
 from sidecar.core.refusals import Refusal
 from sidecar.core.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
+from sidecar.profile.profile import Profile
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
 

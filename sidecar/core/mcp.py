@@ -16,10 +16,10 @@ from sidecar.core.json_reading import JsonReader, member
 from sidecar.core.members import Members
 from sidecar.core.model import NOTIFICATION, Call, Headers, Kind, Reading, Reference, Refuse, RpcId, Shape
 from sidecar.core.outside import Outside
-from sidecar.core.profile import SESSION, Profile
 from sidecar.core.refusals import Refusal, unreadable
-from sidecar.core.rules import ToolRule
-from sidecar.core.templates import compile_globs
+from sidecar.profile.profile import SESSION, Profile
+from sidecar.profile.rules import ToolRule
+from sidecar.profile.templates import compile_globs
 
 Tools: TypeAlias = Sequence[tuple[Kind, object]]
 

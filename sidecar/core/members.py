@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from sidecar.core.evidence import Claims
-from sidecar.core.habits import JsonPath
 from sidecar.core.json_reading import member
-from sidecar.core.profile import Profile
+from sidecar.profile.profile import Profile
+from sidecar.profile.session_api import JsonPath
 
 _Tree: TypeAlias = tuple[tuple[str, tuple[str, ...], "_Tree"], ...]
 """For each key: the key, the names that it holds ids of, and what to look for below it."""

@@ -11,19 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from sidecar.profile.rules import Kind as Kind  # noqa: PLC0414 # a word of this vocabulary too
+
 SessionKey: TypeAlias = str | tuple[str, ...]
 """What a session is known under: its id alone, or (scope…, id) where the profile scopes ids."""
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Header fields in the order they came, names in lower case, duplicates kept."""
-
-
-class Kind(enum.StrEnum):
-    """What a rule wants of the session a request names."""
-
-    ENSURE = "ensure"
-    REQUIRE = "require"
-    PASS = "pass"
 
 
 class Status(enum.StrEnum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sidecar.core.evidence import Claims
 from sidecar.core.fields import FieldNames, read_urlencoded
 from sidecar.core.model import Headers
-from sidecar.core.profile import Profile
+from sidecar.profile.profile import Profile
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import orjson
 from sidecar.core.json_reading import MOST_VALUES, JsonReader
 from sidecar.core.mcp import NAMES
 from sidecar.core.model import Kind
-from sidecar.core.profile import SESSION, USER, Owner, Profile
+from sidecar.profile.profile import SESSION, USER, Owner, Profile
 
 Named: TypeAlias = tuple[str, str]
 """A session's and a user's id as they stand in a body; whether they may be ids, nobody has looked yet."""

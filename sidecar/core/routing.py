@@ -9,9 +9,9 @@ from typing import Final
 from sidecar.core.ids import is_safe
 from sidecar.core.model import Headers, Kind, Reason, Refuse, Shape
 from sidecar.core.paths import Segments, is_under, possible_readings, read_path, without_origin
-from sidecar.core.profile import Profile
-from sidecar.core.rules import LOOKED_AT, PathRule, UpgradeRule
-from sidecar.core.templates import Template
+from sidecar.profile.profile import Profile
+from sidecar.profile.rules import LOOKED_AT, PathRule, UpgradeRule
+from sidecar.profile.templates import Template
 
 MOST_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256

@@ -15,9 +15,9 @@ import pytest
 from sidecar.backends.discovery import FixedAddress
 from sidecar.backends.httpx_transport import PooledTransport
 from sidecar.backends.sessions import HttpSessionService
-from sidecar.core.habits import OURS
 from sidecar.core.model import Absent, Conflict, Created, Found, Gone, Reference, Session, Status
 from sidecar.ports import SessionService
+from sidecar.profile.session_api import DEFAULT_API
 from sidecar.testing import FakeSessionService, FakeTelemetry
 from tests.support.processes import run_to_end, running
 
@@ -79,7 +79,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     url: str = request.getfixturevalue("real_service")
     transport = PooledTransport()
-    service = HttpSessionService(transport, FixedAddress(url), FakeTelemetry(), OURS, token="secret", timeout=30.0)
+    discovery = FixedAddress(url)
+    service = HttpSessionService(transport, discovery, FakeTelemetry(), DEFAULT_API, token="secret", timeout=30.0)
     headers = {"authorization": "Bearer secret"}
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30.0) as client:
         yield Real(service, client)

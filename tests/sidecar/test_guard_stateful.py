@@ -27,7 +27,6 @@ from hypothesis.stateful import (
 from sidecar.backends.known import Known
 from sidecar.backends.sessions import HttpSessionService
 from sidecar.core.decide import OnEnded
-from sidecar.core.habits import OURS
 from sidecar.core.model import (
     Admit,
     Call,
@@ -47,6 +46,7 @@ from sidecar.core.model import (
 )
 from sidecar.guard import Guard
 from sidecar.owing import OnOutage
+from sidecar.profile.session_api import DEFAULT_API
 from sidecar.testing import FakeClock, FakeDebts, FakeDiscovery, FakeTelemetry
 from tests.support.sessions import BASE, session
 from tests.support.sessions_world import Question, Truth, World, Write
@@ -90,7 +90,7 @@ class Guarding(RuleBasedStateMachine):
         self.debts = SlowDebts()
         telemetry = FakeTelemetry()
         self.service = HttpSessionService(
-            self.world, FakeDiscovery([BASE]), telemetry, OURS, timeout=3600.0, clock=self.clock
+            self.world, FakeDiscovery([BASE]), telemetry, DEFAULT_API, timeout=3600.0, clock=self.clock
         )
         self.known = Known(2, 300.0, ended_admits=self.on_ended is OnEnded.FORWARD, clock=self.clock)
         self.guard = Guard(

@@ -8,8 +8,8 @@ from typing import Any
 
 from sidecar.core.locate import Reader
 from sidecar.core.model import Call, Head, Plan, Reading, Reason, Reference, Refuse
-from sidecar.core.profile import Profile, load_profile
-from sidecar.profiles import find_profile
+from sidecar.profile.files import find_profile
+from sidecar.profile.profile import Profile, load_profile
 
 ISA = find_profile("isa")
 STORE = "/api/v1/memories/session/store"

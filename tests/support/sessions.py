@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from sidecar.backends.sessions import HttpSessionService
-from sidecar.core.habits import ServiceHabits
+from sidecar.profile.session_api import SessionApi
 from sidecar.testing import FakeClock, FakeDiscovery, FakeTelemetry
 
 BASE = "http://sessions.test:8205"
@@ -20,9 +20,7 @@ class Recorder(httpx.AsyncBaseTransport):
     With `reply`, that is asked instead.
     """
 
-    def __init__(
-        self, habits: ServiceHabits, *, token: str | None = "secret", timeout: float = 5.0, **more: Any
-    ) -> None:
+    def __init__(self, habits: SessionApi, *, token: str | None = "secret", timeout: float = 5.0, **more: Any) -> None:
         self.requests: list[httpx.Request] = []
         self.answers: list[httpx.Response | Exception] = []
         self.before: Callable[[], Awaitable[object]] | None = None

@@ -8,7 +8,6 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.core.habits import OURS
 from sidecar.core.model import (
     Absent,
     Conflict,
@@ -21,6 +20,7 @@ from sidecar.core.model import (
     Unknown,
     Untrustworthy,
 )
+from sidecar.profile.session_api import DEFAULT_API
 from tests.support.sessions import BASE, Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
@@ -30,7 +30,7 @@ ANNS = Session("ann", Status.ACTIVE)
 @pytest.fixture
 def recorder():
     """A session service of our own kind whose answers a test sets."""
-    return Recorder(OURS)
+    return Recorder(DEFAULT_API)
 
 
 async def test_ensure_is_one_put(recorder):
@@ -74,7 +74,7 @@ async def test_ids_are_one_escaped_path_segment(recorder):
 
 async def test_without_a_token_no_authorization_is_sent():
     """Nor anything else in its place."""
-    recorder = Recorder(OURS, token=None)
+    recorder = Recorder(DEFAULT_API, token=None)
     recorder.answers = [session(201)]
     await recorder.service.ensure(ANN)
     assert "authorization" not in recorder.requests[0].headers
@@ -150,7 +150,7 @@ async def test_a_service_that_names_its_time_is_left_alone_until_then(recorder):
 @pytest.mark.parametrize("nonsense", ["soon", "-1", "1e3", "٣", "999999999", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
 async def test_a_time_that_cannot_be_read_is_none(nonsense):
     """Only plain seconds are understood."""
-    recorder = Recorder(OURS, timeout=0.05)
+    recorder = Recorder(DEFAULT_API, timeout=0.05)
     recorder.answers = [httpx.Response(503, headers=[(b"retry-after", nonsense.encode())])]
     answer = await recorder.service.ensure(ANN)
     assert isinstance(answer, Unknown)
@@ -159,7 +159,7 @@ async def test_a_time_that_cannot_be_read_is_none(nonsense):
 
 async def test_a_silent_service_is_an_outage_after_the_deadline():
     """One deadline covers the whole question, and the instance is reported."""
-    recorder = Recorder(OURS, timeout=0.05)
+    recorder = Recorder(DEFAULT_API, timeout=0.05)
     recorder.before = asyncio.Event().wait
     assert isinstance(await recorder.service.ensure(ANN), Unknown)
     assert recorder.discovery.reports == [(BASE, False)]

@@ -9,7 +9,6 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.core.habits import Call, Meaning, ServiceHabits, Style
 from sidecar.core.model import (
     Absent,
     Conflict,
@@ -22,12 +21,13 @@ from sidecar.core.model import (
     Unknown,
     Untrustworthy,
 )
+from sidecar.profile.session_api import Call, Meaning, SessionApi, Style
 from tests.support.sessions import Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
 ANNS = Session("ann", Status.ACTIVE)
 
-ISA = ServiceHabits(
+ISA = SessionApi(
     style=Style.POST,
     look=Call("GET", "/api/v1/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT, 410: Meaning.GONE}),
     create=Call(
@@ -223,7 +223,7 @@ async def test_states_are_the_services_own(recorder, status, expected):
     assert await recorder.service.look(ANN) == Found(Session("ann", expected))
 
 
-ADK = ServiceHabits(
+ADK = SessionApi(
     style=Style.POST,
     look=Call("GET", "/apps/{app}/users/{user}/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT}),
     create=Call(

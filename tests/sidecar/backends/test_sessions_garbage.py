@@ -14,7 +14,6 @@ import stamina
 
 from sidecar.backends.known import Known
 from sidecar.backends.sessions import MOST_ANSWER, HttpSessionService
-from sidecar.core.habits import OURS
 from sidecar.core.model import (
     Call,
     Kind,
@@ -27,6 +26,7 @@ from sidecar.core.model import (
     Untrustworthy,
 )
 from sidecar.guard import Guard
+from sidecar.profile.session_api import DEFAULT_API
 from sidecar.testing import FakeDiscovery, FakeTelemetry
 from tests.support.sessions import BASE, error, session
 
@@ -182,7 +182,8 @@ class House:
     def __init__(self, answer: object, timeout: float = 30.0) -> None:
         self.transport = Garbled(answer)
         self.telemetry = FakeTelemetry()
-        self.service = HttpSessionService(self.transport, FakeDiscovery([BASE]), self.telemetry, OURS, timeout=timeout)
+        discovery = FakeDiscovery([BASE])
+        self.service = HttpSessionService(self.transport, discovery, self.telemetry, DEFAULT_API, timeout=timeout)
         self.known = Known(100, 300.0)
         self.guard = Guard(self.known, self.service, self.telemetry, timeout=timeout)
 
@@ -282,7 +283,7 @@ async def test_garbage_on_the_wire_is_an_outage(garbage):
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     transport = PooledTransport()
-    service = HttpSessionService(transport, FakeDiscovery([base]), FakeTelemetry(), OURS, timeout=0.5)
+    service = HttpSessionService(transport, FakeDiscovery([base]), FakeTelemetry(), DEFAULT_API, timeout=0.5)
     try:
         assert isinstance(await service.ensure(ANN), Unknown)
         assert isinstance(await service.look(ANN), Unknown)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
-from sidecar.core.profile import load_profile
+from sidecar.profile.profile import load_profile
 from tests.support.reading import (
     ADK,
     AGNO,

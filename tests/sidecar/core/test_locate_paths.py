@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
-from sidecar.core.profile import load_profile
+from sidecar.profile.profile import load_profile
 from tests.support.reading import STORE, found, head, only, reader, reason
 
 BOTH = {"session_id": "s1", "user_id": "u1"}

@@ -13,7 +13,7 @@ from sidecar.core.ids import is_safe
 from sidecar.core.locate import Prepared, Reader
 from sidecar.core.model import Head, Reason, Reference
 from sidecar.core.refusals import Refusal
-from sidecar.profiles import find_profile
+from sidecar.profile.files import find_profile
 
 READERS = [Reader(find_profile("isa")), Reader(find_profile("isa"), user_header="X-User")]
 TARGETS = [

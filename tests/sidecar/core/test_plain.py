@@ -10,8 +10,8 @@ from sidecar.core.json_reading import MOST_VALUES, JsonReader
 from sidecar.core.mcp import McpReader
 from sidecar.core.members import Members
 from sidecar.core.plain import PlainCallReader, PlainReader, has_plain_bodies
-from sidecar.core.profile import load_profile
-from sidecar.profiles import find_profile
+from sidecar.profile.files import find_profile
+from sidecar.profile.profile import load_profile
 
 PROFILE = find_profile("isa")
 READER = PlainReader(PROFILE, JsonReader(Members(PROFILE).keys))

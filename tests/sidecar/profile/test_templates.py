@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.templates import Template, captured_name, compile_globs, glob_covers, parse_template
+from sidecar.profile.templates import Template, captured_name, compile_globs, glob_covers, parse_template
 
 
 def match(template: str, path: str, *, exact: bool = False) -> object:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sidecar.core.habits import OURS, Call, Meaning, ServiceHabits, Style
-from sidecar.core.tables import ProfileError, Table
-from sidecar.core.templates import parse_json_path
+from sidecar.profile.session_api import DEFAULT_API, Call, Meaning, SessionApi, Style
+from sidecar.profile.tables import ProfileError, Table
+from sidecar.profile.templates import parse_json_path
 
 _NAME = re.compile(r"\{(\w*)\}")
 _LOOK_MEANINGS: Final = (Meaning.FOUND, Meaning.ABSENT, Meaning.CONFLICT, Meaning.GONE)
@@ -22,19 +22,19 @@ _CREATE_MEANINGS: Final = (
 )
 
 
-def read_habits(table: Table, names: frozenset[str]) -> ServiceHabits:
+def read_habits(table: Table, names: frozenset[str]) -> SessionApi:
     """Read the `session_service` table of a profile; `names` may stand in its templates. Raises ProfileError."""
     style = table.choice("style", Style)
-    habits = OURS if style is Style.PUT else _read_foreign(table, names)
+    habits = DEFAULT_API if style is Style.PUT else _read_foreign(table, names)
     table.done()
     return habits
 
 
-def _read_foreign(table: Table, names: frozenset[str]) -> ServiceHabits:
+def _read_foreign(table: Table, names: frozenset[str]) -> SessionApi:
     create = _read_call(table.table("create"), "POST", _CREATE_MEANINGS, names) if table.has("create") else None
     if create and "session_id" not in _names_in(create):
         table.fail("create", create.path, "without {session_id} the service would mint an id of its own")
-    return ServiceHabits(
+    return SessionApi(
         style=Style.POST,
         look=_read_call(table.table("look"), "GET", _LOOK_MEANINGS, names),
         create=create,

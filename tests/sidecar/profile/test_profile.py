@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.model import Kind
-from sidecar.core.profile import MetaTool, Owner, Places, Profile, load_profile
-from sidecar.core.rules import PathRule, ToolRule, UpgradeRule
-from sidecar.core.tables import ProfileError
-from sidecar.core.templates import parse_template
+from sidecar.profile.profile import MetaTool, Owner, Places, Profile, load_profile
+from sidecar.profile.rules import PathRule, ToolRule, UpgradeRule
+from sidecar.profile.tables import ProfileError
+from sidecar.profile.templates import parse_template
 from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
 
 SMALLEST = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.core.habits import Style
-from sidecar.core.profile import load_profile
-from sidecar.profiles import ProfileError, find_profile, shipped_profiles
+from sidecar.profile.files import ProfileError, find_profile, shipped_profiles
+from sidecar.profile.profile import load_profile
+from sidecar.profile.session_api import Style
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.core.profile import Profile, load_profile
-from sidecar.core.tables import ProfileError
+from sidecar.profile.profile import Profile, load_profile
+from sidecar.profile.tables import ProfileError
 
 __all__ = ["Profile", "ProfileError", "find_profile", "shipped_profiles"]
 
-_SHIPPED = Path(__file__).parent
+_SHIPPED = Path(__file__).parent / "shipped"
 
 
 def shipped_profiles() -> list[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.core.paths import Segments
-from sidecar.core.rules import PathRule, Rule, ToolRule, UpgradeRule
-from sidecar.core.templates import REST, Template, glob_covers
+from sidecar.profile.rules import PathRule, Rule, ToolRule, UpgradeRule
+from sidecar.profile.templates import REST, Segments, Template, glob_covers
 
 SHADOWED = "the rules before it match everything it does"
 NO_MCP = "the profile names no path where MCP is spoken"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.profile import load_profile
+from sidecar.profile.profile import load_profile
 
 SHADOWED = "the rules before it match everything it does"
 OUTSIDE = "its paths lie outside the guarded prefixes"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sidecar.core.model import Kind
-from sidecar.core.tables import Table
-from sidecar.core.templates import Template, parse_template
+from sidecar.profile.tables import Table
+from sidecar.profile.templates import Template, parse_template
 
 LOOKED_AT: Final = ("POST", "PUT", "PATCH")
 """The methods that a rule is about when it names none, and the only ones looked at where MCP is spoken."""
 
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*").fullmatch
+
+
+class Kind(enum.StrEnum):
+    """What a rule wants of the session a request names."""
+
+    ENSURE = "ensure"
+    REQUIRE = "require"
+    PASS = "pass"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sidecar.core.habits import JsonPath, ServiceHabits
-from sidecar.core.habits_table import read_habits
-from sidecar.core.model import Kind
-from sidecar.core.paths import Segments
-from sidecar.core.reachability import unreachable
-from sidecar.core.rules import LOOKED_AT, PathRule, Rule, ToolRule, read_rule
-from sidecar.core.tables import ProfileError, Table
-from sidecar.core.templates import parse_json_path, parse_template
+from sidecar.profile.habits_table import read_habits
+from sidecar.profile.reachability import unreachable
+from sidecar.profile.rules import LOOKED_AT, Kind, PathRule, Rule, ToolRule, read_rule
+from sidecar.profile.session_api import JsonPath, SessionApi
+from sidecar.profile.tables import ProfileError, Table
+from sidecar.profile.templates import Segments, parse_json_path, parse_template
 
 SESSION: Final = "session_id"
 USER: Final = "user_id"
@@ -67,7 +65,7 @@ class Profile:
     places: Mapping[str, Places]
     meta_tool: MetaTool | None
     rules: tuple[Rule, ...]
-    service: ServiceHabits
+    service: SessionApi
 
     @property
     def methods(self) -> frozenset[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.habits import OURS, Call, Meaning, ServiceHabits, Style
-from sidecar.core.profile import load_profile
-from sidecar.core.tables import ProfileError
+from sidecar.profile.profile import load_profile
+from sidecar.profile.session_api import DEFAULT_API, Call, Meaning, SessionApi, Style
+from sidecar.profile.tables import ProfileError
 from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
 
 LOOK = 'look = { path = "/s/{session_id}", statuses = { found = [200] } }\n'
@@ -18,7 +18,7 @@ KEYS = "create, deleted_values, ended_values, events, id_field, look, owner_fiel
 FOREIGN = 'style = "post"\nid_field = "id"\n'
 
 
-def habits(table: str) -> ServiceHabits:
+def habits(table: str) -> SessionApi:
     return load_profile(f"""
     name = "x"
     prefixes = ["/a"]
@@ -37,26 +37,27 @@ def complaint(table: str) -> str:
 
 def test_our_own_service_needs_one_word() -> None:
     """`put` means the contract of this project's session service."""
-    assert habits('style = "put"') is OURS
-    assert ISA.service is OURS
-    assert AGNO.service is OURS
-    assert OURS.creates_by_id
+    assert habits('style = "put"') is DEFAULT_API
+    assert ISA.service is DEFAULT_API
+    assert AGNO.service is DEFAULT_API
+    assert DEFAULT_API.creates_by_id
 
 
 def test_our_own_service_is_spoken_to_as_its_contract_says() -> None:
     """PUT creates or finds; every status of the contract has its meaning."""
-    assert OURS.create is not None
-    assert (OURS.style, OURS.create.method, OURS.create.path) == (Style.PUT, "PUT", "/api/v1/sessions/{session_id}")
-    assert OURS.create.body == {"user_id": "{user_id}"}
-    assert OURS.create.statuses == {
+    api = DEFAULT_API
+    assert api.create is not None
+    assert (api.style, api.create.method, api.create.path) == (Style.PUT, "PUT", "/api/v1/sessions/{session_id}")
+    assert api.create.body == {"user_id": "{user_id}"}
+    assert api.create.statuses == {
         200: Meaning.FOUND, 201: Meaning.CREATED, 409: Meaning.CONFLICT, 410: Meaning.GONE,
     }  # fmt: skip
-    assert (OURS.look.method, OURS.look.path) == ("GET", "/api/v1/sessions/{session_id}")
-    assert OURS.look.query == {"user_id": "{user_id}"}
-    assert OURS.look.statuses == {200: Meaning.FOUND, 403: Meaning.CONFLICT, 404: Meaning.ABSENT, 410: Meaning.GONE}
-    assert (OURS.id_field, OURS.owner_field, OURS.status_field) == (("session_id",), ("user_id",), ("status",))
-    assert (OURS.ended_values, OURS.deleted_values) == ({"ended"}, {"deleted"})
-    assert (OURS.events, OURS.bulk) == ("/api/v1/session-events", "/api/v1/sessions:ensure")
+    assert (api.look.method, api.look.path) == ("GET", "/api/v1/sessions/{session_id}")
+    assert api.look.query == {"user_id": "{user_id}"}
+    assert api.look.statuses == {200: Meaning.FOUND, 403: Meaning.CONFLICT, 404: Meaning.ABSENT, 410: Meaning.GONE}
+    assert (api.id_field, api.owner_field, api.status_field) == (("session_id",), ("user_id",), ("status",))
+    assert (api.ended_values, api.deleted_values) == ({"ended"}, {"deleted"})
+    assert (api.events, api.bulk) == ("/api/v1/session-events", "/api/v1/sessions:ensure")
 
 
 def test_google_adk_can_be_described() -> None:
@@ -111,7 +112,7 @@ def test_every_habit_can_be_written() -> None:
     query = { id = "{session_id}" }
     statuses = { found = [200], created = [201], conflict = [409], gone = [410], taken = [422], perhaps = [500, 599] }
     """)
-    assert service == ServiceHabits(
+    assert service == SessionApi(
         style=Style.POST,
         look=Call(
             "POST",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+Segments: TypeAlias = tuple[str, ...]
+"""The decoded segments of a path."""
 
 ONE: Final = "*"
 REST: Final = "**"

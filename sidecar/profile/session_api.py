@@ -55,7 +55,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceHabits:
+class SessionApi:
     """Everything that an adapter has to know about a session service.
 
     `id_field`, `owner_field` and `status_field` lead to the session's id, owner and state inside an answer; None
@@ -81,7 +81,7 @@ class ServiceHabits:
         return self.create is not None
 
 
-OURS: Final = ServiceHabits(
+DEFAULT_API: Final = SessionApi(
     style=Style.PUT,
     look=Call(
         method="GET",
