@@ -1,1 +1,0 @@
-"""Pure rules: no I/O, no clock, no logging; the only third-party import is a JSON parser."""

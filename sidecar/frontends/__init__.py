@@ -1,1 +1,0 @@
-"""The doors: they turn HTTP into references, ask the guard, and answer or hand on."""
