@@ -16,30 +16,30 @@ from pydantic import SecretStr
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
 from service_kit.registration import Registration, health_url
-from sidecar.backends.discovery import ConsulDiscovery, FixedAddress
-from sidecar.backends.events import EventFollower
-from sidecar.backends.httpx_transport import PooledTransport
-from sidecar.backends.known import Known
-from sidecar.backends.logs import configure_logging
-from sidecar.backends.metrics import Metrics
-from sidecar.backends.outbox import Outbox
-from sidecar.backends.paying import Payer, PayingLock
-from sidecar.backends.sessions import HttpSessionService
-from sidecar.backends.telemetry import LoggedMetrics
-from sidecar.backends.upstream import Upstream
-from sidecar.core.decide import OnEnded
-from sidecar.core.locate import Reader
-from sidecar.frontends.admin import AdminServer, admin_app
-from sidecar.frontends.body import BodyBudget, BodyReader
-from sidecar.frontends.connection import Patience
-from sidecar.frontends.proxy import Enforcing, Passing, ProxyApp
-from sidecar.frontends.serving import Server
-from sidecar.frontends.shadowing import Shadowing
-from sidecar.guard import Guard
-from sidecar.owing import OnOutage
+from sidecar.cache.session_cache import SessionCache
+from sidecar.doors.admin import AdminServer, admin_app
+from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.proxy import EnforceHandler, PassthroughHandler, ProxyApp
+from sidecar.doors.shadow import ShadowHandler
+from sidecar.extract.extractor import Extractor
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.shadow import Shadow
+from sidecar.http.client.forwarder import Upstream
+from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.server import Server
+from sidecar.observability.logs import configure_logging
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.outbox.outbox import Outbox
+from sidecar.outbox.relay import OutboxRelay, RelayLock
 from sidecar.ports import DebtNotWritten, Discovery, SessionService
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
+from sidecar.session_client.events import EventFollower
+from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings
-from sidecar.shadow import Shadow
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
@@ -114,7 +114,7 @@ class _Sidecar:
                 ProxyApp(endpoint),
                 listener,
                 drain_timeout=self._settings.drain_timeout,
-                patience=Patience(body=self._settings.body_timeout),
+                patience=Timeouts(body=self._settings.body_timeout),
                 lane=(endpoint, upstream) if self._settings.fast_lane else None,
                 on_ready=lambda: self._be_ready(f"ready role=sidecar {where}"),
                 on_drain=self._be_unready,
@@ -142,13 +142,13 @@ class _Sidecar:
         )
         return AdminServer(app, listener)
 
-    async def _endpoint(self, upstream: Upstream) -> Enforcing | Passing | Shadowing:
+    async def _endpoint(self, upstream: Upstream) -> EnforceHandler | PassthroughHandler | ShadowHandler:
         """The application of the mode, with everything that it stands on."""
         settings = self._settings
         if settings.mode == "off":
-            return Passing(upstream, self._telemetry)
+            return PassthroughHandler(upstream, self._telemetry)
         profile = settings.profile
-        known = Known(
+        known = SessionCache(
             settings.cache_size,
             settings.cache_ttl,
             followed=profile.service.events is not None,
@@ -168,14 +168,14 @@ class _Sidecar:
             follower = EventFollower(discovery, known, self._telemetry, path=profile.service.events, token=token)
             await self._stack.enter_async_context(started(follower))
         service = self._session_service(transport, discovery)
-        reader = Reader(profile, id_format=settings.id_format, user_header=settings.user_header)
+        reader = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
         budget = BodyBudget(settings.max_buffered)
         bodies = BodyReader(limit=settings.max_body, budget=budget)
         on_ended = OnEnded(settings.on_ended)
         if settings.mode == "shadow":
             shadow = Shadow(known, service, self._telemetry, on_ended=on_ended, timeout=settings.session_timeout)
             self._stack.push_async_callback(shadow.aclose)
-            return Shadowing(
+            return ShadowHandler(
                 reader, shadow, upstream, self._telemetry, bodies=bodies, budget=budget, limit=settings.max_body
             )
         guard = Guard(
@@ -188,7 +188,7 @@ class _Sidecar:
             timeout=settings.session_timeout,
         )
         self._stack.push_async_callback(guard.aclose)
-        return Enforcing(reader, guard, upstream, self._telemetry, bodies)
+        return EnforceHandler(reader, guard, upstream, self._telemetry, bodies)
 
     def _upstream(self) -> Upstream:
         settings = self._settings
@@ -235,7 +235,7 @@ class _Sidecar:
             return None
         debts = Outbox(path)
         self._stack.push_async_callback(debts.aclose)
-        await self._stack.enter_async_context(started(Payer(debts, service, self._telemetry, PayingLock(path))))
+        await self._stack.enter_async_context(started(OutboxRelay(debts, service, self._telemetry, RelayLock(path))))
         self._metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
         return debts
 

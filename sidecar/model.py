@@ -1,7 +1,7 @@
 """The words the rest of the program is said in.
 
-A reader makes a `Reading` out of a request, the session service gives an `Answer`, and a decision is an
-`Admit` or a `Refuse`. All of them are values: immutable, comparable, free of I/O.
+A reader makes a `Extraction` out of a request, the session service gives an `Verdict`, and a decision is an
+`Permit` or a `Refusal`. All of them are values: immutable, comparable, free of I/O.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sidecar.profile.rules import Kind as Kind  # noqa: PLC0414 # a word of this vocabulary too
+from sidecar.profile.rules import RuleKind as RuleKind  # noqa: PLC0414 # a word of this vocabulary too
 
 SessionKey: TypeAlias = str | tuple[str, ...]
 """What a session is known under: its id alone, or (scope…, id) where the profile scopes ids."""
@@ -20,7 +20,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Header fields in the order they came, names in lower case, duplicates kept."""
 
 
-class Status(enum.StrEnum):
+class SessionStatus(enum.StrEnum):
     """The state of a session; `DELETED` is a tombstone."""
 
     ACTIVE = "active"
@@ -73,7 +73,7 @@ class Reference:
 
     session_id: str
     user_id: str | None
-    kind: Kind = Kind.ENSURE
+    kind: RuleKind = RuleKind.ENSURE
     scope: tuple[str, ...] = ()
 
     @property
@@ -83,7 +83,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refusal:
     """The request must not be forwarded. `detail` is one sentence for a person; `retry_after` is in seconds."""
 
     reason: Reason
@@ -92,7 +92,7 @@ class Refuse:
     retry_after: int | None = None
 
 
-class How(enum.StrEnum):
+class Grounds(enum.StrEnum):
     """On what ground a request was admitted; these are also the values of `X-Sidecar-Session`."""
 
     PASSED = "passed"
@@ -103,21 +103,21 @@ class How(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Admit:
+class Permit:
     """The permit without which nothing is forwarded. Only the guard makes one."""
 
-    how: How
+    how: Grounds
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusals:
     """None of a reading's calls may be forwarded.
 
     `refusals` has one place for each call of the reading, in order. A place is None where that call alone would have
     been admitted: it is refused for the company it keeps (`batch_refused`). At least one place is a Refuse.
     """
 
-    refusals: tuple[Refuse | None, ...]
+    refusals: tuple[Refusal | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Create:
     """The session is absent and the rule wants it made first."""
 
 
-class Shape(enum.Enum):
+class RefusalFormat(enum.Enum):
     """How a refusal of this request has to be written."""
 
     REST = "rest"
@@ -151,23 +151,23 @@ class Call:
     """
 
     reference: Reference | None = None
-    refusal: Refuse | None = None
+    refusal: Refusal | None = None
     rpc_id: RpcId = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Extraction:
     """What the reader made of a request. A REST or RPC reading has exactly one call."""
 
-    shape: Shape
+    shape: RefusalFormat
     calls: tuple[Call, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Classification:
     """What the head alone says: how refusals are written, and whether the body must be read before deciding."""
 
-    shape: Shape
+    shape: RefusalFormat
     needs_body: bool
 
 
@@ -176,7 +176,7 @@ class Session:
     """What the session service says of a session. `owner` is None where sessions have no owner."""
 
     owner: str | None
-    status: Status
+    status: SessionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +233,4 @@ class Owed:
     owner: str | None
 
 
-Answer: TypeAlias = Found | Created | Absent | Conflict | Gone | Unknown | Untrustworthy
+Verdict: TypeAlias = Found | Created | Absent | Conflict | Gone | Unknown | Untrustworthy

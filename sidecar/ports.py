@@ -9,37 +9,37 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from sidecar.core.framing import AnswerHead, ResponseHead
-from sidecar.core.model import (
-    Admit,
-    Answer,
+from sidecar.http.framing import ForwardedHead, ResponseHead
+from sidecar.model import (
     Conflict,
     Created,
     Found,
     Gone,
     Headers,
     Owed,
+    Permit,
     Reason,
     Reference,
     Session,
     SessionKey,
+    Verdict,
 )
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Stands: TypeAlias = Callable[[], bool]
+StillValid: TypeAlias = Callable[[], bool]
 
 
 class SessionService(Protocol):
     """Asks about sessions and creates them. Neither method raises for what the service does or fails to do."""
 
-    async def look(self, reference: Reference) -> Answer:
+    async def look(self, reference: Reference) -> Verdict:
         """Say what is known of the session; never creates one."""
         ...
 
-    async def ensure(self, reference: Reference) -> Answer:
+    async def ensure(self, reference: Reference) -> Verdict:
         """Create the session where it is missing; safe to repeat, also at the same instant."""
         ...
 
@@ -87,7 +87,7 @@ class KnownSessions(Protocol):
         ...
 
 
-class SessionNews(Protocol):
+class SessionEvents(Protocol):
     """Whoever wants to hear what the session service tells of its own accord. No method waits or raises."""
 
     def ended(self, key: SessionKey) -> None:
@@ -145,7 +145,7 @@ class Debts(Protocol):
         ...
 
 
-class AdmitLapsed(Exception):
+class PermitLapsed(Exception):
     """What was admitted may no longer go, because of what became known while it waited to be sent."""
 
 
@@ -153,11 +153,11 @@ class Forwarder(Protocol):
     """Hands a request on to the memory service and its answer back, byte for byte."""
 
     async def forward(
-        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+        self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None
     ) -> None:
         """Forward one request. The `admit` is the proof that somebody decided it may go.
 
-        If the request has to wait for a connection, `stands` is asked when there is one whether it may still go; raises
+        If the request has to wait for a connection, `still_valid` is asked when there is one whether it may still go; raises
         AdmitLapsed where not, and then nothing was received or sent. Raises UpstreamError while no byte of the answer
         was sent on; later failures break the connection, so that a cut answer never looks complete.
         """
@@ -224,10 +224,10 @@ class Wire(WireHead, Protocol):
 WIRE: Final = "sidecar.wire"
 
 
-class Line(Protocol):
-    """A connection to the upstream that carries one request there and its answer to a `Receiver`."""
+class UpstreamExchange(Protocol):
+    """A connection to the upstream that carries one request there and its answer to a `ResponseReceiver`."""
 
-    def start(self, receiver: Receiver, data: bytes, *, method: str, complete: bool) -> None:
+    def start(self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool) -> None:
         """Write the head of a request, and its body if `complete`."""
         ...
 
@@ -244,7 +244,7 @@ class Line(Protocol):
         ...
 
 
-class Receiver(Protocol):
+class ResponseReceiver(Protocol):
     """Gets one answer by plain calls, none of which may raise.
 
     After `whole`, `end`, `upgraded` or `failed` there are no more.
@@ -283,14 +283,14 @@ class Receiver(Protocol):
         ...
 
 
-class DirectForwarder(Protocol):
+class FastForwarder(Protocol):
     """What the fast lane needs of a forwarder: a connection that is free now, and no waiting."""
 
-    def take(self) -> Line | None:
+    def take(self) -> UpstreamExchange | None:
         """Give a free connection, if there is one."""
         ...
 
-    def put_back(self, line: Line) -> None:
+    def put_back(self, line: UpstreamExchange) -> None:
         """Give back a connection that was not needed after all."""
         ...
 
@@ -298,14 +298,16 @@ class DirectForwarder(Protocol):
         """Write the head of a request as the upstream is to get it."""
         ...
 
-    def send(self, admit: Admit, line: Line, request: bytes, receiver: Receiver, arrived: float, /) -> None:
+    def send(
+        self, admit: Permit, line: UpstreamExchange, request: bytes, receiver: ResponseReceiver, arrived: float, /
+    ) -> None:
         """Send a whole request that was here at `arrived`, never a second time; the answer goes to `receiver`.
 
         `request` begins with a head that `request_head` wrote, and is no HEAD and no upgrade.
         """
         ...
 
-    def answer_head(self, head: ResponseHead, admit: Admit) -> AnswerHead:
+    def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
         """Give what the client may see of the head of an answer; the same object as long as both are the same."""
         ...
 

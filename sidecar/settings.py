@@ -16,8 +16,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from service_kit.address import Tcp, Unix
 from service_kit.consul import ConsulSettings
 from service_kit.settings import ListenAddress, load, variables
-from sidecar.core.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
 from sidecar.profile.files import Profile, ProfileError, find_profile
+from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
 
 ENV_FILE = ".env"
 PREFIX = "SIDECAR_"

@@ -12,25 +12,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sidecar.core.model import (
+from sidecar.model import (
     Absent,
-    Admit,
-    Answer,
     Conflict,
     Created,
     Found,
     Gone,
     Owed,
+    Permit,
     Reason,
     Reference,
     Session,
     SessionKey,
-    Status,
+    SessionStatus,
     Unknown,
+    Verdict,
 )
-from sidecar.ports import AdmitLapsed, DebtNotWritten, Receive, Scope, Send, Stands, UpstreamError
+from sidecar.ports import DebtNotWritten, PermitLapsed, Receive, Scope, Send, StillValid, UpstreamError
 
-Before: TypeAlias = Callable[[str, Reference], Awaitable[Answer | None]]
+Before: TypeAlias = Callable[[str, Reference], Awaitable[Verdict | None]]
 """Runs before a fake session service answers: may wait, and may answer in its place."""
 
 
@@ -63,33 +63,33 @@ class FakeSessionService:
     creates: bool = True
     before: Before | None = None
 
-    async def look(self, reference: Reference) -> Answer:
+    async def look(self, reference: Reference) -> Verdict:
         """Say what there is."""
         return await self._interfere("look", reference) or self._look(reference)
 
-    async def ensure(self, reference: Reference) -> Answer:
+    async def ensure(self, reference: Reference) -> Verdict:
         """Create what is missing."""
         answer = await self._interfere("ensure", reference) or self._look(reference)
         if isinstance(answer, Absent) and self.creates:
-            session = self.sessions[reference.key] = Session(reference.user_id, Status.ACTIVE)
+            session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
             return Created(session)
         return answer
 
-    def add(self, key: SessionKey, owner: str | None, status: Status = Status.ACTIVE) -> None:
+    def add(self, key: SessionKey, owner: str | None, status: SessionStatus = SessionStatus.ACTIVE) -> None:
         """Put a session there."""
         self.sessions[key] = Session(owner, status)
 
-    async def _interfere(self, operation: str, reference: Reference) -> Answer | None:
+    async def _interfere(self, operation: str, reference: Reference) -> Verdict | None:
         self.asked.append((operation, reference))
         if self.down:
             return Unknown("the fake is down")
         return None if self.before is None else await self.before(operation, reference)
 
-    def _look(self, reference: Reference) -> Answer:
+    def _look(self, reference: Reference) -> Verdict:
         session = self.sessions.get(reference.key)
         if session is None:
             return Absent()
-        if session.status is Status.DELETED:
+        if session.status is SessionStatus.DELETED:
             return Gone()
         return Found(session) if session.owner == reference.user_id else Conflict()
 
@@ -104,7 +104,7 @@ class FakeKnownSessions:
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
         """Whether the session is there, for this user, and not deleted."""
         session = self.sessions.get(key)
-        return session is not None and session.owner == user_id and session.status is not Status.DELETED
+        return session is not None and session.owner == user_id and session.status is not SessionStatus.DELETED
 
     def get(self, key: SessionKey) -> Session | None:
         """Give what is there."""
@@ -134,7 +134,7 @@ class FakeDebts:
     """The `Debts` port over a dict. `broken` makes it fail like a full disk; `settled` tells how debts ended."""
 
     owed: dict[SessionKey, Reference] = field(default_factory=dict)
-    settled: list[tuple[Reference, Answer]] = field(default_factory=list)
+    settled: list[tuple[Reference, Verdict]] = field(default_factory=list)
     broken: bool = False
 
     async def owe(self, reference: Reference) -> Owed:
@@ -193,18 +193,18 @@ class FakeForwarder:
     `wait` stands for the wait for a connection; without one there is always a connection free.
     """
 
-    forwarded: list[tuple[Admit, bytes]] = field(default_factory=list)
+    forwarded: list[tuple[Permit, bytes]] = field(default_factory=list)
     failure: UpstreamError | None = None
     wait: Callable[[], None] | None = None
 
     async def forward(
-        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+        self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None
     ) -> None:
         """Read the request to its end and answer it."""
         if self.wait is not None:
             self.wait()
-            if stands is not None and not stands():
-                raise AdmitLapsed
+            if still_valid is not None and not still_valid():
+                raise PermitLapsed
         body, more = b"", True
         while more:
             message = await receive()

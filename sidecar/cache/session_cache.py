@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from sidecar.backends.lru import ShardedLru
-from sidecar.core.model import Session, SessionKey, Status
+from sidecar.cache.lru import ShardedLru
+from sidecar.model import Session, SessionKey, SessionStatus
 
 LIFE_WITHOUT_EVENTS: Final = 30.0
 """Seconds that an entry may still be believed once the event stream is lost."""
@@ -25,9 +25,9 @@ _NOTED: Final = 7
 A prime, so that sessions that take turns are not always missed."""
 
 _NEVER: Final = float("inf")
-_ACTIVE: Final = Status.ACTIVE.value
-_ENDED: Final = Status.ENDED.value
-_DELETED: Final = Status.DELETED.value
+_ACTIVE: Final = SessionStatus.ACTIVE.value
+_ENDED: Final = SessionStatus.ENDED.value
+_DELETED: Final = SessionStatus.DELETED.value
 
 # Only strings and numbers, so that the garbage collector stops tracking an entry the first time it meets it. With an
 # object of ours in it, every full collection would walk over a million entries.
@@ -35,7 +35,7 @@ _Entry: TypeAlias = tuple[str | None, str, int, float]
 """Owner, status, the era in which it was learnt, the time of its expiry."""
 
 
-class Overtaking:
+class InvalidationClock:
     """Tells whether an event about a key came after a ticket was taken, in constant space.
 
     Keys share slots: an answer may be dropped for an event about another key, which costs one more question and
@@ -68,7 +68,7 @@ class Overtaking:
         return self._everything > ticket or self._slots[hash(key) % self._SLOTS] > ticket
 
 
-class Known:
+class SessionCache:
     """The `KnownSessions` port. For one event loop: every method returns at once, none is safe to call from a thread.
 
     `size` is the most sessions kept, `ttl` the longest life of an entry in seconds. With `followed`, an event stream
@@ -91,7 +91,7 @@ class Known:
         self._ttl = ttl
         self._clock = clock
         self._admitting = frozenset({_ACTIVE, _ENDED} if ended_admits else {_ACTIVE})
-        self._events = Overtaking()
+        self._events = InvalidationClock()
         # An era ends when the stream is lost and when all is forgotten. Each bound is an era: entries from before it
         # are no longer believed, or not even recalled. What was learnt before a loss is disbelieved at `_cut_at`.
         self._era = self._lost_era = 0
@@ -128,14 +128,14 @@ class Known:
             self.misses += 1
             return None
         self.hits += 1
-        return Session(entry[0], Status(entry[1]))
+        return Session(entry[0], SessionStatus(entry[1]))
 
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, however old, unless the stream said to forget it."""
         entry = self._entries.peek(key)
         if entry is None or entry[2] < self._recalled_from:
             return None
-        return Session(entry[0], Status(entry[1]))
+        return Session(entry[0], SessionStatus(entry[1]))
 
     def ticket(self) -> int:
         """Take a ticket before asking."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self
 
-from sidecar.core.model import Headers, Reason, Refuse
-from sidecar.core.refusals import Refusal
-from sidecar.frontends.coding import coding_of, decode
+from sidecar.doors.content_coding import coding_of, decode
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Headers, Reason, Refusal
 from sidecar.ports import Message, Receive
 
 RETRY_AFTER: Final = 1
@@ -17,7 +17,7 @@ RETRY_AFTER: Final = 1
 class BodyRefused(Exception):
     """The body is too large, too slow, too much in sum, or in a coding that is not decoded: `refuse` says which."""
 
-    def __init__(self, refuse: Refuse) -> None:
+    def __init__(self, refuse: Refusal) -> None:
         super().__init__(refuse.detail)
         self.refuse = refuse
 
@@ -41,7 +41,7 @@ class BodyBudget:
         """Count `size` bytes more. Raises BodyRefused where that would be too many."""
         if self.held + size > self._limit:
             detail = "Too many request bodies are being read at the moment."
-            raise BodyRefused(Refuse(Reason.OVERLOADED, detail, retry_after=RETRY_AFTER))
+            raise BodyRefused(Refusal(Reason.OVERLOADED, detail, retry_after=RETRY_AFTER))
         self.held += size
 
     def give_back(self, size: int) -> None:
@@ -104,7 +104,7 @@ class BodyReader:
                 self._refuse_size()
             raw = await self._receive_all(receive, lease)
             return Body(raw, decode(raw, coding, limit=self._limit))
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             raise BodyRefused(refusal.refuse) from None
 
     async def _receive_all(self, receive: Receive, lease: Lease) -> bytes:
@@ -114,7 +114,7 @@ class BodyReader:
                 message = await receive()
             except TimeoutError:
                 detail = "The rest of the request body did not come in time."
-                raise BodyRefused(Refuse(Reason.BODY_TIMEOUT, detail)) from None
+                raise BodyRefused(Refusal(Reason.BODY_TIMEOUT, detail)) from None
             if message["type"] != "http.request":
                 raise ClientDisconnected
             piece = message.get("body", b"")
@@ -127,7 +127,7 @@ class BodyReader:
 
     def _refuse_size(self) -> NoReturn:
         detail = f"The body has more than {self._limit} bytes, the most that is read for a session id."
-        raise BodyRefused(Refuse(Reason.BODY_TOO_LARGE, detail))
+        raise BodyRefused(Refusal(Reason.BODY_TOO_LARGE, detail))
 
 
 class HeldBody:

@@ -9,8 +9,8 @@ from typing import Final
 import brotli
 import zstandard
 
-from sidecar.core.model import Headers, Reason, Refuse
-from sidecar.core.refusals import Refusal
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Headers, Reason, Refusal
 
 MOST_EXPANSION: Final = 100
 """How many times its own size a body may grow to; below `HARMLESS` bytes nobody counts."""
@@ -45,7 +45,7 @@ def coding_of(headers: Headers) -> str:
     if len(codings) > 1 or any(coding not in _DECODERS for coding in codings):
         allowed = ", ".join(_DECODERS)
         detail = f"The body has a content coding that cannot be read here; one of these is possible: {allowed}."
-        raise Refusal(Refuse(Reason.UNSUPPORTED_ENCODING, detail))
+        raise RequestRefused(Refusal(Reason.UNSUPPORTED_ENCODING, detail))
     return codings[0] if codings else "identity"
 
 
@@ -61,10 +61,10 @@ def decode(body: bytes, coding: str, *, limit: int) -> bytes:
         return _DECODERS[coding](body, allowed)
     except _TooLarge:
         detail = f"The body, decoded, has more than {allowed} bytes."
-        raise Refusal(Refuse(Reason.BODY_TOO_LARGE, detail)) from None
+        raise RequestRefused(Refusal(Reason.BODY_TOO_LARGE, detail)) from None
     except (_Broken, zlib.error, brotli.error, zstandard.ZstdError):
         detail = f"The body is not one complete {coding} stream."
-        raise Refusal(Refuse(Reason.UNREADABLE_BODY, detail)) from None
+        raise RequestRefused(Refusal(Reason.UNREADABLE_BODY, detail)) from None
 
 
 def _gzip(body: bytes, allowed: int) -> bytes:

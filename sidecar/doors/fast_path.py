@@ -12,15 +12,15 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
-from sidecar.core.framing import AnswerHead, ResponseHead
-from sidecar.core.headers import encode_fields
-from sidecar.core.model import Admit, Head
-from sidecar.frontends.answer import Answer
-from sidecar.frontends.familiar import Familiar
-from sidecar.frontends.framing import FAMILIAR_HEAD, RequestHead
-from sidecar.frontends.refusal import Response
-from sidecar.frontends.server import HardenedConfig, HardenedProtocol
-from sidecar.ports import DirectForwarder, Line, UpstreamError
+from sidecar.doors.refusal import Response
+from sidecar.doors.request_template import RequestTemplate
+from sidecar.http.framing import ForwardedHead, ResponseHead
+from sidecar.http.headers import encode_fields
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
+from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.model import Head, Permit
+from sidecar.ports import FastForwarder, UpstreamError, UpstreamExchange
 
 MAX_BODY: Final = 64 * 1024
 """Most bytes of a body that is waited for here."""
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class Door(Protocol):
     """Who decides, and refuses where the upstream fails; the application behind the lane does so too."""
 
-    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
+    def prepare(self, head: Head) -> Callable[[bytes], Permit | None]:
         """Give what decides, at once or not at all (None), a body that comes with this head, whatever its length."""
         ...
 
@@ -45,7 +45,7 @@ class Door(Protocol):
         ...
 
 
-class LaneProtocol(HardenedProtocol):
+class FastPathProtocol(HardenedProtocol):
     """A client connection that takes what it can by the fast lane."""
 
     def __init__(self, config: HardenedConfig, **_: object) -> None:
@@ -53,9 +53,9 @@ class LaneProtocol(HardenedProtocol):
         assert config.lane is not None  # noqa: S101 # for the type checker: who gives no lane gets no lane protocol
         door, forwarder = config.lane
         self._door: Door = door
-        self.forwarder: DirectForwarder = forwarder
-        self._familiar: Familiar | None = None
-        self._crossing: Crossing | None = None
+        self.forwarder: FastForwarder = forwarder
+        self._template: RequestTemplate | None = None
+        self._crossing: FastPathExchange | None = None
 
     def pause_writing(self) -> None:
         """Hold the upstream back while the client does not read."""
@@ -88,8 +88,8 @@ class LaneProtocol(HardenedProtocol):
 
     def _next(self, seen: int = 0) -> None:
         """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
-        familiar = self._familiar
-        if familiar is None or (found := familiar.match(self._buffer)) is None:
+        template = self._template
+        if template is None or (found := template.match(self._buffer)) is None:
             super()._next(seen)
             return
         digits, start = found
@@ -109,7 +109,7 @@ class LaneProtocol(HardenedProtocol):
         arrived = monotonic()
         body = self._buffer[start:end]
         try:
-            admit = familiar.decide(body)
+            admit = template.decide(body)
         except Exception:
             logger.exception("the fast lane could not decide")
             admit = None
@@ -121,12 +121,12 @@ class LaneProtocol(HardenedProtocol):
         self._deadline = None
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        crossing = self._exchange = self._crossing = Crossing(self, familiar, body, admit, line)
-        request = b"".join((familiar.written_before, digits, familiar.written_after, body))
+        crossing = self._exchange = self._crossing = FastPathExchange(self, template, body, admit, line)
+        request = b"".join((template.written_before, digits, template.written_after, body))
         self.forwarder.send(admit, line, request, crossing, arrived)
 
     def _begin(self, head: RequestHead) -> None:
-        if not is_hot(head):
+        if not takes_fast_path(head):
             super()._begin(head)
             return
         try:
@@ -135,9 +135,9 @@ class LaneProtocol(HardenedProtocol):
             logger.exception("the fast lane could not weigh a request")
             super()._begin(head)
             return
-        familiar = Familiar(head, self.peer, decide)
-        familiar.write_as(self.forwarder.request_head(familiar))
-        self._familiar = familiar
+        template = RequestTemplate(head, self.peer, decide)
+        template.write_as(self.forwarder.request_head(template))
+        self._template = template
         self._buffer = head.raw + self._buffer
         self._next()
 
@@ -148,16 +148,18 @@ class LaneProtocol(HardenedProtocol):
         super()._begin(head)
 
 
-class Crossing:
+class FastPathExchange:
     """One request on the fast lane: the `ports.Receiver` of its answer."""
 
-    _answer: Answer | None = None
+    _answer: ResponseWriter | None = None
     _unsent = b""
 
-    def __init__(self, protocol: LaneProtocol, familiar: Familiar, body: bytes, admit: Admit, line: Line) -> None:
+    def __init__(
+        self, protocol: FastPathProtocol, template: RequestTemplate, body: bytes, admit: Permit, line: UpstreamExchange
+    ) -> None:
         self.line = line
         self._protocol = protocol
-        self._familiar = familiar
+        self._template = template
         self._body = body
         self._admit = admit
 
@@ -178,7 +180,7 @@ class Crossing:
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Write a whole answer, and go on to the next request."""
         passed = self._protocol.forwarder.answer_head(head, self._admit)
-        closes = self._familiar.closes or self._protocol.is_last()
+        closes = self._template.closes or self._protocol.is_last()
         written = passed.written.get(closes)
         if written is None:
             written = passed.written[closes] = self._begin(passed, closes=closes).head
@@ -187,7 +189,7 @@ class Crossing:
     def head(self, head: ResponseHead) -> None:
         """Begin the answer."""
         passed = self._protocol.forwarder.answer_head(head, self._admit)
-        self._answer = self._begin(passed, closes=self._familiar.closes or self._protocol.is_last())
+        self._answer = self._begin(passed, closes=self._template.closes or self._protocol.is_last())
         self._unsent = self._answer.head
 
     def body(self, data: bytes) -> None:
@@ -216,23 +218,25 @@ class Crossing:
         if self._answer is not None:
             protocol.break_off(hard=not self._answer.delimited)
             return
-        familiar = self._familiar
-        refused = protocol.unanswered(familiar.model, self._body, protocol.forwarder.explain(failure))
-        closes = familiar.closes or protocol.is_last()
-        answer = Answer(familiar.method, familiar.version, refused.status, None, refused.headers, closes=closes)
+        template = self._template
+        refused = protocol.unanswered(template.model, self._body, protocol.forwarder.explain(failure))
+        closes = template.closes or protocol.is_last()
+        answer = ResponseWriter(template.method, template.version, refused.status, None, refused.headers, closes=closes)
         protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
 
-    def _begin(self, head: AnswerHead, *, closes: bool) -> Answer:
-        method, version = self._familiar.method, self._familiar.version
-        return Answer(method, version, head.status, head.reason, head.headers, closes=closes, framing=head.framing)
+    def _begin(self, head: ForwardedHead, *, closes: bool) -> ResponseWriter:
+        method, version = self._template.method, self._template.version
+        return ResponseWriter(
+            method, version, head.status, head.reason, head.headers, closes=closes, framing=head.framing
+        )
 
 
-def is_hot(head: RequestHead) -> bool:
+def takes_fast_path(head: RequestHead) -> bool:
     """Whether the fast lane may try the request: small, JSON, and nothing special about it."""
     return (
         head.method in _METHODS
         and 0 < head.length <= MAX_BODY
-        and len(head.raw) <= FAMILIAR_HEAD
+        and len(head.raw) <= MAX_TEMPLATE_HEAD
         and head.version == "1.1"
         and not _NEVER.intersection(head.fields)
         and head.fields.get(b"content-type", b"")[:16].lower() == b"application/json"

@@ -11,29 +11,29 @@ from typing import Final, TypeAlias
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from sidecar.core.locate import Reader
-from sidecar.core.model import Admit, Head, How, Plan, Reading, Reason, Refuse, Refused, Shape
-from sidecar.core.refusals import Refusal
-from sidecar.frontends.body import BodyReader, BodyRefused, ClientDisconnected, replay
-from sidecar.frontends.refusal import Response, refuse_reading, refuse_request
-from sidecar.guard import Guard
-from sidecar.ports import WIRE, AdmitLapsed, Forwarder, Receive, Scope, Send, Telemetry, UpstreamError
+from sidecar.doors.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
+from sidecar.doors.refusal import Response, refuse_reading, refuse_request
+from sidecar.extract.extractor import Extractor
+from sidecar.extract.refused import RequestRefused
+from sidecar.guard.guard import Guard
+from sidecar.model import Classification, Extraction, Grounds, Head, Permit, Reason, Refusal, RefusalFormat, Refusals
+from sidecar.ports import WIRE, Forwarder, PermitLapsed, Receive, Scope, Send, Telemetry, UpstreamError
 
-Decide: TypeAlias = Callable[[bytes], Admit | None]
+Decide: TypeAlias = Callable[[bytes], Permit | None]
 """Decides a body, without its content coding, at once or not at all."""
 
-Weighed: TypeAlias = tuple[Plan | Reading | None, Decide]
+Weighed: TypeAlias = tuple[Classification | Extraction | None, Decide]
 
 _READ_TWICE: Final = 64 * 1024
 """Most bytes of a body that is tried at once before it is read in full: trying may be in vain."""
 
 _MOST_LAPSES: Final = 3
 """How often one request may lapse while it waits to be sent before it is refused for now."""
-_LAPSED: Final = Refuse(
+_LAPSED: Final = Refusal(
     Reason.OVERLOADED, "What is known of the session changed again and again while the write waited.", retry_after=1
 )
 
-_UNREAD = Plan(Shape.REST, needs_body=False)
+_UNREAD = Classification(RefusalFormat.REST, needs_body=False)
 
 
 class ProxyApp(Starlette):
@@ -59,7 +59,7 @@ async def respond(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def forward_unread(forwarder: Forwarder, admit: Admit, scope: Scope, receive: Receive, send: Send) -> None:
+async def forward_unread(forwarder: Forwarder, admit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
     """Forward a request whose body nobody reads; the upstream's failures are answered as REST."""
     try:
         await forwarder.forward(admit, scope, receive, send)
@@ -67,12 +67,12 @@ async def forward_unread(forwarder: Forwarder, admit: Admit, scope: Scope, recei
         await respond(send, unanswered(error))
 
 
-def _refusal(error: UpstreamError) -> Refuse:
-    return Refuse(error.reason, error.detail, retry_after=error.retry_after)
+def _refusal(error: UpstreamError) -> Refusal:
+    return Refusal(error.reason, error.detail, retry_after=error.retry_after)
 
 
-def _all(reading: Reading, refuse: Refuse) -> Refused:
-    return Refused((refuse,) * len(reading.calls))
+def _all(reading: Extraction, refuse: Refusal) -> Refusals:
+    return Refusals((refuse,) * len(reading.calls))
 
 
 def unanswered(error: UpstreamError) -> Response:
@@ -80,20 +80,20 @@ def unanswered(error: UpstreamError) -> Response:
     return refuse_request(_UNREAD, _refusal(error))
 
 
-class Passing:
+class PassthroughHandler:
     """Mode `off`: forwards everything and looks at nothing."""
 
     def __init__(self, forwarder: Forwarder, telemetry: Telemetry) -> None:
         self._forwarder = forwarder
         self._telemetry = telemetry
 
-    def prepare(self, _head: Head) -> Callable[[bytes], Admit]:
+    def prepare(self, _head: Head) -> Callable[[bytes], Permit]:
         """Give what admits on the fast lane: everything."""
         return self._admit
 
-    def _admit(self, _body: bytes) -> Admit:
+    def _admit(self, _body: bytes) -> Permit:
         self._telemetry.decided("passed")
-        return Admit(How.PASSED)
+        return Permit(Grounds.PASSED)
 
     def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""
@@ -102,14 +102,14 @@ class Passing:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._telemetry.decided("passed")
-        await forward_unread(self._forwarder, Admit(How.PASSED), scope, receive, send)
+        await forward_unread(self._forwarder, Permit(Grounds.PASSED), scope, receive, send)
 
 
-class Enforcing:
+class EnforceHandler:
     """Mode `enforce`: decides before it forwards."""
 
     def __init__(
-        self, reader: Reader, guard: Guard, forwarder: Forwarder, telemetry: Telemetry, bodies: BodyReader
+        self, reader: Extractor, guard: Guard, forwarder: Forwarder, telemetry: Telemetry, bodies: BodyReader
     ) -> None:
         self._reader = reader
         self._guard = guard
@@ -122,27 +122,27 @@ class Enforcing:
         plan = self._reader.plan(head)
         if plan is None:
             return lambda _body: self._guard.passed()
-        if isinstance(plan, Reading):
+        if isinstance(plan, Extraction):
             return lambda _body: None
         prepared = self._reader.prepare(head)
         plain, find = prepared.plain, prepared.find
         admit_named, admit_if_known = self._guard.admit_named, self._guard.admit_if_known
 
-        def decide(body: bytes) -> Admit | None:
+        def decide(body: bytes) -> Permit | None:
             if plain is not None and (named := plain(body)) is not None:
                 return admit_named(*named)
             if find is None:
                 return self._guard.admit_known(self._reader.read(head, body))
             try:
                 return admit_if_known(find(body))
-            except Refusal:
+            except RequestRefused:
                 return None
 
         return decide
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""
-        if not isinstance(self._reader.plan(head), Plan):
+        if not isinstance(self._reader.plan(head), Classification):
             return unanswered(error)
         reading = self._reader.read(head, body)
         return refuse_reading(reading, _all(reading, _refusal(error)).refusals)
@@ -153,7 +153,7 @@ class Enforcing:
         plan, decide = self._weigh(head, scope)
         if plan is None:
             await forward_unread(self._forwarder, self._guard.passed(), scope, receive, send)
-        elif isinstance(plan, Reading):
+        elif isinstance(plan, Extraction):
             await self._decide(plan, scope, receive, send)
         elif plan.needs_body:
             await self._read_and_decide((plan, decide), head, scope, receive, send)
@@ -169,7 +169,7 @@ class Enforcing:
         return weighed
 
     async def _read_and_decide(
-        self, weighed: tuple[Plan, Decide], head: Head, scope: Scope, receive: Receive, send: Send
+        self, weighed: tuple[Classification, Decide], head: Head, scope: Scope, receive: Receive, send: Send
     ) -> None:
         plan, decide = weighed
         try:
@@ -187,30 +187,30 @@ class Enforcing:
             return
 
     async def _forward(
-        self, admit: Admit, request: tuple[Head, bytes], scope: Scope, receive: Receive, send: Send
+        self, admit: Permit, request: tuple[Head, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
             await self._forwarder.forward(
-                admit, scope, receive, send, lambda: self._guard.stands(self._reader.read(*request))
+                admit, scope, receive, send, lambda: self._guard.still_valid(self._reader.read(*request))
             )
-        except AdmitLapsed:
+        except PermitLapsed:
             await self._decide(self._reader.read(*request), scope, receive, send)
         except UpstreamError as error:
             await respond(send, self.unanswered(*request, error))
 
-    async def _decide(self, reading: Reading, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _decide(self, reading: Extraction, scope: Scope, receive: Receive, send: Send) -> None:
         decided = self._guard.admit_known(reading) or await self._guard.decide(reading)
         await self._act(decided, reading, scope, receive, send)
 
     async def _act(
-        self, decided: Admit | Refused, reading: Reading, scope: Scope, receive: Receive, send: Send
+        self, decided: Permit | Refusals, reading: Extraction, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Forward or refuse; what lapsed while it waited to be sent is decided again."""
         lapses = 0
-        while isinstance(decided, Admit):
+        while isinstance(decided, Permit):
             try:
-                await self._forwarder.forward(decided, scope, receive, send, lambda: self._guard.stands(reading))
-            except AdmitLapsed:
+                await self._forwarder.forward(decided, scope, receive, send, lambda: self._guard.still_valid(reading))
+            except PermitLapsed:
                 lapses += 1
                 decided = await self._guard.decide(reading) if lapses < _MOST_LAPSES else _all(reading, _LAPSED)
             except UpstreamError as error:

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from sidecar.core.model import NOTIFICATION, Call, Headers, Plan, Reading, Reason, Refuse, Shape
+from sidecar.model import NOTIFICATION, Call, Classification, Extraction, Headers, Reason, Refusal, RefusalFormat
 
 RPC_REFUSED: Final = -31040
 """JSON-RPC error code of a refusal: outside the ranges that JSON-RPC 2.0 (section 5.1) and MCP reserve."""
@@ -38,7 +38,7 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.UPSTREAM_TIMEOUT: 504,
 }
 
-BATCH_REFUSED: Final = Refuse(Reason.BATCH_REFUSED, "Another call of the same batch was refused.")
+BATCH_REFUSED: Final = Refusal(Reason.BATCH_REFUSED, "Another call of the same batch was refused.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +50,27 @@ class Response:
     body: bytes
 
 
-def refuse_request(plan: Plan, refusal: Refuse) -> Response:
+def refuse_request(plan: Classification, refusal: Refusal) -> Response:
     """Refuse a request whose body was not read: the id of its call, if it is one, is not known."""
-    return _rest(refusal) if plan.shape is Shape.REST else _rpc_without_id(refusal)
+    return _rest(refusal) if plan.shape is RefusalFormat.REST else _rpc_without_id(refusal)
 
 
-def refuse_reading(reading: Reading, refusals: Sequence[Refuse | None]) -> Response:
+def refuse_reading(reading: Extraction, refusals: Sequence[Refusal | None]) -> Response:
     """Refuse a request that was read. `refusals` has one place for each call; a batch is refused as a whole."""
     first = next(refusal for refusal in refusals if refusal is not None)
-    if reading.shape is Shape.REST:
+    if reading.shape is RefusalFormat.REST:
         return _rest(first)
-    if reading.shape is Shape.RPC:
+    if reading.shape is RefusalFormat.RPC:
         return _rpc(reading.calls[0], first)
     return _batch(reading.calls, refusals, first)
 
 
-def _rest(refusal: Refuse) -> Response:
+def _rest(refusal: Refusal) -> Response:
     body = {"detail": refusal.detail, "reason": refusal.reason.value, "session_id": refusal.session_id}
     return _response(STATUS[refusal.reason], body, refusal)
 
 
-def _rpc(call: Call, refusal: Refuse) -> Response:
+def _rpc(call: Call, refusal: Refusal) -> Response:
     if call.rpc_id is NOTIFICATION:
         return _accepted(refusal)
     if call.rpc_id is None:
@@ -78,11 +78,11 @@ def _rpc(call: Call, refusal: Refuse) -> Response:
     return _response(200, _rpc_error(call, refusal), refusal)
 
 
-def _rpc_without_id(refusal: Refuse) -> Response:
+def _rpc_without_id(refusal: Refusal) -> Response:
     return _response(STATUS[refusal.reason], _rpc_error(Call(), refusal), refusal)
 
 
-def _batch(calls: Sequence[Call], refusals: Sequence[Refuse | None], first: Refuse) -> Response:
+def _batch(calls: Sequence[Call], refusals: Sequence[Refusal | None], first: Refusal) -> Response:
     answers = [
         _rpc_error(call, refusal or BATCH_REFUSED)
         for call, refusal in zip(calls, refusals, strict=True)
@@ -91,7 +91,7 @@ def _batch(calls: Sequence[Call], refusals: Sequence[Refuse | None], first: Refu
     return _response(200, answers, first) if answers else _accepted(first)
 
 
-def _rpc_error(call: Call, refusal: Refuse) -> dict[str, object]:
+def _rpc_error(call: Call, refusal: Refusal) -> dict[str, object]:
     data: dict[str, object] = {
         "detail": refusal.detail,
         "reason": refusal.reason.value,
@@ -103,12 +103,12 @@ def _rpc_error(call: Call, refusal: Refuse) -> dict[str, object]:
     return {"jsonrpc": "2.0", "id": call.rpc_id, "error": {"code": code, "message": refusal.detail, "data": data}}
 
 
-def _accepted(refusal: Refuse) -> Response:
+def _accepted(refusal: Refusal) -> Response:
     """A notification expects no answer; streamable HTTP wants 202 without a body for it."""
     return Response(202, ((b"content-length", b"0"), _reason(refusal)), b"")
 
 
-def _response(status: int, content: object, refusal: Refuse) -> Response:
+def _response(status: int, content: object, refusal: Refusal) -> Response:
     body = orjson.dumps(content)
     headers = [
         (b"content-type", b"application/json"),
@@ -120,5 +120,5 @@ def _response(status: int, content: object, refusal: Refuse) -> Response:
     return Response(status, headers, body)
 
 
-def _reason(refusal: Refuse) -> tuple[bytes, bytes]:
+def _reason(refusal: Refusal) -> tuple[bytes, bytes]:
     return b"x-sidecar-reason", refusal.reason.value.encode()

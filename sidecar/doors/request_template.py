@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.core.model import Admit, Head, Headers
-from sidecar.frontends.framing import RequestHead
+from sidecar.http.server.request_head import RequestHead
+from sidecar.model import Head, Headers, Permit
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
 
 
-class Familiar:
+class RequestTemplate:
     """A good head with a declared length, seen on the connection of `peer`. It is also its own `ports.WireHead`.
 
     `decide` admits a body that comes with it, or does not say. `written_before` and `written_after` are how it is
@@ -29,7 +29,7 @@ class Familiar:
     chunked = False
     upgrade = False
 
-    def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Admit | None]) -> None:
+    def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Permit | None]) -> None:
         self.method = head.method
         self.target = head.target
         self.version = head.version

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.core.locate import Reader
-from sidecar.core.model import Admit, Call, Head, How, Plan, Reading
-from sidecar.frontends.body import BodyBudget, BodyReader, BodyRefused, Lease, replay
-from sidecar.frontends.proxy import forward_unread, head_of, unanswered
-from sidecar.frontends.refusal import Response
+from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, Lease, replay
+from sidecar.doors.proxy import forward_unread, head_of, unanswered
+from sidecar.doors.refusal import Response
+from sidecar.extract.extractor import Extractor
+from sidecar.guard.shadow import Shadow
+from sidecar.model import Call, Classification, Extraction, Grounds, Head, Permit
 from sidecar.ports import Forwarder, Message, Receive, Scope, Send, Telemetry, UpstreamError
-from sidecar.shadow import Shadow
 
-_PASSED = Admit(How.PASSED)
+_PASSED = Permit(Grounds.PASSED)
 
 
-class Shadowing:
+class ShadowHandler:
     """Forwards everything, and notes what the guard would have said. `limit` is the most bytes of a body it copies."""
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Extractor,
         shadow: Shadow,
         forwarder: Forwarder,
         telemetry: Telemetry,
@@ -37,7 +37,7 @@ class Shadowing:
         self._budget = budget
         self._limit = limit
 
-    def prepare(self, head: Head) -> Callable[[bytes], Admit | None]:
+    def prepare(self, head: Head) -> Callable[[bytes], Permit | None]:
         """Let the fast lane take only what would be passed anyway: it leaves no moment to look afterwards."""
         passes = self._reader.plan(head) is None
         return lambda _body: self._shadow.passed() if passes else None
@@ -52,7 +52,7 @@ class Shadowing:
         plan = self._reader.plan(head)
         if plan is None:
             await forward_unread(self._forwarder, self._shadow.passed(), scope, receive, send)
-        elif isinstance(plan, Reading):
+        elif isinstance(plan, Extraction):
             await forward_unread(self._forwarder, _PASSED, scope, receive, send)
             self._shadow.shadow(plan)
         else:
@@ -64,12 +64,12 @@ class Shadowing:
             else:
                 self._telemetry.shadow_dropped()
 
-    async def _read(self, plan: Plan, head: Head, copy: _Copy) -> Reading:
+    async def _read(self, plan: Classification, head: Head, copy: _Copy) -> Extraction:
         try:
             async with self._bodies.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
                 return self._reader.read(head, body.content)
         except BodyRefused as refused:
-            return Reading(plan.shape, (Call(refusal=refused.refuse),))
+            return Extraction(plan.shape, (Call(refusal=refused.refuse),))
 
 
 class _Copy:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from sidecar.core.model import Headers
-from sidecar.core.refusals import unreadable
+from sidecar.extract.refused import unreadable
+from sidecar.model import Headers
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # No ; or , in quotes: a reader that splits before it unquotes would see other parameters.

@@ -11,12 +11,12 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from sidecar.core.json_reading import MOST_VALUES, JsonReader
-from sidecar.core.mcp import NAMES
-from sidecar.core.model import Kind
+from sidecar.extract.mcp import NAMES
+from sidecar.extract.strict_json import MOST_VALUES, JsonReader
+from sidecar.model import RuleKind
 from sidecar.profile.profile import SESSION, USER, Owner, Profile
 
-Named: TypeAlias = tuple[str, str]
+SessionIdentity: TypeAlias = tuple[str, str]
 """A session's and a user's id as they stand in a body; whether they may be ids, nobody has looked yet."""
 
 _Keys: TypeAlias = tuple[str, str]
@@ -27,33 +27,33 @@ def has_plain_bodies(profile: Profile) -> bool:
     return profile.owner is Owner.REQUIRED and not profile.scope
 
 
-class PlainReader:
+class FlatJsonExtractor:
     """Reads JSON objects with both ids at the top, by one profile."""
 
     def __init__(self, profile: Profile, json: JsonReader) -> None:
         self._json = json
         self._keys = _names_together(profile)
 
-    def read(self, body: bytes) -> Named | None:
+    def read(self, body: bytes) -> SessionIdentity | None:
         """Give what a plain body names; None for any other."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
         return None if keys is None else _named(_value(body), keys)
 
 
-class PlainCallReader:
+class FlatCallExtractor:
     """Reads MCP messages that call one guarded tool with both ids at the top of its arguments, by one profile.
 
     `kind` gives the kind of a tool by its name.
     """
 
-    def __init__(self, profile: Profile, json: JsonReader, kind: Callable[[object], Kind]) -> None:
+    def __init__(self, profile: Profile, json: JsonReader, kind: Callable[[object], RuleKind]) -> None:
         self._json = json
         self._kind = kind
         together = _names_together(profile)
         self._keys = {names | around: keys for names, keys in together.items() for around in (_CALL, _NOTIFICATION)}
 
-    def read(self, body: bytes) -> Named | None:
+    def read(self, body: bytes) -> SessionIdentity | None:
         """Give what a plain call names; None for any other body."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
@@ -63,7 +63,7 @@ class PlainCallReader:
         if type(message) is not dict or message.get("method") != "tools/call":
             return None
         params = message.get("params")
-        if type(params) is not dict or self._kind(params.get("name")) is Kind.PASS:
+        if type(params) is not dict or self._kind(params.get("name")) is RuleKind.PASS:
             return None
         return _named(params.get("arguments"), keys)
 
@@ -86,7 +86,7 @@ def _value(body: bytes) -> Any:
         return None
 
 
-def _named(value: object, keys: _Keys) -> Named | None:
+def _named(value: object, keys: _Keys) -> SessionIdentity | None:
     if type(value) is not dict:
         return None
     session_id, user_id = value.get(keys[0]), value.get(keys[1])

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from sidecar.core.json_reading import fold
-from sidecar.core.refusals import ambiguous, unreadable
+from sidecar.extract.refused import ambiguous, unreadable
+from sidecar.extract.strict_json import fold
 
 MOST_FIELDS: Final = 10_000
 _SLACK: Final = 64

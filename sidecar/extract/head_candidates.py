@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sidecar.core.evidence import Claims
-from sidecar.core.fields import FieldNames, read_urlencoded
-from sidecar.core.model import Headers
+from sidecar.extract.form_fields import FieldNames, read_urlencoded
+from sidecar.extract.id_resolver import Candidates
+from sidecar.model import Headers
 from sidecar.profile.profile import Profile
 
 
 @dataclass(slots=True)
-class Outside:
+class HeadCandidates:
     """Claims of path and headers, those of the query beside them, and the values of the user header."""
 
-    claims: Claims
-    query: Claims
+    claims: Candidates
+    query: Candidates
     users: tuple[str, ...]
 
-    def everything(self) -> Claims:
+    def everything(self) -> Candidates:
         """All claims in one, which the caller may add to."""
         return {name: [*values, *self.query.get(name, ())] for name, values in self.claims.items()}
 
 
-class OutsideReader:
+class HeadReader:
     """Collects what a profile wants from outside the body."""
 
     def __init__(self, profile: Profile, user_header: str | None) -> None:
@@ -36,24 +36,24 @@ class OutsideReader:
         }
         self._user_header = None if user_header is None else user_header.lower().encode("ascii")
 
-    def read(self, captured: Mapping[str, str], headers: Headers, query: bytes) -> Outside:
+    def read(self, captured: Mapping[str, str], headers: Headers, query: bytes) -> HeadCandidates:
         """Everything named outside the body. Raises Refusal where the query can be read two ways."""
-        claims: Claims = {name: [] for name in self._names}
+        claims: Candidates = {name: [] for name in self._names}
         for name, value in captured.items():
             claims[name].append(value)
         if self._headers:
             self._add_headers(claims, headers)
         users = self._users(headers) if self._user_header is not None else ()
-        return Outside(claims, self._query_claims(query) if query else {}, users)
+        return HeadCandidates(claims, self._query_claims(query) if query else {}, users)
 
-    def _add_headers(self, claims: Claims, headers: Headers) -> None:
+    def _add_headers(self, claims: Candidates, headers: Headers) -> None:
         """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
         for header, value in headers:
             name = self._headers.get(_header_key(header.decode("latin-1")))
             if name is not None:
                 claims[name].append(_text(value))
 
-    def _query_claims(self, query: bytes) -> Claims:
+    def _query_claims(self, query: bytes) -> Candidates:
         fields = read_urlencoded(query, self._query_names, strict=False)
         return {name: [fields[key] for key in keys if key in fields] for name, keys in self._query.items()}
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NoReturn, TypeAlias
 
-from sidecar.core.ids import IdFormat, is_safe, session_id_check, user_id_check
-from sidecar.core.model import Kind, Reason, Reference, Refuse
-from sidecar.core.refusals import Refusal, ambiguous
+from sidecar.extract.ids import IdFormat, is_safe, session_id_check, user_id_check
+from sidecar.extract.refused import RequestRefused, ambiguous
+from sidecar.model import Reason, Reference, Refusal, RuleKind
 from sidecar.profile.profile import SESSION, USER, Owner, Profile
 
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 
-Claims: TypeAlias = dict[str, list[object]]
+Candidates: TypeAlias = dict[str, list[object]]
 """For each name of the profile, what the places that say anything say; never null."""
 
 
-class Judge:
+class IdResolver:
     """Weighs claims by the rules of one profile.
 
     With a user header its value alone names the owner, and claims of another owner are somebody else's sessions.
@@ -30,7 +30,7 @@ class Judge:
         self._is_user_id = user_id_check(id_format)
         self._user_header = user_header
 
-    def weigh(self, claims: Claims, kind: Kind, header_users: Sequence[str]) -> Reference | None:
+    def resolve_ids(self, claims: Candidates, kind: RuleKind, header_users: Sequence[str]) -> Reference | None:
         """The reference that the claims make, None where no session is named.
 
         `header_users` are the values of the user header. Raises Refusal.
@@ -95,4 +95,4 @@ def _allowed(demanded: IdFormat) -> str:
 
 
 def _refuse(reason: Reason, detail: str, session_id: str | None) -> NoReturn:
-    raise Refusal(Refuse(reason, detail, session_id))
+    raise RequestRefused(Refusal(reason, detail, session_id))

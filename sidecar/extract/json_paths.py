@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from sidecar.core.evidence import Claims
-from sidecar.core.json_reading import member
+from sidecar.extract.id_resolver import Candidates
+from sidecar.extract.strict_json import member
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import JsonPath
 
@@ -14,7 +14,7 @@ _Tree: TypeAlias = tuple[tuple[str, tuple[str, ...], "_Tree"], ...]
 """For each key: the key, the names that it holds ids of, and what to look for below it."""
 
 
-class Members:
+class JsonPathExtractor:
     """The places of ids in JSON, ordered so that each object on the way is opened once."""
 
     def __init__(self, profile: Profile) -> None:
@@ -24,7 +24,7 @@ class Members:
 
     def claim(
         self,
-        claims: Claims,
+        claims: Candidates,
         value: object,
         *,
         but: str | None = None,
@@ -49,7 +49,7 @@ def _tree(paths: Sequence[tuple[JsonPath, str]]) -> _Tree:
 
 
 def _claim(
-    tree: _Tree, claims: Claims, value: object, but: str | None, unfolded: Callable[[object], object] | None
+    tree: _Tree, claims: Candidates, value: object, but: str | None, unfolded: Callable[[object], object] | None
 ) -> None:
     plain = value if type(value) is dict else None
     for key, names, below in tree:

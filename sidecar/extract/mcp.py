@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from sidecar.core.content_type import declared_form
-from sidecar.core.evidence import Claims, Judge
-from sidecar.core.json_reading import JsonReader, member
-from sidecar.core.members import Members
-from sidecar.core.model import NOTIFICATION, Call, Headers, Kind, Reading, Reference, Refuse, RpcId, Shape
-from sidecar.core.outside import Outside
-from sidecar.core.refusals import Refusal, unreadable
+from sidecar.extract.content_type import declared_form
+from sidecar.extract.head_candidates import HeadCandidates
+from sidecar.extract.id_resolver import Candidates, IdResolver
+from sidecar.extract.json_paths import JsonPathExtractor
+from sidecar.extract.refused import RequestRefused, unreadable
+from sidecar.extract.strict_json import JsonReader, member
+from sidecar.model import NOTIFICATION, Call, Extraction, Headers, Reference, Refusal, RefusalFormat, RpcId, RuleKind
 from sidecar.profile.profile import SESSION, Profile
 from sidecar.profile.rules import ToolRule
 from sidecar.profile.templates import compile_globs
 
-Tools: TypeAlias = Sequence[tuple[Kind, object]]
+Tools: TypeAlias = Sequence[tuple[RuleKind, object]]
 
 NAMES: Final = ("method", "id", "params", "name", "arguments")
 """The members on the way to the arguments of a call."""
@@ -35,51 +35,53 @@ _LONGEST_REMEMBERED: Final = 256
 class McpReader:
     """Reads bodies on the MCP path by one profile; `json` reads the text of them."""
 
-    def __init__(self, profile: Profile, judge: Judge) -> None:
+    def __init__(self, profile: Profile, judge: IdResolver) -> None:
         rules = [rule for rule in profile.rules if isinstance(rule, ToolRule)]
         meta = profile.meta_tool
         self._rules = [(compile_globs(rule.tools), rule.kind) for rule in rules]
         self._meta = meta
-        self._members = Members(profile)
+        self._members = JsonPathExtractor(profile)
         self.json = JsonReader((*NAMES, *self._members.keys, *((meta.name, meta.arguments) if meta else ())))
         self._judge = judge
         self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
 
-    def read(self, headers: Headers, body: bytes, outside: Callable[[], Outside]) -> Reading:
+    def read(self, headers: Headers, body: bytes, outside: Callable[[], HeadCandidates]) -> Extraction:
         """Read one message or a batch; an empty body has nothing to guard and is the memory service's to refuse."""
         if not body:
-            return Reading(Shape.RPC, (Call(),))
+            return Extraction(RefusalFormat.RPC, (Call(),))
         try:
             # The type must be clear, although it decides nothing: MCP knows no forms.
             declared_form(headers)
             content = self.json.read(body)
             if isinstance(content, list) and len(content) > MOST_MESSAGES:
                 unreadable(f"The batch has more than {MOST_MESSAGES} messages.")
-        except Refusal as refusal:
-            return Reading(Shape.RPC, (Call(refusal=refusal.refuse),))
+        except RequestRefused as refusal:
+            return Extraction(RefusalFormat.RPC, (Call(refusal=refusal.refuse),))
         around = _attempt(outside)
         if isinstance(content, list):
-            return Reading(Shape.BATCH, tuple(self._call(message, around) for message in content))
-        return Reading(Shape.RPC, (self._call(content, around),))
+            return Extraction(RefusalFormat.BATCH, tuple(self._call(message, around) for message in content))
+        return Extraction(RefusalFormat.RPC, (self._call(content, around),))
 
-    def _call(self, message: object, outside: Outside | Refuse) -> Call:
+    def _call(self, message: object, outside: HeadCandidates | Refusal) -> Call:
         answer_to: RpcId = None
         try:
             answer_to = rpc_id(message)
             return Call(self._reference(message, outside), rpc_id=answer_to)
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             return Call(refusal=refusal.refuse, rpc_id=answer_to)
 
-    def _reference(self, message: object, outside: Outside | Refuse) -> Reference | None:
+    def _reference(self, message: object, outside: HeadCandidates | Refusal) -> Reference | None:
         tools = list(self._tools(message))
-        if all(kind is Kind.PASS for kind, _ in tools):
+        if all(kind is RuleKind.PASS for kind, _ in tools):
             return None
-        if isinstance(outside, Refuse):
-            raise Refusal(outside)
+        if isinstance(outside, Refusal):
+            raise RequestRefused(outside)
         claims, kinds = self._claims(tools, outside)
-        return self._judge.weigh(claims, Kind.ENSURE if Kind.ENSURE in kinds else Kind.REQUIRE, outside.users)
+        return self._judge.resolve_ids(
+            claims, RuleKind.ENSURE if RuleKind.ENSURE in kinds else RuleKind.REQUIRE, outside.users
+        )
 
-    def _claims(self, tools: Tools, outside: Outside) -> tuple[Claims, set[Kind]]:
+    def _claims(self, tools: Tools, outside: HeadCandidates) -> tuple[Candidates, set[RuleKind]]:
         """What the calls name, and the kinds of those that name a session.
 
         A session id in the query is compared with theirs but is none by itself: there stand the ids of transports.
@@ -88,7 +90,9 @@ class McpReader:
         kinds = {kind for kind, _ in tools} if claims[SESSION] else set()
         for kind, arguments in tools:
             before = len(claims[SESSION])
-            self._members.claim(claims, arguments, but=SESSION if kind is Kind.PASS else None, unfolded=self._unfolded)
+            self._members.claim(
+                claims, arguments, but=SESSION if kind is RuleKind.PASS else None, unfolded=self._unfolded
+            )
             if len(claims[SESSION]) > before:
                 kinds.add(kind)
         for name, values in outside.query.items():
@@ -96,7 +100,7 @@ class McpReader:
                 claims[name] += values
         return claims, kinds
 
-    def _tools(self, message: object) -> Iterator[tuple[Kind, object]]:
+    def _tools(self, message: object) -> Iterator[tuple[RuleKind, object]]:
         """The tool calls in a message, each with its arguments: none, one, or two where a meta-tool wraps another.
 
         What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
@@ -122,23 +126,23 @@ class McpReader:
             return self.json.read(value.encode())
         return value
 
-    def kind(self, name: object) -> Kind:
+    def kind(self, name: object) -> RuleKind:
         """The kind of the first rule that matches; what has no usable name is guarded as only `*` would match it."""
         text = name if isinstance(name, str) else ""
         return self._kind_of(text) if len(text) <= _LONGEST_REMEMBERED else self._find_kind(text)
 
-    def _find_kind(self, name: str) -> Kind:
+    def _find_kind(self, name: str) -> RuleKind:
         for pattern, kind in self._rules:
             if pattern.fullmatch(name):
                 return kind
-        return Kind.PASS
+        return RuleKind.PASS
 
 
-def _attempt(outside: Callable[[], Outside]) -> Outside | Refuse:
+def _attempt(outside: Callable[[], HeadCandidates]) -> HeadCandidates | Refusal:
     """A refusal here belongs to every guarded call of a batch, under each one's own id."""
     try:
         return outside()
-    except Refusal as refusal:
+    except RequestRefused as refusal:
         return refusal.refuse
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sidecar.core.content_type import check_charset
-from sidecar.core.fields import FieldNames
-from sidecar.core.refusals import unreadable
+from sidecar.extract.content_type import check_charset
+from sidecar.extract.form_fields import FieldNames
+from sidecar.extract.refused import unreadable
 
 MOST_PARTS: Final = 1_000
 _LONGEST_HEAD: Final = 8_192

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.core.ids import is_safe
-from sidecar.core.model import Headers, Kind, Reason, Refuse, Shape
-from sidecar.core.paths import Segments, is_under, possible_readings, read_path, without_origin
+from sidecar.extract.ids import is_safe
+from sidecar.model import Headers, Reason, Refusal, RefusalFormat, RuleKind
+from sidecar.profile.paths import Segments, is_under, possible_readings, read_path, without_origin
 from sidecar.profile.profile import Profile
 from sidecar.profile.rules import LOOKED_AT, PathRule, UpgradeRule
 from sidecar.profile.templates import Template
@@ -16,7 +16,7 @@ from sidecar.profile.templates import Template
 MOST_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256
 
-AMBIGUOUS_PATH: Final = Refuse(
+AMBIGUOUS_PATH: Final = Refusal(
     Reason.AMBIGUOUS_PATH, "The path can be read in two ways, and one of them leads to where sessions are guarded."
 )
 
@@ -25,8 +25,8 @@ AMBIGUOUS_PATH: Final = Refuse(
 class Route:
     """A guarded request: how it is answered, what its rule wants, the ids in its path, and if its body matters."""
 
-    shape: Shape
-    kind: Kind
+    shape: RefusalFormat
+    kind: RuleKind
     captured: Mapping[str, str]
     reads_body: bool = True
 
@@ -40,9 +40,9 @@ class Router:
         self._path_rules = [rule for rule in profile.rules if isinstance(rule, PathRule)]
         self._upgrade_rules = [rule for rule in profile.rules if isinstance(rule, UpgradeRule)]
         self._prefixes = profile.prefixes + profile.mcp
-        self._remembered: dict[tuple[str, bytes], Route | Refuse | None] = {}
+        self._remembered: dict[tuple[str, bytes], Route | Refusal | None] = {}
 
-    def route(self, method: str, path: bytes) -> Route | Refuse | None:
+    def route(self, method: str, path: bytes) -> Route | Refusal | None:
         """The route of a request that asks for no upgrade; None where there is nothing to guard.
 
         `path` is the target without its query.
@@ -58,30 +58,34 @@ class Router:
             self._remembered[key] = route
         return route
 
-    def upgrade_route(self, path: bytes) -> Route | Refuse | None:
+    def upgrade_route(self, path: bytes) -> Route | Refusal | None:
         """The route of a request that asks to speak another protocol."""
         segments = self._segments(path) if self._upgrade_rules else None
-        if segments is None or isinstance(segments, Refuse):
+        if segments is None or isinstance(segments, Refusal):
             return segments
         for rule in self._upgrade_rules:
             captured = _match(rule.paths, rule.kind, segments)
             if captured is not None:
-                return None if rule.kind is Kind.PASS else Route(Shape.REST, rule.kind, captured, reads_body=False)
+                return (
+                    None
+                    if rule.kind is RuleKind.PASS
+                    else Route(RefusalFormat.REST, rule.kind, captured, reads_body=False)
+                )
         return None
 
-    def _find(self, method: str, path: bytes) -> Route | Refuse | None:
+    def _find(self, method: str, path: bytes) -> Route | Refusal | None:
         segments = self._segments(path) if method in self._methods else None
-        if segments is None or isinstance(segments, Refuse):
+        if segments is None or isinstance(segments, Refusal):
             return segments
         if any(is_under(segments, prefix) for prefix in self._profile.mcp):
-            return Route(Shape.RPC, Kind.ENSURE, {}) if method in LOOKED_AT else None
+            return Route(RefusalFormat.RPC, RuleKind.ENSURE, {}) if method in LOOKED_AT else None
         for rule in self._path_rules:
             captured = _match(rule.paths, rule.kind, segments) if method in rule.methods else None
             if captured is not None:
-                return None if rule.kind is Kind.PASS else Route(Shape.REST, rule.kind, captured)
+                return None if rule.kind is RuleKind.PASS else Route(RefusalFormat.REST, rule.kind, captured)
         return None
 
-    def _segments(self, target: bytes) -> Segments | Refuse | None:
+    def _segments(self, target: bytes) -> Segments | Refusal | None:
         """The path's only reading if it is guarded, a refusal if it has more and any of them is, else None."""
         path = without_origin(target)
         segments = read_path(path)
@@ -101,13 +105,13 @@ def wants_upgrade(headers: Headers) -> bool:
     return False
 
 
-def _match(paths: Sequence[Template], kind: Kind, segments: Segments) -> Mapping[str, str] | None:
+def _match(paths: Sequence[Template], kind: RuleKind, segments: Segments) -> Mapping[str, str] | None:
     """What the first template that matches captures.
 
     A pass is a permission, so its literals must be written exactly and its ids well: a spelling that only some
     routers take for it falls through to the rules that guard.
     """
-    exact = kind is Kind.PASS
+    exact = kind is RuleKind.PASS
     for template in paths:
         captured = template.match(segments, exact=exact)
         if captured is not None and not (exact and not all(map(is_safe, captured.values()))):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.core.refusals import ambiguous, unreadable
+from sidecar.extract.refused import ambiguous, unreadable
 
 MOST_VALUES: Final = 250_000
 """More values than this are not read: unlike text they cost many times their size, and stop all other work."""

@@ -8,31 +8,31 @@ from __future__ import annotations
 import enum
 from typing import Final, TypeAlias, assert_never
 
-from sidecar.core.model import (
+from sidecar.model import (
     Absent,
-    Admit,
-    Answer,
     Conflict,
     Create,
     Created,
     Found,
     Gone,
-    How,
-    Kind,
+    Grounds,
     Owed,
+    Permit,
     Reason,
     Reference,
-    Refuse,
+    Refusal,
+    RuleKind,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
+    Verdict,
 )
 
 RETRY_AFTER: Final = 1
 """Seconds after which a client may try again where nothing better is known."""
 
-Decision: TypeAlias = Admit | Create | Refuse
+Decision: TypeAlias = Permit | Create | Refusal
 
 
 class OnEnded(enum.StrEnum):
@@ -43,18 +43,18 @@ class OnEnded(enum.StrEnum):
 
 
 def decide(  # noqa: PLR0911 # a table: one return for each answer
-    reference: Reference, answer: Answer | Owed, on_ended: OnEnded
+    reference: Reference, answer: Verdict | Owed, on_ended: OnEnded
 ) -> Decision:
     """Decide by what the session service said, or by a debt. `reference` is not of the kind `PASS`."""
     match answer:
         case Found(session):
-            return decide_by_session(reference, session, How.FOUND, on_ended)
+            return decide_by_session(reference, session, Grounds.FOUND, on_ended)
         case Created(session):
-            return decide_by_session(reference, session, How.CREATED, on_ended)
+            return decide_by_session(reference, session, Grounds.CREATED, on_ended)
         case Owed(owner):
-            return Admit(How.OWED) if owner == reference.user_id else owned_by_another(reference)
+            return Permit(Grounds.OWED) if owner == reference.user_id else owned_by_another(reference)
         case Absent():
-            return Create() if reference.kind is Kind.ENSURE else _not_found(reference)
+            return Create() if reference.kind is RuleKind.ENSURE else _not_found(reference)
         case Conflict():
             return owned_by_another(reference)
         case Gone():
@@ -69,15 +69,15 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
             assert_never(answer)
 
 
-def decide_by_session(reference: Reference, session: Session, how: How, on_ended: OnEnded) -> Admit | Refuse:
+def decide_by_session(reference: Reference, session: Session, how: Grounds, on_ended: OnEnded) -> Permit | Refusal:
     """Decide by a session that is known; a tombstone is the same for everybody, whoever owned it."""
-    if session.status is Status.DELETED:
+    if session.status is SessionStatus.DELETED:
         return _gone(reference)
     if session.owner != reference.user_id:
         return owned_by_another(reference)
-    if session.status is Status.ENDED and on_ended is OnEnded.REJECT:
+    if session.status is SessionStatus.ENDED and on_ended is OnEnded.REJECT:
         return _refuse(Reason.SESSION_ENDED, "The session has ended and takes no more writes.", reference)
-    return Admit(how)
+    return Permit(how)
 
 
 def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> bool:
@@ -85,38 +85,38 @@ def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> 
 
     Neither a deletion nor an end nor an owner is ever taken back. So what is too old to admit can still refuse.
     """
-    return isinstance(decide_by_session(reference, session, How.KNOWN, on_ended), Refuse)
+    return isinstance(decide_by_session(reference, session, Grounds.KNOWN, on_ended), Refusal)
 
 
-def cannot_create(reference: Reference) -> Refuse:
+def cannot_create(reference: Reference) -> Refusal:
     """Refuse a write to a session that is missing and that the session service cannot create under its id."""
     return _refuse(
         Reason.SESSION_NOT_FOUND, "There is no such session, and the session service cannot create it.", reference
     )
 
 
-def owned_by_another(reference: Reference) -> Refuse:
+def owned_by_another(reference: Reference) -> Refusal:
     """Refuse a write to a session that is somebody else's."""
     return _refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user.", reference)
 
 
-def forgotten(reference: Reference) -> Refuse:
+def forgotten(reference: Reference) -> Refusal:
     """Refuse a write to a session that was known when it was admitted and is not to be believed any more."""
     return _unavailable(reference, "something happened to it while the request was decided", None)
 
 
-def _gone(reference: Reference) -> Refuse:
+def _gone(reference: Reference) -> Refusal:
     return _refuse(Reason.SESSION_GONE, "The session was deleted, and a write does not bring it back.", reference)
 
 
-def _not_found(reference: Reference) -> Refuse:
+def _not_found(reference: Reference) -> Refusal:
     return _refuse(
         Reason.SESSION_NOT_FOUND, "There is no such session, and this request does not create one.", reference
     )
 
 
-def _unavailable(reference: Reference, why: str, retry_after: int | None) -> Refuse:
-    return Refuse(
+def _unavailable(reference: Reference, why: str, retry_after: int | None) -> Refusal:
+    return Refusal(
         Reason.SESSION_SERVICE_UNAVAILABLE,
         f"Nobody can say now whether the session exists: {why}.",
         reference.session_id,
@@ -124,5 +124,5 @@ def _unavailable(reference: Reference, why: str, retry_after: int | None) -> Ref
     )
 
 
-def _refuse(reason: Reason, detail: str, reference: Reference) -> Refuse:
-    return Refuse(reason, detail, reference.session_id)
+def _refuse(reason: Reason, detail: str, reference: Reference) -> Refusal:
+    return Refusal(reason, detail, reference.session_id)

@@ -1,4 +1,4 @@
-"""The guard: nothing is forwarded without the `Admit` that it makes, and it makes one only on grounds it can name.
+"""The guard: nothing is forwarded without the `Permit` that it makes, and it makes one only on grounds it can name.
 
 What is known answers at once; the rest is asked of the session service, decided by the table in `core.decide`, and
 only then created, or in an outage owed.
@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
-from sidecar.asking import Asker
-from sidecar.core.decide import (
+from sidecar.guard.decisions import (
     OnEnded,
     cannot_create,
     decide,
@@ -20,30 +19,31 @@ from sidecar.core.decide import (
     owned_by_another,
     still_refuses,
 )
-from sidecar.core.model import (
-    Admit,
-    Answer,
+from sidecar.guard.outage_policy import OnOutage, OutagePolicy
+from sidecar.guard.record_decisions import record_decisions
+from sidecar.guard.session_resolver import SessionResolver
+from sidecar.model import (
     Call,
     Create,
+    Extraction,
     Found,
-    How,
-    Kind,
+    Grounds,
     Owed,
-    Reading,
+    Permit,
     Reference,
-    Refuse,
-    Refused,
+    Refusal,
+    Refusals,
+    RuleKind,
     Unknown,
+    Verdict,
 )
-from sidecar.owing import OnOutage, Owing
 from sidecar.ports import Debts, KnownSessions, SessionService, Telemetry
-from sidecar.tally import tally
 
-_PASSED: Final = Admit(How.PASSED)
-_KNOWN: Final = Admit(How.KNOWN)
+_PASSED: Final = Permit(Grounds.PASSED)
+_KNOWN: Final = Permit(Grounds.KNOWN)
 _DEBTS_FIRST: Final = Unknown("sessions are still owed to the session service, and these come first")
 
-_EVENTFUL: Final = (How.PASSED, How.KNOWN, How.FOUND, How.CREATED, How.OWED)
+_EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATED, Grounds.OWED)
 """A batch is admitted on the last of these that any of its calls was."""
 
 _MOST_DECIDED: Final = 3
@@ -52,7 +52,7 @@ _MOST_DECIDED: Final = 3
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
 
-Decided: TypeAlias = Admit | Refuse
+Decided: TypeAlias = Permit | Refusal
 T = TypeVar("T")
 
 
@@ -82,21 +82,21 @@ class Guard:
         timeout: float,
     ) -> None:
         self._known = known
-        self._asker = Asker(service, known)
+        self._resolver = SessionResolver(service, known)
         self._telemetry = telemetry
-        self._owing = Owing(debts, on_outage)
+        self._outage = OutagePolicy(debts, on_outage)
         self._on_ended = on_ended
         self._timeout = timeout
         # Looked up once: the fast lane asks these for every request.
         self._admits = known.admits
         self._decided = telemetry.decided
 
-    def passed(self) -> Admit:
+    def passed(self) -> Permit:
         """Admit a request that no rule looks at."""
         self._decided("passed")
         return _PASSED
 
-    def admit_known(self, reading: Reading) -> Admit | None:
+    def admit_known(self, reading: Extraction) -> Permit | None:
         """Admit at once what needs no question: no call has a reference, or every one is known for its user.
 
         None says nothing against the reading: `decide` has to be asked.
@@ -106,16 +106,16 @@ class Guard:
             return self._admit_known_batch(calls)
         return None if calls[0].refusal is not None else self.admit_if_known(calls[0].reference)
 
-    def admit_if_known(self, reference: Reference | None) -> Admit | None:
+    def admit_if_known(self, reference: Reference | None) -> Permit | None:
         """Admit at once a request that is to be decided by this reference alone; None has to be asked about."""
-        if reference is None or reference.kind is Kind.PASS:
+        if reference is None or reference.kind is RuleKind.PASS:
             return self.passed()
         if not self._admits(reference.key, reference.user_id):
             return None
         self._decided("known", None, reference)
         return _KNOWN
 
-    def admit_named(self, session_id: str, user_id: str) -> Admit | None:
+    def admit_named(self, session_id: str, user_id: str) -> Permit | None:
         """Admit at once a write that names this session and this owner, and nothing else; None has to be asked about.
 
         Nobody need have looked whether they may be ids: only what was weighed is ever known.
@@ -125,36 +125,36 @@ class Guard:
         self._decided("known")
         return _KNOWN
 
-    async def decide(self, reading: Reading) -> Admit | Refused:
+    async def decide(self, reading: Extraction) -> Permit | Refusals:
         """Decide all calls of a reading. One that is refused refuses all, and then nothing was created."""
         decisions = await self._decide_calls(reading.calls)
-        tally(self._telemetry, reading.calls, decisions)
-        admits = [decision for decision in decisions if isinstance(decision, Admit)]
+        record_decisions(self._telemetry, reading.calls, decisions)
+        admits = [decision for decision in decisions if isinstance(decision, Permit)]
         if len(admits) == len(decisions):
             return max(admits, key=lambda one: _EVENTFUL.index(one.how), default=_PASSED)
-        return Refused(tuple(decision if isinstance(decision, Refuse) else None for decision in decisions))
+        return Refusals(tuple(decision if isinstance(decision, Refusal) else None for decision in decisions))
 
-    def stands(self, reading: Reading) -> bool:
+    def still_valid(self, reading: Extraction) -> bool:
         """Whether what was admitted would be admitted again, at once, by what is known now."""
-        return all(isinstance(self._decide_locally(call), Admit) for call in reading.calls)
+        return all(isinstance(self._decide_locally(call), Permit) for call in reading.calls)
 
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
-        await self._asker.aclose()
+        await self._resolver.aclose()
 
-    def _admit_known_batch(self, calls: Sequence[Call]) -> Admit | None:
-        admits: list[Admit] = []
+    def _admit_known_batch(self, calls: Sequence[Call]) -> Permit | None:
+        admits: list[Permit] = []
         for call in calls:
             reference = call.reference
             if call.refusal is not None:
                 return None
-            if reference is None or reference.kind is Kind.PASS:
+            if reference is None or reference.kind is RuleKind.PASS:
                 admits.append(_PASSED)
             elif self._admits(reference.key, reference.user_id):
                 admits.append(_KNOWN)
             else:
                 return None
-        tally(self._telemetry, calls, admits)
+        record_decisions(self._telemetry, calls, admits)
         return _KNOWN if _KNOWN in admits else _PASSED
 
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decided | None]:
@@ -178,17 +178,17 @@ class Guard:
         Gives the reference where nothing is known any more.
         """
         reference = call.reference
-        if not isinstance(decision, Admit) or reference is None or reference.kind is Kind.PASS:
+        if not isinstance(decision, Permit) or reference is None or reference.kind is RuleKind.PASS:
             return decision
-        settled = decision.how is How.OWED and self._owing.claimant(reference.key) is None
+        settled = decision.how is Grounds.OWED and self._outage.claimant(reference.key) is None
         if not settled and not self._known.overtaken(reference.key, ticket):
             return decision
         now = self._decide_locally(call)
-        return decision if isinstance(now, Admit) else now
+        return decision if isinstance(now, Permit) else now
 
     async def _decide_once(self, calls: Sequence[Call], deadline: float) -> list[Decided | None]:
         decisions = [self._decide_locally(call) for call in calls]
-        if any(isinstance(decision, Refuse) for decision in decisions):
+        if any(isinstance(decision, Refusal) for decision in decisions):
             return [None if isinstance(decision, Reference) else decision for decision in decisions]
         unknown = dict.fromkeys(decision for decision in decisions if isinstance(decision, Reference))
         settled = await self._settle(list(unknown), deadline)
@@ -199,12 +199,12 @@ class Guard:
         reference = call.reference
         if call.refusal is not None:
             return call.refusal
-        if reference is None or reference.kind is Kind.PASS:
+        if reference is None or reference.kind is RuleKind.PASS:
             return _PASSED
         session = self._known.get(reference.key)
         if session is not None:
-            return decide_by_session(reference, session, How.KNOWN, self._on_ended)
-        claim = self._owing.claimant(reference.key)
+            return decide_by_session(reference, session, Grounds.KNOWN, self._on_ended)
+        claim = self._outage.claimant(reference.key)
         return reference if claim is None else self._conclude(reference, self._unless_recalled(reference, claim))
 
     async def _settle(self, references: Sequence[Reference], deadline: float) -> Mapping[Reference, Decided | None]:
@@ -215,20 +215,20 @@ class Guard:
         if len(references) == 1:
             return {references[0]: await self._settle_one(references[0], deadline)}
         plans = await _each(references, lambda reference: self._plan(reference, deadline))
-        if any(isinstance(plan, Refuse) for plan in plans.values()):
-            return {reference: plan if isinstance(plan, Refuse) else None for reference, plan in plans.items()}
+        if any(isinstance(plan, Refusal) for plan in plans.values()):
+            return {reference: plan if isinstance(plan, Refusal) else None for reference, plan in plans.items()}
         return await _each(references, lambda reference: self._carry_out(reference, plans[reference], deadline))
 
     async def _settle_one(self, reference: Reference, deadline: float) -> Decided:
         """Decide the only session that is asked about: nothing else can refuse, so it is made sure of in one step."""
-        if reference.kind is Kind.ENSURE:
+        if reference.kind is RuleKind.ENSURE:
             return await self._make(reference, deadline)
-        return self._conclude(reference, await self._ask(self._asker.look, reference, deadline))
+        return self._conclude(reference, await self._ask(self._resolver.look, reference, deadline))
 
     async def _plan(self, reference: Reference, deadline: float) -> Decided | Create | _Owe:
         """Decide by looking alone what will have to be done, provided that no other call is refused."""
-        answer = await self._ask(self._asker.look, reference, deadline)
-        if self._owing.answers(reference, answer):
+        answer = await self._ask(self._resolver.look, reference, deadline)
+        if self._outage.answers(reference, answer):
             return _OWE
         return decide(reference, answer, self._on_ended)
 
@@ -242,20 +242,20 @@ class Guard:
                 return plan
 
     async def _make(self, reference: Reference, deadline: float) -> Decided:
-        answer = await self._ask(self._asker.ensure, reference, deadline)
-        if self._owing.answers(reference, answer):
+        answer = await self._ask(self._resolver.ensure, reference, deadline)
+        if self._outage.answers(reference, answer):
             return await self._owe(reference)
         return self._conclude(reference, answer)
 
     async def _ask(
-        self, ask: Callable[[Reference, float], Awaitable[Answer | Owed]], reference: Reference, deadline: float
-    ) -> Answer | Owed:
+        self, ask: Callable[[Reference, float], Awaitable[Verdict | Owed]], reference: Reference, deadline: float
+    ) -> Verdict | Owed:
         # What is under way will say more than that debts come first.
-        waits = self._owing.comes_first() and not self._asker.is_busy_with(reference.key)
+        waits = self._outage.comes_first() and not self._resolver.is_busy_with(reference.key)
         answer = _DEBTS_FIRST if waits else await ask(reference, deadline)
         return self._unless_recalled(reference, answer)
 
-    def _unless_recalled(self, reference: Reference, answer: Answer | Owed) -> Answer | Owed:
+    def _unless_recalled(self, reference: Reference, answer: Verdict | Owed) -> Verdict | Owed:
         """Give the answer, unless nobody could say and what was last known refuses."""
         return self._recall(reference) or answer if isinstance(answer, Unknown | Owed) else answer
 
@@ -270,10 +270,10 @@ class Guard:
         # It may have become known as another's since it was asked about, or while the debt was written down.
         if (known := self._recall(reference)) is not None:
             return self._conclude(reference, known)
-        answer = await self._asker.owe(reference, self._owing.owe)
+        answer = await self._resolver.owe(reference, self._outage.owe)
         return self._conclude(reference, self._unless_recalled(reference, answer))
 
-    def _conclude(self, reference: Reference, answer: Answer | Owed) -> Decided:
+    def _conclude(self, reference: Reference, answer: Verdict | Owed) -> Decided:
         decision = decide(reference, answer, self._on_ended)
         return cannot_create(reference) if isinstance(decision, Create) else decision
 

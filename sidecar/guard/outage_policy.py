@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from sidecar.core.model import Answer, Kind, Owed, Reference, SessionKey, Unknown
+from sidecar.model import Owed, Reference, RuleKind, SessionKey, Unknown, Verdict
 from sidecar.ports import DebtNotWritten, Debts
 
 
@@ -15,7 +15,7 @@ class OnOutage(enum.StrEnum):
     FORWARD = "forward"
 
 
-class Owing:
+class OutagePolicy:
     """The policy for an outage over the journal of debts, if one is kept.
 
     Raises ValueError for `FORWARD` without a journal.
@@ -35,9 +35,9 @@ class Owing:
         """Whether debts have to be paid before anything new is asked."""
         return self._debts is not None and self._debts.any_owed()
 
-    def answers(self, reference: Reference, answer: Answer | Owed) -> bool:
+    def answers(self, reference: Reference, answer: Verdict | Owed) -> bool:
         """Whether a debt is the way out. A session that a rule only requires is not one to be created later."""
-        return self._forwards and isinstance(answer, Unknown) and reference.kind is Kind.ENSURE
+        return self._forwards and isinstance(answer, Unknown) and reference.kind is RuleKind.ENSURE
 
     async def owe(self, reference: Reference) -> Owed | Unknown:
         """Write the debt down and name the first claimant; Unknown where that failed."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.core.model import Admit, Call, Create, How, Reason, Refuse
+from sidecar.model import Call, Create, Grounds, Permit, Reason, Refusal
 from sidecar.ports import Telemetry
 
 
-def tally(
-    telemetry: Telemetry, calls: Sequence[Call], decisions: Sequence[Admit | Create | Refuse | None], prefix: str = ""
+def record_decisions(
+    telemetry: Telemetry, calls: Sequence[Call], decisions: Sequence[Permit | Create | Refusal | None], prefix: str = ""
 ) -> None:
     """Count the decision of every call, in order. None is a call that was not decided, because another was refused."""
-    refused = any(isinstance(decision, Refuse) for decision in decisions)
+    refused = any(isinstance(decision, Refusal) for decision in decisions)
     for call, decision in zip(calls, decisions, strict=True):
-        if isinstance(decision, Refuse):
+        if isinstance(decision, Refusal):
             telemetry.decided(f"{prefix}refused", decision.reason, call.reference)
         elif refused or decision is None:
             telemetry.decided(f"{prefix}refused", Reason.BATCH_REFUSED, call.reference)
         else:
-            how = decision.how if isinstance(decision, Admit) else How.CREATED
+            how = decision.how if isinstance(decision, Permit) else Grounds.CREATED
             telemetry.decided(f"{prefix}{how.value}", None, call.reference)

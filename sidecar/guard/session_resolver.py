@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.core.model import (
+from sidecar.guard.single_flight import SingleFlight
+from sidecar.model import (
     Absent,
-    Answer,
     Created,
     Found,
     Gone,
@@ -23,13 +23,13 @@ from sidecar.core.model import (
     Reference,
     Session,
     SessionKey,
-    Status,
+    SessionStatus,
     Unknown,
+    Verdict,
 )
-from sidecar.flights import Flights
 from sidecar.ports import KnownSessions, SessionService
 
-_TOMBSTONE: Final = Session(None, Status.DELETED)
+_TOMBSTONE: Final = Session(None, SessionStatus.DELETED)
 _OVERTAKEN: Final = Unknown("it keeps changing while it is asked for")
 _TOO_LATE: Final = Unknown("the session service took too long")
 _MOST_ASKED: Final = 3
@@ -47,28 +47,28 @@ class _Taken:
 
     reference: Reference
     step: _Step
-    answer: Answer | Owed
+    answer: Verdict | Owed
 
 
-class Asker:
+class SessionResolver:
     """Looks sessions up and makes sure of them. No method raises for what the session service does."""
 
     def __init__(self, service: SessionService, known: KnownSessions) -> None:
         self._service = service
         self._known = known
-        self._flights: Flights[_Taken] = Flights()
+        self._single_flight: SingleFlight[_Taken] = SingleFlight()
 
-    async def look(self, reference: Reference, deadline: float) -> Answer | Owed:
+    async def look(self, reference: Reference, deadline: float) -> Verdict | Owed:
         """Look the session up; never creates one. `deadline` is in the event loop's time."""
         return await self._within(reference, deadline, _Step.LOOK)
 
-    async def ensure(self, reference: Reference, deadline: float) -> Answer | Owed:
+    async def ensure(self, reference: Reference, deadline: float) -> Verdict | Owed:
         """Create the session if it is missing; `Created` is said to one asker only, `Found` to those who waited."""
         return await self._within(reference, deadline, _Step.CREATE)
 
     async def owe(
         self, reference: Reference, write_down: Callable[[Reference], Awaitable[Owed | Unknown]]
-    ) -> Answer | Owed:
+    ) -> Verdict | Owed:
         """Write a debt down, unless a question that is under way says first what there is.
 
         Waits for that question as long as the session service may take.
@@ -77,13 +77,13 @@ class Asker:
 
     def is_busy_with(self, key: SessionKey) -> bool:
         """Whether a question about the session is under way, or its debt is being written down."""
-        return self._flights.is_under_way(key)
+        return self._single_flight.is_under_way(key)
 
     async def aclose(self) -> None:
         """Wait for what is under way; each question ends with the session service's own time-out."""
-        await self._flights.landed()
+        await self._single_flight.landed()
 
-    async def _within(self, reference: Reference, deadline: float, step: _Step) -> Answer | Owed:
+    async def _within(self, reference: Reference, deadline: float, step: _Step) -> Verdict | Owed:
         ask = self._service.ensure if step is _Step.CREATE else self._service.look
         try:
             async with asyncio.timeout_at(deadline):
@@ -92,18 +92,18 @@ class Asker:
             return _TOO_LATE
 
     async def _share(
-        self, reference: Reference, step: _Step, take: Callable[[], Awaitable[Answer | Owed]]
-    ) -> Answer | Owed:
+        self, reference: Reference, step: _Step, take: Callable[[], Awaitable[Verdict | Owed]]
+    ) -> Verdict | Owed:
         async def lead() -> _Taken:
             return _Taken(reference, step, await take())
 
         while True:
-            taken, led = await self._flights.share(reference.key, lead)
+            taken, led = await self._single_flight.share(reference.key, lead)
             answer = taken.answer if led else _answer_for(reference, step, taken)
             if answer is not None:
                 return answer
 
-    async def _ask(self, ask: Callable[[Reference], Awaitable[Answer]], reference: Reference) -> Answer:
+    async def _ask(self, ask: Callable[[Reference], Awaitable[Verdict]], reference: Reference) -> Verdict:
         for _ in range(_MOST_ASKED):
             ticket = self._known.ticket()
             answer = await ask(reference)
@@ -111,7 +111,7 @@ class Asker:
                 return answer
         return _OVERTAKEN
 
-    def _remember(self, reference: Reference, answer: Answer, ticket: int) -> bool:
+    def _remember(self, reference: Reference, answer: Verdict, ticket: int) -> bool:
         """Remember what says something of a session; what went wrong, or is absent, is never remembered."""
         match answer:
             case Found(session) | Created(session):
@@ -122,7 +122,7 @@ class Asker:
                 return True
 
 
-def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Answer | Owed | None:
+def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | Owed | None:
     """What another's step says to whoever wants to take this one, or None where it has to be taken all the same."""
     match taken.answer:
         case Created(session):

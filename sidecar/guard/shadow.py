@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from sidecar.asking import Asker
-from sidecar.core.decide import Decision, OnEnded, decide, decide_by_session
-from sidecar.core.model import Admit, Call, How, Kind, Reading, Reference
+from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
+from sidecar.guard.record_decisions import record_decisions
+from sidecar.guard.session_resolver import SessionResolver
+from sidecar.model import Call, Extraction, Grounds, Permit, Reference, RuleKind
 from sidecar.ports import KnownSessions, SessionService, Telemetry
-from sidecar.tally import tally
 
 PREFIX: Final = "shadow_"
 """Stands before the decision that would have been taken, wherever decisions are counted."""
@@ -22,7 +22,7 @@ ROOM: Final = 1_000
 """Readings that may wait to be decided; what finds no room is dropped and counted."""
 
 _WORKERS: Final = 8
-_PASSED: Final = Admit(How.PASSED)
+_PASSED: Final = Permit(Grounds.PASSED)
 
 
 class Shadow:
@@ -43,19 +43,19 @@ class Shadow:
         room: int = ROOM,
     ) -> None:
         self._known = known
-        self._asker = Asker(service, known)
+        self._resolver = SessionResolver(service, known)
         self._telemetry = telemetry
         self._on_ended = on_ended
         self._timeout = timeout
-        self._waiting: asyncio.Queue[Reading] = asyncio.Queue(room)
+        self._waiting: asyncio.Queue[Extraction] = asyncio.Queue(room)
         self._workers: list[asyncio.Task[None]] = []
 
-    def passed(self) -> Admit:
+    def passed(self) -> Permit:
         """Admit a request that no rule looks at."""
         self._telemetry.decided(f"{PREFIX}passed")
         return _PASSED
 
-    def shadow(self, reading: Reading) -> Admit:
+    def shadow(self, reading: Extraction) -> Permit:
         """Admit the reading at once and decide it later, if there is room."""
         if not self._workers:
             self._workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
@@ -74,13 +74,13 @@ class Shadow:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        await self._asker.aclose()
+        await self._resolver.aclose()
 
     async def _work(self) -> None:
         while True:
             reading = await self._waiting.get()
             try:
-                tally(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
+                record_decisions(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
             finally:
                 self._waiting.task_done()
 
@@ -88,10 +88,10 @@ class Shadow:
         return [call.refusal or await self._decide(call.reference) for call in calls]
 
     async def _decide(self, reference: Reference | None) -> Decision:
-        if reference is None or reference.kind is Kind.PASS:
+        if reference is None or reference.kind is RuleKind.PASS:
             return _PASSED
         session = self._known.get(reference.key)
         if session is not None:
-            return decide_by_session(reference, session, How.KNOWN, self._on_ended)
+            return decide_by_session(reference, session, Grounds.KNOWN, self._on_ended)
         deadline = asyncio.get_running_loop().time() + self._timeout
-        return decide(reference, await self._asker.look(reference, deadline), self._on_ended)
+        return decide(reference, await self._resolver.look(reference, deadline), self._on_ended)

@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from sidecar.core.model import SessionKey
+from sidecar.model import SessionKey
 
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """The questions under way, at most one for each key."""
 
     def __init__(self) -> None:

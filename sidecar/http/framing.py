@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.core.headers import connection_options
-from sidecar.core.model import Headers
+from sidecar.http.headers import connection_options
+from sidecar.model import Headers
 
 _TELLING: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"connection"})
 _REMEMBERED_NAMES: Final = 4096
@@ -45,7 +45,7 @@ class ResponseHead:
 
 
 @dataclass(slots=True, eq=False)
-class AnswerHead:
+class ForwardedHead:
     """The head of an answer as clients may see it; `framing` is what its fields say.
 
     `written` is for whoever writes it, by whether the connection closes after it: many answers begin alike, and one

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from sidecar.core.model import Headers
+from sidecar.model import Headers
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.backends.metrics import Metrics
-from sidecar.core.model import Reason, Reference
+from sidecar.model import Reason, Reference
+from sidecar.observability.metrics import Metrics
 
 _QUIET: Final = frozenset({"known", "passed"})
 _PREVENTING: Final = frozenset(

@@ -1,6 +1,6 @@
 """The file behind the outbox: sessions owed, and debts that turned out to be unpayable, in SQLite.
 
-Everything here blocks and belongs into a thread, but for the two questions that a `Glance` answers.
+Everything here blocks and belongs into a thread, but for the two questions that a `OutboxReader` answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.core.model import Owed, Reference, SessionKey
+from sidecar.model import Owed, Reference, SessionKey
 from sidecar.ports import DebtNotWritten
 
 VERSION: Final = 1
@@ -105,7 +105,7 @@ class Journal:
         (owner,) = self._connection.execute("SELECT user_id FROM debts WHERE key = ?", (key,)).fetchone()
         return Owed(owner)
 
-    def strike(self, reference: Reference, outcome: str | None = None) -> None:
+    def acknowledge(self, reference: Reference, outcome: str | None = None) -> None:
         """Take a debt out; with an `outcome` it is kept among the conflicts."""
         key = _key(reference.key)
         if outcome is not None:
@@ -149,7 +149,7 @@ class Journal:
         return DebtNotWritten(f"the outbox {self.path} cannot be used: {error}")
 
 
-class Glance:
+class OutboxReader:
     """Reads the file on the event loop: one look into an index, which in WAL mode waits for no writer.
 
     It looks at the file and not into memory because other processes add to the same file.

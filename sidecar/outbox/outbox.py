@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
-from sidecar.backends.journal import Glance, Journal, Operation
-from sidecar.core.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, Status
+from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus
+from sidecar.outbox.journal import Journal, Operation, OutboxReader
 from sidecar.ports import DebtNotWritten
 
 _log = structlog.get_logger()
@@ -25,7 +25,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         """Open the journal, or make it. Raises DebtNotWritten where it cannot be used."""
         self._journal = Journal(path)
-        self._glance = Glance(path)
+        self._glance = OutboxReader(path)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._committer: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class Outbox:
         Raises DebtNotWritten.
         """
         outcome = unpayable(reference, answer)
-        await self._commit(lambda journal: journal.strike(reference, outcome))
+        await self._commit(lambda journal: journal.acknowledge(reference, outcome))
 
     async def _commit(self, operation: Operation) -> Any:
         done = asyncio.get_running_loop().create_future()
@@ -121,7 +121,7 @@ class Outbox:
 def unpayable(reference: Reference, answer: Found | Created | Conflict | Gone) -> str | None:
     """Why a debt can never be paid, or None where the answer pays it."""
     match answer:
-        case Found(session) | Created(session) if session.status is not Status.DELETED:
+        case Found(session) | Created(session) if session.status is not SessionStatus.DELETED:
             return None if session.owner == reference.user_id else "conflict"
         case Conflict():
             return "conflict"

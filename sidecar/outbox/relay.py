@@ -14,8 +14,8 @@ from typing import Final
 
 import structlog
 
-from sidecar.backends.outbox import unpayable
-from sidecar.core.model import Conflict, Created, Found, Gone, Reference
+from sidecar.model import Conflict, Created, Found, Gone, Reference
+from sidecar.outbox.outbox import unpayable
 from sidecar.ports import DebtNotWritten, Debts, SessionService, Telemetry
 
 LOOK_EVERY: Final = 0.1
@@ -27,7 +27,7 @@ AT_ONCE: Final = 32
 _log = structlog.get_logger()
 
 
-class PayingLock:
+class RelayLock:
     """The right to pay from one file, for one process at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -53,10 +53,10 @@ class PayingLock:
             self._descriptor = None
 
 
-class Payer:
+class OutboxRelay:
     """Pays in the background, across restarts and for processes that died: whatever is in the file is paid."""
 
-    def __init__(self, debts: Debts, service: SessionService, telemetry: Telemetry, lock: PayingLock) -> None:
+    def __init__(self, debts: Debts, service: SessionService, telemetry: Telemetry, lock: RelayLock) -> None:
         self._debts = debts
         self._service = service
         self._telemetry = telemetry

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sidecar.profile.session_api import DEFAULT_API, Call, Meaning, SessionApi, Style
+from sidecar.profile.session_api import DEFAULT_API, ApiCall, Meaning, SessionApi, Style
 from sidecar.profile.tables import ProfileError, Table
 from sidecar.profile.templates import parse_json_path
 
@@ -47,12 +47,12 @@ def _read_foreign(table: Table, names: frozenset[str]) -> SessionApi:
     )
 
 
-def _read_call(table: Table, method: str, meanings: tuple[Meaning, ...], names: frozenset[str]) -> Call:
+def _read_call(table: Table, method: str, meanings: tuple[Meaning, ...], names: frozenset[str]) -> ApiCall:
     query = table.content("query") or {}
     for key, value in query.items():
         if not isinstance(value, str):
             table.fail(f"query.{key}", value, "a string is allowed")
-    call = Call(
+    call = ApiCall(
         method=table.text("method", method),
         path=table.text("path"),
         statuses=_read_statuses(table.table("statuses"), meanings),
@@ -80,7 +80,7 @@ def _read_statuses(table: Table, meanings: tuple[Meaning, ...]) -> Mapping[int, 
     return statuses
 
 
-def _names_in(call: Call) -> frozenset[str]:
+def _names_in(call: ApiCall) -> frozenset[str]:
     """The names in the templates of a call."""
     texts = [call.path, *call.query.values(), *_strings(call.body)]
     return frozenset(name for text in texts for name in _NAME.findall(text))

@@ -11,7 +11,7 @@ from typing import Final
 
 from sidecar.profile.habits_table import read_habits
 from sidecar.profile.reachability import unreachable
-from sidecar.profile.rules import LOOKED_AT, Kind, PathRule, Rule, ToolRule, read_rule
+from sidecar.profile.rules import LOOKED_AT, PathRule, Rule, RuleKind, ToolRule, read_rule
 from sidecar.profile.session_api import JsonPath, SessionApi
 from sidecar.profile.tables import ProfileError, Table
 from sidecar.profile.templates import Segments, parse_json_path, parse_template
@@ -70,7 +70,7 @@ class Profile:
     @property
     def methods(self) -> frozenset[str]:
         """The methods of the requests that are looked at; all others pass, unless they ask for an upgrade."""
-        guarding = [rule for rule in self.rules if isinstance(rule, PathRule) and rule.kind is not Kind.PASS]
+        guarding = [rule for rule in self.rules if isinstance(rule, PathRule) and rule.kind is not RuleKind.PASS]
         mine = frozenset(method for rule in guarding for method in rule.methods)
         return mine.union(LOOKED_AT) if self.mcp else mine
 

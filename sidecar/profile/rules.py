@@ -16,7 +16,7 @@ LOOKED_AT: Final = ("POST", "PUT", "PATCH")
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*").fullmatch
 
 
-class Kind(enum.StrEnum):
+class RuleKind(enum.StrEnum):
     """What a rule wants of the session a request names."""
 
     ENSURE = "ensure"
@@ -28,7 +28,7 @@ class Kind(enum.StrEnum):
 class PathRule:
     """What requests with one of the methods to one of the paths want of the session they name."""
 
-    kind: Kind
+    kind: RuleKind
     methods: tuple[str, ...]
     paths: tuple[Template, ...]
 
@@ -45,7 +45,7 @@ class PathRule:
 class ToolRule:
     """What an MCP `tools/call` wants whose tool name matches one of the globs; `*` stands for any text."""
 
-    kind: Kind
+    kind: RuleKind
     tools: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class ToolRule:
 class UpgradeRule:
     """What a request to one of the paths wants that asks to speak another protocol (RFC 9110, section 7.8)."""
 
-    kind: Kind
+    kind: RuleKind
     paths: tuple[Template, ...]
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ Rule: TypeAlias = PathRule | ToolRule | UpgradeRule
 
 def read_rule(table: Table) -> Rule:
     """Read one rule. Raises ProfileError."""
-    kind = table.choice("kind", Kind)
+    kind = table.choice("kind", RuleKind)
     if table.has("tools"):
         tools = table.texts("tools")
         table.done()

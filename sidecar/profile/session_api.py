@@ -39,7 +39,7 @@ class Meaning(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request to the session service.
 
     `path` and the strings in `query` and `body` are templates: `{session_id}`, `{user_id}` and the profile's scope
@@ -65,8 +65,8 @@ class SessionApi:
     """
 
     style: Style
-    look: Call
-    create: Call | None
+    look: ApiCall
+    create: ApiCall | None
     id_field: JsonPath
     owner_field: JsonPath | None
     status_field: JsonPath | None = None
@@ -83,13 +83,13 @@ class SessionApi:
 
 DEFAULT_API: Final = SessionApi(
     style=Style.PUT,
-    look=Call(
+    look=ApiCall(
         method="GET",
         path="/api/v1/sessions/{session_id}",
         query={"user_id": "{user_id}"},
         statuses={200: Meaning.FOUND, 403: Meaning.CONFLICT, 404: Meaning.ABSENT, 410: Meaning.GONE},
     ),
-    create=Call(
+    create=ApiCall(
         method="PUT",
         path="/api/v1/sessions/{session_id}",
         body={"user_id": "{user_id}"},

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.core.model import (
+from sidecar.model import (
     Absent,
-    Answer,
     Conflict,
     Created,
     Found,
     Gone,
     Reference,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
+    Verdict,
 )
 from sidecar.profile.session_api import JsonPath, Meaning, SessionApi, Style
 
@@ -64,7 +64,7 @@ class Interpreter:
         self._create_statuses = {} if habits.create is None else habits.create.statuses
         self._is_ours = habits.style is Style.PUT
 
-    def looked(self, reply: Reply, reference: Reference) -> Answer:
+    def looked(self, reply: Reply, reference: Reference) -> Verdict:
         """Read the reply to a look."""
         meaning = self._habits.look.statuses.get(reply.status)
         if meaning is None:
@@ -76,7 +76,7 @@ class Interpreter:
         answer = self._denied(meaning, content, reply)
         return _meaningless(reply) if isinstance(answer, Doubt) else answer
 
-    def made(self, reply: Reply, reference: Reference) -> Answer | Doubt:
+    def made(self, reply: Reply, reference: Reference) -> Verdict | Doubt:
         """Read the reply to a create call. It is `OTHER_ID` where a session was made that nobody asked for."""
         meaning = self._create_statuses.get(reply.status)
         if meaning is None:
@@ -88,7 +88,7 @@ class Interpreter:
             return self._proven(meaning, content, reference)
         return _meaningless(reply) if meaning is Meaning.ABSENT else self._denied(meaning, content, reply)
 
-    def _proven(self, meaning: Meaning, content: Mapping[str, Any] | None, reference: Reference) -> Answer:
+    def _proven(self, meaning: Meaning, content: Mapping[str, Any] | None, reference: Reference) -> Verdict:
         """Compare what a create call left with what was asked for."""
         session = self._session(content, reference)
         if isinstance(session, Untrustworthy):
@@ -100,7 +100,7 @@ class Interpreter:
         # A foreign create call comes after a look that found nothing, whatever status it then says it with.
         return Found(session) if meaning is Meaning.FOUND and self._is_ours else Created(session)
 
-    def _denied(self, meaning: Meaning, content: Mapping[str, Any] | None, reply: Reply) -> Answer | Doubt:
+    def _denied(self, meaning: Meaning, content: Mapping[str, Any] | None, reply: Reply) -> Verdict | Doubt:
         """Read an error; one that is not the service's own, as a stray proxy's page, says nothing of the session."""
         reason = None if content is None else content.get("reason")
         if content is None or (self._is_ours and not isinstance(reason, str)):
@@ -131,18 +131,18 @@ class Interpreter:
         status = self._status(content)
         return _NO_SESSION if status is None else Session(owner, status)
 
-    def _status(self, content: Mapping[str, Any]) -> Status | None:
+    def _status(self, content: Mapping[str, Any]) -> SessionStatus | None:
         """The session's state, or None where it is none. Ours has three; foreign ones may have more of being active."""
         if self._habits.status_field is None:
-            return Status.ACTIVE
+            return SessionStatus.ACTIVE
         value = _at(content, self._habits.status_field)
         if not isinstance(value, str):
             return None
         if value in self._habits.deleted_values:
-            return Status.DELETED
+            return SessionStatus.DELETED
         if value in self._habits.ended_values:
-            return Status.ENDED
-        return Status.ACTIVE if value == _ACTIVE or not self._is_ours else None
+            return SessionStatus.ENDED
+        return SessionStatus.ACTIVE if value == _ACTIVE or not self._is_ours else None
 
 
 def _undescribed(reply: Reply) -> Unknown | Untrustworthy:

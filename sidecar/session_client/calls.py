@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 import httpx
 import orjson
 
-from sidecar.core.model import Reference
-from sidecar.profile.session_api import Call
+from sidecar.model import Reference
+from sidecar.profile.session_api import ApiCall
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _USER: Final = "{user_id}"
@@ -32,7 +32,7 @@ class SessionCall:
     `headers` go with every request.
     """
 
-    def __init__(self, call: Call, scope_names: Sequence[str], headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, call: ApiCall, scope_names: Sequence[str], headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.statuses = call.statuses
         self._method = call.method
         # Literal text at even places, names at odd ones.

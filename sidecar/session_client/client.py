@@ -15,12 +15,12 @@ import httpx
 import stamina
 import structlog
 
-from sidecar.backends.breaker import Breaker
-from sidecar.backends.session_answers import OTHER_ID, Doubt, Interpreter, Reply
-from sidecar.backends.session_calls import SessionCall
-from sidecar.core.model import Absent, Answer, Created, Reference, Unknown, Untrustworthy
+from sidecar.model import Absent, Created, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.ports import Discovery, Telemetry
 from sidecar.profile.session_api import SessionApi, Style
+from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
+from sidecar.session_client.breaker import Breaker
+from sidecar.session_client.calls import SessionCall
 
 MOST_ANSWER: Final = 4 << 20
 """Bytes of an answer that are read; what is longer is not believed to be a session."""
@@ -51,7 +51,7 @@ class _Question:
 
     operation: str
     call: SessionCall
-    read: Callable[[Reply, Reference], Answer | Doubt]
+    read: Callable[[Reply, Reference], Verdict | Doubt]
 
 
 class HttpSessionService:
@@ -96,11 +96,11 @@ class HttpSessionService:
         self._is_proven = is_ours
         self._proving = asyncio.Lock()
 
-    async def look(self, reference: Reference) -> Answer:
+    async def look(self, reference: Reference) -> Verdict:
         """Say what the service knows of the session."""
         return await self._look(reference, self._deadline())
 
-    async def ensure(self, reference: Reference) -> Answer:
+    async def ensure(self, reference: Reference) -> Verdict:
         """Create the session where it is missing, in one call where that is safe, and prove that it is the one."""
         deadline = self._deadline()
         if self._is_ours and self._creating is not None and not self.mints:
@@ -113,10 +113,10 @@ class HttpSessionService:
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout
 
-    async def _look(self, reference: Reference, deadline: float) -> Answer:
+    async def _look(self, reference: Reference, deadline: float) -> Verdict:
         return await self._persist(self._look_once, reference, deadline)
 
-    async def _create(self, reference: Reference, deadline: float) -> Answer:
+    async def _create(self, reference: Reference, deadline: float) -> Verdict:
         """Create what a look did not find; when the reply leaves a doubt, look again."""
         made = await self._prove_and_post(reference, deadline)
         if not isinstance(made, Doubt):
@@ -124,7 +124,7 @@ class HttpSessionService:
         answer = await self._look(reference, deadline)
         return made.otherwise if isinstance(answer, Absent) else answer
 
-    async def _prove_and_post(self, reference: Reference, deadline: float) -> Answer | Doubt:
+    async def _prove_and_post(self, reference: Reference, deadline: float) -> Verdict | Doubt:
         if self._is_proven:
             return await self._post(reference, deadline)
         try:
@@ -136,16 +136,16 @@ class HttpSessionService:
             self._is_proven = True
         return made
 
-    async def _post(self, reference: Reference, deadline: float) -> Answer | Doubt:
+    async def _post(self, reference: Reference, deadline: float) -> Verdict | Doubt:
         made = await self._make(reference, deadline)
         # What failed may have been done all the same, and is not repeated blindly.
         return Doubt(made) if isinstance(made, Unknown) else made
 
-    async def _put(self, reference: Reference, deadline: float) -> Answer:
+    async def _put(self, reference: Reference, deadline: float) -> Verdict:
         made = await self._make(reference, deadline)
         return made.otherwise if isinstance(made, Doubt) else made
 
-    async def _make(self, reference: Reference, deadline: float) -> Answer | Doubt:
+    async def _make(self, reference: Reference, deadline: float) -> Verdict | Doubt:
         if self.mints or self._creating is None:
             return _MINTS
         made = await self._ask(self._creating, reference, deadline)
@@ -154,13 +154,13 @@ class HttpSessionService:
             _log.error("the session service made a session under another id; no more are created until a restart")
         return made
 
-    async def _look_once(self, reference: Reference, deadline: float) -> Answer:
+    async def _look_once(self, reference: Reference, deadline: float) -> Verdict:
         answer = await self._ask(self._looking, reference, deadline)
         return answer.otherwise if isinstance(answer, Doubt) else answer
 
     async def _persist(
-        self, ask: Callable[[Reference, float], Awaitable[Answer]], reference: Reference, deadline: float
-    ) -> Answer:
+        self, ask: Callable[[Reference, float], Awaitable[Verdict]], reference: Reference, deadline: float
+    ) -> Verdict:
         """Ask, and ask again while nobody can say and there is time."""
         first = await ask(reference, deadline)
         if not isinstance(first, Unknown):
@@ -168,7 +168,7 @@ class HttpSessionService:
         # Only what has failed once pays for the machinery of retrying; its first attempt is the one just made.
         made = [first]
 
-        async def again() -> Answer:
+        async def again() -> Verdict:
             answer = made.pop() if made else await ask(reference, deadline)
             if isinstance(answer, Unknown):
                 raise _Again(answer, deadline)
@@ -189,7 +189,7 @@ class HttpSessionService:
             return named if named < left else False
         return left > _LONGEST_WAIT
 
-    async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Answer | Doubt:
+    async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Verdict | Doubt:
         """Ask once, unless calls are held back; count it, and draw the conclusions for the calls to come."""
         held = self._breaker.hold()
         if held is not None:
@@ -207,7 +207,7 @@ class HttpSessionService:
             self._breaker.succeeded()
         return answer
 
-    async def _exchange(self, question: _Question, url: str, reference: Reference, deadline: float) -> Answer | Doubt:
+    async def _exchange(self, question: _Question, url: str, reference: Reference, deadline: float) -> Verdict | Doubt:
         request = question.call.request(url, reference)
         try:
             async with asyncio.timeout_at(deadline):

@@ -16,9 +16,9 @@ import httpx
 import orjson
 import structlog
 
-from sidecar.backends.known import LIFE_WITHOUT_EVENTS
-from sidecar.backends.sse import Comment, EndlessEvent, Event, EventStream, Item
-from sidecar.ports import Discovery, SessionNews, Telemetry
+from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS
+from sidecar.ports import Discovery, SessionEvents, Telemetry
+from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
 
 PATH: Final = "/api/v1/session-events"
 
@@ -46,7 +46,7 @@ class EventFollower:
     def __init__(
         self,
         discovery: Discovery,
-        news: SessionNews,
+        news: SessionEvents,
         telemetry: Telemetry,
         *,
         path: str = PATH,

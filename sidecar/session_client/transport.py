@@ -13,9 +13,8 @@ from typing import Final, Self
 
 import httpx
 
-from sidecar.backends.pool import Origin, Pool
-from sidecar.backends.relay import ClientGone, Relay
-from sidecar.backends.response import (
+from sidecar.http.client.pool import Origin, Pool
+from sidecar.http.client.response import (
     BadResponse,
     ConnectFailed,
     ConnectionLost,
@@ -24,8 +23,9 @@ from sidecar.backends.response import (
     ResponseTimeout,
     UpstreamFailure,
 )
-from sidecar.core.framing import ResponseHead
-from sidecar.core.headers import encode_fields
+from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer
+from sidecar.http.framing import ResponseHead
+from sidecar.http.headers import encode_fields
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _LONGEST_CONNECT: Final = 60.0
@@ -91,10 +91,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     async def _exchange(
         self, pool: Pool, method: str, data: bytes, timeouts: dict[str, float | None], *, fresh: bool
-    ) -> tuple[Relay, ResponseHead]:
+    ) -> tuple[ResponseBuffer, ResponseHead]:
         async with _within(timeouts.get("connect"), httpx.ConnectTimeout):
             connection = await pool.acquire(fresh=fresh)
-        relay = Relay(asyncio.get_running_loop())
+        relay = ResponseBuffer(asyncio.get_running_loop())
         relay.connection = connection
         connection.start(relay, data, method=method, complete=True)
         try:
@@ -136,7 +136,7 @@ class _Stale(Exception):
 class _Body(httpx.AsyncByteStream):
     """The body of a response, piece by piece as it comes."""
 
-    def __init__(self, relay: Relay, read_timeout: float | None) -> None:
+    def __init__(self, relay: ResponseBuffer, read_timeout: float | None) -> None:
         self._relay = relay
         self._read_timeout = read_timeout
         self._more = True

@@ -11,12 +11,12 @@ import httpx
 import structlog
 
 from service_kit.settings import BadSettings
-from sidecar.backends.discovery import ConsulDiscovery, FixedAddress
-from sidecar.backends.httpx_transport import PooledTransport
-from sidecar.backends.logs import configure_logging
-from sidecar.backends.metrics import Metrics
-from sidecar.backends.sessions import HttpSessionService
-from sidecar.backends.telemetry import LoggedMetrics
+from sidecar.observability.logs import configure_logging
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
+from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.backfill_job import Job, Request, open_job
 from sidecar.tools.backfill_report import Reporter

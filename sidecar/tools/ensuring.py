@@ -11,7 +11,7 @@ import httpx
 import orjson
 import stamina
 
-from sidecar.core.model import Absent, Answer, Conflict, Created, Found, Gone, Reference, Session, Status
+from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Verdict
 from sidecar.ports import Discovery
 from sidecar.tools.pairs import Pair
 
@@ -85,7 +85,7 @@ class InBulk:
 class OneByOne:
     """A question for each pair: to look only, or to a session service that has no bulk call."""
 
-    def __init__(self, ask: Callable[[Reference], Awaitable[Answer]], at_once: int = 32) -> None:
+    def __init__(self, ask: Callable[[Reference], Awaitable[Verdict]], at_once: int = 32) -> None:
         self._ask = ask
         self._places = asyncio.Semaphore(at_once)
 
@@ -112,7 +112,7 @@ class OneByOne:
     async def _once(self, pair: Pair) -> Outcome:
         answer = await self._ask(Reference(pair.session_id, pair.user_id))
         match answer:
-            case Found(Session(status=Status.DELETED)) | Gone():
+            case Found(Session(status=SessionStatus.DELETED)) | Gone():
                 return Outcome.GONE
             case Found(Session(owner=owner)):
                 return Outcome.FOUND if owner == pair.user_id else Outcome.CONFLICT

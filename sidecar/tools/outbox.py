@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service_kit.settings import BadSettings
-from sidecar.backends.journal import Entry, Journal
+from sidecar.outbox.journal import Entry, Journal
 from sidecar.ports import DebtNotWritten
 from sidecar.settings import load_settings
 

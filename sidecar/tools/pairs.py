@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import orjson
 
-from sidecar.core.ids import is_safe
+from sidecar.extract.ids import is_safe
 
 MOST_LINE: Final = 1 << 20
 ALLOWED: Final = '{"user_id": "…", "session_id": "…"} is allowed'

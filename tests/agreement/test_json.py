@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.model import Call, Reference
+from sidecar.model import Call, Reference
 from tests.support.reading import STORE, head, only, reader
 from tests.support.texts import BASES, mcp_corpus, mutated, rest_corpus
 

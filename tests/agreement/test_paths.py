@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from sidecar.core.model import Reading, Reference
+from sidecar.model import Extraction, Reference
 from tests.support.reading import head, only, reader
 from tests.support.targets import path_corpus
 
@@ -137,7 +137,7 @@ def guarded_as(target: bytes) -> Reference | str | None:
     plan = READER.plan(head("POST", target))
     if plan is None:
         return "passed"
-    reading = plan if isinstance(plan, Reading) else READER.read(head("POST", target), USER)
+    reading = plan if isinstance(plan, Extraction) else READER.read(head("POST", target), USER)
     call = only(reading)
     return "refused" if call.refusal else call.reference
 

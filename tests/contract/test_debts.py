@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.backends.outbox import Outbox
-from sidecar.core.model import Conflict, Created, Gone, Owed, Reference, Session, Status
+from sidecar.model import Conflict, Created, Gone, Owed, Reference, Session, SessionStatus
+from sidecar.outbox.outbox import Outbox
 from sidecar.ports import Debts
 from sidecar.testing import FakeDebts
 
@@ -60,7 +60,7 @@ async def test_the_oldest_come_first_and_no_more_than_wanted(debts):
     assert list(await debts.due(2)) == references[:2]
 
 
-@pytest.mark.parametrize("answer", [Created(Session("ann", Status.ACTIVE)), Conflict(), Gone()])
+@pytest.mark.parametrize("answer", [Created(Session("ann", SessionStatus.ACTIVE)), Conflict(), Gone()])
 async def test_what_is_settled_is_owed_no_more(debts, answer):
     """Paid, or never to be paid."""
     await debts.owe(ANN)

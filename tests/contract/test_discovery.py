@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sidecar.backends.discovery import FixedAddress, Rotation
+from sidecar.session_client.discovery import FixedAddress, Rotation
 from sidecar.testing import FakeDiscovery
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.backends.known import Known
-from sidecar.core.model import Session, Status
+from sidecar.cache.session_cache import SessionCache
+from sidecar.model import Session, SessionStatus
 from sidecar.ports import KnownSessions
 from sidecar.testing import FakeKnownSessions
 
 
-def cache() -> Known:
-    known = Known(100, 300.0)
+def cache() -> SessionCache:
+    known = SessionCache(100, 300.0)
     known.stream_up()
     return known
 
@@ -30,7 +30,7 @@ def test_nothing_is_known_at_first(known, key):
 
 
 @pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
-@pytest.mark.parametrize("status", [Status.ACTIVE, Status.ENDED])
+@pytest.mark.parametrize("status", [SessionStatus.ACTIVE, SessionStatus.ENDED])
 def test_what_is_remembered_admits_its_owner(known, key, status):
     """And nobody else."""
     session = Session("ann", status)
@@ -44,20 +44,20 @@ def test_what_is_remembered_admits_its_owner(known, key, status):
 def test_a_tombstone_is_known_and_admits_nobody(known):
     """Whoever owned it."""
     for owner in ("ann", None):
-        assert known.remember("s-1", Session(owner, Status.DELETED), known.ticket())
-        assert known.get("s-1") == Session(owner, Status.DELETED)
+        assert known.remember("s-1", Session(owner, SessionStatus.DELETED), known.ticket())
+        assert known.get("s-1") == Session(owner, SessionStatus.DELETED)
         assert not known.admits("s-1", owner)
 
 
 def test_what_is_learnt_later_replaces_what_was_known(known):
     """The last answer counts."""
-    known.remember("s-1", Session("ann", Status.ACTIVE), known.ticket())
-    known.remember("s-1", Session("ann", Status.ENDED), known.ticket())
-    assert known.get("s-1") == Session("ann", Status.ENDED)
+    known.remember("s-1", Session("ann", SessionStatus.ACTIVE), known.ticket())
+    known.remember("s-1", Session("ann", SessionStatus.ENDED), known.ticket())
+    assert known.get("s-1") == Session("ann", SessionStatus.ENDED)
 
 
 def test_a_quiet_session_is_not_overtaken(known):
     """Learning of it is no event."""
     ticket = known.ticket()
-    known.remember("s-1", Session("ann", Status.ACTIVE), ticket)
+    known.remember("s-1", Session("ann", SessionStatus.ACTIVE), ticket)
     assert not known.overtaken("s-1", ticket)

@@ -12,12 +12,12 @@ from typing import Protocol
 import httpx
 import pytest
 
-from sidecar.backends.discovery import FixedAddress
-from sidecar.backends.httpx_transport import PooledTransport
-from sidecar.backends.sessions import HttpSessionService
-from sidecar.core.model import Absent, Conflict, Created, Found, Gone, Reference, Session, Status
+from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus
 from sidecar.ports import SessionService
 from sidecar.profile.session_api import DEFAULT_API
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.transport import PooledTransport
 from sidecar.testing import FakeSessionService, FakeTelemetry
 from tests.support.processes import run_to_end, running
 
@@ -40,10 +40,10 @@ class Fake:
 
     async def end(self, session_id: str) -> None:
         owner = self.service.sessions[session_id].owner
-        self.service.add(session_id, owner, Status.ENDED)
+        self.service.add(session_id, owner, SessionStatus.ENDED)
 
     async def delete(self, session_id: str) -> None:
-        self.service.add(session_id, None, Status.DELETED)
+        self.service.add(session_id, None, SessionStatus.DELETED)
 
 
 @dataclass
@@ -99,7 +99,7 @@ def bob(ann: Reference) -> Reference:
     return Reference(ann.session_id, "bob")
 
 
-ANNS = Session("ann", Status.ACTIVE)
+ANNS = Session("ann", SessionStatus.ACTIVE)
 
 
 async def test_what_nobody_created_is_absent(world, ann):
@@ -127,8 +127,8 @@ async def test_an_ended_session_stays_ended(world, ann):
     """To make sure of it does not begin it again."""
     await world.service.ensure(ann)
     await world.end(ann.session_id)
-    assert await world.service.look(ann) == Found(Session("ann", Status.ENDED))
-    assert await world.service.ensure(ann) == Found(Session("ann", Status.ENDED))
+    assert await world.service.look(ann) == Found(Session("ann", SessionStatus.ENDED))
+    assert await world.service.ensure(ann) == Found(Session("ann", SessionStatus.ENDED))
 
 
 async def test_a_deleted_session_is_gone_for_everybody(world, ann, bob):
@@ -156,5 +156,5 @@ async def test_two_users_at_the_same_instant_leave_one_owner(world, ann, bob):
 async def test_every_safe_character_is_an_id_like_any_other(world, ann):
     """Ids are opaque and come back byte for byte."""
     odd = Reference(f"{ann.session_id}.~_:@|+=-Az9", "a.~_:@|+=-Az9")
-    assert await world.service.ensure(odd) == Created(Session(odd.user_id, Status.ACTIVE))
-    assert await world.service.look(odd) == Found(Session(odd.user_id, Status.ACTIVE))
+    assert await world.service.ensure(odd) == Created(Session(odd.user_id, SessionStatus.ACTIVE))
+    assert await world.service.look(odd) == Found(Session(odd.user_id, SessionStatus.ACTIVE))

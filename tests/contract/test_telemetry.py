@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from sidecar.backends.metrics import Metrics
-from sidecar.backends.telemetry import LoggedMetrics
-from sidecar.core.model import How, Reason, Reference
+from sidecar.model import Grounds, Reason, Reference
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.ports import Telemetry
 from sidecar.testing import FakeTelemetry
 
@@ -24,7 +24,7 @@ def telemetry(request: pytest.FixtureRequest) -> Telemetry:
 @pytest.mark.parametrize("prefix", ["", "shadow_"])
 def test_every_decision_is_taken(telemetry, prefix, reference):
     """Every ground and every reason, with and without a reference."""
-    for how in How:
+    for how in Grounds:
         telemetry.decided(f"{prefix}{how.value}", None, reference)
     for reason in Reason:
         telemetry.decided(f"{prefix}refused", reason, reference)

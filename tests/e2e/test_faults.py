@@ -19,8 +19,8 @@ import httpx
 import psutil
 import pytest
 
-from sidecar.core.model import Reason
-from sidecar.frontends.refusal import STATUS
+from sidecar.doors.refusal import STATUS
+from sidecar.model import Reason
 from tests.support.chaos import ChaosProxy, Weather
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually

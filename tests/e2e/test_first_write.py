@@ -8,7 +8,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from sidecar.backends.httpx_transport import PooledTransport
+from sidecar.session_client.transport import PooledTransport
 from tests.support.platform import STORE, Platform, new_id
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.backends.httpx_transport import PooledTransport
+from sidecar.session_client.transport import PooledTransport
 from tests.support.platform import STORE, metric, new_id
 from tests.support.processes import Running, run_to_end, running
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
+from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import asyncio
 import re
 from typing import Any
 
-from sidecar.frontends.connection import Patience
-from sidecar.frontends.server import HardenedConfig, HardenedProtocol
+from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
 
 
 class MemoryTransport(asyncio.Transport):
@@ -51,7 +51,7 @@ class MemoryTransport(asyncio.Transport):
 class Connected:
     """One connection to `app`."""
 
-    def __init__(self, app: Any, patience: Patience | None = None) -> None:
+    def __init__(self, app: Any, patience: Timeouts | None = None) -> None:
         self.config = HardenedConfig(app, patience=patience)
         self.transport = MemoryTransport()
         self.protocol = HardenedProtocol(self.config)

@@ -105,9 +105,9 @@ targets = st.one_of(
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, bytes]:
     """A method and the bytes of a request; one in three is of the kind that the fast lane takes."""
-    is_hot = draw(st.integers(0, 2)) == 0
+    takes_fast_path = draw(st.integers(0, 2)) == 0
     lines = draw(field_lines(COMMON))
-    if is_hot:
+    if takes_fast_path:
         method, target, version, kind = draw(st.sampled_from(["POST", "PATCH"])), "/mcp?a=b", "1.1", "length"
         insert(draw, lines, draw(st.sampled_from(["Content-Type: application/json", "content-type:application/json"])))
     else:
@@ -125,7 +125,7 @@ def requests(draw: st.DrawFn) -> tuple[str, bytes]:
         insert(draw, lines, draw(st.sampled_from(HOSTS)))
     body = b""
     if kind != "none":
-        payload = draw(bodies) or b"{}" * is_hot
+        payload = draw(bodies) or b"{}" * takes_fast_path
         insert(draw, lines, "Transfer-Encoding: chunked" if kind == "chunked" else f"Content-Length: {len(payload)}")
         body = draw(chunked(payload)) if kind == "chunked" else payload
     head = "\r\n".join([f"{method} {target} HTTP/{version}", *lines, "", ""]).encode("latin-1")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from sidecar.backends.known import Known
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import Answer, Call, Kind, Reading, Reason, Reference, Refused, Shape
-from sidecar.guard import Guard
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.model import Call, Extraction, Reason, Reference, RefusalFormat, Refusals, RuleKind, Verdict
 from sidecar.testing import Before, FakeClock, FakeDebts, FakeSessionService, FakeTelemetry
 
 
-def write(session_id: str = "s-1", user: str | None = "ann", kind: Kind = Kind.ENSURE) -> Reading:
+def write(session_id: str = "s-1", user: str | None = "ann", kind: RuleKind = RuleKind.ENSURE) -> Extraction:
     """A REST write to a session."""
-    return Reading(Shape.REST, (Call(Reference(session_id, user, kind)),))
+    return Extraction(RefusalFormat.REST, (Call(Reference(session_id, user, kind)),))
 
 
 class House:
@@ -22,25 +22,27 @@ class House:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
         self.debts = FakeDebts()
-        self.known = Known(1000, 300.0, ended_admits=policy.get("on_ended") is not OnEnded.REJECT, clock=self.clock)
+        self.known = SessionCache(
+            1000, 300.0, ended_admits=policy.get("on_ended") is not OnEnded.REJECT, clock=self.clock
+        )
         self.known.stream_up()
         self.guard = Guard(self.known, self.service, self.telemetry, **{"debts": self.debts, "timeout": 10.0, **policy})
 
-    async def reason(self, reading: Reading) -> Reason | None:
+    async def reason(self, reading: Extraction) -> Reason | None:
         """Why a reading is refused."""
         refused = await self.guard.decide(reading)
-        return refused.refusals[0].reason if isinstance(refused, Refused) else None
+        return refused.refusals[0].reason if isinstance(refused, Refusals) else None
 
 
-def batch(*calls: Call | Reference) -> Reading:
+def batch(*calls: Call | Reference) -> Extraction:
     """A batch of MCP calls."""
-    return Reading(Shape.BATCH, tuple(call if isinstance(call, Call) else Call(call) for call in calls))
+    return Extraction(RefusalFormat.BATCH, tuple(call if isinstance(call, Call) else Call(call) for call in calls))
 
 
-def always(answer: Answer) -> Before:
+def always(answer: Verdict) -> Before:
     """Make a fake session service give one answer to everything."""
 
-    async def say(operation: str, reference: Reference) -> Answer:
+    async def say(operation: str, reference: Reference) -> Verdict:
         return answer
 
     return say

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sidecar.backends.upstream import Upstream
-from sidecar.core.locate import Reader
-from sidecar.frontends.body import BodyBudget, BodyReader
-from sidecar.frontends.proxy import Enforcing, ProxyApp
+from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.proxy import EnforceHandler, ProxyApp
+from sidecar.extract.extractor import Extractor
+from sidecar.http.client.forwarder import Upstream
 from tests.support.guard import House
 from tests.support.reading import ISA
 
@@ -19,13 +19,13 @@ class GuardedHouse(House):
 
     def app(self, upstream: Upstream) -> GuardedApp:
         bodies = BodyReader(limit=1 << 20, budget=self.budget)
-        return GuardedApp(Enforcing(Reader(ISA), self.guard, upstream, self.telemetry, bodies))
+        return GuardedApp(EnforceHandler(Extractor(ISA), self.guard, upstream, self.telemetry, bodies))
 
 
 class GuardedApp(ProxyApp):
     """The application and the door of its lane in one."""
 
-    def __init__(self, enforcing: Enforcing) -> None:
+    def __init__(self, enforcing: EnforceHandler) -> None:
         super().__init__(enforcing)
         self.prepare = enforcing.prepare
         self.unanswered = enforcing.unanswered

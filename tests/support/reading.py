@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.core.locate import Reader
-from sidecar.core.model import Call, Head, Plan, Reading, Reason, Reference, Refuse
+from sidecar.extract.extractor import Extractor
+from sidecar.model import Call, Classification, Extraction, Head, Reason, Reference, Refusal
 from sidecar.profile.files import find_profile
 from sidecar.profile.profile import Profile, load_profile
 
@@ -140,9 +140,9 @@ def head(method: str, target: str | bytes, *headers: tuple[bytes, bytes]) -> Hea
     return Head(method, target.encode("latin-1") if isinstance(target, str) else target, list(headers))
 
 
-def reader(profile: Profile = ISA, **settings: Any) -> Reader:
+def reader(profile: Profile = ISA, **settings: Any) -> Extractor:
     """A reader for a profile."""
-    return Reader(profile, **settings)
+    return Extractor(profile, **settings)
 
 
 def read(
@@ -152,21 +152,21 @@ def read(
     method: str = "POST",
     profile: Profile = ISA,
     **settings: Any,
-) -> Reading:
+) -> Extraction:
     """Plan and read one request from scratch; a body that is no bytes is written as JSON."""
-    one = Reader(profile, **settings)
+    one = Extractor(profile, **settings)
     request = head(method, target, *headers)
     plan = one.plan(request)
-    if isinstance(plan, Reading):
+    if isinstance(plan, Extraction):
         return plan
-    assert isinstance(plan, Plan), "the request is not guarded at all"
+    assert isinstance(plan, Classification), "the request is not guarded at all"
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     reading = one.read(request, raw if plan.needs_body else b"")
     assert one.read(request, raw if plan.needs_body else b"") == reading, "a reader must not change its mind"
     return reading
 
 
-def only(reading: Reading) -> Call:
+def only(reading: Extraction) -> Call:
     """The only call of a reading."""
     (call,) = reading.calls
     return call
@@ -179,7 +179,7 @@ def found(*arguments: Any, **settings: Any) -> Reference | None:
     return call.reference
 
 
-def refused(*arguments: Any, **settings: Any) -> Refuse:
+def refused(*arguments: Any, **settings: Any) -> Refusal:
     """Why `read` refuses; it must."""
     call = only(read(*arguments, **settings))
     assert call.refusal is not None, call.reference

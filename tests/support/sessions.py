@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from sidecar.backends.sessions import HttpSessionService
 from sidecar.profile.session_api import SessionApi
+from sidecar.session_client.client import HttpSessionService
 from sidecar.testing import FakeClock, FakeDiscovery, FakeTelemetry
 
 BASE = "http://sessions.test:8205"

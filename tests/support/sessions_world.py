@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 import orjson
 
-from sidecar.core.model import Admit, Reference, Refused, Status
+from sidecar.model import Permit, Reference, Refusals, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.sessions import error, session, target
 
@@ -18,7 +18,7 @@ class Truth:
     """A session as it really is, and since when."""
 
     owner: str
-    status: Status = Status.ACTIVE
+    status: SessionStatus = SessionStatus.ACTIVE
     since: float = 0.0
 
 
@@ -38,7 +38,7 @@ class Write:
     """A reading that is being decided."""
 
     references: tuple[Reference, ...]
-    task: asyncio.Task[Admit | Refused]
+    task: asyncio.Task[Permit | Refusals]
 
 
 class World(httpx.AsyncBaseTransport):
@@ -88,13 +88,13 @@ class World(httpx.AsyncBaseTransport):
             conflict = 403
         if truth is None:
             return error(404, "session_not_found")
-        if truth.status is Status.DELETED:
+        if truth.status is SessionStatus.DELETED:
             return error(410, "session_gone")
         if truth.owner != user:
             return error(conflict, "session_owned_by_another_user")
         return session(code, session_id=session_id, user_id=truth.owner, status=truth.status.value)
 
-    def change(self, session_id: str, status: Status) -> None:
+    def change(self, session_id: str, status: SessionStatus) -> None:
         truth = self.sessions[session_id]
         truth.status, truth.since = status, self.clock.now
         self.events.append((session_id, status.value))

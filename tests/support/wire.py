@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.backends.response import UpstreamFailure
-from sidecar.backends.upstream import Upstream
-from sidecar.core.model import Admit, Head, How
-from sidecar.frontends.connection import Patience
-from sidecar.frontends.refusal import Response
-from sidecar.frontends.serving import Server
+from sidecar.doors.refusal import Response
+from sidecar.http.client.forwarder import Upstream
+from sidecar.http.client.response import UpstreamFailure
+from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.server import Server
+from sidecar.model import Grounds, Head, Permit
 from sidecar.ports import Receive, Scope, Send, UpstreamError
 from tests.support.eventually import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-ADMIT = Admit(How.PASSED)
+ADMIT = Permit(Grounds.PASSED)
 
 
 @dataclass
@@ -173,14 +173,14 @@ class Running:
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def admitting(upstream: Upstream, stands: Callable[[Scope], bool] = lambda _scope: True) -> App:
-    """Forward everything that `stands` lets go once it had to wait; say in plain text why something was not."""
+def admitting(upstream: Upstream, still_valid: Callable[[Scope], bool] = lambda _scope: True) -> App:
+    """Forward everything that `still_valid` lets go once it had to wait; say in plain text why something was not."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         try:
-            await upstream.forward(ADMIT, scope, receive, send, lambda: stands(scope))
+            await upstream.forward(ADMIT, scope, receive, send, lambda: still_valid(scope))
         except UpstreamError as error:
             status, text = failure(error)
             headers = [(b"Content-Length", b"%d" % len(text))]
@@ -193,7 +193,7 @@ def admitting(upstream: Upstream, stands: Callable[[Scope], bool] = lambda _scop
 class AdmittingDoor:
     """What `admitting` is for the application: the lane's door."""
 
-    def prepare(self, head: Head) -> Callable[[bytes], Admit]:
+    def prepare(self, head: Head) -> Callable[[bytes], Permit]:
         return lambda body: ADMIT
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
@@ -212,7 +212,7 @@ async def running(
     url: str,
     *,
     app: Callable[[Upstream], App] = admitting,
-    patience: Patience | None = None,
+    patience: Timeouts | None = None,
     drain_timeout: float = 10.0,
     lane: bool = False,
     **options: Any,

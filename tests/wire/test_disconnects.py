@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from sidecar.frontends.connection import Patience
+from sidecar.http.server.connection import Timeouts
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
 from tests.support.reading import STORE
@@ -17,7 +17,7 @@ from tests.support.wire import RawClient, Seen, get, post, raw_client, raw_upstr
 
 CLIENTS = 8
 NOBODY = {"idle": 0, "active": 0, "streaming": 0, "waiting": 0}
-HASTY = Patience(half_closed=0.1, linger=0.1)
+HASTY = Timeouts(half_closed=0.1, linger=0.1)
 """A client that has closed may still wait for its answer; here nobody gives it long."""
 
 HEADS = (

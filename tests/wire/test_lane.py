@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.model import Admit, Head, How
-from sidecar.frontends.refusal import Response
+from sidecar.doors.refusal import Response
+from sidecar.model import Grounds, Head, Permit
 from sidecar.ports import UpstreamError
 from tests.support import wire
 from tests.support.eventually import eventually
@@ -29,11 +29,11 @@ class CountingDoor:
         self.by_application = 0
 
     def prepare(self, head: Head):
-        def decide(body: bytes) -> Admit | None:
+        def decide(body: bytes) -> Permit | None:
             if b"unknown" in body:
                 return None
             self.by_lane += 1
-            return Admit(How.KNOWN)
+            return Permit(Grounds.KNOWN)
 
         return decide
 

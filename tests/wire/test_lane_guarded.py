@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.model import Session, Status
+from sidecar.model import Session, SessionStatus
 from tests.support import wire
 from tests.support.guarded import GuardedHouse
 from tests.support.wire import Seen, get, post, raw_client, raw_upstream
@@ -42,7 +42,7 @@ def test_nobody_can_tell_the_lane_from_the_application(requests):
 
 async def everything_seen(requests: list[bytes], *, lane: bool) -> tuple[object, ...]:
     house = GuardedHouse()
-    for name, status in (("known", Status.ACTIVE), ("gone", Status.DELETED)):
+    for name, status in (("known", SessionStatus.ACTIVE), ("gone", SessionStatus.DELETED)):
         house.known.remember(name, Session("ann", status), house.known.ticket())
 
     def answer(seen: Seen, _writer) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.frontends.connection import Patience
+from sidecar.http.server.connection import Timeouts
 from sidecar.ports import Receive, Scope, Send
 from tests.support.eventually import eventually
 from tests.support.wire import Seen, get, post, raw_client, raw_upstream
@@ -72,7 +72,7 @@ async def peculiar(scope: Scope, receive: Receive, send: Send) -> None:
 async def port(running):
     """A server whose patience is short enough for tests."""
     app = serving(echo, deaf, open_ended, failing, failing_late, peculiar)
-    patience = Patience(head=0.3, idle=0.6, body=0.3, unread=1.0, linger=1.0, half_closed=0.5)
+    patience = Timeouts(head=0.3, idle=0.6, body=0.3, unread=1.0, linger=1.0, half_closed=0.5)
     async with running("http://127.0.0.1:9", app=app, patience=patience) as sidecar:
         yield sidecar.port
         await sidecar.quiet()
@@ -239,7 +239,7 @@ async def test_a_body_that_stops_coming_is_a_408(running):
     """Between two pieces of a body there is a limit; the upstream's request is broken off."""
     async with (
         raw_upstream() as upstream,
-        running(upstream.url, patience=Patience(body=0.2)) as sidecar,
+        running(upstream.url, patience=Timeouts(body=0.2)) as sidecar,
         raw_client(sidecar.port) as client,
     ):
         await client.send(post("/", b"x" * 100)[:-50])

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from sidecar.frontends.connection import Patience
+from sidecar.http.server.connection import Timeouts
 from tests.support.eventually import eventually
 from tests.support.sidecar_process import sidecar_process
 from tests.support.wire import OK, Seen, ask, get, post, raw_client, raw_upstream
@@ -70,11 +70,11 @@ SHORT = 0.1
     ("patience", "options", "times"),
     [
         (
-            Patience(head=SHORT, idle=SHORT, body=SHORT, unread=SHORT, linger=SHORT, half_closed=SHORT),
+            Timeouts(head=SHORT, idle=SHORT, body=SHORT, unread=SHORT, linger=SHORT, half_closed=SHORT),
             {"idle": SHORT, "connect_timeout": 5.0, "response_timeout": SHORT},
             5,
         ),
-        pytest.param(Patience(), {}, 2, marks=[pytest.mark.long, pytest.mark.timeout(400)]),
+        pytest.param(Timeouts(), {}, 2, marks=[pytest.mark.long, pytest.mark.timeout(400)]),
     ],
     ids=["short", "as-delivered"],
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.backends.upstream import Upstream
-from sidecar.core.model import Session, Status
+from sidecar.http.client.forwarder import Upstream
+from sidecar.model import Session, SessionStatus
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
 from tests.support.reading import STORE
@@ -15,7 +15,7 @@ from tests.support.wire import OK, App, BreaksUnderTheSecond, Seen, admitting, a
 async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the_memory_service(running):
     """And the connection that it was given is there for the next request."""
     house = GuardedHouse()
-    house.known.remember("s-1", Session("ann", Status.ACTIVE), house.known.ticket())
+    house.known.remember("s-1", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
     go = asyncio.Event()
 
     async def answer(seen: Seen, _writer) -> bytes:

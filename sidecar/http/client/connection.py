@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream: carries a request there and has its answer told to a `ports.Receiver`."""
+"""One HTTP/1.1 connection to an upstream: carries a request there and has its answer told to a `ports.ResponseReceiver`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from sidecar.backends.answer_reader import AnswerReader
-from sidecar.backends.response import ConnectionLost, ResponseTimeout, UpstreamFailure
-from sidecar.core.framing import ResponseHead
-from sidecar.ports import Receiver
+from sidecar.http.client.response import ConnectionLost, ResponseTimeout, UpstreamFailure
+from sidecar.http.client.response_reader import ResponseReader
+from sidecar.http.framing import ResponseHead
+from sidecar.ports import ResponseReceiver
 
 if TYPE_CHECKING:
-    from sidecar.backends.pool import Pool
+    from sidecar.http.client.pool import Pool
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -24,8 +24,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.counted = True
         self.idle_since = 0.0
         self.deadline: float | None = None
-        self._reader = AnswerReader()
-        self._receiver: Receiver | None = None
+        self._reader = ResponseReader()
+        self._receiver: ResponseReceiver | None = None
         self._sent = 0.0
         self._used = False
         self._request_sent = True
@@ -35,7 +35,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the owner of the connection does
 
-    def start(self, receiver: Receiver, data: bytes, *, method: str, upgrade: bool = False, complete: bool) -> None:
+    def start(
+        self, receiver: ResponseReceiver, data: bytes, *, method: str, upgrade: bool = False, complete: bool
+    ) -> None:
         """Write the head of a request, and its body if `complete`; the answer goes to `receiver`."""
         if self.transport.is_closing():
             # It was lost between being handed over and being used, when there was nobody to tell.
@@ -109,13 +111,13 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             self._drop()
             return
-        familiar = self.pool.familiar
-        if familiar is None or (body := self._reader.recognise(familiar, data)) is None:
+        template = self.pool.template
+        if template is None or (body := self._reader.recognise(template, data)) is None:
             self._read(data)
             return
         self.pool.answered(monotonic() - self._sent)
         self._finish()
-        receiver.whole(familiar.head, body)
+        receiver.whole(template.head, body)
 
     def eof_received(self) -> None:
         """End a body that only the end of the connection ends; otherwise the answer is cut off."""
@@ -160,7 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif reader.interims > interims and self.deadline is not None:
             self.deadline = monotonic() + self.pool.response_timeout
         if reader.done:
-            self.pool.familiar = reader.familiar(data) or self.pool.familiar
+            self.pool.template = reader.template(data) or self.pool.template
             self._end()
         elif self._receiver is not None:
             self._receiver.flush()

@@ -12,17 +12,28 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from sidecar.backends.passage import Passage
-from sidecar.backends.pool import Origin, Pool
-from sidecar.backends.relay import ClientGone
-from sidecar.backends.response import UpstreamFailure, as_upstream_error
-from sidecar.backends.upstream_connection import UpstreamConnection
-from sidecar.core.framing import AnswerHead, Framing, ResponseHead
-from sidecar.core.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.core.model import Admit, Headers, How
-from sidecar.ports import WIRE, Line, Receive, Receiver, Scope, Send, Stands, Telemetry, UpstreamError, WireHead
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.pool import Origin, Pool
+from sidecar.http.client.proxied_request import ProxiedRequest
+from sidecar.http.client.response import UpstreamFailure, as_upstream_error
+from sidecar.http.client.response_buffer import ClientGone
+from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
+from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
+from sidecar.model import Grounds, Headers, Permit
+from sidecar.ports import (
+    WIRE,
+    Receive,
+    ResponseReceiver,
+    Scope,
+    Send,
+    StillValid,
+    Telemetry,
+    UpstreamError,
+    UpstreamExchange,
+    WireHead,
+)
 
-_NO_ANSWER: Final = AnswerHead(0, b"", (), Framing())
+_NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
 
 
 class Upstream:
@@ -59,7 +70,7 @@ class Upstream:
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
-        self._last_answer: tuple[ResponseHead | None, How, AnswerHead] = (None, How.PASSED, _NO_ANSWER)
+        self._last_answer: tuple[ResponseHead | None, Grounds, ForwardedHead] = (None, Grounds.PASSED, _NO_ANSWER)
 
     @functools.cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -74,25 +85,27 @@ class Upstream:
         """How many connections are `idle`, `active` and `streaming`, and how many requests are `waiting` for one."""
         return self.pool.counts()
 
-    def put_back(self, line: Line) -> None:
+    def put_back(self, line: UpstreamExchange) -> None:
         """Give back a connection that was not needed after all."""
         assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
         self.pool.put_back(line)
 
-    def send(self, _admit: Admit, line: Line, request: bytes, receiver: Receiver, arrived: float, /) -> None:
+    def send(
+        self, _admit: Permit, line: UpstreamExchange, request: bytes, receiver: ResponseReceiver, arrived: float, /
+    ) -> None:
         """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
         self.telemetry.overhead(monotonic() - arrived)
         line.start(receiver, request, method="", complete=True)
 
     async def forward(
-        self, admit: Admit, scope: Scope, receive: Receive, send: Send, stands: Stands | None = None
+        self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None
     ) -> None:
         """Forward one request and its answer.
 
-        Raises AdmitLapsed where `stands` denies it after a wait for a connection, and UpstreamError while nothing of
+        Raises AdmitLapsed where `still_valid` denies it after a wait for a connection, and UpstreamError while nothing of
         the answer was sent on. Returns quietly when the client has gone.
         """
-        passage = Passage(self, admit, scope["extensions"][WIRE], receive, send, stands=stands)
+        passage = ProxiedRequest(self, admit, scope["extensions"][WIRE], receive, send, still_valid=still_valid)
         try:
             await passage.run()
         except ClientGone:
@@ -115,7 +128,7 @@ class Upstream:
         written = wire.notes[self] = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
         return written
 
-    def answer_head(self, head: ResponseHead, admit: Admit) -> AnswerHead:
+    def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
         """Give the head of an answer as the client gets it; the same object as long as both are the same."""
         last, how, passed = self._last_answer
         if head is last and admit.how is how:
@@ -125,7 +138,7 @@ class Upstream:
             fields.append((DECISION_HEADER, admit.how.value.encode("ascii")))
         if head.until_close:
             fields.append((b"Connection", b"close"))
-        passed = AnswerHead(head.status, head.reason, fields, head.framing)
+        passed = ForwardedHead(head.status, head.reason, fields, head.framing)
         self._last_answer = head, admit.how, passed
         return passed
 

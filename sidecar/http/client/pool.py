@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.backends.response import ConnectFailed, ConnectTimeout, FamiliarAnswer, NoFreeConnection
-from sidecar.backends.upstream_connection import UpstreamConnection
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection, ResponseTemplate
 
 LEAST_PLACES_TO_WAIT: Final = 1024
 _COARSEST_SWEEP: Final = 0.5
@@ -82,7 +82,7 @@ class Pool:
         self._count = 0
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
-        self.familiar: FamiliarAnswer | None = None
+        self.template: ResponseTemplate | None = None
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     def take(self) -> UpstreamConnection | None:

@@ -7,25 +7,32 @@ import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sidecar.backends.relay import ClientGone, Relay, Upgraded
-from sidecar.backends.response import ConnectionLost
-from sidecar.backends.upstream_connection import UpstreamConnection
-from sidecar.core.framing import ResponseHead
-from sidecar.core.model import Admit, Reason
-from sidecar.ports import AdmitLapsed, Receive, Send, Stands, UpstreamError, Wire
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import ConnectionLost
+from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer, Upgraded
+from sidecar.http.framing import ResponseHead
+from sidecar.model import Permit, Reason
+from sidecar.ports import PermitLapsed, Receive, Send, StillValid, UpstreamError, Wire
 
 if TYPE_CHECKING:
-    from sidecar.backends.upstream import Upstream
+    from sidecar.http.client.forwarder import Upstream
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
 
 
-class Passage:
+class ProxiedRequest:
     """One request, from its `receive` to its `send`. `answering` says that some of the answer was sent on."""
 
     def __init__(
-        self, upstream: Upstream, admit: Admit, wire: Wire, receive: Receive, send: Send, *, stands: Stands | None
+        self,
+        upstream: Upstream,
+        admit: Permit,
+        wire: Wire,
+        receive: Receive,
+        send: Send,
+        *,
+        still_valid: StillValid | None,
     ) -> None:
         self.wire = wire
         self.answering = False
@@ -33,8 +40,8 @@ class Passage:
         self._admit = admit
         self._receive = receive
         self._send = send
-        self._stands = stands
-        self._relay = Relay(upstream.loop, self._interim)
+        self._still_valid = still_valid
+        self._relay = ResponseBuffer(upstream.loop, self._interim)
         self._expecting = False
 
     async def run(self) -> None:
@@ -84,9 +91,9 @@ class Passage:
 
     async def _wait_for_connection(self, *, fresh: bool = False) -> UpstreamConnection:
         connection = await self._upstream.pool.acquire(fresh=fresh)
-        if self._stands is not None and not self._stands():
+        if self._still_valid is not None and not self._still_valid():
             connection.pool.release(connection)
-            raise AdmitLapsed
+            raise PermitLapsed
         return connection
 
     async def _send_whole(self, connection: UpstreamConnection, data: bytes) -> None:
@@ -99,10 +106,10 @@ class Passage:
         except ConnectionLost as lost:
             if not lost.stale:
                 raise
-            self._relay = Relay(self._upstream.loop, self._interim)
+            self._relay = ResponseBuffer(self._upstream.loop, self._interim)
             try:
                 connection = await self._wait_for_connection(fresh=True)
-            except AdmitLapsed:
+            except PermitLapsed:
                 # Too late to begin anew: the body has been received.
                 raise lost from None
             self._write(connection, data, complete=True)

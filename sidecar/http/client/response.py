@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sidecar.core.framing import ResponseHead, read_framing
-from sidecar.core.model import Reason
+from sidecar.http.framing import ResponseHead, read_framing
+from sidecar.model import Reason
 from sidecar.ports import UpstreamError
 
 _RETRY_AFTER: Final = 1
@@ -43,7 +43,7 @@ class BadResponse(UpstreamFailure):
     """What the upstream sent is no HTTP/1.1 answer to this request."""
 
 
-class FamiliarAnswer:
+class ResponseTemplate:
     """The head of a whole answer of declared length: when the same bytes come again, they mean the same again.
 
     `raw` are the head's bytes, `size` is how many the whole answer has.

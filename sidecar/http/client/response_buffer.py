@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.backends.upstream_connection import UpstreamConnection
-from sidecar.core.framing import ResponseHead
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.framing import ResponseHead
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes held before the upstream is no longer read."""
@@ -27,7 +27,7 @@ class Upgraded(Exception):
         self.first = first
 
 
-class Relay:
+class ResponseBuffer:
     """One answer on its way from a connection to a coroutine. `interim` is called at once for every 1xx."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, interim: Callable[[ResponseHead], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Reads answers off one upstream connection, without any I/O: llhttp parses, a `ports.Receiver` is told.
+"""Reads answers off one upstream connection, without any I/O: llhttp parses, a `ports.ResponseReceiver` is told.
 
 It never looks behind the end of an answer: bytes that come there make the connection unfit for another request.
 """
@@ -10,9 +10,9 @@ from typing import Final
 
 import httptools
 
-from sidecar.backends.response import BadResponse, FamiliarAnswer, UpstreamFailure, read_head
-from sidecar.core.framing import Framing, ResponseHead
-from sidecar.ports import Receiver
+from sidecar.http.client.response import BadResponse, ResponseTemplate, UpstreamFailure, read_head
+from sidecar.http.framing import Framing, ResponseHead
+from sidecar.ports import ResponseReceiver
 
 MAX_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""
@@ -22,7 +22,7 @@ _VERSIONS: Final = frozenset({"1.0", "1.1"})
 logger = logging.getLogger(__name__)
 
 
-class AnswerReader:
+class ResponseReader:
     """Reads one answer after another. `begin` makes it ready for the next.
 
     `touched` says that some of the answer came, `head` is its head once that is complete, `done` that the answer is.
@@ -35,7 +35,7 @@ class AnswerReader:
         self.unfit = False
         self.interims = 0
         self.head: ResponseHead | None = None
-        self._receiver: Receiver | None = None
+        self._receiver: ResponseReceiver | None = None
         self._is_head = False
         self._upgrade = False
         self._size = 0
@@ -43,7 +43,7 @@ class AnswerReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._parser = httptools.HttpResponseParser(self)
 
-    def begin(self, receiver: Receiver, *, is_head: bool, upgrade: bool) -> None:
+    def begin(self, receiver: ResponseReceiver, *, is_head: bool, upgrade: bool) -> None:
         """Expect the answer to a request; whether it was a HEAD, and whether it asked for an upgrade."""
         if self._is_head:
             # The parser cannot be told that no body follows, and would take the next answer for one.
@@ -56,12 +56,12 @@ class AnswerReader:
         self._upgrade = upgrade
         self._size = 0
 
-    def recognise(self, familiar: FamiliarAnswer, data: bytes) -> bytes | None:
+    def recognise(self, template: ResponseTemplate, data: bytes) -> bytes | None:
         """Give the body where `data` is a whole answer, and a familiar one."""
-        if len(data) != familiar.size or self.touched or self._is_head or not data.startswith(familiar.raw):
+        if len(data) != template.size or self.touched or self._is_head or not data.startswith(template.raw):
             return None
         self.touched = True
-        return data[len(familiar.raw) :]
+        return data[len(template.raw) :]
 
     def feed(self, data: bytes) -> bytes | None:
         """Parse what came. Gives the bytes after a 101, None before and without one. Raises BadResponse."""
@@ -80,7 +80,7 @@ class AnswerReader:
             self._check_size(self._size)
         return None
 
-    def familiar(self, data: bytes) -> FamiliarAnswer | None:
+    def template(self, data: bytes) -> ResponseTemplate | None:
         """Give what to know such an answer by, if `data` was just one whole answer of declared length."""
         head = self.head
         if head is None or head.framing.length is None or self.unfit or self._is_head or head.status in (204, 304):
@@ -88,7 +88,7 @@ class AnswerReader:
         end = len(data) - head.framing.length
         if not data.startswith(b"HTTP/1.1 ") or data.find(b"\r\n\r\n") + 4 != end:
             return None
-        return FamiliarAnswer(data[:end], head, head.framing.length)
+        return ResponseTemplate(data[:end], head, head.framing.length)
 
     def switching_head(self) -> ResponseHead:
         """Give the head of the 101 after which `feed` gave bytes."""
@@ -146,7 +146,7 @@ class AnswerReader:
         if size > MAX_HEAD:
             raise BadResponse("the upstream's header fields are too large")
 
-    def _interim(self, status: int, receiver: Receiver) -> None:
+    def _interim(self, status: int, receiver: ResponseReceiver) -> None:
         if status < 100 or (status == 101 and not (self._upgrade and self._parser.should_upgrade())):
             raise BadResponse(f"the upstream answered with an unexpected status {status}")
         if status != 101:

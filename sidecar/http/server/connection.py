@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
-from sidecar.frontends import tunnel
+from sidecar.http.server import tunnel
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long the server waits, in seconds."""
 
     head: float = 10.0
@@ -35,7 +35,7 @@ class Patience:
 class ClientConnection(asyncio.Protocol):
     """What every client connection can do. At most one thing is waited for at a time."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Timeouts) -> None:
         self.write_paused = False
         self._patience = patience
         self.loop = asyncio.get_running_loop()

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sidecar.core.headers import encode_fields
-from sidecar.core.model import Headers
-from sidecar.frontends.answer import Answer
-from sidecar.frontends.framing import RequestHead
+from sidecar.http.headers import encode_fields
+from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.model import Headers
 from sidecar.ports import WIRE, Message, Scope
 
 if TYPE_CHECKING:
-    from sidecar.frontends.server import HardenedProtocol
+    from sidecar.http.server.protocol import HardenedProtocol
 
 BODY_HIGH_WATER: Final = 128 * 1024
 """Bytes of a body held for the application before the client is no longer read."""
@@ -53,7 +53,7 @@ class Exchange:
         self.gone = False
         self._protocol = protocol
         self._continue_due = head.expects_continue
-        self._answer: Answer | None = None
+        self._answer: ResponseWriter | None = None
         self._pieces: list[bytes] = []
         self._held = 0
         self._told_end = False
@@ -211,14 +211,16 @@ class Exchange:
         closes = self.closes or not self.body_complete or self._protocol.is_last()
         status, reason = message["status"], message.get("reason")
         headers, framing = message.get("headers", ()), message.get("framing")
-        self._answer = Answer(self.method, self.version, status, reason, headers, closes=closes, framing=framing)
+        self._answer = ResponseWriter(
+            self.method, self.version, status, reason, headers, closes=closes, framing=framing
+        )
         self._continue_due = False
         if message.get("body_follows", False):
             self._unsent = self._answer.head
         else:
             self._protocol.write(self._answer.head)
 
-    def _continue(self, answer: Answer, body: bytes, *, more: bool) -> None:
+    def _continue(self, answer: ResponseWriter, body: bytes, *, more: bool) -> None:
         data = self._unsent + answer.piece(body)
         self._unsent = b""
         if not more:

@@ -13,12 +13,12 @@ from typing import Any, Final, Protocol
 
 import uvicorn
 
-from sidecar.frontends.answer import Answer
-from sidecar.frontends.bodies import ChunkedBody, LengthBody
-from sidecar.frontends.connection import ClientConnection, Patience
-from sidecar.frontends.exchange import Exchange
-from sidecar.frontends.framing import FAMILIAR_HEAD, BadRequest, RequestHead, find_head, parse_head
-from sidecar.frontends.scope import connection_scope, request_scope
+from sidecar.http.server.connection import ClientConnection, Timeouts
+from sidecar.http.server.exchange import Exchange
+from sidecar.http.server.request_body import ChunkedBody, LengthBody
+from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.http.server.scope import connection_scope, request_scope
 from sidecar.ports import Scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
@@ -37,7 +37,7 @@ class Shared:
     """What all connections of a server share."""
 
     app: Any
-    patience: Patience = field(default_factory=Patience)
+    patience: Timeouts = field(default_factory=Timeouts)
     connections: set[HardenedProtocol] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     draining: bool = False
@@ -50,7 +50,7 @@ class HardenedConfig(uvicorn.Config):
         self,
         app: Any,
         *,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         protocol: type[HardenedProtocol] | None = None,
         lane: Any = None,
     ) -> None:
@@ -66,7 +66,7 @@ class HardenedConfig(uvicorn.Config):
             server_header=False,
             date_header=False,
         )
-        self.shared = Shared(app, patience or Patience())
+        self.shared = Shared(app, patience or Timeouts())
         self.lane = lane
 
 
@@ -213,7 +213,7 @@ class HardenedProtocol(ClientConnection):
         head = self._last_head
         if head is None or raw != head.raw:
             head = parse_head(raw)
-            self._last_head = head if end <= FAMILIAR_HEAD else None
+            self._last_head = head if end <= MAX_TEMPLATE_HEAD else None
         self._buffer = self._buffer[end:]
         return head
 
@@ -266,7 +266,7 @@ class HardenedProtocol(ClientConnection):
         """Answer in the application's place and close."""
         text = f"{error.detail}\n".encode("ascii")
         headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(text))]
-        self.write(Answer("", "1.1", error.status, None, headers, closes=True).head + text)
+        self.write(ResponseWriter("", "1.1", error.status, None, headers, closes=True).head + text)
         self._finish()
 
     def _finish(self) -> None:

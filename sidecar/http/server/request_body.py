@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from sidecar.frontends.framing import FORBIDDEN, TOKEN, BadRequest
+from sidecar.http.server.request_head import FORBIDDEN, TOKEN, BadRequest
 
 MAX_TRAILER: Final = 8 * 1024
 """Most bytes around the data of a chunked body in one place: one chunk's size line, or all trailers."""

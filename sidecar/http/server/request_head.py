@@ -10,14 +10,14 @@ import functools
 import re
 from typing import Any, Final
 
-from sidecar.core.headers import connection_options, upgrade_options
+from sidecar.http.headers import connection_options, upgrade_options
 
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
 MAX_FIELDS: Final = 100
 MAX_EMPTY_LINES: Final = 16
 """Most empty lines before a request line."""
-FAMILIAR_HEAD: Final = 4 * 1024
+MAX_TEMPLATE_HEAD: Final = 4 * 1024
 """Most bytes of a head that a connection remembers, lest idle connections hold much."""
 
 TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"

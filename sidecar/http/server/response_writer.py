@@ -5,14 +5,14 @@ from __future__ import annotations
 import http
 from typing import Final
 
-from sidecar.core.framing import Framing, read_framing
-from sidecar.core.headers import encode_fields
-from sidecar.core.model import Headers
+from sidecar.http.framing import Framing, read_framing
+from sidecar.http.headers import encode_fields
+from sidecar.model import Headers
 
 _REASONS: Final = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
 
 
-class Answer:
+class ResponseWriter:
     """One final answer. Its framing follows from its fields, the request's method and the client's version.
 
     Fields with neither `Content-Length` nor `Transfer-Encoding` make a chunked body, unless they say

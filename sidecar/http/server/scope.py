@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 
-from sidecar.frontends.framing import RequestHead
+from sidecar.http.server.request_head import RequestHead
 from sidecar.ports import Scope
 
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import uvicorn
 
-from sidecar.frontends.connection import Patience
-from sidecar.frontends.lane import Door, LaneProtocol
-from sidecar.frontends.server import HardenedConfig, HardenedProtocol
-from sidecar.ports import DirectForwarder
+from sidecar.doors.fast_path import Door, FastPathProtocol
+from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.ports import FastForwarder
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25
@@ -46,13 +46,13 @@ class Server(uvicorn.Server):
         listener: socket.socket,
         *,
         drain_timeout: float = 30.0,
-        patience: Patience | None = None,
-        lane: tuple[Door, DirectForwarder] | None = None,
+        patience: Timeouts | None = None,
+        lane: tuple[Door, FastForwarder] | None = None,
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
     ) -> None:
-        protocol = HardenedProtocol if lane is None else LaneProtocol
+        protocol = HardenedProtocol if lane is None else FastPathProtocol
         hardened = HardenedConfig(app, patience=patience, protocol=protocol, lane=lane)
         super().__init__(hardened)
         self.shared = hardened.shared

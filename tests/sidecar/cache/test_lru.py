@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.backends.lru import SHARD, ShardedLru
+from sidecar.cache.lru import SHARD, ShardedLru
 
 
 def filled(size: int, entries: int) -> ShardedLru[str, int]:

@@ -8,12 +8,12 @@ import tracemalloc
 
 import pytest
 
-from sidecar.backends.known import JITTER, LIFE_WITHOUT_EVENTS, Known
-from sidecar.core.model import Session, Status
+from sidecar.cache.session_cache import JITTER, LIFE_WITHOUT_EVENTS, SessionCache
+from sidecar.model import Session, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.guard import another_key
 
-ANNS = Session("ann", Status.ACTIVE)
+ANNS = Session("ann", SessionStatus.ACTIVE)
 TTL = 300.0
 
 
@@ -25,12 +25,12 @@ def clock():
 @pytest.fixture
 def known(clock):
     """A cache whose event stream is up."""
-    known = Known(100, TTL, clock=clock)
+    known = SessionCache(100, TTL, clock=clock)
     known.stream_up()
     return known
 
 
-def learn(known: Known, key="s-1", session: Session = ANNS) -> None:
+def learn(known: SessionCache, key="s-1", session: Session = ANNS) -> None:
     assert known.remember(key, session, known.ticket())
 
 
@@ -51,7 +51,7 @@ def test_a_session_admits_its_owner_alone(known):
 
 def test_a_session_without_owner_admits_whoever_names_none(known):
     """Where sessions have no owner, None is everybody."""
-    learn(known, session=Session(None, Status.ACTIVE))
+    learn(known, session=Session(None, SessionStatus.ACTIVE))
     assert known.admits("s-1", None)
     assert not known.admits("s-1", "ann")
 
@@ -67,17 +67,17 @@ def test_scoped_keys_are_apart(known):
 @pytest.mark.parametrize(("ended_admits", "admitted"), [(True, True), (False, False)])
 def test_an_ended_session_admits_by_policy(clock, ended_admits, admitted):
     """The fast lane follows the policy for ended sessions."""
-    known = Known(100, TTL, ended_admits=ended_admits, clock=clock)
-    learn(known, session=Session("ann", Status.ENDED))
+    known = SessionCache(100, TTL, ended_admits=ended_admits, clock=clock)
+    learn(known, session=Session("ann", SessionStatus.ENDED))
     assert known.admits("s-1", "ann") == admitted
-    assert known.get("s-1") == Session("ann", Status.ENDED)
+    assert known.get("s-1") == Session("ann", SessionStatus.ENDED)
 
 
 def test_a_tombstone_admits_nobody(known):
     """Not even its owner."""
-    learn(known, session=Session("ann", Status.DELETED))
+    learn(known, session=Session("ann", SessionStatus.DELETED))
     assert not known.admits("s-1", "ann")
-    assert known.get("s-1") == Session("ann", Status.DELETED)
+    assert known.get("s-1") == Session("ann", SessionStatus.DELETED)
 
 
 def test_entries_expire_within_the_jitter_before_the_time_to_live(known, clock):
@@ -128,14 +128,14 @@ def test_the_event_of_a_deletion_leaves_a_tombstone(known):
     known.deleted("s-2")
     for key in ("s-1", "s-2"):
         assert not known.admits(key, "ann")
-        assert known.get(key) == Session(None, Status.DELETED)
+        assert known.get(key) == Session(None, SessionStatus.DELETED)
 
 
 def test_the_event_of_an_end_changes_what_is_known(known):
     """Owner and expiry stay."""
     learn(known)
     known.ended("s-1")
-    assert known.get("s-1") == Session("ann", Status.ENDED)
+    assert known.get("s-1") == Session("ann", SessionStatus.ENDED)
 
 
 def test_the_event_of_an_end_changes_neither_the_unknown_nor_the_deleted(known):
@@ -144,7 +144,7 @@ def test_the_event_of_an_end_changes_neither_the_unknown_nor_the_deleted(known):
     known.deleted("s-2")
     known.ended("s-2")
     assert known.get("s-1") is None
-    assert known.get("s-2") == Session(None, Status.DELETED)
+    assert known.get("s-2") == Session(None, SessionStatus.DELETED)
 
 
 @pytest.mark.parametrize("event", ["ended", "deleted"])
@@ -277,7 +277,7 @@ def test_what_is_learnt_long_after_a_loss_lives_as_long(known, clock):
 
 def test_a_short_time_to_live_holds_without_events_too(clock):
     """The grace never lengthens a life."""
-    known = Known(100, 5.0, clock=clock)
+    known = SessionCache(100, 5.0, clock=clock)
     learn(known)
     clock.advance(5)
     assert not known.admits("s-1", "ann")
@@ -285,7 +285,7 @@ def test_a_short_time_to_live_holds_without_events_too(clock):
 
 def test_until_the_stream_is_up_entries_live_as_if_it_were_lost(clock):
     """A sidecar that starts hears of nothing yet."""
-    known = Known(100, TTL, clock=clock)
+    known = SessionCache(100, TTL, clock=clock)
     learn(known)
     clock.advance(LIFE_WITHOUT_EVENTS)
     assert not known.admits("s-1", "ann")
@@ -293,7 +293,7 @@ def test_until_the_stream_is_up_entries_live_as_if_it_were_lost(clock):
 
 def test_where_there_is_no_stream_the_time_to_live_alone_counts(clock):
     """A foreign session service has no events to lose."""
-    known = Known(100, TTL, followed=False, clock=clock)
+    known = SessionCache(100, TTL, followed=False, clock=clock)
     learn(known)
     clock.advance(TTL * (1 - JITTER) - 1)
     assert known.admits("s-1", "ann")
@@ -311,7 +311,7 @@ def test_hits_and_misses_are_counted(known):
 
 def test_an_entry_costs_less_than_400_bytes_beyond_its_strings():
     """Measured on 50,000 entries, between two sizes of the tables underneath."""
-    known = Known(100_000, TTL)
+    known = SessionCache(100_000, TTL)
     keys = [f"session-{n}" for n in range(50_000)]
     gc.collect()
     tracemalloc.start()
@@ -337,7 +337,7 @@ def test_entries_are_nothing_to_the_garbage_collector(known):
 
 def test_expired_entries_are_replaced_one_by_one(clock):
     """However many expired at once, no step walks over them: each replaces at most one."""
-    known = Known(1000, TTL, clock=clock)
+    known = SessionCache(1000, TTL, clock=clock)
     for n in range(1000):
         learn(known, f"s-{n}")
     clock.advance(10 * TTL)

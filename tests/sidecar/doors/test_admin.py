@@ -6,8 +6,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sidecar.backends.metrics import Metrics
-from sidecar.frontends.admin import admin_app
+from sidecar.doors.admin import admin_app
+from sidecar.observability.metrics import Metrics
 
 
 def client(*, is_ready: bool = True, token: str | None = None, loopback: bool = False) -> httpx.AsyncClient:

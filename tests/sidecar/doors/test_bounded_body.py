@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.core.model import Headers, Reason, Refuse
-from sidecar.frontends.body import (
+from sidecar.doors.bounded_body import (
     RETRY_AFTER,
     BodyBudget,
     BodyReader,
@@ -18,9 +17,10 @@ from sidecar.frontends.body import (
     declared_length,
     replay,
 )
+from sidecar.model import Headers, Reason, Refusal
 from sidecar.ports import Message, Receive
 
-TOO_LARGE = Refuse(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
+TOO_LARGE = Refusal(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
 
 
 def bodies(*, limit: int = 10, budget: BodyBudget | None = None) -> BodyReader:
@@ -50,7 +50,7 @@ async def untouched() -> Message:
     raise AssertionError("nothing should have been received")
 
 
-async def refusal(reader: BodyReader, receive: Receive, headers: Headers = ()) -> Refuse:
+async def refusal(reader: BodyReader, receive: Receive, headers: Headers = ()) -> Refusal:
     with pytest.raises(BodyRefused) as error:
         async with reader.hold(headers, receive):
             raise AssertionError("the body should have been refused")
@@ -105,7 +105,7 @@ async def test_a_coded_body_is_decoded_for_reading_alone() -> None:
     async with bodies(limit=40).hold(headers, sending(coded[:5], coded[5:])) as body:
         assert (body.raw, body.content) == (coded, b"a" * 40)
     found = await refusal(bodies(limit=39), sending(coded), headers)
-    assert found == Refuse(Reason.BODY_TOO_LARGE, "The body, decoded, has more than 39 bytes.")
+    assert found == Refusal(Reason.BODY_TOO_LARGE, "The body, decoded, has more than 39 bytes.")
     budget = BodyBudget(1000)
     found = await refusal(bodies(limit=40, budget=budget), sending(b"junk"), headers)
     assert found.reason is Reason.UNREADABLE_BODY
@@ -122,7 +122,7 @@ async def test_a_body_that_stops_coming_is_refused() -> None:
         return {"type": "http.request", "body": b"abc", "more_body": True}
 
     found = await refusal(bodies(budget=budget), stopped)
-    assert found == Refuse(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
+    assert found == Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
     assert budget.held == 0
 
 
@@ -147,7 +147,7 @@ async def test_all_bodies_together_have_a_limit() -> None:
     async with bodies(budget=budget).hold([], sending(b"x" * 10)):
         assert budget.held == 10
         found = await refusal(bodies(budget=budget), sending(b"x" * 6))
-        assert found == Refuse(
+        assert found == Refusal(
             Reason.OVERLOADED, "Too many request bodies are being read at the moment.", retry_after=RETRY_AFTER
         )
         assert budget.held == 10

@@ -11,9 +11,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.model import Reason
-from sidecar.core.refusals import Refusal
-from sidecar.frontends.coding import HARMLESS, MOST_EXPANSION, coding_of, decode
+from sidecar.doors.content_coding import HARMLESS, MOST_EXPANSION, coding_of, decode
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Reason
 
 LIMIT = 10 << 20
 TEXT = b'{"session_id":"s1","user_id":"u1"}' * 20
@@ -39,7 +39,7 @@ def coding(*values: bytes) -> str:
 
 
 def refusal(body: bytes, name: str, *, limit: int = LIMIT) -> tuple[Reason, str]:
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         decode(body, name, limit=limit)
     return error.value.refuse.reason, error.value.refuse.detail
 
@@ -72,7 +72,7 @@ def test_one_coding_is_found(value: bytes, name: str) -> None:
 )
 def test_other_codings_and_layers_are_not_decoded(values: list[bytes]) -> None:
     """Nobody could read what is beneath."""
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         coding(*values)
     assert error.value.refuse.reason is Reason.UNSUPPORTED_ENCODING
     assert error.value.refuse.detail == (
@@ -181,7 +181,7 @@ def test_any_bytes_are_decoded_or_refused(data: bytes, name: str) -> None:
     """Nothing else can happen."""
     try:
         decode(data, name, limit=LIMIT)
-    except Refusal as refused:
+    except RequestRefused as refused:
         code = refused.refuse.reason
     else:
         code = Reason.UNREADABLE_BODY

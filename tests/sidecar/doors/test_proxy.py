@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.locate import Reader
-from sidecar.core.model import Admit, Head, How, Reason, Session, Status, Unknown
-from sidecar.frontends.body import BodyBudget, BodyReader
-from sidecar.frontends.proxy import Enforcing, Passing, ProxyApp
+from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.proxy import EnforceHandler, PassthroughHandler, ProxyApp
+from sidecar.extract.extractor import Extractor
+from sidecar.model import Grounds, Head, Permit, Reason, Session, SessionStatus, Unknown
 from sidecar.ports import UpstreamError
 from sidecar.testing import FakeForwarder, FakeTelemetry
 from tests.support.asgi import Request
@@ -30,11 +30,11 @@ class Stage(House):
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
         bodies = BodyReader(limit=limit, budget=self.budget)
-        self.proxy = Enforcing(Reader(ISA), self.guard, self.forwarder, self.telemetry, bodies)
+        self.proxy = EnforceHandler(Extractor(ISA), self.guard, self.forwarder, self.telemetry, bodies)
 
     def know(self) -> None:
         """Let the session of `WRITE` be known as its user's."""
-        self.known.remember("s-1", Session("ann", Status.ACTIVE), self.known.ticket())
+        self.known.remember("s-1", Session("ann", SessionStatus.ACTIVE), self.known.ticket())
 
     async def serve(self, request: Request) -> Request:
         await self.proxy(request.scope, request.receive, request.send)
@@ -62,14 +62,14 @@ async def test_a_write_for_a_missing_session_is_forwarded_once_the_session_exist
     stage = Stage()
     await stage.serve(write())
     assert stage.service.sessions["s-1"].owner == "ann"
-    assert stage.forwarder.forwarded == [(Admit(How.CREATED), json.dumps(WRITE).encode())]
+    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), json.dumps(WRITE).encode())]
 
 
 async def test_a_body_in_pieces_is_forwarded_whole() -> None:
     stage = Stage()
     raw = json.dumps(WRITE).encode()
     await stage.serve(Request(target=STORE, pieces=(raw[:7], raw[7:20], raw[20:])))
-    assert stage.forwarder.forwarded == [(Admit(How.CREATED), raw)]
+    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), raw)]
 
 
 async def test_a_compressed_body_is_read_decoded_and_forwarded_as_it_came() -> None:
@@ -77,7 +77,7 @@ async def test_a_compressed_body_is_read_decoded_and_forwarded_as_it_came() -> N
     raw = gzip.compress(json.dumps(WRITE).encode())
     await stage.serve(Request(target=STORE, pieces=(raw,), headers=[("Content-Encoding", "gzip")]))
     assert "s-1" in stage.service.sessions
-    assert stage.forwarder.forwarded == [(Admit(How.CREATED), raw)]
+    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), raw)]
 
 
 async def test_the_second_write_asks_nobody() -> None:
@@ -86,14 +86,14 @@ async def test_the_second_write_asks_nobody() -> None:
     asked = len(stage.service.asked)
     await stage.serve(write())
     assert len(stage.service.asked) == asked
-    assert stage.forwarder.forwarded[-1][0] == Admit(How.KNOWN)
+    assert stage.forwarder.forwarded[-1][0] == Permit(Grounds.KNOWN)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "OPTIONS"])
 async def test_what_is_not_looked_at_is_forwarded_without_a_question(method: str) -> None:
     stage = Stage()
     await stage.serve(Request(method=method, target=f"{STORE}?session_id=s-1"))
-    assert stage.forwarder.forwarded == [(Admit(How.PASSED), b"")]
+    assert stage.forwarder.forwarded == [(Permit(Grounds.PASSED), b"")]
     assert stage.service.asked == []
 
 
@@ -201,7 +201,7 @@ async def test_a_write_that_waited_while_nothing_changed_goes_on(make: Callable[
     stage.forwarder.wait = lambda: None
     request = await stage.serve(make())
     assert (request.status, len(stage.service.asked)) == (200, 1)
-    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [How.CREATED]
+    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [Grounds.CREATED]
 
 
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
@@ -213,7 +213,7 @@ async def test_a_write_whose_session_was_forgotten_while_it_waited_is_asked_abou
     stage.forwarder.wait = lambda: None if next(waits) else stage.known.forget_all()
     request = await stage.serve(make())
     assert (request.status, len(stage.service.asked)) == (200, 1)
-    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [How.FOUND]
+    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [Grounds.FOUND]
 
 
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
@@ -238,8 +238,8 @@ async def test_for_the_fast_lane_a_known_write_is_admitted_at_once_and_another_i
     head, body = Head("POST", STORE.encode(), ()), json.dumps(WRITE).encode()
     assert stage.proxy.prepare(head)(body) is None
     await stage.serve(write())
-    assert stage.proxy.prepare(head)(body) == Admit(How.KNOWN)
-    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"") == Admit(How.PASSED)
+    assert stage.proxy.prepare(head)(body) == Permit(Grounds.KNOWN)
+    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"") == Permit(Grounds.PASSED)
     assert stage.proxy.prepare(Head("POST", b"/api/v1/memories//x", ()))(body) is None
 
 
@@ -257,6 +257,6 @@ async def test_every_path_belongs_to_the_memory_service() -> None:
 async def test_switched_off_it_forwards_everything_and_looks_at_nothing() -> None:
     forwarder, telemetry = FakeForwarder(), FakeTelemetry()
     request = write(b"no json")
-    await Passing(forwarder, telemetry)(request.scope, request.receive, request.send)
-    assert forwarder.forwarded == [(Admit(How.PASSED), b"no json")]
+    await PassthroughHandler(forwarder, telemetry)(request.scope, request.receive, request.send)
+    assert forwarder.forwarded == [(Permit(Grounds.PASSED), b"no json")]
     assert telemetry.decisions == [("passed", None)]

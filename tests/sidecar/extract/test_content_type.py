@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core import content_type
-from sidecar.core.content_type import Form, declared_form
-from sidecar.core.model import Reason
-from sidecar.core.refusals import Refusal
+from sidecar.extract import content_type
+from sidecar.extract.content_type import Form, declared_form
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Reason
 
 UNCLEAR = "The Content-Type mentions a form but is not well formed."
 CHARSET = "The body is declared in a charset other than UTF-8."
@@ -20,7 +20,7 @@ def declared(*values: str) -> Form | None:
 
 
 def refusal(*values: str) -> str:
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         declared(*values)
     assert error.value.refuse.reason is Reason.UNREADABLE_BODY
     return error.value.refuse.detail
@@ -158,5 +158,5 @@ def test_a_content_type_means_the_same_the_second_time() -> None:
     header = [(b"content-type", b"multipart/form-data; boundary=x")]
     assert declared_form(header) == declared_form(header) == Form(b"x")
     for _ in range(2):
-        with pytest.raises(Refusal):
+        with pytest.raises(RequestRefused):
             declared_form([(b"content-type", b"multipart/form-data")])

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.core.model import Call, Kind, Reading, Reason, Reference, Refuse, Shape
+from sidecar.model import Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from tests.support.reading import (
     JSON,
     MULTIPART,
@@ -21,7 +21,7 @@ from tests.support.reading import (
 )
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
 SUMMARIZE = "/api/v1/memories/session/s1/summarize"
 
 
@@ -52,7 +52,7 @@ def test_json_names_session_and_user(body: object) -> None:
 )  # fmt: skip
 def test_without_a_session_there_is_nothing_to_guard(body: object) -> None:
     """Null and absence are no reference; lists and bare values carry none."""
-    assert read(body, JSON) == Reading(Shape.REST, (Call(),))
+    assert read(body, JSON) == Extraction(RefusalFormat.REST, (Call(),))
 
 
 @pytest.mark.parametrize("header", [JSON, (b"content-type", b"text/plain"), (b"x", b"y"), URLENCODED, MULTIPART])
@@ -63,17 +63,17 @@ def test_json_is_read_whatever_the_type_says(header: tuple[bytes, bytes]) -> Non
 
 def test_a_refused_write_is_answered_as_what_it_is() -> None:
     """Not as a call of MCP."""
-    assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).shape is Shape.REST
+    assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).shape is RefusalFormat.REST
 
 
 def test_path_query_and_body_must_agree() -> None:
     """Every place that names a session or a user is heard."""
     two = "The request names more than one session id."
-    assert refused({"user_id": "u1", "session_id": "s2"}, target=SUMMARIZE) == Refuse(Reason.AMBIGUOUS_SESSION, two)
+    assert refused({"user_id": "u1", "session_id": "s2"}, target=SUMMARIZE) == Refusal(Reason.AMBIGUOUS_SESSION, two)
     assert reason({"user_id": "u1"}, target=f"{SUMMARIZE}?session_id=s2") is Reason.AMBIGUOUS_SESSION
     assert reason({**BOTH, "context": {"session_id": "s2"}}) is Reason.AMBIGUOUS_SESSION
     assert reason(BOTH, target=f"{STORE}?session_id=S1") is Reason.AMBIGUOUS_SESSION
-    users = Refuse(Reason.AMBIGUOUS_SESSION, "The request names more than one user id.")
+    users = Refusal(Reason.AMBIGUOUS_SESSION, "The request names more than one user id.")
     assert refused(BOTH, target=f"{STORE}?user_id=u2") == users
     assert refused({**BOTH, "context": {"user_id": "u2"}}) == users
 
@@ -81,10 +81,10 @@ def test_path_query_and_body_must_agree() -> None:
 @pytest.mark.parametrize("value", [1, 1.5, True, False, [], ["s1"], {}, {"a": 1}])
 def test_ids_are_strings(value: object) -> None:
     """Everything else but null is invalid."""
-    assert refused({**BOTH, "session_id": value}) == Refuse(
+    assert refused({**BOTH, "session_id": value}) == Refusal(
         Reason.INVALID_SESSION_ID, "The session id must be a string."
     )
-    user = Refuse(Reason.INVALID_USER_ID, "The user id must be a string.", "s1")
+    user = Refusal(Reason.INVALID_USER_ID, "The user id must be a string.", "s1")
     assert refused({**BOTH, "user_id": value}) == user
     assert reason({**BOTH, "context": {"session_id": value}}) is Reason.INVALID_SESSION_ID
 
@@ -93,10 +93,12 @@ def test_ids_are_strings(value: object) -> None:
 def test_ids_are_in_the_grammar(value: str) -> None:
     """Both kinds, with what is allowed in the complaint, and without the bad id in it."""
     allowed = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
-    assert refused({**BOTH, "session_id": value}) == Refuse(
+    assert refused({**BOTH, "session_id": value}) == Refusal(
         Reason.INVALID_SESSION_ID, f"The session id is not {allowed}."
     )
-    assert refused({**BOTH, "user_id": value}) == Refuse(Reason.INVALID_USER_ID, f"The user id is not {allowed}.", "s1")
+    assert refused({**BOTH, "user_id": value}) == Refusal(
+        Reason.INVALID_USER_ID, f"The user id is not {allowed}.", "s1"
+    )
 
 
 def test_an_id_may_be_as_long_as_the_column() -> None:

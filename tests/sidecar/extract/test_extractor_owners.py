@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.model import Kind, Reason, Reference, Refuse
+from sidecar.model import Reason, Reference, Refusal, RuleKind
 from tests.support.reading import STORE, found, reason, refused
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
 SUMMARIZE = "/api/v1/memories/session/s1/summarize"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
 
@@ -22,7 +22,7 @@ def test_the_user_may_stand_in_the_query() -> None:
 
 def test_a_session_needs_an_owner() -> None:
     """Named in the request, whether the session exists or not."""
-    refusal = Refuse(Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1")
+    refusal = Refusal(Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1")
     assert refused({"session_id": "s1"}) == refusal
     assert refused({"session_id": "s1", "user_id": None}) == refusal
     assert refused(b"", target=SUMMARIZE) == refusal
@@ -38,10 +38,10 @@ def test_uuids_can_be_demanded() -> None:
     """At the door, with the reason for each."""
     both = {"session_id": f"user_{UUID}", "user_id": UUID}
     assert found(both, id_format="uuid") == Reference(f"user_{UUID}", UUID)
-    assert refused({**both, "session_id": "s1"}, id_format="uuid") == Refuse(
+    assert refused({**both, "session_id": "s1"}, id_format="uuid") == Refusal(
         Reason.INVALID_SESSION_ID, "The session id is not a UUID, or a prefix, _ and a UUID."
     )
-    assert refused({**both, "user_id": f"user_{UUID}"}, id_format="uuid") == Refuse(
+    assert refused({**both, "user_id": f"user_{UUID}"}, id_format="uuid") == Refusal(
         Reason.INVALID_USER_ID, "The user id is not a UUID.", f"user_{UUID}"
     )
 
@@ -58,20 +58,20 @@ def test_a_gateway_may_name_the_owner() -> None:
 def test_without_the_gateways_header_nobody_is_named() -> None:
     """Whatever the body claims."""
     detail = "A session has an owner, and the header x-user names no user."
-    assert refused(BOTH, user_header="x-user") == Refuse(Reason.USER_ID_REQUIRED, detail, "s1")
+    assert refused(BOTH, user_header="x-user") == Refusal(Reason.USER_ID_REQUIRED, detail, "s1")
 
 
 def test_the_gateways_header_is_there_once() -> None:
     """Repeated, even with the same value, it might come from elsewhere."""
     user = (b"x-user", b"u1")
     detail = "The header x-user is repeated."
-    assert refused(BOTH, user, user, user_header="x-user") == Refuse(Reason.AMBIGUOUS_SESSION, detail, "s1")
+    assert refused(BOTH, user, user, user_header="x-user") == Refusal(Reason.AMBIGUOUS_SESSION, detail, "s1")
 
 
 def test_somebody_elses_name_in_the_body_is_refused() -> None:
     """The signed-in user may not write for others."""
     detail = "The request names another user than the one who is signed in."
-    refusal = Refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, detail, "s1")
+    refusal = Refusal(Reason.SESSION_OWNED_BY_ANOTHER_USER, detail, "s1")
     assert refused(BOTH, (b"x-user", b"u2"), user_header="x-user") == refusal
     assert (
         refused({"session_id": "s1"}, (b"x-user", b"u2"), user_header="x-user", target=f"{STORE}?user_id=u1") == refusal

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from sidecar.profile.profile import load_profile
 from tests.support.reading import STORE, found, head, only, reader, reason
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
 UPGRADE = (b"upgrade", b"websocket")
 SUMMARIZE = "/api/v1/memories/session/s1/summarize"
 
@@ -37,17 +37,17 @@ def test_other_paths_are_never_looked_at(target: str) -> None:
 )  # fmt: skip
 def test_writes_under_the_prefix_are_read(method: str, target: str) -> None:
     """By what they carry, whatever their exact route."""
-    assert reader().plan(head(method, target)) == Plan(Shape.REST, needs_body=True)
+    assert reader().plan(head(method, target)) == Classification(RefusalFormat.REST, needs_body=True)
 
 
 def test_a_plan_is_the_same_the_second_time() -> None:
     """Paths are remembered, and remembering changes nothing."""
     one = reader()
     for _ in range(2):
-        assert one.plan(head("POST", STORE)) == Plan(Shape.REST, needs_body=True)
+        assert one.plan(head("POST", STORE)) == Classification(RefusalFormat.REST, needs_body=True)
         assert one.plan(head("GET", STORE)) is None
         assert one.plan(head("POST", "/x")) is None
-        assert isinstance(one.plan(head("POST", STORE + "/..")), Reading)
+        assert isinstance(one.plan(head("POST", STORE + "/..")), Extraction)
 
 
 def test_what_is_remembered_has_an_end() -> None:
@@ -120,7 +120,7 @@ def test_deactivating_passes(target: str) -> None:
 def test_no_spelling_turns_a_store_into_a_deactivation(path: str) -> None:
     """What some server may read as another route is refused before any body is read."""
     plan = reader().plan(head("POST", f"/api/v1/memories{path}"))
-    assert isinstance(plan, Reading)
+    assert isinstance(plan, Extraction)
     refusal = only(plan).refusal
     assert refusal is not None
     assert refusal.reason is Reason.AMBIGUOUS_PATH
@@ -158,7 +158,7 @@ def test_a_path_that_can_be_read_two_ways_is_refused(target: str, method: str) -
     """As soon as one of the ways leads to a guarded route, by the head alone."""
     plan = reader().plan(head(method, target))
     detail = "The path can be read in two ways, and one of them leads to where sessions are guarded."
-    assert plan == Reading(Shape.REST, (Call(refusal=Refuse(Reason.AMBIGUOUS_PATH, detail)),))
+    assert plan == Extraction(RefusalFormat.REST, (Call(refusal=Refusal(Reason.AMBIGUOUS_PATH, detail)),))
     assert reader().read(head(method, target), b"{}") == plan
 
 
@@ -204,7 +204,7 @@ def test_the_query_names_an_id_once(target: str) -> None:
 )  # fmt: skip
 def test_an_upgrade_is_guarded_by_path_and_query(method: str, target: str) -> None:
     """What travels inside cannot be, so its beginning is."""
-    assert reader().plan(head(method, target, UPGRADE)) == Plan(Shape.REST, needs_body=False)
+    assert reader().plan(head(method, target, UPGRADE)) == Classification(RefusalFormat.REST, needs_body=False)
     assert found(b"", UPGRADE, target=target, method=method) == REFERENCE
 
 
@@ -243,13 +243,13 @@ def test_a_second_upgrade_header_counts_too() -> None:
 
 def test_a_write_that_asks_for_an_upgrade_is_a_write() -> None:
     """Its body is read."""
-    assert reader().plan(head("POST", STORE, UPGRADE)) == Plan(Shape.REST, needs_body=True)
+    assert reader().plan(head("POST", STORE, UPGRADE)) == Classification(RefusalFormat.REST, needs_body=True)
     assert found(BOTH, UPGRADE) == REFERENCE
 
 
 def test_reading_what_has_no_plan_finds_nothing() -> None:
     """A caller that reads more than it must does no harm."""
-    assert reader().read(head("POST", "/x"), b"{") == Reading(Shape.REST, (Call(),))
+    assert reader().read(head("POST", "/x"), b"{") == Extraction(RefusalFormat.REST, (Call(),))
 
 
 ODD = load_profile("""

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.ids import is_safe
-from sidecar.core.locate import Prepared, Reader
-from sidecar.core.model import Head, Reason, Reference
-from sidecar.core.refusals import Refusal
+from sidecar.extract.extractor import Extractor, Prepared
+from sidecar.extract.ids import is_safe
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Head, Reason, Reference
 from sidecar.profile.files import find_profile
 
-READERS = [Reader(find_profile("isa")), Reader(find_profile("isa"), user_header="X-User")]
+READERS = [Extractor(find_profile("isa")), Extractor(find_profile("isa"), user_header="X-User")]
 TARGETS = [
     b"/api/v1/memories/session/store", b"/api/v1/memories", b"/api/v1/memories/session/s-1/summarize?user_id=ann",
     b"/api/v1/memories?session_id=s-2", b"/api/v1/memories?session_id=s-1&session_id=s-2", b"/mcp", b"/other",
@@ -66,7 +66,7 @@ def test_both_ways_of_reading_agree(reader, head, bodies):
         if call.refusal is None:
             assert prepared.find(body) == call.reference
         else:
-            with pytest.raises(Refusal) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 prepared.find(body)
             assert refused.value.refuse == call.refusal
         if prepared.plain is not None and (named := prepared.plain(body)) is not None:
@@ -76,7 +76,7 @@ def test_both_ways_of_reading_agree(reader, head, bodies):
 def test_an_ordinary_write_is_plain():
     """Nothing but its body says anything."""
     head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
-    prepared = Reader(find_profile("isa")).prepare(head)
+    prepared = Extractor(find_profile("isa")).prepare(head)
     assert prepared.plain(b'{"session_id": "s-1", "user_id": "ann"}') == ("s-1", "ann")
     assert prepared.find(b'{"session_id": "s-1", "user_id": "ann"}') == Reference("s-1", "ann")
 
@@ -96,7 +96,7 @@ def test_bodies_are_not_plain_where_the_head_may_say_something_else(head):
 
 def test_bodies_are_not_plain_where_a_header_names_the_owner():
     """The owner that a body claims is not the one that counts."""
-    reader = Reader(find_profile("isa"), user_header="X-User")
+    reader = Extractor(find_profile("isa"), user_header="X-User")
     assert reader.prepare(Head("POST", b"/api/v1/memories", ())).plain is None
 
 
@@ -115,7 +115,7 @@ def test_nothing_is_prepared_where_there_is_more_to_it(head):
 
 def test_of_an_mcp_message_only_a_plain_call_is_prepared():
     """A batch has calls of its own."""
-    prepared = Reader(find_profile("isa")).prepare(Head("POST", b"/mcp", ()))
+    prepared = Extractor(find_profile("isa")).prepare(Head("POST", b"/mcp", ()))
     assert prepared.find is None
     assert prepared.plain(CALL) == ("s-1", "ann")
     assert prepared.plain(CALL.replace(b'"id": 1, ', b"")) == ("s-1", "ann")

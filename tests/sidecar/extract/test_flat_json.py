@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.evidence import Judge
-from sidecar.core.ids import IdFormat
-from sidecar.core.json_reading import MOST_VALUES, JsonReader
-from sidecar.core.mcp import McpReader
-from sidecar.core.members import Members
-from sidecar.core.plain import PlainCallReader, PlainReader, has_plain_bodies
+from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, has_plain_bodies
+from sidecar.extract.id_resolver import IdResolver
+from sidecar.extract.ids import IdFormat
+from sidecar.extract.json_paths import JsonPathExtractor
+from sidecar.extract.mcp import McpReader
+from sidecar.extract.strict_json import MOST_VALUES, JsonReader
 from sidecar.profile.files import find_profile
 from sidecar.profile.profile import load_profile
 
 PROFILE = find_profile("isa")
-READER = PlainReader(PROFILE, JsonReader(Members(PROFILE).keys))
-MCP = McpReader(PROFILE, Judge(PROFILE, id_format=IdFormat.OPAQUE, user_header=None))
-CALLS = PlainCallReader(PROFILE, MCP.json, MCP.kind)
+READER = FlatJsonExtractor(PROFILE, JsonReader(JsonPathExtractor(PROFILE).keys))
+MCP = McpReader(PROFILE, IdResolver(PROFILE, id_format=IdFormat.OPAQUE, user_header=None))
+CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_any_of_several_spellings_will_do_but_only_one():
         style = "put"
         """
     )
-    reader = PlainReader(profile, JsonReader(Members(profile).keys))
+    reader = FlatJsonExtractor(profile, JsonReader(JsonPathExtractor(profile).keys))
     assert reader.read(b'{"sessionId":"s","user_id":"u"}') == ("s", "u")
     assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}') is None
 

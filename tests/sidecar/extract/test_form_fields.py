@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.fields import MOST_FIELDS, FieldNames, read_urlencoded
-from sidecar.core.model import Reason
-from sidecar.core.refusals import Refusal
+from sidecar.extract.form_fields import MOST_FIELDS, FieldNames, read_urlencoded
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Reason
 
 NAMES = FieldNames(["session_id", "user_id"], [("context", "session_id"), ("threadId",)])
 TWICE = "The field session_id is there more than once."
@@ -23,7 +23,7 @@ def read(raw: bytes, *, strict: bool = True) -> object:
 
 
 def refusal(raw: bytes, *, strict: bool = True) -> tuple[Reason, str]:
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         read(raw, strict=strict)
     return error.value.refuse.reason, error.value.refuse.detail
 
@@ -127,7 +127,7 @@ def test_what_was_encoded_is_found_again(pairs: list[tuple[str, str]]) -> None:
     watched = [(name, value) for name, value in pairs if name in ("session_id", "user_id")]
     try:
         found = read(raw, strict=False)
-    except Refusal:
+    except RequestRefused:
         assert len(dict(watched)) < len(watched)
     else:
         assert found == dict(watched)
@@ -138,7 +138,7 @@ def test_what_is_admitted_is_what_others_read(raw: bytes) -> None:
     """Where a text is not refused, readers that split at & or at both see the same watched fields."""
     try:
         found = read(raw)
-    except Refusal:
+    except RequestRefused:
         return
     for separated in (raw, raw.replace(b";", b"&")):
         others = parse_qsl(separated.decode(), keep_blank_values=True, errors="replace")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.core.ids import (
+from sidecar.extract.ids import (
     FOREIGN_USERS,
     IdFormat,
     is_prefixed_uuid,

@@ -7,21 +7,31 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.model import NOTIFICATION, Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from sidecar.model import (
+    NOTIFICATION,
+    Call,
+    Classification,
+    Extraction,
+    Reason,
+    Reference,
+    Refusal,
+    RefusalFormat,
+    RuleKind,
+)
 from tests.support.reading import JSON, URLENCODED, head, only, read, reader, tool
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
 STORE = "store_session_message"
 
 
-def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Reading:
+def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Extraction:
     return read(body, *headers, target=target, **settings)
 
 
 def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
     reading = mcp(body, *headers, **settings)
-    assert reading.shape is Shape.RPC
+    assert reading.shape is RefusalFormat.RPC
     return only(reading)
 
 
@@ -35,7 +45,7 @@ def reason(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Reas
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_mcp_is_spoken_below_its_path(target: str, method: str) -> None:
     """Refusals are written as JSON-RPC there, whatever the method."""
-    assert reader().plan(head(method, target)) == Plan(Shape.RPC, needs_body=True)
+    assert reader().plan(head(method, target)) == Classification(RefusalFormat.RPC, needs_body=True)
 
 
 def test_a_tool_call_refers_to_the_session_in_its_arguments() -> None:
@@ -84,7 +94,7 @@ def test_what_is_no_message_passes(body: bytes) -> None:
 
 def test_an_empty_body_passes() -> None:
     """There is nothing to read."""
-    assert mcp(b"") == Reading(Shape.RPC, (Call(),))
+    assert mcp(b"") == Extraction(RefusalFormat.RPC, (Call(),))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_a_notification_is_guarded_and_not_answered() -> None:
     assert call(tool(STORE, BOTH, call_id=...)) == Call(REFERENCE, rpc_id=NOTIFICATION)
     refused = call(tool(STORE, {"session_id": "s1"}, call_id=...))
     assert refused.rpc_id is NOTIFICATION
-    assert refused.refusal == Refuse(
+    assert refused.refusal == Refusal(
         Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1"
     )
 
@@ -146,7 +156,7 @@ def test_a_call_names_one_session_and_its_owner() -> None:
     """The same rules as over REST, refused under the call's id."""
     two = tool(STORE, {**BOTH, "context": {"session_id": "s2"}})
     assert call(two) == Call(
-        refusal=Refuse(Reason.AMBIGUOUS_SESSION, "The request names more than one session id."), rpc_id=7
+        refusal=Refusal(Reason.AMBIGUOUS_SESSION, "The request names more than one session id."), rpc_id=7
     )
     assert reason(tool(STORE, {"session_id": "s1"})) is Reason.USER_ID_REQUIRED
     assert reason(tool(STORE, {**BOTH, "session_id": 1})) is Reason.INVALID_SESSION_ID

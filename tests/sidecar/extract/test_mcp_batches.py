@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.json_reading import MOST_VALUES
-from sidecar.core.mcp import MOST_MESSAGES
-from sidecar.core.model import NOTIFICATION, Call, Kind, Reading, Reason, Reference, Refuse, Shape
+from sidecar.extract.mcp import MOST_MESSAGES
+from sidecar.extract.strict_json import MOST_VALUES
+from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from tests.support.reading import only, read, tool
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", Kind.ENSURE, ())
+REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
 STORE = "store_session_message"
 TWICE = "The body names {} more than once, or in a spelling that some readers take for it."
 
 
-def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Reading:
+def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Extraction:
     return read(body, *headers, target=target, **settings)
 
 
 def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
     reading = mcp(body, *headers, **settings)
-    assert reading.shape is Shape.RPC
+    assert reading.shape is RefusalFormat.RPC
     return only(reading)
 
 
@@ -125,7 +125,7 @@ def test_objects_written_as_strings_are_opened() -> None:
 )
 def test_what_leads_to_an_id_is_there_once(body: bytes, name: str) -> None:
     """On every level, whatever the spelling; the answer still finds its call."""
-    assert call(body) == Call(refusal=Refuse(Reason.AMBIGUOUS_SESSION, TWICE.format(name)), rpc_id=7)
+    assert call(body) == Call(refusal=Refusal(Reason.AMBIGUOUS_SESSION, TWICE.format(name)), rpc_id=7)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_leads_to_an_id_is_there_once(body: bytes, name: str) -> None:
 )
 def test_a_message_with_two_ids_answers_to_none(body: bytes) -> None:
     """Nobody can say which call the answer belongs to."""
-    assert call(body) == Call(refusal=Refuse(Reason.AMBIGUOUS_SESSION, TWICE.format("id")), rpc_id=None)
+    assert call(body) == Call(refusal=Refusal(Reason.AMBIGUOUS_SESSION, TWICE.format("id")), rpc_id=None)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_each_call_of_a_batch_is_read_by_itself() -> None:
         tool("get_x", BOTH, call_id=3),
     ]
     reading = mcp(batch)
-    assert reading.shape is Shape.BATCH
+    assert reading.shape is RefusalFormat.BATCH
     assert [(one.reference, one.refusal.reason if one.refusal else None, one.rpc_id) for one in reading.calls] == [
         (REFERENCE, None, 1),
         (None, None, "p"),
@@ -177,8 +177,8 @@ def test_each_call_of_a_batch_is_read_by_itself() -> None:
 
 def test_a_batch_of_one_is_a_batch() -> None:
     """Its answer is a list; so is that of an empty one."""
-    assert mcp([tool(STORE, BOTH)]) == Reading(Shape.BATCH, (Call(REFERENCE, rpc_id=7),))
-    assert mcp([]) == Reading(Shape.BATCH, ())
+    assert mcp([tool(STORE, BOTH)]) == Extraction(RefusalFormat.BATCH, (Call(REFERENCE, rpc_id=7),))
+    assert mcp([]) == Extraction(RefusalFormat.BATCH, ())
 
 
 def test_claims_of_one_call_are_not_those_of_another() -> None:
@@ -199,7 +199,7 @@ def test_a_batch_has_an_end() -> None:
     assert len(mcp([1] * MOST_MESSAGES).calls) == MOST_MESSAGES
     refused = mcp([1] * (MOST_MESSAGES + 1))
     detail = "The batch has more than 1000 messages."
-    assert refused == Reading(Shape.RPC, (Call(refusal=Refuse(Reason.UNREADABLE_BODY, detail)),))
+    assert refused == Extraction(RefusalFormat.RPC, (Call(refusal=Refusal(Reason.UNREADABLE_BODY, detail)),))
 
 
 def test_limits_hold_here_too() -> None:

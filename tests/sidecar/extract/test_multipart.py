@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from sidecar.core.fields import FieldNames
-from sidecar.core.model import Reason
-from sidecar.core.multipart import MOST_PARTS, read_multipart
-from sidecar.core.refusals import Refusal
+from sidecar.extract.form_fields import FieldNames
+from sidecar.extract.multipart import MOST_PARTS, read_multipart
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Reason
 from tests.support.reading import fields, multipart
 
 NAMES = FieldNames(["session_id", "user_id"])
@@ -30,7 +30,7 @@ def read(body: bytes, boundary: bytes = b"XX") -> object:
 
 
 def refusal(body: bytes) -> tuple[Reason, str]:
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         read(body)
     return error.value.refuse.reason, error.value.refuse.detail
 
@@ -255,7 +255,7 @@ def test_what_is_found_is_what_others_find(parts: list[tuple[str, str]]) -> None
     body = multipart(*((f'Content-Disposition: form-data; name="{name}"', value.encode()) for name, value in parts))
     try:
         found = read(body)
-    except Refusal:
+    except RequestRefused:
         return
     others = others_read(body)
     assert found == {name: value for name, value in others.items() if name in ("session_id", "user_id")}
@@ -275,7 +275,7 @@ def test_a_damaged_form_is_refused_or_means_the_same_to_others(
     )
     try:
         found = read(body[:place] + piece + body[place:])
-    except Refusal:
+    except RequestRefused:
         return
     try:
         others = others_read(body[:place] + piece + body[place:])

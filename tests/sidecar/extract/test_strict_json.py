@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.json_reading import MOST_VALUES, MOST_VALUES_TWICE, Doubtful, JsonReader, fold, member
-from sidecar.core.model import Reason
-from sidecar.core.refusals import Refusal
+from sidecar.extract.refused import RequestRefused
+from sidecar.extract.strict_json import MOST_VALUES, MOST_VALUES_TWICE, Doubtful, JsonReader, fold, member
+from sidecar.model import Reason
 
 READER = JsonReader(["session_id", "context", "userId"])
 DOUBT = "The body names {} more than once, or in a spelling that some readers take for it."
 
 
 def refusal(body: bytes) -> str:
-    with pytest.raises(Refusal) as error:
+    with pytest.raises(RequestRefused) as error:
         READER.read(body)
     assert error.value.refuse.reason is Reason.UNREADABLE_BODY
     assert error.value.refuse.session_id is None
@@ -75,7 +75,7 @@ def test_deep_nesting_that_must_be_read_twice_is_refused_or_read() -> None:
     deep = b'{"session\\u005fid":' + b"[" * 1020 + b"]" * 1020 + b"}"
     try:
         outcome = READER.read(deep)
-    except Refusal as error:
+    except RequestRefused as error:
         outcome = error.refuse.detail
     assert outcome in (orjson.loads(deep), "The JSON body is nested too deeply.")
 
@@ -223,7 +223,7 @@ def test_a_doubtful_member_is_refused_and_others_are_not() -> None:
     assert member(value, "context") == 3
     assert member(value, "absent") is None
     for name in ("session_id", "userId"):
-        with pytest.raises(Refusal) as error:
+        with pytest.raises(RequestRefused) as error:
             member(value, name)
         assert error.value.refuse.reason is Reason.AMBIGUOUS_SESSION
         assert error.value.refuse.detail == DOUBT.format(name)
@@ -243,7 +243,7 @@ def test_json_is_read_as_others_read_it(value: object, ascii_only: bool) -> None
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     try:
         read = READER.read(body)
-    except Refusal:
+    except RequestRefused:
         with pytest.raises(orjson.JSONDecodeError):
             orjson.loads(body)
     else:
@@ -255,7 +255,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """Nothing else can happen."""
     try:
         READER.read(body)
-    except Refusal as refusal:
+    except RequestRefused as refusal:
         code = refusal.refuse.reason
     else:
         code = Reason.UNREADABLE_BODY

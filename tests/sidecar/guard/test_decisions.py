@@ -6,43 +6,43 @@ import itertools
 
 import pytest
 
-from sidecar.core.decide import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, still_refuses
-from sidecar.core.model import (
+from sidecar.guard.decisions import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, still_refuses
+from sidecar.model import (
     Absent,
-    Admit,
     Conflict,
     Create,
     Created,
     Found,
     Gone,
-    How,
-    Kind,
+    Grounds,
     Owed,
+    Permit,
     Reason,
     Reference,
-    Refuse,
+    Refusal,
+    RuleKind,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
 
 ANN = Reference("s-1", "ann")
-ANN_REQUIRES = Reference("s-1", "ann", Kind.REQUIRE)
+ANN_REQUIRES = Reference("s-1", "ann", RuleKind.REQUIRE)
 
 
-def outcome(decision: Admit | Create | Refuse) -> str:
+def outcome(decision: Permit | Create | Refusal) -> str:
     """A decision in one word."""
     match decision:
-        case Admit(how):
+        case Permit(how):
             return how.value
-        case Refuse(reason):
+        case Refusal(reason):
             return reason.value
         case Create():
             return "create"
 
 
-def session(owner: str | None, status: Status = Status.ACTIVE) -> Session:
+def session(owner: str | None, status: SessionStatus = SessionStatus.ACTIVE) -> Session:
     return Session(owner, status)
 
 
@@ -74,24 +74,26 @@ def test_an_absent_session_is_created_only_where_the_rule_ensures():
 @pytest.mark.parametrize(
     ("owner", "status", "on_ended", "expected"),
     [
-        ("ann", Status.ACTIVE, OnEnded.FORWARD, None),
-        ("ann", Status.ACTIVE, OnEnded.REJECT, None),
-        ("ann", Status.ENDED, OnEnded.FORWARD, None),
-        ("ann", Status.ENDED, OnEnded.REJECT, "session_ended"),
+        ("ann", SessionStatus.ACTIVE, OnEnded.FORWARD, None),
+        ("ann", SessionStatus.ACTIVE, OnEnded.REJECT, None),
+        ("ann", SessionStatus.ENDED, OnEnded.FORWARD, None),
+        ("ann", SessionStatus.ENDED, OnEnded.REJECT, "session_ended"),
         *[
-            (owner, Status.DELETED, policy, "session_gone")
+            (owner, SessionStatus.DELETED, policy, "session_gone")
             for owner, policy in itertools.product(["ann", "bob", None], OnEnded)
         ],
         *[
             (owner, status, policy, "session_owned_by_another_user")
-            for owner, status, policy in itertools.product(["bob", None, "Ann"], [Status.ACTIVE, Status.ENDED], OnEnded)
+            for owner, status, policy in itertools.product(
+                ["bob", None, "Ann"], [SessionStatus.ACTIVE, SessionStatus.ENDED], OnEnded
+            )
         ],
     ],
 )
 def test_what_a_session_decides(owner, status, on_ended, expected):
     """A tombstone refuses everybody, an owner everybody else, an end only where the policy says so."""
     known = session(owner, status)
-    for how in How:
+    for how in Grounds:
         assert outcome(decide_by_session(ANN, known, how, on_ended)) == (expected or how.value)
     assert outcome(decide(ANN, Found(known), on_ended)) == (expected or "found")
     assert outcome(decide(ANN, Created(known), on_ended)) == (expected or "created")
@@ -101,7 +103,7 @@ def test_what_a_session_decides(owner, status, on_ended, expected):
 def test_a_session_without_an_owner_admits_a_request_without_a_user():
     """Where the profile's sessions have no owner there is nobody else."""
     ownerless = Reference("s-1", None)
-    assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Admit(How.FOUND)
+    assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Permit(Grounds.FOUND)
     assert outcome(decide(ownerless, Found(session("ann")), OnEnded.FORWARD)) == "session_owned_by_another_user"
 
 
@@ -117,7 +119,7 @@ def test_a_session_without_an_owner_admits_a_request_without_a_user():
             "There is no such session, and this request does not create one.",
         ),
         (
-            Found(session("ann", Status.ENDED)),
+            Found(session("ann", SessionStatus.ENDED)),
             ANN,
             Reason.SESSION_ENDED,
             "The session has ended and takes no more writes.",
@@ -132,13 +134,13 @@ def test_a_session_without_an_owner_admits_a_request_without_a_user():
 )
 def test_a_refusal_says_why_in_one_sentence_and_names_the_session(answer, reference, reason, detail):
     """The detail is what a person reads; no retry is suggested where it would not help."""
-    assert decide(reference, answer, OnEnded.REJECT) == Refuse(reason, detail, "s-1", None)
+    assert decide(reference, answer, OnEnded.REJECT) == Refusal(reason, detail, "s-1", None)
 
 
 def test_what_the_guard_finds_out_by_itself_is_said_the_same_way():
     """Refusals that no answer stands for."""
     assert owned_by_another(ANN) == decide(ANN, Conflict(), OnEnded.FORWARD)
-    assert cannot_create(ANN) == Refuse(
+    assert cannot_create(ANN) == Refusal(
         Reason.SESSION_NOT_FOUND, "There is no such session, and the session service cannot create it.", "s-1"
     )
 
@@ -146,7 +148,7 @@ def test_what_the_guard_finds_out_by_itself_is_said_the_same_way():
 @pytest.mark.parametrize(("told", "passed_on"), [(None, 1), (7, 7), (0, 0)])
 def test_an_outage_says_when_to_try_again(told, passed_on):
     """The service's own Retry-After is passed on; without one it is a second."""
-    assert decide(ANN, Unknown("it is away", told), OnEnded.FORWARD) == Refuse(
+    assert decide(ANN, Unknown("it is away", told), OnEnded.FORWARD) == Refusal(
         Reason.SESSION_SERVICE_UNAVAILABLE,
         "Nobody can say now whether the session exists: it is away.",
         "s-1",

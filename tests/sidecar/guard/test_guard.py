@@ -6,30 +6,30 @@ import asyncio
 
 import pytest
 
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.model import (
     Call,
     Conflict,
+    Extraction,
     Gone,
-    How,
-    Kind,
-    Reading,
+    Grounds,
+    Permit,
     Reason,
     Reference,
-    Refuse,
-    Refused,
+    Refusal,
+    RefusalFormat,
+    Refusals,
+    RuleKind,
     Session,
-    Shape,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
-from sidecar.guard import Guard
-from sidecar.owing import OnOutage
 from tests.support.guard import House, always, batch, write
 
-REFUSAL = Refuse(Reason.UNREADABLE_BODY, "It cannot be read.")
+REFUSAL = Refusal(Reason.UNREADABLE_BODY, "It cannot be read.")
 
 
 @pytest.fixture
@@ -39,17 +39,17 @@ def house():
 
 async def test_a_first_write_creates_its_session_in_one_question(house):
     """One ensure, and the write goes through as `created`."""
-    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
     assert house.service.asked == [("ensure", Reference("s-1", "ann"))]
-    assert house.service.sessions["s-1"] == Session("ann", Status.ACTIVE)
+    assert house.service.sessions["s-1"] == Session("ann", SessionStatus.ACTIVE)
     assert house.telemetry.decisions == [("created", None)]
 
 
 async def test_the_second_write_is_known_and_asks_nobody(house):
     """What was created is known, at once."""
     await house.guard.decide(write())
-    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
-    assert await house.guard.decide(write()) == Admit(How.KNOWN)
+    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
+    assert await house.guard.decide(write()) == Permit(Grounds.KNOWN)
     assert len(house.service.asked) == 1
     assert house.telemetry.decisions[1:] == [("known", None)] * 2
     assert house.telemetry.references == [Reference("s-1", "ann")] * 3
@@ -58,8 +58,8 @@ async def test_the_second_write_is_known_and_asks_nobody(house):
 async def test_a_session_that_was_there_is_found(house):
     """Found sessions are admitted and remembered."""
     house.service.add("s-1", "ann")
-    assert await house.guard.decide(write()) == Admit(How.FOUND)
-    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
+    assert await house.guard.decide(write()) == Permit(Grounds.FOUND)
+    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
 
 
 async def test_what_is_unknown_is_not_admitted_without_a_question(house):
@@ -72,7 +72,7 @@ async def test_two_bare_ids_are_admitted_where_the_session_is_known_for_the_user
     """And nowhere else: whatever never was a good id is never known."""
     assert house.guard.admit_named("s-1", "ann") is None
     await house.guard.decide(write())
-    assert house.guard.admit_named("s-1", "ann") == Admit(How.KNOWN)
+    assert house.guard.admit_named("s-1", "ann") == Permit(Grounds.KNOWN)
     assert house.guard.admit_named("s-1", "bob") is None
     assert house.guard.admit_named("", "") is None
     assert house.guard.admit_named("\0", "ann") is None
@@ -90,24 +90,25 @@ async def test_a_known_session_does_not_admit_another_user(house):
 
 
 @pytest.mark.parametrize(
-    "reading", [Reading(Shape.REST, (Call(),)), write(kind=Kind.PASS), write(user=None, kind=Kind.PASS)]
+    "reading",
+    [Extraction(RefusalFormat.REST, (Call(),)), write(kind=RuleKind.PASS), write(user=None, kind=RuleKind.PASS)],
 )
 async def test_what_no_rule_guards_passes(house, reading):
     """Without a reference, or where the rule is `pass`, nobody is asked."""
-    assert house.guard.admit_known(reading) == Admit(How.PASSED)
-    assert await house.guard.decide(reading) == Admit(How.PASSED)
+    assert house.guard.admit_known(reading) == Permit(Grounds.PASSED)
+    assert await house.guard.decide(reading) == Permit(Grounds.PASSED)
     assert house.service.asked == []
     assert house.telemetry.decisions == [("passed", None)] * 2
 
 
 async def test_the_door_can_admit_what_no_rule_looks_at(house):
     """`passed` makes the permit for requests that were never read, and counts it."""
-    assert house.guard.passed() == Admit(How.PASSED)
+    assert house.guard.passed() == Permit(Grounds.PASSED)
     assert house.telemetry.decisions == [("passed", None)]
 
 
 @pytest.mark.parametrize(
-    ("reading", "stands"),
+    ("reading", "still_valid"),
     [
         (write("known"), True),
         (write("known", "bob"), False),
@@ -117,39 +118,39 @@ async def test_the_door_can_admit_what_no_rule_looks_at(house):
         (write("owed", "bob"), False),
         (batch(Reference("known", "ann"), Reference("owed", "ann")), True),
         (batch(Reference("known", "ann"), Reference("gone", "ann")), False),
-        (batch(Call(), Reference("unknown", "ann", Kind.PASS)), True),
+        (batch(Call(), Reference("unknown", "ann", RuleKind.PASS)), True),
     ],
 )
-async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, reading, stands):
+async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, reading, still_valid):
     """By what is known or owed; it asks nobody and counts nothing."""
-    house.known.remember("known", Session("ann", Status.ACTIVE), house.known.ticket())
+    house.known.remember("known", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
     house.known.deleted("gone")
     await house.debts.owe(Reference("owed", "ann"))
-    assert house.guard.stands(reading) is stands
+    assert house.guard.still_valid(reading) is still_valid
     assert (house.service.asked, house.telemetry.decisions) == ([], [])
 
 
 async def test_what_the_reader_refused_stays_refused(house):
     """A reader's refusal is passed on as it is, whatever else is known."""
-    reading = Reading(Shape.REST, (Call(refusal=REFUSAL),))
+    reading = Extraction(RefusalFormat.REST, (Call(refusal=REFUSAL),))
     assert house.guard.admit_known(reading) is None
-    assert await house.guard.decide(reading) == Refused((REFUSAL,))
+    assert await house.guard.decide(reading) == Refusals((REFUSAL,))
     assert house.telemetry.decisions == [("refused", Reason.UNREADABLE_BODY)]
     assert house.service.asked == []
 
 
 async def test_a_required_session_is_looked_up_and_never_created(house):
     """A `require` rule refuses what is missing."""
-    assert await house.reason(write(kind=Kind.REQUIRE)) is Reason.SESSION_NOT_FOUND
-    assert house.service.asked == [("look", Reference("s-1", "ann", Kind.REQUIRE))]
+    assert await house.reason(write(kind=RuleKind.REQUIRE)) is Reason.SESSION_NOT_FOUND
+    assert house.service.asked == [("look", Reference("s-1", "ann", RuleKind.REQUIRE))]
     assert house.service.sessions == {}
 
 
 async def test_a_required_session_that_exists_is_found(house):
     """A `require` rule admits what is there."""
     house.service.add("s-1", "ann")
-    assert await house.guard.decide(write(kind=Kind.REQUIRE)) == Admit(How.FOUND)
-    assert house.guard.admit_known(write(kind=Kind.REQUIRE)) == Admit(How.KNOWN)
+    assert await house.guard.decide(write(kind=RuleKind.REQUIRE)) == Permit(Grounds.FOUND)
+    assert house.guard.admit_known(write(kind=RuleKind.REQUIRE)) == Permit(Grounds.KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +175,12 @@ async def test_errors_are_never_remembered(house, answer):
     house.service.before = always(answer)
     await house.reason(write())
     house.service.before = None
-    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
 
 
 async def test_a_tombstone_is_remembered(house):
     """A deleted session is refused the second time without a question."""
-    house.service.add("s-1", "ann", Status.DELETED)
+    house.service.add("s-1", "ann", SessionStatus.DELETED)
     assert await house.reason(write()) is Reason.SESSION_GONE
     assert await house.reason(write(user="bob")) is Reason.SESSION_GONE
     assert len(house.service.asked) == 1
@@ -196,7 +197,7 @@ async def test_a_session_service_that_cannot_create_leaves_the_session_missing(h
 async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
     """Ended sessions take writes, or refuse them, asked or known alike."""
     house = House(on_ended=policy)
-    house.service.add("s-1", "ann", Status.ENDED)
+    house.service.add("s-1", "ann", SessionStatus.ENDED)
     assert await house.reason(write()) is expected
     assert await house.reason(write()) is expected
     assert (house.guard.admit_known(write()) is None) == (expected is not None)
@@ -206,7 +207,7 @@ async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
 async def test_a_fresh_answer_counts_more_than_what_was_known_last():
     """What expired is recalled only where nobody can say."""
     house = House()
-    house.service.add("s-1", "ann", Status.DELETED)
+    house.service.add("s-1", "ann", SessionStatus.DELETED)
     await house.guard.decide(write())
     house.clock.advance(301)
     house.service.before = always(Conflict())
@@ -216,7 +217,7 @@ async def test_a_fresh_answer_counts_more_than_what_was_known_last():
 async def test_without_a_journal_nobody_owes_anything():
     """Debts are minded only where they are kept."""
     house = House(debts=None)
-    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
     house.service.down = True
     assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
 
@@ -226,10 +227,10 @@ async def test_an_expired_session_is_asked_about_again(house):
     await house.guard.decide(write())
     house.clock.advance(301)
     assert house.guard.admit_known(write()) is None
-    assert await house.guard.decide(write()) == Admit(How.FOUND)
+    assert await house.guard.decide(write()) == Permit(Grounds.FOUND)
 
 
-@pytest.mark.parametrize("kind", [Kind.ENSURE, Kind.REQUIRE])
+@pytest.mark.parametrize("kind", [RuleKind.ENSURE, RuleKind.REQUIRE])
 async def test_everything_asked_for_one_write_has_one_deadline(kind):
     """A session service that never answers is an outage once the time is over."""
     house = House(timeout=0.01)

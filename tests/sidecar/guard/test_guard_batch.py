@@ -6,28 +6,28 @@ import asyncio
 
 import pytest
 
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.model import (
     Call,
     Conflict,
     Gone,
-    How,
-    Kind,
+    Grounds,
+    Permit,
     Reason,
     Reference,
-    Refuse,
-    Refused,
-    Status,
+    Refusal,
+    Refusals,
+    RuleKind,
+    SessionStatus,
     Unknown,
 )
-from sidecar.owing import OnOutage
 from tests.support.guard import House, always, batch, write
 
 A = Reference("s-a", "ann")
 B = Reference("s-b", "ann")
 C = Reference("s-c", "ann")
-REFUSAL = Refuse(Reason.INVALID_SESSION_ID, "It is no id.", "s x")
+REFUSAL = Refusal(Reason.INVALID_SESSION_ID, "It is no id.", "s x")
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def house():
     return House()
 
 
-def reasons(decision: Admit | Refused) -> list[Reason | None]:
-    assert isinstance(decision, Refused)
+def reasons(decision: Permit | Refusals) -> list[Reason | None]:
+    assert isinstance(decision, Refusals)
     return [refusal and refusal.reason for refusal in decision.refusals]
 
 
 async def test_all_new_sessions_of_a_batch_are_looked_up_before_any_is_created(house):
     """First every look, then every create."""
-    assert await house.guard.decide(batch(A, B, C)) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(A, B, C)) == Permit(Grounds.CREATED)
     assert house.service.asked == [("look", A), ("look", B), ("look", C), ("ensure", A), ("ensure", B), ("ensure", C)]
     assert house.telemetry.decisions == [("created", None)] * 3
     assert house.telemetry.references == [A, B, C]
@@ -51,14 +51,14 @@ async def test_all_new_sessions_of_a_batch_are_looked_up_before_any_is_created(h
 async def test_only_what_is_absent_is_created(house):
     """What a look found is not made sure of again."""
     house.service.add("s-b", "ann")
-    assert await house.guard.decide(batch(A, B)) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(A, B)) == Permit(Grounds.CREATED)
     assert [reference for operation, reference in house.service.asked if operation == "ensure"] == [A]
     assert house.telemetry.decisions == [("created", None), ("found", None)]
 
 
 async def test_an_empty_batch_passes(house):
     """There is nothing in it to refuse, or to ask about."""
-    assert await house.guard.decide(batch()) == Admit(How.PASSED)
+    assert await house.guard.decide(batch()) == Permit(Grounds.PASSED)
     assert house.service.asked == []
 
 
@@ -107,7 +107,7 @@ async def test_what_is_known_to_be_refused_spares_all_questions(house):
 
 async def test_a_session_named_often_is_asked_about_once(house):
     """Ten calls for one new session are one create."""
-    assert await house.guard.decide(batch(*[A] * 10)) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(*[A] * 10)) == Permit(Grounds.CREATED)
     assert house.service.asked == [("ensure", A)]
     assert house.telemetry.decisions == [("created", None)] * 10
 
@@ -116,7 +116,7 @@ async def test_the_only_unknown_session_of_a_batch_is_made_sure_of_in_one_step(h
     """When everything else is known there is nothing left to wait for."""
     await house.guard.decide(write("s-a"))
     house.service.asked.clear()
-    assert await house.guard.decide(batch(A, B, Call())) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(A, B, Call())) == Permit(Grounds.CREATED)
     assert house.service.asked == [("ensure", B)]
 
 
@@ -129,14 +129,14 @@ async def test_one_session_for_two_users_is_refused(house):
 
 async def test_two_sessions_of_two_users_are_nobodys_conflict(house):
     """Users may share a batch, as long as they do not share a session."""
-    assert await house.guard.decide(batch(A, Reference("s-b", "bob"))) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(A, Reference("s-b", "bob"))) == Permit(Grounds.CREATED)
     assert {key: session.owner for key, session in house.service.sessions.items()} == {"s-a": "ann", "s-b": "bob"}
 
 
 async def test_an_ended_session_refuses_a_batch_by_policy():
     """Found out by looking, like everything else in a batch."""
     house = House(on_ended=OnEnded.REJECT)
-    house.service.add("s-b", "ann", Status.ENDED)
+    house.service.add("s-b", "ann", SessionStatus.ENDED)
     assert reasons(await house.guard.decide(batch(A, B))) == [None, Reason.SESSION_ENDED]
 
 
@@ -157,7 +157,7 @@ async def test_a_batch_of_known_sessions_is_admitted_at_once(house):
     """Nothing is asked, and each call is counted."""
     await house.guard.decide(batch(A, B))
     house.telemetry.decisions.clear()
-    assert house.guard.admit_known(batch(A, Call(), B)) == Admit(How.KNOWN)
+    assert house.guard.admit_known(batch(A, Call(), B)) == Permit(Grounds.KNOWN)
     assert house.telemetry.decisions == [("known", None), ("passed", None), ("known", None)]
 
 
@@ -170,15 +170,15 @@ async def test_a_batch_with_one_unknown_session_is_not_admitted_at_once(house):
     assert house.telemetry.decisions == []
 
 
-@pytest.mark.parametrize("calls", [(), (Call(),), (Call(), Call(Reference("s-a", "ann", Kind.PASS)))])
+@pytest.mark.parametrize("calls", [(), (Call(),), (Call(), Call(Reference("s-a", "ann", RuleKind.PASS)))])
 async def test_a_batch_without_guarded_calls_passes(house, calls):
     """Nothing to guard, nothing to ask."""
-    assert house.guard.admit_known(batch(*calls)) == Admit(How.PASSED)
+    assert house.guard.admit_known(batch(*calls)) == Permit(Grounds.PASSED)
 
 
 async def test_a_required_session_that_is_missing_refuses_the_batch(house):
     """It is not created, nor is any other."""
-    required = Reference("s-b", "ann", Kind.REQUIRE)
+    required = Reference("s-b", "ann", RuleKind.REQUIRE)
     assert reasons(await house.guard.decide(batch(A, required))) == [None, Reason.SESSION_NOT_FOUND]
     assert house.service.sessions == {}
 
@@ -213,7 +213,7 @@ async def test_hundreds_of_sessions_are_asked_about_a_few_at_a_time(house):
         under_way -= 1
 
     house.service.before = count
-    assert await house.guard.decide(batch(*[Reference(f"s-{n}", "ann") for n in range(300)])) == Admit(How.CREATED)
+    assert await house.guard.decide(batch(*[Reference(f"s-{n}", "ann") for n in range(300)])) == Permit(Grounds.CREATED)
     assert len(house.service.sessions) == 300
     assert most == 16
 
@@ -222,7 +222,7 @@ async def test_in_an_outage_a_batch_is_owed_after_everything_is_decided():
     """Where debts are allowed each session is written down."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("away"))
-    assert await house.guard.decide(batch(A, B)) == Admit(How.OWED)
+    assert await house.guard.decide(batch(A, B)) == Permit(Grounds.OWED)
     assert list(house.debts.owed) == ["s-a", "s-b"]
 
 
@@ -230,6 +230,6 @@ async def test_in_an_outage_one_refusal_leaves_no_debt():
     """A call that may not go leaves nothing owed for the others."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("away"))
-    decision = await house.guard.decide(batch(A, Reference("s-b", "ann", Kind.REQUIRE)))
+    decision = await house.guard.decide(batch(A, Reference("s-b", "ann", RuleKind.REQUIRE)))
     assert reasons(decision) == [None, Reason.SESSION_SERVICE_UNAVAILABLE]
     assert house.debts.owed == {}

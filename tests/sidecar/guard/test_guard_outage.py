@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
-    How,
-    Kind,
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.model import (
+    Grounds,
     Owed,
+    Permit,
     Reason,
     Reference,
-    Refused,
+    Refusals,
+    RuleKind,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
-from sidecar.owing import OnOutage
 from tests.support.guard import House, always, batch, write
 
 
@@ -33,7 +33,7 @@ async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
     house = House()
     house.service.before = always(Unknown("away", retry_after=7))
     refused = await house.guard.decide(write())
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusals)
     assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
     assert refused.refusals[0].retry_after == 7
     assert house.debts.owed == {}
@@ -42,7 +42,7 @@ async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
 async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(house):
     """Then it goes through as `owed`."""
     house.service.down = True
-    assert await house.guard.decide(write()) == Admit(How.OWED)
+    assert await house.guard.decide(write()) == Permit(Grounds.OWED)
     assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
     assert house.telemetry.decisions == [("owed", None)]
 
@@ -51,7 +51,7 @@ async def test_a_disk_that_fails_is_an_outage_again(house):
     """No debt on disk, no admit."""
     house.service.down = house.debts.broken = True
     refused = await house.guard.decide(write())
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusals)
     assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
     assert "the fake disk is full" in refused.refusals[0].detail
 
@@ -66,7 +66,7 @@ async def test_lies_are_never_owed(house):
 async def test_a_session_that_is_only_required_is_never_owed(house):
     """Nobody's write asked for its creation."""
     house.service.down = True
-    assert await house.reason(write(kind=Kind.REQUIRE)) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert await house.reason(write(kind=RuleKind.REQUIRE)) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert house.debts.owed == {}
 
 
@@ -76,7 +76,7 @@ async def test_an_owed_session_belongs_to_its_first_claimant(house):
     await house.guard.decide(write(user="ann"))
     house.service.down = False
     house.service.asked.clear()
-    assert await house.guard.decide(write(user="ann")) == Admit(How.OWED)
+    assert await house.guard.decide(write(user="ann")) == Permit(Grounds.OWED)
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.service.asked == []
 
@@ -87,7 +87,7 @@ async def test_while_anything_is_owed_nothing_new_is_asked(house):
     await house.guard.decide(write("s-1"))
     house.service.down = False
     house.service.asked.clear()
-    assert await house.guard.decide(write("s-2")) == Admit(How.OWED)
+    assert await house.guard.decide(write("s-2")) == Permit(Grounds.OWED)
     assert house.service.asked == []
     assert list(house.debts.owed) == ["s-1", "s-2"]
 
@@ -96,25 +96,25 @@ async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
     """With the policy back at `reject`, claims hold and new sessions wait until all is paid."""
     house = House()
     await house.debts.owe(Reference("s-1", "ann"))
-    assert await house.guard.decide(write("s-1")) == Admit(How.OWED)
+    assert await house.guard.decide(write("s-1")) == Permit(Grounds.OWED)
     assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert house.service.asked == []
     house.debts.owed.clear()
-    assert await house.guard.decide(write("s-2")) == Admit(How.CREATED)
+    assert await house.guard.decide(write("s-2")) == Permit(Grounds.CREATED)
 
 
 async def test_what_is_known_needs_no_service(house):
     """Known sessions go on as before through an outage."""
     await house.guard.decide(write())
     house.service.down = True
-    assert await house.guard.decide(write()) == Admit(How.KNOWN)
+    assert await house.guard.decide(write()) == Permit(Grounds.KNOWN)
     assert house.debts.owed == {}
 
 
 async def test_a_tombstone_refuses_however_old_it_is(house):
     """Too old to be believed, it is still remembered where nobody can say."""
-    house.service.add("s-1", "ann", Status.DELETED)
+    house.service.add("s-1", "ann", SessionStatus.DELETED)
     await house.guard.decide(write())
     house.clock.advance(1000)
     house.service.down = True
@@ -128,13 +128,13 @@ async def test_another_owner_refuses_however_old_the_knowledge_is(house):
     house.clock.advance(1000)
     house.service.down = True
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
-    assert await house.guard.decide(write(user="ann")) == Admit(How.OWED)
+    assert await house.guard.decide(write(user="ann")) == Permit(Grounds.OWED)
 
 
 async def test_what_was_known_last_refuses_without_debts_too():
     """With the policy `reject` as well, who is refused for good is told so, and not to try again."""
     house = House()
-    house.service.add("s-2", "ann", Status.DELETED)
+    house.service.add("s-2", "ann", SessionStatus.DELETED)
     await house.guard.decide(write("s-1", "ann"))
     await house.guard.decide(write("s-2", "ann"))
     house.clock.advance(1000)
@@ -147,7 +147,7 @@ async def test_what_was_known_last_refuses_without_debts_too():
 async def test_an_end_refuses_however_old_it_is():
     """Where ended sessions take no writes, an outage does not change that."""
     house = House(on_outage=OnOutage.FORWARD, on_ended=OnEnded.REJECT)
-    house.service.add("s-1", "ann", Status.ENDED)
+    house.service.add("s-1", "ann", SessionStatus.ENDED)
     await house.guard.decide(write())
     house.clock.advance(1000)
     house.service.down = True
@@ -170,7 +170,7 @@ async def test_nobody_owes_a_session_that_became_known_as_anothers_meanwhile(dur
     house = House(on_outage=OnOutage.FORWARD)
 
     def learn() -> None:
-        house.known.remember("s-1", Session("ann", Status.ACTIVE), house.known.ticket())
+        house.known.remember("s-1", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
 
     async def say(operation: str, reference: Reference) -> Unknown:
         if reference.session_id == "s-2" and during == "the other look":
@@ -190,6 +190,6 @@ async def test_nobody_owes_a_session_that_became_known_as_anothers_meanwhile(dur
     # Sixteen are asked about at a time, so the last one only after the first has been answered.
     others = [Reference(f"s-{number}", "ann") for number in (*range(3, 18), 2)]
     decided = await house.guard.decide(batch(Reference("s-1", "bob"), *others))
-    assert isinstance(decided, Refused)
+    assert isinstance(decided, Refusals)
     assert decided.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert ("s-1" in house.debts.owed) == (during == "the writing of the debt")

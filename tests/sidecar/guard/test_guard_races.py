@@ -6,22 +6,22 @@ import asyncio
 
 import pytest
 
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.model import (
     Conflict,
     Found,
-    How,
-    Kind,
+    Grounds,
+    Permit,
     Reason,
     Reference,
-    Refused,
+    Refusals,
+    RuleKind,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
 )
-from sidecar.guard import Guard
-from sidecar.owing import OnOutage
 from tests.support.eventually import eventually
 from tests.support.guard import House, always, another_key, batch, write
 
@@ -50,8 +50,8 @@ async def test_a_thousand_first_writes_ask_once(house):
     """One call to the session service, one `created`, and everybody else found it."""
     decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
     assert len(house.service.asked) == 1
-    assert decisions.count(Admit(How.CREATED)) == 1
-    assert decisions.count(Admit(How.FOUND)) == 999
+    assert decisions.count(Permit(Grounds.CREATED)) == 1
+    assert decisions.count(Permit(Grounds.FOUND)) == 999
 
 
 async def test_two_sidecars_leave_one_session_with_one_owner(house):
@@ -61,16 +61,16 @@ async def test_two_sidecars_leave_one_session_with_one_owner(house):
     decisions = await asyncio.gather(
         *(one.guard.decide(write(user=user)) for _ in range(250) for one in (house, other) for user in ("ann", "bob"))
     )
-    assert sum(isinstance(one, Admit) for one in decisions) == 500
-    assert decisions.count(Admit(How.CREATED)) == 1
-    assert house.service.sessions == {"s-1": Session("ann", Status.ACTIVE)}
+    assert sum(isinstance(one, Permit) for one in decisions) == 500
+    assert decisions.count(Permit(Grounds.CREATED)) == 1
+    assert house.service.sessions == {"s-1": Session("ann", SessionStatus.ACTIVE)}
 
 
 async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house):
     """The owner is compared in single flight too."""
     ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
-    assert ann == Admit(How.CREATED)
-    assert isinstance(bob, Refused)
+    assert ann == Permit(Grounds.CREATED)
+    assert isinstance(bob, Refusals)
     assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.service.sessions["s-1"].owner == "ann"
 
@@ -79,22 +79,22 @@ async def test_a_conflict_of_one_user_says_nothing_of_another(house):
     """When the first asker is refused, the owner who waited asks for himself."""
     house.service.add("s-1", "bob")
     ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
-    assert isinstance(ann, Refused)
-    assert bob == Admit(How.FOUND)
+    assert isinstance(ann, Refusals)
+    assert bob == Permit(Grounds.FOUND)
 
 
 async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(house):
     """Who waits for a look asks again if he wants the session made."""
     required, ensured = await asyncio.gather(
-        house.guard.decide(write(kind=Kind.REQUIRE)), house.guard.decide(write(kind=Kind.ENSURE))
+        house.guard.decide(write(kind=RuleKind.REQUIRE)), house.guard.decide(write(kind=RuleKind.ENSURE))
     )
-    assert isinstance(required, Refused)
-    assert ensured == Admit(How.CREATED)
+    assert isinstance(required, Refusals)
+    assert ensured == Permit(Grounds.CREATED)
 
 
 async def test_two_lookups_share_their_absence(house):
     """For those who only require it, absent is the answer of both, whoever they are."""
-    await asyncio.gather(*(house.guard.decide(write(user=user, kind=Kind.REQUIRE)) for user in ("ann", "bob")))
+    await asyncio.gather(*(house.guard.decide(write(user=user, kind=RuleKind.REQUIRE)) for user in ("ann", "bob")))
     assert len(house.service.asked) == 1
 
 
@@ -102,7 +102,7 @@ async def test_writes_of_one_user_share_their_conflict(house):
     """What is somebody else's is asked about once."""
     house.service.add("s-1", "bob")
     decisions = await asyncio.gather(*(house.guard.decide(write(user="ann")) for _ in range(10)))
-    assert all(isinstance(one, Refused) for one in decisions)
+    assert all(isinstance(one, Refusals) for one in decisions)
     assert len(house.service.asked) == 1
 
 
@@ -122,7 +122,7 @@ async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
     await asyncio.sleep(0)
     leader.cancel()
     gate.open.set()
-    assert await follower == Admit(How.FOUND)
+    assert await follower == Permit(Grounds.FOUND)
     with pytest.raises(asyncio.CancelledError):
         await leader
     assert len(house.service.asked) == 1
@@ -136,7 +136,7 @@ async def test_when_everybody_goes_away_the_answer_is_still_remembered(house):
     leader.cancel()
     gate.open.set()
     await house.guard.aclose()
-    assert house.guard.admit_known(write()) == Admit(How.KNOWN)
+    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
 
 
 async def test_a_delete_that_overtakes_an_answer_wins(house):
@@ -148,9 +148,9 @@ async def test_a_delete_that_overtakes_an_answer_wins(house):
         nonlocal first
         if first:
             first = False
-            house.service.add("s-1", "ann", Status.DELETED)
+            house.service.add("s-1", "ann", SessionStatus.DELETED)
             house.known.deleted("s-1")
-            return Found(Session("ann", Status.ACTIVE))
+            return Found(Session("ann", SessionStatus.ACTIVE))
         return None
 
     house.service.before = overtaken
@@ -169,11 +169,11 @@ async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
             first = False
             house.known.stream_down()
             house.known.stream_up()
-            return Found(Session("ann", Status.ACTIVE))
+            return Found(Session("ann", SessionStatus.ACTIVE))
         return None
 
     house.service.before = overtaken
-    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
     assert len(house.service.asked) == 2
 
 
@@ -188,7 +188,7 @@ async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer
     getattr(house.known, event)("s-1")
     gate.open.set()
     refused = await waiting
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusals)
     assert refused.refusals[0].reason is (Reason.SESSION_GONE if event == "deleted" else Reason.SESSION_ENDED)
     assert refused.refusals[1] is None
 
@@ -201,7 +201,7 @@ async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing
     await gate.asked.wait()
     house.known.ended("s-1")
     gate.open.set()
-    assert isinstance(await waiting, Admit)
+    assert isinstance(await waiting, Permit)
     assert [reference.session_id for _, reference in house.service.asked].count("s-1") == 1
 
 
@@ -214,7 +214,7 @@ async def test_a_batch_is_asked_about_anew_when_all_is_forgotten_while_it_waits(
     house.service.asked.clear()
     house.known.forget_all()
     gate.open.set()
-    assert await waiting == Admit(How.FOUND)
+    assert await waiting == Permit(Grounds.FOUND)
     assert ("ensure", Reference("s-1", "ann")) in house.service.asked
 
 
@@ -247,7 +247,7 @@ async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
     await writing.wait()
     await house.debts.settle(owed, Conflict())
     written.set()
-    assert await waiting == Admit(How.OWED)
+    assert await waiting == Permit(Grounds.OWED)
     assert list(house.debts.owed) == ["s-2", "s-1"]
 
 
@@ -264,7 +264,7 @@ async def test_a_debt_outlives_the_return_of_the_stream():
         return await owe(reference)
 
     house.debts.owe = slowly
-    assert await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == Admit(How.OWED)
+    assert await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == Permit(Grounds.OWED)
     await house.guard.aclose()
 
 
@@ -273,7 +273,7 @@ async def test_an_answer_that_is_overtaken_again_and_again_is_no_answer(house):
 
     async def overtaken(operation, reference):
         house.known.ended("s-1")
-        return Found(Session("ann", Status.ACTIVE))
+        return Found(Session("ann", SessionStatus.ACTIVE))
 
     house.service.before = overtaken
     assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
@@ -287,7 +287,7 @@ async def test_an_event_about_another_session_overtakes_nothing(house):
         house.known.deleted(another_key("s-1"))
 
     house.service.before = elsewhere
-    assert await house.guard.decide(write()) == Admit(How.CREATED)
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
     assert len(house.service.asked) == 1
 
 
@@ -313,8 +313,8 @@ async def test_two_users_owing_one_session_at_once_leave_one_claimant():
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
     ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
-    assert ann == Admit(How.OWED)
-    assert isinstance(bob, Refused)
+    assert ann == Permit(Grounds.OWED)
+    assert isinstance(bob, Refusals)
     assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
 
 
@@ -332,7 +332,7 @@ async def test_a_thousand_writes_in_an_outage_are_one_debt():
 
     house.debts.owe = counted
     decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
-    assert set(decisions) == {Admit(How.OWED)}
+    assert set(decisions) == {Permit(Grounds.OWED)}
     assert len(written) == 1
     await house.guard.aclose()
 
@@ -348,7 +348,7 @@ async def test_an_answer_under_way_comes_before_debts():
     bob = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
     await asyncio.sleep(0)
     gate.open.set()
-    assert await ann == Admit(How.CREATED)
+    assert await ann == Permit(Grounds.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-2"]
 
@@ -358,7 +358,7 @@ async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
     house = House(on_outage=OnOutage.FORWARD)
     bob, ann, answered = await _waiting_to_owe(house, "bob", None)
     answered.set()
-    assert await ann == Admit(How.CREATED)
+    assert await ann == Permit(Grounds.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-9"]
 
@@ -368,14 +368,16 @@ async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain
     house = House(on_outage=OnOutage.FORWARD)
     two, one, answered = await _waiting_to_owe(house, "ann", Unknown("it is down"))
     answered.set()
-    assert await one == await two == Admit(How.OWED)
+    assert await one == await two == Permit(Grounds.OWED)
 
 
 async def test_one_question_in_vain_is_enough_for_all_who_wait_for_it():
     """Whoever only looks takes it from whoever would have created that nobody can say."""
     house = House()
     house.service.before = always(Unknown("it is down"))
-    decided = await asyncio.gather(*(house.guard.decide(write(kind=kind)) for kind in (Kind.ENSURE, Kind.REQUIRE)))
+    decided = await asyncio.gather(
+        *(house.guard.decide(write(kind=kind)) for kind in (RuleKind.ENSURE, RuleKind.REQUIRE))
+    )
     assert [_reason(each) for each in decided] == [Reason.SESSION_SERVICE_UNAVAILABLE] * 2
     assert len(house.service.asked) == 1
 
@@ -385,7 +387,7 @@ async def test_of_two_users_whose_question_was_in_vain_one_owes():
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("it is down"))
     decided = await asyncio.gather(*(house.guard.decide(write(user=user)) for user in ("ann", "bob")))
-    assert decided[0] == Admit(How.OWED)
+    assert decided[0] == Permit(Grounds.OWED)
     assert _reason(decided[1]) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
     assert len(house.service.asked) == 1
@@ -417,7 +419,7 @@ async def test_nothing_is_asked_while_its_debt_is_written_down():
     ann = asyncio.create_task(house.guard.decide(write(user="ann")))
     await asyncio.sleep(0)
     written.set()
-    assert await bob == Admit(How.OWED)
+    assert await bob == Permit(Grounds.OWED)
     assert _reason(await ann) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert [reference.user_id for _, reference in house.service.asked] == ["bob"]
 
@@ -457,7 +459,7 @@ def _slow_disk(house):
 
 
 def _reason(decided):
-    return decided.refusals[0].reason if isinstance(decided, Refused) else None
+    return decided.refusals[0].reason if isinstance(decided, Refusals) else None
 
 
 async def _asked(house, question):

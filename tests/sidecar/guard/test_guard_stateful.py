@@ -24,36 +24,36 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sidecar.backends.known import Known
-from sidecar.backends.sessions import HttpSessionService
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.model import (
     Call,
     Conflict,
     Created,
+    Extraction,
     Found,
     Gone,
-    How,
-    Kind,
+    Grounds,
     Owed,
-    Reading,
+    Permit,
     Reason,
     Reference,
-    Refused,
-    Shape,
-    Status,
+    RefusalFormat,
+    Refusals,
+    RuleKind,
+    SessionStatus,
 )
-from sidecar.guard import Guard
-from sidecar.owing import OnOutage
 from sidecar.profile.session_api import DEFAULT_API
+from sidecar.session_client.client import HttpSessionService
 from sidecar.testing import FakeClock, FakeDebts, FakeDiscovery, FakeTelemetry
 from tests.support.sessions import BASE, session
 from tests.support.sessions_world import Question, Truth, World, Write
 
 IDS = st.sampled_from(["s-1", "s-1", "s-1", "s-2", "s-3"])
 USERS = st.sampled_from(["ann", "ann", "bob"])
-KINDS = st.sampled_from([Kind.ENSURE, Kind.ENSURE, Kind.ENSURE, Kind.REQUIRE])
+KINDS = st.sampled_from([RuleKind.ENSURE, RuleKind.ENSURE, RuleKind.ENSURE, RuleKind.REQUIRE])
 REFERENCES = st.builds(Reference, IDS, USERS, KINDS)
 TIMEOUT = 2.0
 SILENCE = 15.0
@@ -92,7 +92,7 @@ class Guarding(RuleBasedStateMachine):
         self.service = HttpSessionService(
             self.world, FakeDiscovery([BASE]), telemetry, DEFAULT_API, timeout=3600.0, clock=self.clock
         )
-        self.known = Known(2, 300.0, ended_admits=self.on_ended is OnEnded.FORWARD, clock=self.clock)
+        self.known = SessionCache(2, 300.0, ended_admits=self.on_ended is OnEnded.FORWARD, clock=self.clock)
         self.guard = Guard(
             self.known,
             self.service,
@@ -129,10 +129,10 @@ class Guarding(RuleBasedStateMachine):
     @rule(references=st.lists(REFERENCES, min_size=1, max_size=3))
     def write(self, references: list[Reference]) -> None:
         calls = tuple(Call(reference) for reference in references)
-        reading = Reading(Shape.BATCH if len(calls) > 1 else Shape.REST, calls)
-        self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is Kind.ENSURE}
+        reading = Extraction(RefusalFormat.BATCH if len(calls) > 1 else RefusalFormat.REST, calls)
+        self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is RuleKind.ENSURE}
         admit = self.guard.admit_known(reading)
-        if len(references) == 1 and references[0].kind is not Kind.PASS:
+        if len(references) == 1 and references[0].kind is not RuleKind.PASS:
             # The shorter way of the fast lane is no other way.
             assert self.guard.admit_named(references[0].session_id, references[0].user_id or "") == admit
         if admit is not None:
@@ -190,10 +190,10 @@ class Guarding(RuleBasedStateMachine):
         self.world.sessions.setdefault(session_id, Truth(owner, since=self.clock.now))
 
     @precondition(lambda self: self.world.sessions)
-    @rule(data=st.data(), status=st.sampled_from([Status.ENDED, Status.DELETED]))
-    def somebody_ends_or_deletes(self, data: st.DataObject, status: Status) -> None:
+    @rule(data=st.data(), status=st.sampled_from([SessionStatus.ENDED, SessionStatus.DELETED]))
+    def somebody_ends_or_deletes(self, data: st.DataObject, status: SessionStatus) -> None:
         session_id = data.draw(st.sampled_from(sorted(self.world.sessions)))
-        if self.world.sessions[session_id].status not in (status, Status.DELETED):
+        if self.world.sessions[session_id].status not in (status, SessionStatus.DELETED):
             self.world.change(session_id, status)
 
     # The event stream
@@ -284,7 +284,7 @@ class Guarding(RuleBasedStateMachine):
             if write.task.cancelled():
                 continue
             decision = write.task.result()
-            if isinstance(decision, Admit):
+            if isinstance(decision, Permit):
                 self._check_admit(write.references, decision)
             else:
                 self._check_refusals(write.references, decision)
@@ -326,14 +326,14 @@ class Guarding(RuleBasedStateMachine):
             self.a_debt_is_paid()
         assert not self.debts.owed
         self.world.immediate = True
-        last = Reading(Shape.REST, (Call(Reference("s-last", "ann")),))
-        assert self.loop.run_until_complete(self.guard.decide(last)) == Admit(How.CREATED)
+        last = Extraction(RefusalFormat.REST, (Call(Reference("s-last", "ann")),))
+        assert self.loop.run_until_complete(self.guard.decide(last)) == Permit(Grounds.CREATED)
         self.loop.run_until_complete(self.guard.aclose())
 
-    def _check_admit(self, references: tuple[Reference, ...] | list[Reference], admit: Admit) -> None:
+    def _check_admit(self, references: tuple[Reference, ...] | list[Reference], admit: Permit) -> None:
         for reference in references:
             claim = self.debts.claimant(reference.key)
-            if admit.how is How.OWED and claim is not None:
+            if admit.how is Grounds.OWED and claim is not None:
                 assert claim.owner == reference.user_id
                 remembered = self.known.recall(reference.key)
                 assert remembered is None or remembered.owner == reference.user_id
@@ -341,7 +341,11 @@ class Guarding(RuleBasedStateMachine):
             truth = self.world.sessions.get(reference.session_id)
             assert truth is not None, "admitted, and never existed"
             assert truth.owner == reference.user_id, "admitted for another user"
-            refusing = {Status.DELETED} if self.on_ended is OnEnded.FORWARD else {Status.DELETED, Status.ENDED}
+            refusing = (
+                {SessionStatus.DELETED}
+                if self.on_ended is OnEnded.FORWARD
+                else {SessionStatus.DELETED, SessionStatus.ENDED}
+            )
             if truth.status in refusing:
                 self._check_staleness(reference, truth)
 
@@ -353,7 +357,7 @@ class Guarding(RuleBasedStateMachine):
             since = max(truth.since, self.broken_at)
             assert self.clock.now - since <= SILENCE + GRACE, "admitted beyond the staleness bound"
 
-    def _check_refusals(self, references: tuple[Reference, ...], refused: Refused) -> None:
+    def _check_refusals(self, references: tuple[Reference, ...], refused: Refusals) -> None:
         assert len(refused.refusals) == len(references)
         assert any(refused.refusals)
         for reference, refusal in zip(references, refused.refusals, strict=True):
@@ -364,13 +368,13 @@ class Guarding(RuleBasedStateMachine):
             match refusal.reason:
                 case Reason.SESSION_GONE:
                     assert truth is not None
-                    assert truth.status is Status.DELETED
+                    assert truth.status is SessionStatus.DELETED
                 case Reason.SESSION_OWNED_BY_ANOTHER_USER:
                     assert self._is_anothers(reference, references, truth)
                 case Reason.SESSION_ENDED:
                     assert self.on_ended is OnEnded.REJECT
                 case Reason.SESSION_NOT_FOUND:
-                    assert reference.kind is Kind.REQUIRE
+                    assert reference.kind is RuleKind.REQUIRE
                 case _:
                     assert refusal.reason in {
                         Reason.SESSION_SERVICE_UNAVAILABLE,

@@ -6,23 +6,23 @@ import asyncio
 
 import pytest
 
-from sidecar.backends.known import Known
-from sidecar.core.decide import OnEnded
-from sidecar.core.model import (
-    Admit,
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.shadow import Shadow
+from sidecar.model import (
     Call,
-    How,
-    Kind,
-    Reading,
+    Extraction,
+    Grounds,
+    Permit,
     Reason,
     Reference,
-    Refuse,
-    Shape,
-    Status,
+    Refusal,
+    RefusalFormat,
+    RuleKind,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
-from sidecar.shadow import Shadow
 from sidecar.testing import FakeClock, FakeSessionService, FakeTelemetry
 from tests.support.guard import always, batch, write
 
@@ -31,13 +31,13 @@ class House:
     def __init__(self, **settings) -> None:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
-        self.known = Known(100, 300.0, clock=FakeClock())
+        self.known = SessionCache(100, 300.0, clock=FakeClock())
         self.shadow = Shadow(self.known, self.service, self.telemetry, **{"timeout": 10.0, **settings})
 
-    async def would(self, reading: Reading) -> list[tuple[str, Reason | None]]:
+    async def would(self, reading: Extraction) -> list[tuple[str, Reason | None]]:
         """What shadow mode says of a reading."""
         self.telemetry.decisions.clear()
-        assert self.shadow.shadow(reading) == Admit(How.PASSED)
+        assert self.shadow.shadow(reading) == Permit(Grounds.PASSED)
         assert self.telemetry.decisions == []
         await self.shadow.drained()
         return self.telemetry.decisions
@@ -70,14 +70,17 @@ async def test_what_is_found_is_known_the_next_time(house):
     [
         (write("s-bobs"), Reason.SESSION_OWNED_BY_ANOTHER_USER),
         (write("s-gone"), Reason.SESSION_GONE),
-        (write(kind=Kind.REQUIRE), Reason.SESSION_NOT_FOUND),
-        (Reading(Shape.REST, (Call(refusal=Refuse(Reason.AMBIGUOUS_PATH, "Two ways.")),)), Reason.AMBIGUOUS_PATH),
+        (write(kind=RuleKind.REQUIRE), Reason.SESSION_NOT_FOUND),
+        (
+            Extraction(RefusalFormat.REST, (Call(refusal=Refusal(Reason.AMBIGUOUS_PATH, "Two ways.")),)),
+            Reason.AMBIGUOUS_PATH,
+        ),
     ],
 )
 async def test_what_would_have_been_refused(house, reading, reason):
     """Every refusal is counted under its reason."""
     house.service.add("s-bobs", "bob")
-    house.service.add("s-gone", "ann", Status.DELETED)
+    house.service.add("s-gone", "ann", SessionStatus.DELETED)
     assert await house.would(reading) == [("shadow_refused", reason)]
 
 
@@ -97,7 +100,7 @@ async def test_an_outage_or_a_lie_is_what_it_would_have_been(house, answer, reas
 async def test_ended_sessions_follow_the_policy():
     """As they would in earnest."""
     house = House(on_ended=OnEnded.REJECT)
-    house.service.add("s-1", "ann", Status.ENDED)
+    house.service.add("s-1", "ann", SessionStatus.ENDED)
     for _ in range(2):
         assert await house.would(write()) == [("shadow_refused", Reason.SESSION_ENDED)]
     await house.shadow.aclose()
@@ -105,10 +108,10 @@ async def test_ended_sessions_follow_the_policy():
 
 async def test_what_no_rule_guards_would_have_passed(house):
     """Read or unread."""
-    assert await house.would(Reading(Shape.REST, (Call(),))) == [("shadow_passed", None)]
-    assert await house.would(write(kind=Kind.PASS)) == [("shadow_passed", None)]
+    assert await house.would(Extraction(RefusalFormat.REST, (Call(),))) == [("shadow_passed", None)]
+    assert await house.would(write(kind=RuleKind.PASS)) == [("shadow_passed", None)]
     house.telemetry.decisions.clear()
-    assert house.shadow.passed() == Admit(How.PASSED)
+    assert house.shadow.passed() == Permit(Grounds.PASSED)
     assert house.telemetry.decisions == [("shadow_passed", None)]
 
 
@@ -131,7 +134,7 @@ async def test_what_finds_no_room_is_dropped_and_counted():
 
     house.service.before = wait
     for n in range(10):
-        assert house.shadow.shadow(write(f"s-{n}")) == Admit(How.PASSED)
+        assert house.shadow.shadow(write(f"s-{n}")) == Permit(Grounds.PASSED)
     assert house.telemetry.notes == [("shadow_dropped",)] * 7
     opened.set()
     await house.shadow.drained()

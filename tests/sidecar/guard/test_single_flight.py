@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from sidecar.flights import Flights
+from sidecar.guard.single_flight import SingleFlight
 
 
 async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
     """One of them asked, the others did not."""
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     asked = 0
 
     async def ask() -> int:
@@ -26,7 +26,7 @@ async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
 
 async def test_different_keys_do_not_wait_for_each_other():
     """Only the same question is shared."""
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     both = asyncio.Barrier(2)
 
     async def ask(key: str) -> str:
@@ -39,7 +39,7 @@ async def test_different_keys_do_not_wait_for_each_other():
 
 async def test_a_question_that_has_landed_is_asked_anew():
     """Nothing is kept."""
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     answers = iter([1, 2])
 
     async def ask() -> int:
@@ -50,7 +50,7 @@ async def test_a_question_that_has_landed_is_asked_anew():
 
 async def test_a_failure_is_everybodys_and_is_not_kept():
     """The next one may fare better."""
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
 
     async def fail() -> int:
         raise OSError("no")
@@ -65,7 +65,7 @@ async def test_a_failure_is_everybodys_and_is_not_kept():
 
 async def test_landed_waits_for_what_nobody_waits_for_any_more():
     """A question whose askers all went away is still brought to its end."""
-    flights: Flights[None] = Flights()
+    flights: SingleFlight[None] = SingleFlight()
     opened, ended = asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:

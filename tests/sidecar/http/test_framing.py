@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core import framing
-from sidecar.core.framing import Framing, read_framing
+from sidecar.http import framing
+from sidecar.http.framing import Framing, read_framing
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.headers import HeaderRules, connection_options, encode_fields, fold, upgrade_options
+from sidecar.http.headers import HeaderRules, connection_options, encode_fields, fold, upgrade_options
 
 FORWARDED = [(b"X-Forwarded-For", b"10.0.0.1"), (b"X-Forwarded-Proto", b"http"), (b"X-Forwarded-Host", b"h")]
 HOST = (b"Host", b"h")

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import CapturingLogger, LogCapture
 
-from sidecar.backends.metrics import Metrics
-from sidecar.backends.telemetry import LoggedMetrics
-from sidecar.core.model import Reason, Reference
+from sidecar.model import Reason, Reference
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.backends.journal import Journal
-from sidecar.backends.outbox import Outbox
-from sidecar.core.model import Conflict, Created, Found, Gone, Owed, Reference, Session, Status
+from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, Session, SessionStatus
+from sidecar.outbox.journal import Journal
+from sidecar.outbox.outbox import Outbox
 from sidecar.ports import DebtNotWritten
 
 ALICE = Reference("s1", "alice")
-ACTIVE = Session("alice", Status.ACTIVE)
+ACTIVE = Session("alice", SessionStatus.ACTIVE)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def test_debts_are_due_oldest_first(outbox: Outbox) -> None:
     assert [reference.session_id for reference in await outbox.due(3)] == ["s0", "s1", "s2"]
 
 
-@pytest.mark.parametrize("answer", [Created(ACTIVE), Found(ACTIVE), Found(Session("alice", Status.ENDED))])
+@pytest.mark.parametrize("answer", [Created(ACTIVE), Found(ACTIVE), Found(Session("alice", SessionStatus.ENDED))])
 async def test_a_session_that_exists_for_its_claimant_is_paid(
     outbox: Outbox, path: Path, answer: Found | Created
 ) -> None:
@@ -111,9 +111,9 @@ async def test_a_session_that_exists_for_its_claimant_is_paid(
     ("answer", "outcome"),
     [
         (Conflict(), "conflict"),
-        (Found(Session("bob", Status.ACTIVE)), "conflict"),
+        (Found(Session("bob", SessionStatus.ACTIVE)), "conflict"),
         (Gone(), "gone"),
-        (Found(Session("alice", Status.DELETED)), "gone"),
+        (Found(Session("alice", SessionStatus.DELETED)), "gone"),
     ],
 )
 async def test_a_debt_that_cannot_be_paid_is_kept_as_a_conflict(
@@ -194,8 +194,8 @@ async def test_closing_finishes_what_is_being_written(path: Path) -> None:
 OWE_AND_TELL = """
 import asyncio, sys
 from pathlib import Path
-from sidecar.backends.outbox import Outbox
-from sidecar.core.model import Reference
+from sidecar.outbox.outbox import Outbox
+from sidecar.model import Reference
 
 async def main() -> None:
     outbox = Outbox(Path(sys.argv[1]))
@@ -260,7 +260,7 @@ async def test_a_file_that_is_held_is_an_error_and_not_a_wait_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else's endless transaction ends in a clear exception."""
-    monkeypatch.setattr("sidecar.backends.journal.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("sidecar.outbox.journal.BUSY_SECONDS", 0.05)
     outbox = Outbox(path)
     hog = sqlite3.connect(path, isolation_level=None)
     hog.execute("BEGIN IMMEDIATE")

@@ -14,9 +14,9 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
-from sidecar.backends.outbox import Outbox
-from sidecar.backends.paying import AT_ONCE, Payer, PayingLock
-from sidecar.core.model import Answer, Conflict, Created, Gone, Reference, Session, Status, Unknown, Untrustworthy
+from sidecar.model import Conflict, Created, Gone, Reference, Session, SessionStatus, Unknown, Untrustworthy, Verdict
+from sidecar.outbox.outbox import Outbox
+from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
 from sidecar.ports import Telemetry
 from tests.support.eventually import eventually
 
@@ -26,15 +26,15 @@ class Service:
 
     def __init__(self) -> None:
         self.down = False
-        self.special: dict[str, Answer] = {}
+        self.special: dict[str, Verdict] = {}
         self.asked: Counter[str] = Counter()
         self.created: Counter[str] = Counter()
 
-    async def look(self, reference: Reference) -> Answer:
+    async def look(self, reference: Reference) -> Verdict:
         """Nobody who pays has to look."""
         raise AssertionError("paying does not look")
 
-    async def ensure(self, reference: Reference) -> Answer:
+    async def ensure(self, reference: Reference) -> Verdict:
         """Create, unless told otherwise."""
         await asyncio.sleep(0)
         self.asked[reference.session_id] += 1
@@ -43,7 +43,7 @@ class Service:
         if reference.session_id in self.special:
             return self.special[reference.session_id]
         self.created[reference.session_id] += 1
-        return Created(Session(reference.user_id, Status.ACTIVE))
+        return Created(Session(reference.user_id, SessionStatus.ACTIVE))
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def telemetry() -> Telemetry:
 
 
 @contextlib.asynccontextmanager
-async def paying(outbox: Outbox, service: Service, telemetry: Telemetry) -> AsyncIterator[Payer]:
+async def paying(outbox: Outbox, service: Service, telemetry: Telemetry) -> AsyncIterator[OutboxRelay]:
     """A payer at work."""
-    payer = Payer(outbox, service, telemetry, PayingLock(outbox._journal.path))
+    payer = OutboxRelay(outbox, service, telemetry, RelayLock(outbox._journal.path))
     await payer.start()
     try:
         yield payer
@@ -110,7 +110,7 @@ async def test_pays_what_an_earlier_life_owed(tmp_path: Path, telemetry: Telemet
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [(Conflict(), "conflict"), (Gone(), "gone")])
-async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, answer: Answer, outcome: str) -> None:
+async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, answer: Verdict, outcome: str) -> None:
     """Another's session, or a deleted one, is told once and blocks nothing."""
     service = Service()
     service.special["s0"] = answer
@@ -139,7 +139,7 @@ async def test_only_one_at_a_time_pays_from_a_file(
     service = Service()
     tries = Mock(wraps=fcntl.flock)
     monkeypatch.setattr("fcntl.flock", tries)
-    other = PayingLock(outbox._journal.path)
+    other = RelayLock(outbox._journal.path)
     assert other.take()
     await outbox.owe(debts(1)[0])
     async with paying(outbox, service, telemetry):
@@ -165,7 +165,7 @@ async def test_two_who_pay_from_one_file_pay_no_debt_twice(
 HOLD_AND_TELL = """
 import sys, time
 from pathlib import Path
-from sidecar.backends.paying import PayingLock
+from sidecar.outbox.relay import PayingLock
 
 print(PayingLock(Path(sys.argv[1])).take(), flush=True)
 time.sleep(600)
@@ -174,7 +174,7 @@ time.sleep(600)
 
 def test_the_right_to_pay_dies_with_its_holder(tmp_path: Path) -> None:
     """No lock is left behind by kill -9."""
-    lock = PayingLock(tmp_path / "outbox.db")
+    lock = RelayLock(tmp_path / "outbox.db")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_TELL, str(tmp_path / "outbox.db")], stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.core.model import Call, Kind, Plan, Reading, Reason, Reference, Refuse, Shape
+from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from sidecar.profile.profile import load_profile
 from tests.support.reading import (
     ADK,
@@ -28,7 +28,7 @@ from tests.support.reading import (
 )
 
 RUN = {"app_name": "a1", "user_id": "u1", "session_id": "s1"}
-SCOPED = Reference("s1", "u1", Kind.REQUIRE, ("a1", "u1"))
+SCOPED = Reference("s1", "u1", RuleKind.REQUIRE, ("a1", "u1"))
 SESSION = (b"x-session-id", b"s1")
 USER = (b"x-user-id", b"u1")
 UPGRADE = (b"upgrade", b"websocket")
@@ -64,7 +64,7 @@ def test_scope_and_user_may_stand_in_the_path() -> None:
     body = {"session_id": "s1"}
     assert found(body, target="/apps/a1/users/u1/memory", method="PATCH", profile=ADK) == SCOPED
     ensured = found(b"", target="/apps/a1/users/u1/sessions/s1/artifacts", profile=ADK)
-    assert ensured == Reference("s1", "u1", Kind.ENSURE, ("a1", "u1"))
+    assert ensured == Reference("s1", "u1", RuleKind.ENSURE, ("a1", "u1"))
     conflict = {"session_id": "s1", "app_name": "a2"}
     assert reason(conflict, target="/apps/a1/users/u1/memory", method="PATCH", profile=ADK) is Reason.AMBIGUOUS_SESSION
 
@@ -73,11 +73,11 @@ def test_a_scope_must_be_named_and_safe() -> None:
     """Without it the id means nothing."""
     missing = {"user_id": "u1", "session_id": "s1"}
     detail = "A session id is told apart by app, and none is named."
-    assert refused(missing, target="/run", profile=ADK) == Refuse(Reason.INVALID_SESSION_ID, detail, "s1")
-    assert refused({**RUN, "app_name": "a b"}, target="/run", profile=ADK) == Refuse(
+    assert refused(missing, target="/run", profile=ADK) == Refusal(Reason.INVALID_SESSION_ID, detail, "s1")
+    assert refused({**RUN, "app_name": "a b"}, target="/run", profile=ADK) == Refusal(
         Reason.INVALID_SESSION_ID, "The app is not 1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -.", "s1"
     )
-    assert refused({**RUN, "app_name": 5}, target="/run", profile=ADK) == Refuse(
+    assert refused({**RUN, "app_name": 5}, target="/run", profile=ADK) == Refusal(
         Reason.INVALID_SESSION_ID, "The app must be a string.", "s1"
     )
 
@@ -87,7 +87,7 @@ def test_a_scope_stays_opaque_where_ids_are_uuids() -> None:
     uuid = "550e8400-e29b-41d4-a716-446655440000"
     body = {"app_name": "a1", "user_id": uuid, "session_id": uuid}
     assert found(body, target="/run", profile=ADK, id_format="uuid") == Reference(
-        uuid, uuid, Kind.REQUIRE, ("a1", uuid)
+        uuid, uuid, RuleKind.REQUIRE, ("a1", uuid)
     )
 
 
@@ -115,9 +115,9 @@ def test_a_session_may_belong_to_nobody() -> None:
 def test_where_only_the_path_matters_the_body_streams_through() -> None:
     """Nothing in it could change the decision."""
     plan = reader(LANGGRAPH).plan(head("POST", "/threads/t1/runs", JSON))
-    assert plan == Plan(Shape.REST, needs_body=False)
-    assert reader(LANGGRAPH).read(head("POST", "/threads/t1/runs", JSON), b"{") == Reading(
-        Shape.REST, (Call(Reference("t1", None)),)
+    assert plan == Classification(RefusalFormat.REST, needs_body=False)
+    assert reader(LANGGRAPH).read(head("POST", "/threads/t1/runs", JSON), b"{") == Extraction(
+        RefusalFormat.REST, (Call(Reference("t1", None)),)
     )
 
 
@@ -194,9 +194,9 @@ def test_only_what_the_profile_names_is_an_id() -> None:
 def test_a_header_names_the_session_of_a_tool_call() -> None:
     """Where the profile says so; the tool's own rule decides what that means."""
     reading = read(tool("check_x", {}), SESSION, USER, target="/tools", profile=AGNO)
-    assert reading.calls == (Call(Reference("s1", "u1", Kind.REQUIRE), rpc_id=7),)
+    assert reading.calls == (Call(Reference("s1", "u1", RuleKind.REQUIRE), rpc_id=7),)
     reading = read(tool("make_x", {}), SESSION, USER, target="/tools", profile=AGNO)
-    assert reading.calls == (Call(Reference("s1", "u1", Kind.ENSURE), rpc_id=7),)
+    assert reading.calls == (Call(Reference("s1", "u1", RuleKind.ENSURE), rpc_id=7),)
 
 
 def test_of_a_call_and_what_it_wraps_the_stronger_wish_counts() -> None:
@@ -214,19 +214,19 @@ def test_of_a_call_and_what_it_wraps_the_stronger_wish_counts() -> None:
         + SERVICE
     )
 
-    def kind(name: str, arguments: object) -> Kind | None:
+    def kind(name: str, arguments: object) -> RuleKind | None:
         (call,) = read(tool(name, arguments), target="/mcp", profile=profile).calls
         assert call.refusal is None
         return call.reference.kind if call.reference else None
 
     inner = {"sid": "s"}
-    assert kind("make", {"sid": "s", "tool": "check", "args": inner}) is Kind.ENSURE
-    assert kind("check", {"sid": "s", "tool": "make", "args": inner}) is Kind.ENSURE
-    assert kind("check", {"sid": "s", "tool": "make", "args": {}}) is Kind.REQUIRE
-    assert kind("make", {"tool": "check", "args": inner}) is Kind.REQUIRE
-    assert kind("check", {"sid": "s"}) is Kind.REQUIRE
+    assert kind("make", {"sid": "s", "tool": "check", "args": inner}) is RuleKind.ENSURE
+    assert kind("check", {"sid": "s", "tool": "make", "args": inner}) is RuleKind.ENSURE
+    assert kind("check", {"sid": "s", "tool": "make", "args": {}}) is RuleKind.REQUIRE
+    assert kind("make", {"tool": "check", "args": inner}) is RuleKind.REQUIRE
+    assert kind("check", {"sid": "s"}) is RuleKind.REQUIRE
     assert kind("other", {"sid": "s"}) is None
-    assert kind("other", {"sid": "t", "tool": "make", "args": inner}) is Kind.ENSURE
+    assert kind("other", {"sid": "t", "tool": "make", "args": inner}) is RuleKind.ENSURE
 
 
 def test_a_place_may_lie_deep() -> None:
@@ -258,7 +258,7 @@ def test_without_a_meta_tool_nothing_is_wrapped() -> None:
     """The two arguments are arguments like others."""
     message = tool("check_x", {"tool_name": "make_x", "parameters": {"session_id": "s2"}})
     assert read(message, SESSION, USER, target="/tools", profile=AGNO).calls == (
-        Call(Reference("s1", "u1", Kind.REQUIRE), rpc_id=7),
+        Call(Reference("s1", "u1", RuleKind.REQUIRE), rpc_id=7),
     )
 
 
@@ -283,9 +283,9 @@ def test_a_rule_may_pass_an_upgrade() -> None:
     assert reader(profile).plan(head("GET", "/a/s1/log", UPGRADE)) is None
     for spelled in ("/a/s1/LOG", "/A/s1/log"):
         reference = found(b"", UPGRADE, target=spelled, method="GET", profile=profile)
-        assert reference == Reference("s1", None, Kind.REQUIRE)
+        assert reference == Reference("s1", None, RuleKind.REQUIRE)
     assert found(b"", UPGRADE, target="/a/s1/chat", method="GET", profile=profile) == Reference(
-        "s1", None, Kind.REQUIRE
+        "s1", None, RuleKind.REQUIRE
     )
     assert reader(profile).plan(head("GET", "/a/s1", UPGRADE)) is None
     assert reader(profile).plan(head("GET", "/b/s1/chat", UPGRADE)) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.model import Kind
+from sidecar.model import RuleKind
 from sidecar.profile.profile import MetaTool, Owner, Places, Profile, load_profile
 from sidecar.profile.rules import PathRule, ToolRule, UpgradeRule
 from sidecar.profile.tables import ProfileError
@@ -92,13 +92,13 @@ def test_rules_are_read_in_their_order() -> None:
     """)
     assert profile.rules == (
         PathRule(
-            Kind.ENSURE,
+            RuleKind.ENSURE,
             ("DELETE", "M-SEARCH"),
             (parse_template("/memories/{session_id}"), parse_template("/memories/**")),
         ),
-        PathRule(Kind.REQUIRE, ("POST", "PUT", "PATCH"), (parse_template("/memories"),)),
-        ToolRule(Kind.PASS, ("get_*", "x")),
-        UpgradeRule(Kind.ENSURE, (parse_template("/memories/*"),)),
+        PathRule(RuleKind.REQUIRE, ("POST", "PUT", "PATCH"), (parse_template("/memories"),)),
+        ToolRule(RuleKind.PASS, ("get_*", "x")),
+        UpgradeRule(RuleKind.ENSURE, (parse_template("/memories/*"),)),
     )
 
 

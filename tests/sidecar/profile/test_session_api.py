@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.profile.profile import load_profile
-from sidecar.profile.session_api import DEFAULT_API, Call, Meaning, SessionApi, Style
+from sidecar.profile.session_api import DEFAULT_API, ApiCall, Meaning, SessionApi, Style
 from sidecar.profile.tables import ProfileError
 from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
 
@@ -65,8 +65,8 @@ def test_google_adk_can_be_described() -> None:
     service = ADK.service
     path = "/apps/{app}/users/{user_id}/sessions/{session_id}"
     assert service.style is Style.POST
-    assert service.look == Call("GET", path, {200: Meaning.FOUND, 404: Meaning.ABSENT})
-    assert service.create == Call(
+    assert service.look == ApiCall("GET", path, {200: Meaning.FOUND, 404: Meaning.ABSENT})
+    assert service.create == ApiCall(
         "POST",
         path,
         {
@@ -114,7 +114,7 @@ def test_every_habit_can_be_written() -> None:
     """)
     assert service == SessionApi(
         style=Style.POST,
-        look=Call(
+        look=ApiCall(
             "POST",
             "/find/{app}",
             {
@@ -127,7 +127,7 @@ def test_every_habit_can_be_written() -> None:
             {"q": "{session_id}"},
             {"deep": [{"user": "{user_id}"}, 1]},
         ),
-        create=Call(
+        create=ApiCall(
             "PUT",
             "/make",
             {

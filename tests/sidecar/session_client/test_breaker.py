@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.backends.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from sidecar.session_client.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
 from sidecar.testing import FakeClock
 
 

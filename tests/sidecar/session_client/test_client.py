@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.core.model import (
+from sidecar.model import (
     Absent,
     Conflict,
     Created,
@@ -16,7 +16,7 @@ from sidecar.core.model import (
     Gone,
     Reference,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
@@ -24,7 +24,7 @@ from sidecar.profile.session_api import DEFAULT_API
 from tests.support.sessions import BASE, Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
-ANNS = Session("ann", Status.ACTIVE)
+ANNS = Session("ann", SessionStatus.ACTIVE)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_ids_are_one_escaped_path_segment(recorder):
     """Whatever an id holds, it stays where it belongs."""
     recorder.answers = [session(201, session_id="a/b?c#d%e é", user_id="x&y=z")]
     reference = Reference("a/b?c#d%e é", "x&y=z")
-    assert await recorder.service.ensure(reference) == Created(Session("x&y=z", Status.ACTIVE))
+    assert await recorder.service.ensure(reference) == Created(Session("x&y=z", SessionStatus.ACTIVE))
     [request] = recorder.requests
     assert target(request) == "/api/v1/sessions/a%2Fb%3Fc%23d%25e%20%C3%A9"
     assert orjson.loads(request.content) == {"user_id": "x&y=z"}
@@ -85,8 +85,8 @@ async def test_without_a_token_no_authorization_is_sent():
     [
         (session(201), Created(ANNS)),
         (session(200), Found(ANNS)),
-        (session(200, status="ended"), Found(Session("ann", Status.ENDED))),
-        (session(200, status="deleted"), Found(Session("ann", Status.DELETED))),
+        (session(200, status="ended"), Found(Session("ann", SessionStatus.ENDED))),
+        (session(200, status="deleted"), Found(Session("ann", SessionStatus.DELETED))),
         (error(409, "session_owned_by_another_user"), Conflict()),
         (error(410, "session_gone"), Gone()),
     ],
@@ -101,7 +101,7 @@ async def test_what_ensure_says(recorder, answer, expected):
     ("answer", "expected"),
     [
         (session(200), Found(ANNS)),
-        (session(200, user_id="bob"), Found(Session("bob", Status.ACTIVE))),
+        (session(200, user_id="bob"), Found(Session("bob", SessionStatus.ACTIVE))),
         (error(403, "session_owned_by_another_user"), Conflict()),
         (error(404, "session_not_found"), Absent()),
         (error(410, "session_gone"), Gone()),

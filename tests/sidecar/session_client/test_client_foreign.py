@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.core.model import (
+from sidecar.model import (
     Absent,
     Conflict,
     Created,
@@ -17,20 +17,20 @@ from sidecar.core.model import (
     Gone,
     Reference,
     Session,
-    Status,
+    SessionStatus,
     Unknown,
     Untrustworthy,
 )
-from sidecar.profile.session_api import Call, Meaning, SessionApi, Style
+from sidecar.profile.session_api import ApiCall, Meaning, SessionApi, Style
 from tests.support.sessions import Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
-ANNS = Session("ann", Status.ACTIVE)
+ANNS = Session("ann", SessionStatus.ACTIVE)
 
 ISA = SessionApi(
     style=Style.POST,
-    look=Call("GET", "/api/v1/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT, 410: Meaning.GONE}),
-    create=Call(
+    look=ApiCall("GET", "/api/v1/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT, 410: Meaning.GONE}),
+    create=ApiCall(
         "POST",
         "/api/v1/sessions",
         {
@@ -92,7 +92,7 @@ async def test_a_create_may_say_200(recorder):
 async def test_a_create_that_says_200_may_mean_somebody_elses(recorder):
     """The owner in the answer tells."""
     recorder.answers = [MISSING, session(200, user_id="bob")]
-    assert await recorder.service.ensure(ANN) == Found(Session("bob", Status.ACTIVE))
+    assert await recorder.service.ensure(ANN) == Found(Session("bob", SessionStatus.ACTIVE))
 
 
 async def test_a_create_that_says_201_for_another_owner_lies(recorder):
@@ -105,7 +105,7 @@ async def test_a_create_that_says_201_for_another_owner_lies(recorder):
     ("second_look", "expected"),
     [
         (session(200), Found(ANNS)),
-        (session(200, user_id="bob"), Found(Session("bob", Status.ACTIVE))),
+        (session(200, user_id="bob"), Found(Session("bob", SessionStatus.ACTIVE))),
         (MISSING, Conflict()),
         (error(410, "gone"), Gone()),
     ],
@@ -210,11 +210,11 @@ async def test_a_service_that_cannot_create_is_only_asked(style):
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("active", Status.ACTIVE),
-        ("busy", Status.ACTIVE),
-        ("ended", Status.ENDED),
-        ("closed", Status.ENDED),
-        ("deleted", Status.DELETED),
+        ("active", SessionStatus.ACTIVE),
+        ("busy", SessionStatus.ACTIVE),
+        ("ended", SessionStatus.ENDED),
+        ("closed", SessionStatus.ENDED),
+        ("deleted", SessionStatus.DELETED),
     ],
 )
 async def test_states_are_the_services_own(recorder, status, expected):
@@ -225,8 +225,8 @@ async def test_states_are_the_services_own(recorder, status, expected):
 
 ADK = SessionApi(
     style=Style.POST,
-    look=Call("GET", "/apps/{app}/users/{user}/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT}),
-    create=Call(
+    look=ApiCall("GET", "/apps/{app}/users/{user}/sessions/{session_id}", {200: Meaning.FOUND, 404: Meaning.ABSENT}),
+    create=ApiCall(
         "POST",
         "/apps/{app}/users/{user}/sessions/{session_id}",
         {200: Meaning.CREATED, 409: Meaning.TAKEN},
@@ -242,7 +242,7 @@ async def test_scopes_stand_in_the_path_and_ownerless_sessions_need_no_owner():
     recorder = Recorder(ADK, scope_names=("app", "user"))
     recorder.answers = [MISSING, httpx.Response(200, json={"id": "s-1"})]
     reference = Reference("s-1", None, scope=("my app", "a/b"))
-    assert await recorder.service.ensure(reference) == Created(Session(None, Status.ACTIVE))
+    assert await recorder.service.ensure(reference) == Created(Session(None, SessionStatus.ACTIVE))
     assert {target(request) for request in recorder.requests} == {"/apps/my%20app/users/a%2Fb/sessions/s-1"}
     assert orjson.loads(recorder.requests[1].content) == {"state": {}}
 

@@ -12,21 +12,21 @@ import pytest
 import respx
 import stamina
 
-from sidecar.backends.known import Known
-from sidecar.backends.sessions import MOST_ANSWER, HttpSessionService
-from sidecar.core.model import (
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.guard import Guard
+from sidecar.model import (
     Call,
-    Kind,
-    Reading,
+    Extraction,
     Reason,
     Reference,
-    Refused,
-    Shape,
+    RefusalFormat,
+    Refusals,
+    RuleKind,
     Unknown,
     Untrustworthy,
 )
-from sidecar.guard import Guard
 from sidecar.profile.session_api import DEFAULT_API
+from sidecar.session_client.client import MOST_ANSWER, HttpSessionService
 from sidecar.testing import FakeDiscovery, FakeTelemetry
 from tests.support.sessions import BASE, error, session
 
@@ -184,12 +184,14 @@ class House:
         self.telemetry = FakeTelemetry()
         discovery = FakeDiscovery([BASE])
         self.service = HttpSessionService(self.transport, discovery, self.telemetry, DEFAULT_API, timeout=timeout)
-        self.known = Known(100, 300.0)
+        self.known = SessionCache(100, 300.0)
         self.guard = Guard(self.known, self.service, self.telemetry, timeout=timeout)
 
     async def reasons(self, *references: Reference) -> list[Reason | None]:
-        decision = await self.guard.decide(Reading(Shape.BATCH, tuple(Call(reference) for reference in references)))
-        assert isinstance(decision, Refused)
+        decision = await self.guard.decide(
+            Extraction(RefusalFormat.BATCH, tuple(Call(reference) for reference in references))
+        )
+        assert isinstance(decision, Refusals)
         return [refusal and refusal.reason for refusal in decision.refusals]
 
 
@@ -221,7 +223,7 @@ async def test_garbage_is_never_absence(name):
     """A look that is answered with garbage creates nothing: neither for a `require` rule nor in a batch."""
     answer, kind = GARBAGE[name]
     house = House(answer, patience(name))
-    required = Reference("s-1", "ann", Kind.REQUIRE)
+    required = Reference("s-1", "ann", RuleKind.REQUIRE)
     assert await house.reasons(required) == [REASON[kind]]
     assert REASON[kind] in await house.reasons(ANN, Reference("s-2", "ann"))
     assert set(house.transport.methods) == {"GET"}
@@ -272,7 +274,7 @@ async def test_a_service_that_swaps_answers_admits_nobody():
 )
 async def test_garbage_on_the_wire_is_an_outage(garbage):
     """Through the real transport: no crash, no hang, and nobody can say."""
-    from sidecar.backends.httpx_transport import PooledTransport
+    from sidecar.session_client.transport import PooledTransport
 
     async def answer(reader, writer):
         await reader.readuntil(b"\r\n\r\n")

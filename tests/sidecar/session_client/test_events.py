@@ -11,11 +11,11 @@ from unittest.mock import call, create_autospec
 import httpx
 import pytest
 
-from sidecar.backends.discovery import FixedAddress, Rotation
-from sidecar.backends.events import EventFollower
-from sidecar.backends.known import Known
-from sidecar.core.model import Session, Status
-from sidecar.ports import Discovery, SessionNews, Telemetry
+from sidecar.cache.session_cache import SessionCache
+from sidecar.model import Session, SessionStatus
+from sidecar.ports import Discovery, SessionEvents, Telemetry
+from sidecar.session_client.discovery import FixedAddress, Rotation
+from sidecar.session_client.events import EventFollower
 from tests.support.consul import free_ports
 from tests.support.eventually import eventually
 from tests.support.migrated import migrate
@@ -79,9 +79,9 @@ def ending_with(content: bytes) -> Script:
 
 
 @pytest.fixture
-def news() -> SessionNews:
+def news() -> SessionEvents:
     """Takes note of everything it hears."""
-    return create_autospec(SessionNews, instance=True)  # type: ignore[no-any-return] # it has the port's shape
+    return create_autospec(SessionEvents, instance=True)  # type: ignore[no-any-return] # it has the port's shape
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def telemetry() -> Telemetry:
 
 @contextlib.asynccontextmanager
 async def following(
-    discovery: Discovery, news: SessionNews, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
+    discovery: Discovery, news: SessionEvents, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
 ) -> AsyncIterator[EventFollower]:
     """A follower at work."""
     follower = EventFollower(discovery, news, telemetry, token=token, silence=silence)
@@ -105,7 +105,7 @@ async def following(
 
 @contextlib.asynccontextmanager
 async def followed(
-    *scenes: bytes | Script, news: SessionNews, telemetry: Telemetry, token: str | None = None, silence: float = 15.0
+    *scenes: bytes | Script, news: SessionEvents, telemetry: Telemetry, token: str | None = None, silence: float = 15.0
 ) -> AsyncIterator[Stage]:
     """A stage with a follower in the audience."""
     async with contextlib.AsyncExitStack() as stack:
@@ -115,12 +115,12 @@ async def followed(
         yield stage
 
 
-def heard(news: SessionNews) -> list[object]:
+def heard(news: SessionEvents) -> list[object]:
     """Everything that was told, in order."""
     return list(news.mock_calls)  # type: ignore[attr-defined] # autospec
 
 
-async def test_tells_of_ends_and_deletions_in_order(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemetry: Telemetry) -> None:
     """Creations change nothing of what is known; what is unknown is ignored."""
     told = (event("created", 1, "a"), event("ended", 2, "a"), event("deleted", 3, "a"), event("merged", 4, "a"))
     async with followed(HEAD + HEARTBEAT + b"".join(told), news=news, telemetry=telemetry):
@@ -128,7 +128,7 @@ async def test_tells_of_ends_and_deletions_in_order(news: SessionNews, telemetry
     assert heard(news)[:3] == [call.stream_up(), call.ended("a"), call.deleted("a")]
 
 
-async def test_is_up_only_once_everything_was_told(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetry: Telemetry) -> None:
     """What was missed comes before the first heartbeat, and is heard before the stream counts as up."""
     async with followed(HEAD + event("deleted", 1, "a") + HEARTBEAT + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: call.stream_up() in heard(news))
@@ -136,7 +136,7 @@ async def test_is_up_only_once_everything_was_told(news: SessionNews, telemetry:
     telemetry.events_connected.assert_called_once_with(connected=True)  # type: ignore[attr-defined] # autospec
 
 
-async def test_resumes_after_the_last_event_it_heard(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_resumes_after_the_last_event_it_heard(news: SessionEvents, telemetry: Telemetry) -> None:
     """A broken connection loses nothing: the next one asks for what came after."""
     scenes = (ending_with(HEAD + HEARTBEAT + event("ended", 41, "a")), HEAD + event("deleted", 42, "a") + HEARTBEAT)
     async with followed(*scenes, news=news, telemetry=telemetry) as stage:
@@ -152,14 +152,14 @@ async def test_resumes_after_the_last_event_it_heard(news: SessionNews, telemetr
     assert "last-event-id: 41\r\n" in stage.heads[1].lower()
 
 
-async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionEvents, telemetry: Telemetry) -> None:
     """No event was ever heard, so nobody can say what was missed."""
     async with followed(ending_with(HEAD + HEARTBEAT), HEAD + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: heard(news).count(call.stream_up()) == 2)
     assert heard(news) == [call.stream_up(), call.stream_down(), call.forget_all(), call.stream_up()]
 
 
-async def test_forgets_all_when_the_past_is_not_kept(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_the_past_is_not_kept(news: SessionEvents, telemetry: Telemetry) -> None:
     """`reset` says that events were missed, and also where to go on."""
     reset = b"event: reset\nid: 100\ndata: {}\n\n"
     scenes = (ending_with(HEAD + event("ended", 1, "a")), ending_with(HEAD + reset + HEARTBEAT), HEAD)
@@ -170,13 +170,13 @@ async def test_forgets_all_when_the_past_is_not_kept(news: SessionNews, telemetr
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"session_id": 5}', b"{}"])
-async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionNews, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
     """It may have been the deletion of any session."""
     async with followed(HEAD + b"event: deleted\nid: 9\ndata: " + data + b"\n\n", news=news, telemetry=telemetry):
         await eventually(lambda: call.forget_all() in heard(news))
 
 
-async def test_silence_counts_as_down(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_silence_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
     """A connection that stays open and says nothing is no stream."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, silence=0.2) as stage:
         await eventually(lambda: call.stream_down() in heard(news))
@@ -184,7 +184,7 @@ async def test_silence_counts_as_down(news: SessionNews, telemetry: Telemetry) -
     assert telemetry.events_connected.mock_calls[:2] == [call(connected=True), call(connected=False)]  # type: ignore[attr-defined] # autospec
 
 
-async def test_half_a_heartbeat_is_silence(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_half_a_heartbeat_is_silence(news: SessionEvents, telemetry: Telemetry) -> None:
     """Bytes alone are no sign of life."""
 
     async def drip(writer: asyncio.StreamWriter) -> None:
@@ -198,7 +198,7 @@ async def test_half_a_heartbeat_is_silence(news: SessionNews, telemetry: Telemet
         await eventually(lambda: call.stream_down() in heard(news))
 
 
-async def test_stays_up_while_there_are_heartbeats(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetry: Telemetry) -> None:
     """A quiet service is not a dead one."""
     beats = 0
 
@@ -228,7 +228,7 @@ async def test_stays_up_while_there_are_heartbeats(news: SessionNews, telemetry:
         HEAD + b"data: " + b"x" * 100_000,
     ],
 )
-async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionNews, telemetry: Telemetry) -> None:
+async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
     """Errors, redirects, pages and endless lines are not followed, and tried again."""
     async with followed(answer, news=news, telemetry=telemetry, silence=1.0) as stage:
         await eventually(lambda: len(stage.heads) > 1)
@@ -236,7 +236,7 @@ async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionNews,
     assert call.stream_down() in heard(news)
 
 
-async def test_moves_to_another_instance_when_one_dies(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_moves_to_another_instance_when_one_dies(news: SessionEvents, telemetry: Telemetry) -> None:
     """The instance that broke is reported, and the next one asked for what came after."""
     dying = Stage(ending_with(HEAD + HEARTBEAT + event("ended", 5, "a")))
     living = Stage(HEAD + event("deleted", 6, "a") + HEARTBEAT)
@@ -248,7 +248,7 @@ async def test_moves_to_another_instance_when_one_dies(news: SessionNews, teleme
             await eventually(lambda: heard(news)[-1] == call.stream_up())
 
 
-async def test_reports_an_instance_that_refuses_connections(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_reports_an_instance_that_refuses_connections(news: SessionEvents, telemetry: Telemetry) -> None:
     """Whoever picks next is spared it."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = f"http://127.0.0.1:{free_ports(1)[0]}"
@@ -257,7 +257,7 @@ async def test_reports_an_instance_that_refuses_connections(news: SessionNews, t
     discovery.report.assert_called_with(discovery.pick.return_value, ok=False)
 
 
-async def test_waits_for_an_instance(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_waits_for_an_instance(news: SessionEvents, telemetry: Telemetry) -> None:
     """Nothing to pick is a stream that is down, until there is something."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = None
@@ -267,14 +267,14 @@ async def test_waits_for_an_instance(news: SessionNews, telemetry: Telemetry) ->
         await eventually(lambda: call.stream_up() in heard(news))
 
 
-async def test_shows_its_token(news: SessionNews, telemetry: Telemetry) -> None:
+async def test_shows_its_token(news: SessionEvents, telemetry: Telemetry) -> None:
     """The stream is asked for with the same credentials as everything else."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, token="hush") as stage:
         await eventually(lambda: stage.heads)
     assert "authorization: bearer hush\r\n" in stage.heads[0].lower()
 
 
-async def test_reaches_an_instance_on_a_unix_socket(news: SessionNews, telemetry: Telemetry, tmp_path: Path) -> None:
+async def test_reaches_an_instance_on_a_unix_socket(news: SessionEvents, telemetry: Telemetry, tmp_path: Path) -> None:
     """`unix:/path` is an address like any other."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -288,11 +288,11 @@ async def test_reaches_an_instance_on_a_unix_socket(news: SessionNews, telemetry
         await eventually(lambda: call.stream_up() in heard(news))
 
 
-def known_sessions(*session_ids: str) -> Known:
+def known_sessions(*session_ids: str) -> SessionCache:
     """A cache that believes these sessions are active."""
-    known = Known(100, 300.0)
+    known = SessionCache(100, 300.0)
     for session_id in session_ids:
-        known.remember(session_id, Session("alice", Status.ACTIVE), known.ticket())
+        known.remember(session_id, Session("alice", SessionStatus.ACTIVE), known.ticket())
     return known
 
 
@@ -303,7 +303,7 @@ async def test_an_answer_that_an_event_overtook_is_not_believed(telemetry: Telem
         ticket = known.ticket()
         async with following(FixedAddress(stage.url), known, telemetry):
             await eventually(lambda: known.get("a") is not None)
-            assert not known.remember("a", Session("alice", Status.ACTIVE), ticket)
+            assert not known.remember("a", Session("alice", SessionStatus.ACTIVE), ticket)
             assert not known.admits("a", "alice")
 
 
@@ -338,8 +338,8 @@ class TestAgainstTheRealService:
                 assert known.admits("a", "alice")
                 (await client.delete("/api/v1/sessions/a")).raise_for_status()
                 (await client.post("/api/v1/sessions/b/end")).raise_for_status()
-                await eventually(lambda: known.get("a") == Session(None, Status.DELETED))
-                await eventually(lambda: known.get("b") == Session("alice", Status.ENDED))
+                await eventually(lambda: known.get("a") == Session(None, SessionStatus.DELETED))
+                await eventually(lambda: known.get("b") == Session("alice", SessionStatus.ENDED))
 
     async def test_a_deletion_during_an_interruption_is_told_afterwards(
         self, environment: dict[str, str], tmp_path: Path, telemetry: Telemetry
@@ -363,7 +363,7 @@ class TestAgainstTheRealService:
                         (await client.delete("/api/v1/sessions/a")).raise_for_status()
                     assert known.admits("a", "alice")
                     discovery.pick.return_value = again.url()
-                    await eventually(lambda: known.get("a") == Session(None, Status.DELETED))
+                    await eventually(lambda: known.get("a") == Session(None, SessionStatus.DELETED))
 
 
 def sessions(service: Running) -> httpx.AsyncClient:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.backends.sse import MOST_EVENT, Comment, EndlessEvent, Event, EventStream
+from sidecar.session_client.sse import MOST_EVENT, Comment, EndlessEvent, Event, EventStream
 
 STREAMS = [
     (b"event: ended\nid: 7\ndata: {}\n\n", [Event("ended", "{}", "7")]),

@@ -8,7 +8,7 @@ import contextlib
 import httpx
 import pytest
 
-from sidecar.backends.httpx_transport import PooledTransport
+from sidecar.session_client.transport import PooledTransport
 from tests.support.eventually import eventually
 from tests.support.wire import OK, BreaksUnderTheSecond, Seen, raw_upstream
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import stamina
 
-from sidecar.backends.discovery import FixedAddress
-from sidecar.core.model import Absent, Answer, Conflict, Created, Found, Gone, Reference, Session, Status, Unknown
+from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Unknown, Verdict
+from sidecar.session_client.discovery import FixedAddress
 from sidecar.tools.ensuring import InBulk, OneByOne, Outcome, ServiceFailed
 from sidecar.tools.pairs import Pair
 
@@ -92,20 +92,20 @@ async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, name
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (Created(Session("u1", Status.ACTIVE)), Outcome.CREATED),
+        (Created(Session("u1", SessionStatus.ACTIVE)), Outcome.CREATED),
         (Absent(), Outcome.CREATED),
-        (Found(Session("u1", Status.ACTIVE)), Outcome.FOUND),
-        (Found(Session("u1", Status.ENDED)), Outcome.FOUND),
-        (Found(Session("u9", Status.ACTIVE)), Outcome.CONFLICT),
-        (Found(Session("u1", Status.DELETED)), Outcome.GONE),
+        (Found(Session("u1", SessionStatus.ACTIVE)), Outcome.FOUND),
+        (Found(Session("u1", SessionStatus.ENDED)), Outcome.FOUND),
+        (Found(Session("u9", SessionStatus.ACTIVE)), Outcome.CONFLICT),
+        (Found(Session("u1", SessionStatus.DELETED)), Outcome.GONE),
         (Conflict(), Outcome.CONFLICT),
         (Gone(), Outcome.GONE),
     ],
 )
-async def test_one_by_one_reads_every_answer(answer: Answer, outcome: Outcome) -> None:
+async def test_one_by_one_reads_every_answer(answer: Verdict, outcome: Outcome) -> None:
     """A look says what ensuring would come to."""
 
-    async def ask(reference: Reference) -> Answer:
+    async def ask(reference: Reference) -> Verdict:
         return answer
 
     assert await OneByOne(ask)(PAIRS[:1]) == [outcome]
@@ -115,7 +115,7 @@ async def test_one_by_one_keeps_the_order_and_its_bound() -> None:
     """Many are asked at once, but not all."""
     under_way, most = 0, 0
 
-    async def ask(reference: Reference) -> Answer:
+    async def ask(reference: Reference) -> Verdict:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -133,7 +133,7 @@ async def test_one_by_one_asks_again_and_then_gives_up() -> None:
     """Unknown is never an outcome."""
     asked = 0
 
-    async def ask(reference: Reference) -> Answer:
+    async def ask(reference: Reference) -> Verdict:
         nonlocal asked
         asked += 1
         return Unknown("connection refused")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.backends.journal import Journal
-from sidecar.core.model import Reference
+from sidecar.model import Reference
+from sidecar.outbox.journal import Journal
 from sidecar.tools.outbox import outbox
 
 
@@ -41,7 +41,7 @@ def test_lists_debts_and_conflicts(path: Path) -> None:
     for reference in owed + lost:
         journal.together([lambda journal, reference=reference: journal.add(reference)])
     for reference, outcome in zip(lost, ["conflict", "gone"], strict=True):
-        journal.together([lambda journal, one=reference, why=outcome: journal.strike(one, why)])
+        journal.together([lambda journal, one=reference, why=outcome: journal.acknowledge(one, why)])
     journal.close()
     result = listing()
     assert result.exit_code == 0

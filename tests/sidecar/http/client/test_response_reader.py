@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.backends.answer_reader import AnswerReader
-from sidecar.backends.response import BadResponse
+from sidecar.http.client.response import BadResponse
+from sidecar.http.client.response_reader import ResponseReader
 
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
 CHUNKS = (
@@ -38,7 +38,7 @@ class Heard:
 
 def read(data: bytes, cuts=(), *, is_head=False, upgrade=False):
     """Read one answer; gives what was heard, and the reader."""
-    heard, reader = Heard(), AnswerReader()
+    heard, reader = Heard(), ResponseReader()
     reader.begin(heard, is_head=is_head, upgrade=upgrade)
     for start, end in itertools.pairwise(sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})):
         reader.feed(data[start:end])
@@ -85,7 +85,7 @@ def test_a_body_may_end_with_the_connection(last):
 def test_an_upgrade_is_given_where_one_was_asked_for():
     """With the bytes behind it, and nowhere else."""
     switching = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
-    reader = AnswerReader()
+    reader = ResponseReader()
     reader.begin(Heard(), is_head=False, upgrade=True)
     assert reader.feed(switching + b"first") == b"first"
     assert reader.switching_head().reason == b"Switching"
@@ -109,20 +109,20 @@ def test_an_upgrade_is_given_where_one_was_asked_for():
 )
 def test_only_a_whole_answer_of_declared_length_becomes_familiar(data, is_familiar):
     """In one read, on a connection that goes on."""
-    assert (read(data)[1].familiar(data) is not None) == is_familiar
+    assert (read(data)[1].template(data) is not None) == is_familiar
 
 
 def test_a_familiar_answer_is_recognised_by_every_byte_of_its_head():
     """With a body of the same length, and none of the answer read before."""
-    familiar = read(LONG)[1].familiar(LONG)
-    reader = AnswerReader()
+    template = read(LONG)[1].template(LONG)
+    reader = ResponseReader()
     reader.begin(Heard(), is_head=False, upgrade=False)
     for other in (LONG[:-1], LONG + b"!", LONG.replace(b"X-A: b", b"X-A: c"), LONG.replace(b"200", b"201"), EMPTY):
-        assert reader.recognise(familiar, other) is None
-    assert reader.recognise(familiar, LONG.replace(b"hello", b"olleh")) == b"olleh"
-    assert reader.recognise(familiar, LONG) is None
+        assert reader.recognise(template, other) is None
+    assert reader.recognise(template, LONG.replace(b"hello", b"olleh")) == b"olleh"
+    assert reader.recognise(template, LONG) is None
     reader.begin(Heard(), is_head=True, upgrade=False)
-    assert reader.recognise(familiar, LONG) is None
+    assert reader.recognise(template, LONG) is None
 
 
 @given(st.binary(max_size=40))
@@ -130,13 +130,13 @@ def test_a_body_that_looks_like_an_answer_is_a_body(tail):
     """It is never taken for one, in whatever pieces it comes."""
     body = LONG + tail
     data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
-    heard, reader = Heard(), AnswerReader()
-    familiar = read(LONG)[1].familiar(LONG)
+    heard, reader = Heard(), ResponseReader()
+    template = read(LONG)[1].template(LONG)
     reader.begin(heard, is_head=False, upgrade=False)
     reader.feed(data)
     for piece in (LONG, tail):
-        assert reader.recognise(familiar, piece) is None
+        assert reader.recognise(template, piece) is None
         if piece:
             reader.feed(piece)
-        assert reader.familiar(piece) is None
+        assert reader.template(piece) is None
     assert heard.text == body

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.frontends.bodies import ChunkedBody, LengthBody
-from sidecar.frontends.framing import BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.request_body import ChunkedBody, LengthBody
+from sidecar.http.server.request_head import BadRequest, RequestHead, find_head, parse_head
 
 METHODS = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
 PIECES = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.framing import read_framing
-from sidecar.frontends.answer import Answer
+from sidecar.http.framing import read_framing
+from sidecar.http.server.response_writer import ResponseWriter
 
 LENGTH = (b"Content-Length", b"3")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
@@ -14,7 +14,7 @@ CLOSE = (b"Connection", b"close")
 
 def write(*fields, method="GET", version="1.1", status=200, reason=None, closes=False, body=(b"ab", b"c")):
     """Write a whole answer; gives it, and whether the connection closes."""
-    answer = Answer(method, version, status, reason, list(fields), closes=closes)
+    answer = ResponseWriter(method, version, status, reason, list(fields), closes=closes)
     return answer.head + b"".join(map(answer.piece, body)) + answer.end(), answer.closes
 
 
@@ -73,9 +73,9 @@ def test_a_line_feed_in_a_field_is_an_error(field):
 
 def test_only_delimited_answers_can_be_told_from_cut_ones():
     """By their length or their chunks."""
-    assert Answer("GET", "1.1", 200, None, [LENGTH], closes=False).delimited
-    assert Answer("GET", "1.1", 200, None, [], closes=False).delimited
-    assert not Answer("GET", "1.0", 200, None, [CHUNKED], closes=True).delimited
+    assert ResponseWriter("GET", "1.1", 200, None, [LENGTH], closes=False).delimited
+    assert ResponseWriter("GET", "1.1", 200, None, [], closes=False).delimited
+    assert not ResponseWriter("GET", "1.0", 200, None, [CHUNKED], closes=True).delimited
 
 
 def test_an_event_stream_is_known_by_its_type():
@@ -85,12 +85,12 @@ def test_an_event_stream_is_known_by_its_type():
         (b"Text/Event-Stream; a=b", True),
         (b"text/html", False),
     ):
-        answer = Answer("GET", "1.1", 200, None, [(b"content-TYPE", content_type)], closes=False)
+        answer = ResponseWriter("GET", "1.1", 200, None, [(b"content-TYPE", content_type)], closes=False)
         assert answer.event_stream == is_one
 
 
 def test_what_the_fields_say_may_be_known_before():
     """And is not read again."""
     fields = [LENGTH, (b"X-A", b"1")]
-    known = Answer("GET", "1.1", 200, None, fields, closes=False, framing=read_framing(fields))
-    assert known.head == Answer("GET", "1.1", 200, None, fields, closes=False).head
+    known = ResponseWriter("GET", "1.1", 200, None, fields, closes=False, framing=read_framing(fields))
+    assert known.head == ResponseWriter("GET", "1.1", 200, None, fields, closes=False).head

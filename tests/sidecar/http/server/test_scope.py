@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.frontends.framing import parse_head
-from sidecar.frontends.scope import connection_scope, request_scope
+from sidecar.http.server.request_head import parse_head
+from sidecar.http.server.scope import connection_scope, request_scope
 from tests.support.connected import MemoryTransport
 
 
