@@ -19,6 +19,7 @@ from service_kit.registration import Registration, health_url
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.admin import AdminServer, admin_app
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.fast_path import FastPathProtocol
 from sidecar.doors.proxy import EnforceHandler, PassthroughHandler, ProxyApp
 from sidecar.doors.shadow import ShadowHandler
 from sidecar.extract.extractor import Extractor
@@ -28,6 +29,7 @@ from sidecar.guard.outage_policy import OnOutage
 from sidecar.guard.shadow import Shadow
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics
@@ -115,7 +117,8 @@ class _Sidecar:
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Timeouts(body=self._settings.body_timeout),
-                lane=(endpoint, upstream) if self._settings.fast_lane else None,
+                protocol=FastPathProtocol if self._settings.fast_lane else HardenedProtocol,
+                fast_path=(endpoint, upstream),
                 on_ready=lambda: self._be_ready(f"ready role=sidecar {where}"),
                 on_drain=self._be_unready,
             )

@@ -157,9 +157,9 @@ class Forwarder(Protocol):
     ) -> None:
         """Forward one request. The `admit` is the proof that somebody decided it may go.
 
-        If the request has to wait for a connection, `still_valid` is asked when there is one whether it may still go; raises
-        AdmitLapsed where not, and then nothing was received or sent. Raises UpstreamError while no byte of the answer
-        was sent on; later failures break the connection, so that a cut answer never looks complete.
+        If the request has to wait for a connection, `still_valid` is asked when there is one whether it may still go;
+        raises PermitLapsed where not, and then nothing was received or sent. Raises UpstreamError while no byte of the
+        answer was sent on; later failures break the connection, so that a cut answer never looks complete.
         """
         ...
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The cache of known sessions."""

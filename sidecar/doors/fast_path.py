@@ -50,8 +50,7 @@ class FastPathProtocol(HardenedProtocol):
 
     def __init__(self, config: HardenedConfig, **_: object) -> None:
         super().__init__(config)
-        assert config.lane is not None  # noqa: S101 # for the type checker: who gives no lane gets no lane protocol
-        door, forwarder = config.lane
+        door, forwarder = config.fast_path
         self._door: Door = door
         self.forwarder: FastForwarder = forwarder
         self._template: RequestTemplate | None = None

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Finds the sessions that a request names. Pure: no I/O, no clock, no event loop."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Decides whether a request may be forwarded."""

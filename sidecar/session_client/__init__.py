@@ -1,1 +1,1 @@
-"""TODO."""
+"""The session service over HTTP: calls, verdicts, discovery, events."""

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.doors.fast_path import FastPathProtocol
 from sidecar.doors.refusal import Response
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.client.response import UpstreamFailure
 from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
 from sidecar.model import Grounds, Head, Permit
 from sidecar.ports import Receive, Scope, Send, UpstreamError
@@ -234,7 +236,8 @@ async def running(
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
-        lane=(door, upstream) if lane else None,
+        protocol=FastPathProtocol if lane else HardenedProtocol,
+        fast_path=(door, upstream),
         on_ready=ready.set,
         handle_signals=False,
     )

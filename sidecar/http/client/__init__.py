@@ -1,1 +1,1 @@
-"""TODO."""
+"""Connections to the upstream, and what is sent over them."""

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream: carries a request there and has its answer told to a `ports.ResponseReceiver`."""
+"""One HTTP/1.1 connection to an upstream. It carries one request at a time and tells the response to a receiver."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ class Upstream:
     ) -> None:
         """Forward one request and its answer.
 
-        Raises AdmitLapsed where `still_valid` denies it after a wait for a connection, and UpstreamError while nothing of
-        the answer was sent on. Returns quietly when the client has gone.
+        Raises PermitLapsed where `still_valid` denies it after a wait for a connection, and UpstreamError while nothing
+        of the answer was sent on. Returns quietly when the client has gone.
         """
         passage = ProxiedRequest(self, admit, scope["extensions"][WIRE], receive, send, still_valid=still_valid)
         try:

@@ -47,7 +47,7 @@ class ProxiedRequest:
     async def run(self) -> None:
         """Send the request, then pass the answer on.
 
-        Raises AdmitLapsed, UpstreamFailure, UpstreamError or ClientGone.
+        Raises PermitLapsed, UpstreamFailure, UpstreamError or ClientGone.
         """
         self.wire.on_gone(self._gone)
         upload = None

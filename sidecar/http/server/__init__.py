@@ -1,1 +1,1 @@
-"""TODO."""
+"""Connections of clients, and how requests are read from them and responses written to them."""

@@ -52,7 +52,7 @@ class HardenedConfig(uvicorn.Config):
         *,
         patience: Timeouts | None = None,
         protocol: type[HardenedProtocol] | None = None,
-        lane: Any = None,
+        fast_path: Any = None,
     ) -> None:
         super().__init__(
             app,
@@ -67,7 +67,7 @@ class HardenedConfig(uvicorn.Config):
             date_header=False,
         )
         self.shared = Shared(app, patience or Timeouts())
-        self.lane = lane
+        self.fast_path = fast_path
 
 
 class HardenedProtocol(ClientConnection):

@@ -16,10 +16,8 @@ from typing import Any, Final
 
 import uvicorn
 
-from sidecar.doors.fast_path import Door, FastPathProtocol
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
-from sidecar.ports import FastForwarder
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25
@@ -35,7 +33,7 @@ def _nothing() -> None:
 class Server(uvicorn.Server):
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
-    With a `lane`, the door that decides and the forwarder to use, known sessions' writes take the fast lane.
+    `protocol` serves each connection; it finds `fast_path` in its configuration.
     `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
     `handle_signals` only `stop` stops it.
     """
@@ -47,13 +45,13 @@ class Server(uvicorn.Server):
         *,
         drain_timeout: float = 30.0,
         patience: Timeouts | None = None,
-        lane: tuple[Door, FastForwarder] | None = None,
+        protocol: type[HardenedProtocol] = HardenedProtocol,
+        fast_path: object = None,
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
     ) -> None:
-        protocol = HardenedProtocol if lane is None else FastPathProtocol
-        hardened = HardenedConfig(app, patience=patience, protocol=protocol, lane=lane)
+        hardened = HardenedConfig(app, patience=patience, protocol=protocol, fast_path=fast_path)
         super().__init__(hardened)
         self.shared = hardened.shared
         self._listener = listener

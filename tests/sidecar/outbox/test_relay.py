@@ -165,9 +165,9 @@ async def test_two_who_pay_from_one_file_pay_no_debt_twice(
 HOLD_AND_TELL = """
 import sys, time
 from pathlib import Path
-from sidecar.outbox.relay import PayingLock
+from sidecar.outbox.relay import RelayLock
 
-print(PayingLock(Path(sys.argv[1])).take(), flush=True)
+print(RelayLock(Path(sys.argv[1])).take(), flush=True)
 time.sleep(600)
 """
 
