@@ -6,6 +6,7 @@ read even where the revision knows none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -29,6 +30,9 @@ NAMES: Final = ("method", "id", "params", "name", "arguments")
 MOST_MESSAGES: Final = 1_000
 """The longest batch that is read: each of its calls may create a session."""
 
+# A lenient reader drops a byte order mark or a NUL before the text; the strict one refuses it then.
+_OPENS_AN_OBJECT = re.compile(r"[\s\ufeff\0]*\{").match
+_CALLS_A_TOOL: Final = "tools/call"
 _LONGEST_REMEMBERED: Final = 256
 
 
@@ -106,7 +110,11 @@ class McpReader:
         What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
         like the meta-tool's would turn any guarded call into one that passes. Raises Refusal.
         """
-        if member(message, "method") != "tools/call":
+        method = member(message, "method")
+        if method != _CALLS_A_TOOL:
+            # A reader of C strings ends the method at a NUL.
+            if isinstance(method, str) and method.partition("\0")[0] == _CALLS_A_TOOL:
+                unreadable("The method of the call contains a NUL.")
             return
         params = member(message, "params")
         arguments = self._unfolded(member(params, "arguments"))
@@ -122,7 +130,7 @@ class McpReader:
 
         Raises Refusal.
         """
-        if isinstance(value, str) and value.lstrip().startswith("{"):
+        if isinstance(value, str) and _OPENS_AN_OBJECT(value):
             return self.json.read(value.encode())
         return value
 

@@ -1,7 +1,8 @@
 """One reading of JSON: what every JSON reader would find under the watched names, or a refusal.
 
-Readers disagree about repeated keys (first or last wins), and some fold the case of keys. A text in which neither can
-matter for a watched name is read by orjson alone; any other is read once more, with every key seen.
+Readers disagree about repeated keys (first or last wins), some fold the case of keys, and some end a key at a NUL. A
+text in which none of that can matter for a watched name is read by orjson alone; any other is read once more, with
+every key seen.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ MOST_VALUES_TWICE: Final = 100_000
 
 _LONGEST_INTEGER: Final = 18
 _BACKSLASH: Final = ord("\\")
-# The two characters outside ASCII that case folding turns into letters of it, in UTF-8.
-_LONG_S: Final = "ſ".encode()
-_KELVIN: Final = "\u212a".encode()
+_FOLD_INTO: Final = {"s": "ſ", "k": "\u212a", "i": "\u0130\u0131"}
+"""The characters outside ASCII that some reader's case folding turns into a letter of it."""
 
 
 class Doubtful(dict[str, Any]):
@@ -43,10 +43,10 @@ class JsonReader:
         self._has_twins = len(self._folded) != len(self._names)
         self._lengths = frozenset(map(len, self._names))
         self._tokens = frozenset(f'"{name}"'.encode() for name in self._names)
-        self._find_names = re.compile(b'"(?:%b)"' % _any_of(self._names), re.IGNORECASE).findall
-        # The escapes that could spell a letter of a name, or one of the two letters that fold into it.
+        self._find_names = re.compile(b'"(?:%b)"' % _any_of(map(_any_case, self._names))).findall
+        # The escapes that could spell a letter of a name, or one that folds into it, or NUL.
         nibbles = {f"00{ord(letter) >> 4:x}" for name in self._names for letter in name + name.swapcase()}
-        self._find_escape = re.compile(rb"\\u(?:017|212|%b)" % _any_of(nibbles)).search
+        self._find_escape = re.compile(rb"\\u(?:0000|013|017|212|%b)" % _any_of(nibbles)).search
 
     def read(self, body: bytes) -> object:
         """The value that the text stands for; objects with doubtful names come as `Doubtful`. Raises Refusal.
@@ -71,9 +71,7 @@ class JsonReader:
             return None
         if self._has_twins and len(set(map(bytes.lower, names))) != len(names):
             return None
-        if _BACKSLASH in body and self._find_escape(body):
-            return None
-        return names if body.isascii() or not (_LONG_S in body or _KELVIN in body) else None
+        return None if _BACKSLASH in body and self._find_escape(body) else names
 
     def _read_every_key(self, body: bytes) -> object:
         _check_size(body, MOST_VALUES_TWICE)
@@ -92,6 +90,9 @@ class JsonReader:
                 if folded in seen or key not in self._names:
                     doubtful.add(folded)
                 seen.add(folded)
+            elif "\0" in key:
+                # A reader of C strings ends the key there; another leaves NUL out.
+                doubtful |= self._folded & {fold(key.partition("\0")[0]), fold(key.replace("\0", ""))}
         if not doubtful:
             return content
         marked = Doubtful(content)
@@ -109,8 +110,8 @@ def member(value: object, name: str) -> object:
 
 
 def fold(name: str) -> str:
-    """A key as readers see it that disregard case."""
-    return name.lower().replace("ſ", "s")
+    """The key as readers see it that disregard case: Go folds `ſ` and the Kelvin sign, Java `İ` and `ı`."""
+    return name.lower().replace("ſ", "s").replace("i\u0307", "i").replace("ı", "i")
 
 
 def _check_size(body: bytes, most: int) -> None:
@@ -119,8 +120,20 @@ def _check_size(body: bytes, most: int) -> None:
         unreadable(f"The JSON body has more than {most} values.")
 
 
+def _any_case(name: str) -> str:
+    """A pattern for the name in every letter case, the characters that fold into its letters included."""
+    return "".join(map(_any_case_of_letter, name))
+
+
+def _any_case_of_letter(letter: str) -> str:
+    lower, upper = letter.lower(), letter.upper()
+    if lower == upper:
+        return re.escape(letter)
+    return "(?:" + "|".join([f"[{lower}{upper}]", *_FOLD_INTO.get(lower, "")]) + ")"
+
+
 def _any_of(texts: Iterable[str]) -> bytes:
-    """A pattern for any of the texts, which have no special characters; nothing matches it if there are none."""
+    """A pattern for any of the texts, themselves patterns; nothing matches it if there are none."""
     return "|".join(sorted(texts)).encode() or b"(?!)"
 
 

@@ -200,3 +200,14 @@ def test_isa_ignores_headers() -> None:
     headers = [(b"x-session-id", b"s9"), (b"mcp-session-id", b"s8"), (b"session_id", b"s7"), (b"x-user-id", b"u9")]
     assert found(BOTH, *headers) == REFERENCE
     assert found({}, *headers) is None
+
+
+@pytest.mark.parametrize("key", ["session_id", "user_id", "context"])
+@pytest.mark.parametrize("spelling", ["{}\0", "{}\0x", "\0{}", "{}\0\0"])
+def test_a_key_with_a_nul_is_ambiguous(key: str, spelling: str) -> None:
+    """A reader of C strings takes it for the watched name, alone or beside it."""
+    spelt = spelling.format(key)
+    body = {"session_id": "s1", "user_id": "u1", "context": {}}
+    assert reason({**body, spelt: "other"}) is Reason.AMBIGUOUS_SESSION
+    del body[key]
+    assert reason({**body, spelt: {"session_id": "other"}}) is Reason.AMBIGUOUS_SESSION

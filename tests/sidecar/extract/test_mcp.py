@@ -222,3 +222,29 @@ def test_a_very_long_tool_name_is_judged_like_any_other() -> None:
     assert call(tool("store" + "x" * 300, BOTH)).reference == REFERENCE
     assert call(tool(None, BOTH)).reference == REFERENCE
     assert call(tool(["get_x"], BOTH)).reference == REFERENCE
+
+
+@pytest.mark.parametrize("key", ["session_id", "user_id", "context", "arguments", "params", "id", "name", "method"])
+def test_a_key_with_a_nul_stands_beside_none_of_the_watched_ones(key: str) -> None:
+    """Readers of C strings end a key at a NUL: to them it is there twice."""
+    message = tool(STORE, {**BOTH, "context": {}})
+    level: Any = message if key in message else message["params"]
+    level = level if key in level else level["arguments"]
+    for spelling in (f"{key}\0", f"{key}\0x", f"\0{key}"):
+        level[spelling] = "other"
+        assert reason(message) is Reason.AMBIGUOUS_SESSION
+        del level[spelling]
+    assert call(message).reference == REFERENCE
+
+
+def test_a_method_with_a_nul_is_no_other_method() -> None:
+    """Readers of C strings take it for a call."""
+    assert reason({**tool(STORE, BOTH), "method": "tools/call\0"}) is Reason.UNREADABLE_BODY
+    assert call({**tool(STORE, BOTH), "method": "tools/list\0"}).refusal is None
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\0", " \ufeff"])
+def test_arguments_in_a_string_behind_a_mark_are_refused(mark: str) -> None:
+    """Some readers drop the mark."""
+    text = mark + json.dumps(BOTH)
+    assert reason(tool(STORE, text)) is Reason.UNREADABLE_BODY

@@ -135,6 +135,14 @@ def test_huge_numbers_do_no_harm() -> None:
         (b'{"a":{"session_id":1,"session_id":2}}', set()),
         (b'{"session_id":1,"a":"\\u005f"}', set()),
         (b'{"session\\u005fid":1}', set()),
+        (b'{"session_id":1,"session_id\\u0000":2}', {"session_id"}),
+        (b'{"session_id\\u0000":1}', {"session_id"}),
+        (b'{"session_id\\u0000x":1,"USERID\\u0000":2}', {"session_id", "userid"}),
+        (b'{"\\u0000session\\u0000_id":1}', {"session_id"}),
+        (b'{"session\\u0000_id":1,"context\\u0000":2}', {"session_id", "context"}),
+        (b'{"\\u0000":1,"a\\u0000session_id":2,"session_id":3}', set()),
+        ('{"sess\u0130on_id":1}'.encode(), {"session_id"}),
+        (b'{"sess\\u0131on_id":1}', {"session_id"}),
     ],
 )
 def test_which_names_are_doubtful(body: bytes, names: set[str]) -> None:
@@ -143,13 +151,13 @@ def test_which_names_are_doubtful(body: bytes, names: set[str]) -> None:
 
 
 def test_the_kelvin_sign_is_a_k_to_readers_that_fold() -> None:
-    """So is the long s an s; no other character outside ASCII folds into it."""
+    """So is the long s an s, and to Java both forms of the Turkish i are an i."""
     reader = JsonReader(["token"])
     for body in ('{"to\u212aen":1}'.encode(), b'{"to\\u212aen":1}', b'{"to\\u212Aen":1}'):
         value = reader.read(body)
         assert isinstance(value, Doubtful)
         assert value.names == {"token"}
-    assert fold("\u212a\u017fK") == "ksk"
+    assert fold("\u212a\u017fK\u0130\u0131") == "kskii"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +168,7 @@ def test_the_kelvin_sign_is_a_k_to_readers_that_fold() -> None:
         b'{"session_id":"a","text":"\\u4f60\\u597d\\u00e9\\u0394\\u1234\\ud83d\\ude00"}',
         b'{"session_id":"a","text":"line\\nline\\ttab \\u001b"}',
         b'{"user_id":1,"user_id":2}',
+        '{"session_id":"a","text":"ſ \u212a İstanbul ışık"}'.encode(),
     ],
 )
 def test_what_stays_on_the_fast_path(body: bytes) -> None:
@@ -174,7 +183,8 @@ def test_what_stays_on_the_fast_path(body: bytes) -> None:
         b'{"session_id":"a","x":"Session_ID"}',
         b'{"Context":1}',
         b'{"a":"\\u0041"}', b'{"a":"\\u0050"}', b'{"a":"\\u0061"}', b'{"a":"\\u0070"}', b'{"a":"\\u005f"}',
-        b'{"a":"\\u017f"}', b'{"a":"\\u212a"}', '{"a":"ſ"}'.encode(), '{"a":"\u212a"}'.encode(),
+        b'{"a":"\\u017f"}', b'{"a":"\\u212a"}', b'{"a":"\\u0130"}', b'{"a":"\\u0131"}', b'{"a":"\\u0000"}',
+        '{"ſession_id":1}'.encode(), '{"sess\u0130on_id":1}'.encode(), '{"user\u0131d":1}'.encode(),
     ],
 )  # fmt: skip
 def test_what_is_read_with_every_key(body: bytes) -> None:
@@ -229,7 +239,7 @@ def test_a_doubtful_member_is_refused_and_others_are_not() -> None:
         assert error.value.refuse.detail == DOUBT.format(name)
 
 
-keys = st.sampled_from(["session_id", "context", "userId", "a", "Session_id", "ſession_id", "userid"])
+keys = st.sampled_from(["session_id", "context", "userId", "a", "Session_id", "ſession_id", "userid", "context\0"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | keys,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=3), inner, max_size=4),
