@@ -59,8 +59,10 @@ def view(read: Callable[[bytes], object], text: bytes, places: Sequence[Sequence
 
 
 def _comparable(value: object) -> object:
-    """No number is an id, and beyond 64 bits readers round it in ways of their own."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Strings, and numbers that no reader rounds; nothing else is an id of a session, a user or a call."""
+    if value is None or isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < 2**53):
+        return value
+    return ["no id"]
 
 
 def views(text: bytes, places: Sequence[Sequence[str]]) -> list[View]:

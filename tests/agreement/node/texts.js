@@ -8,12 +8,16 @@ const member = (value, key) =>
 
 const at = (value, path) => path.reduce(member, value);
 
+// Strings, and numbers that no reader rounds; nothing else is an id.
+const comparable = (value) =>
+  value === null || ['string', 'boolean'].includes(typeof value) || Math.abs(value) < 2 ** 53 ? value : ['no id'];
+
 const paths = JSON.parse(process.argv[2]);
 
 const view = (text) => {
   try {
     const value = JSON.parse(text);
-    return paths.map((path) => at(value, path));
+    return paths.map((path) => comparable(at(value, path)));
   } catch {
     return null;
   }
