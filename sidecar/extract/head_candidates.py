@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.extract.form_fields import FieldNames, read_urlencoded
+from sidecar.extract.header_name import fold
 from sidecar.extract.id_resolver import Candidates
 from sidecar.model import Headers
 from sidecar.profile.profile import Profile
@@ -32,7 +33,7 @@ class HeadReader:
         self._query = {name: places.query for name, places in profile.places.items() if places.query}
         self._query_names = FieldNames(field for fields in self._query.values() for field in fields)
         self._headers = {
-            header: name for name, places in profile.places.items() for header in map(_header_key, places.header)
+            fold(header.encode("ascii")): name for name, places in profile.places.items() for header in places.header
         }
         self._user_header = None if user_header is None else user_header.lower().encode("ascii")
 
@@ -49,7 +50,7 @@ class HeadReader:
     def _add_headers(self, claims: Candidates, headers: Headers) -> None:
         """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
         for header, value in headers:
-            name = self._headers.get(_header_key(header.decode("latin-1")))
+            name = self._headers.get(fold(header))
             if name is not None:
                 claims[name].append(_text(value))
 
@@ -59,11 +60,6 @@ class HeadReader:
 
     def _users(self, headers: Headers) -> tuple[str, ...]:
         return tuple(_text(value) for header, value in headers if header == self._user_header)
-
-
-def _header_key(name: str) -> str:
-    """A header name as servers see it that hand headers on as variables (RFC 3875, section 4.1.18)."""
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _text(value: bytes) -> str:

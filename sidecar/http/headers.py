@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from sidecar.extract.header_name import fold
 from sidecar.model import Headers
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -33,8 +34,6 @@ _HOP_BY_HOP: Final = {
     b"http2-settings": DROP,
     b"keep-alive": DROP,
     b"proxy-connection": DROP,
-    b"proxy-authenticate": DROP,
-    b"proxy-authorization": DROP,
     b"te": DROP,
     b"trailer": DROP,
     b"transfer-encoding": TRANSFER,
@@ -47,20 +46,12 @@ _FORWARDED: Final = {
 }
 # Fields that say how the body is read; naming one in `Connection` cannot take it away (RFC 9110, section 7.6.1).
 _READING: Final = (b"content-length", b"content-type", b"content-encoding")
+_FRAMING: Final = frozenset({*_READING, b"transfer-encoding"})
 _OWN_PREFIX: Final = b"x-sidecar-"
 _HARMLESS_OPTIONS: Final = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _REMEMBERED_NAMES: Final = 4096
-_FOLD: Final = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() and byte < 128 else ord("-") for byte in range(256))
 
 DECISION_HEADER: Final = b"X-Sidecar-Session"
-
-
-def fold(name: bytes) -> bytes:
-    """Spell a field name as the most careless server would: case and every punctuation mark are one.
-
-    CGI, WSGI and PHP turn `X-User-Id`, `X_User_Id` and `X.User.Id` into the same variable.
-    """
-    return name.translate(_FOLD)
 
 
 class HeaderRules:
@@ -156,10 +147,11 @@ class HeaderRules:
         return _remember(self._responses, name, kind)
 
     def _is_forged(self, folded: bytes) -> bool:
-        """Whether some server would take the field for one of ours, one of a trusted proxy's or the user's."""
+        """Whether some server would take the field for ours, a trusted proxy's, the user's or a framing field."""
         return (
             folded.startswith(_OWN_PREFIX)
             or folded in _FORWARDED
+            or folded in _FRAMING
             or (self._user is not None and folded == fold(self._user))
         )
 

@@ -22,6 +22,7 @@ COMMON = [
     "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate", "TE", "Trailer", "HTTP2-Settings",
     "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X_Forwarded_For", "X-Forwarded.Host",
     "X-Sidecar-Session", "X_Sidecar_Reason", "X.Sidecar-Anything", "X-Sidecars",
+    "Content_Length", "Transfer.Encoding", "Content_Type",
 ]  # fmt: skip
 ANSWERED = [
     "Age", "Cache-Control", "Content-Language", "Content-Location", "Date", "ETag", "Link", "Location", "Retry-After",

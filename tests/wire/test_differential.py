@@ -33,10 +33,11 @@ from tests.support.differential_draws import exchanges
 
 PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
 HOPS = {
-    b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer",
     b"http2-settings", b"upgrade",
 }  # fmt: skip
 KEPT = {b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"}
+FRAMING = KEPT - {b"host"}
 FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 PUBLISHED: set[str] = set()
 
@@ -79,7 +80,7 @@ def is_our_own(name: bytes) -> bool:
 
 
 def is_reserved(name: bytes) -> bool:
-    return is_our_own(name) or (folded(name) in FORWARDED and name.lower() not in FORWARDED)
+    return is_our_own(name) or (folded(name) in FORWARDED | FRAMING and name.lower() not in FORWARDED | FRAMING)
 
 
 # Requests

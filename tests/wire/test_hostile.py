@@ -132,6 +132,18 @@ CASES = [
     case("no method", b" / HTTP/1.1\r\n" + HOST + b"\r\n"),
     case("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     case("CONNECT", b"CONNECT memory.example:443 HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    case("CONNECT with a path", b"CONNECT /health HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    case("CONNECT with an absolute target", b"CONNECT http://memory.example/ HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    case("CONNECT with an asterisk", b"CONNECT * HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    case("CONNECT in lower case", b"connect / HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    case("CONNECT in HTTP/1.0", b"CONNECT / HTTP/1.0\r\n\r\n", 405),
+    case(
+        "CONNECT with a request for a body",
+        b"CONNECT / HTTP/1.1\r\n" + HOST + b"Content-Length: 40\r\n\r\n" + get(),
+        405,
+    ),
+    case("CONNECT with chunks", b"CONNECT / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n\r\n0\r\n\r\n" + get(), 405),
+    case("CONNECT pipelined", get() + b"CONNECT / HTTP/1.1\r\n" + HOST + b"\r\n" + get(), 200, 405, accepted=1),
     case("CONNECT without Host", b"CONNECT memory.example:443 HTTP/1.1\r\n\r\n", 405),
     # Size
     case("101 fields", get(*[b"a:"] * 100), 431),

@@ -73,6 +73,15 @@ class TestAnswers:
                 assert (await client.answer()).status == 200
             assert (await ask(sidecar.port, b"GET / HTTP/1.0\r\n\r\n")).status == 200
 
+    async def test_a_connection_on_which_an_upgrade_was_refused_is_not_used_again(self, stage):
+        """The server may take what follows for the other protocol."""
+        async with stage() as (upstream, sidecar):
+            upgrade = get("/", "Connection: upgrade", "Upgrade: websocket")
+            assert (await ask(sidecar.port, upgrade)).status == 200
+            assert sidecar.upstream.connections()["idle"] == 0
+            assert (await ask(sidecar.port, get())).status == 200
+            assert upstream.accepted == 2
+
     async def test_hop_by_hop_fields_stay_behind_both_ways(self, stage):
         """And what `Connection` nominates, and what only the sidecar may say."""
         fields = ["Connection: X-Hop", "X-Hop: 1", "Keep-Alive: x", "Proxy-Connection: x", "X_Sidecar.Session: x"]

@@ -126,7 +126,8 @@ class ResponseReader:
             return
         keep_alive = self._parser.should_keep_alive()
         self.head = read_head(status, self._reason, self._headers, keep_alive=keep_alive, bodiless=self._is_head)
-        self.unfit = not keep_alive
+        # A server that has refused an upgrade may still take what follows for the other protocol.
+        self.unfit = self._upgrade or not keep_alive
         self.done = self._is_head
         self._receiver.head(self.head)
 

@@ -26,7 +26,8 @@ _REQUEST_LINE: Final = re.compile(
     + TOKEN
     + rb"++) (\*|/[\x21-\x7e]*+|[Hh][Tt][Tt][Pp][Ss]?://[^\0- /?#\x7f-\xff][\x21-\x7e]*+) HTTP/1\.([01])\r\n"
 )
-_CONNECT: Final = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]\r\n")
+# In any case of letters, since some servers read methods so; whatever the target, its form included.
+_CONNECT: Final = re.compile(rb"(?i:CONNECT) [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
 _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)\r\n")
@@ -125,10 +126,12 @@ def parse_head(head: bytes) -> RequestHead:
 
 
 def _request_line(head: bytes, start: int) -> re.Match[bytes]:
+    # After CONNECT many servers take the bytes behind the head for a tunnel or for further requests, whatever
+    # Content-Length says (RFC 9110, section 9.3.6), so none is forwarded.
+    if _CONNECT.match(head, start):
+        raise BadRequest(405, "CONNECT is not supported")
     line = _REQUEST_LINE.match(head, start)
     if line is None or (line[2] == b"*" and line[1] != b"OPTIONS"):
-        if _CONNECT.match(head, start):
-            raise BadRequest(405, "CONNECT is not supported")
         raise BadRequest(400, "malformed request line")
     return line
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http.headers import HeaderRules, connection_options, encode_fields, fold, upgrade_options
+from sidecar.extract.header_name import fold
+from sidecar.http.headers import HeaderRules, connection_options, encode_fields, upgrade_options
 
 FORWARDED = [(b"X-Forwarded-For", b"10.0.0.1"), (b"X-Forwarded-Proto", b"http"), (b"X-Forwarded-Host", b"h")]
 HOST = (b"Host", b"h")
@@ -34,14 +35,31 @@ def test_order_duplicates_and_case_are_kept():
 @pytest.mark.parametrize(
     "name",
     [
-        b"Connection", b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authenticate", b"Proxy-Authorization", b"TE",
-        b"Trailer", b"Upgrade", b"HTTP2-Settings", b"kEEP-aLIVE",
+        b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Trailer", b"Upgrade", b"HTTP2-Settings",
+        b"kEEP-aLIVE",
     ],
 )  # fmt: skip
 def test_hop_by_hop_fields_do_not_pass(name):
     """In neither direction."""
     assert request((name, b"x")) == [HOST, *FORWARDED]
     assert response((name, b"x"), (b"X-A", b"1")) == [(b"X-A", b"1")]
+
+
+@pytest.mark.parametrize("name", [b"Proxy-Authorization", b"proxy-authenticate"])
+def test_proxy_credentials_pass(name):
+    """The sidecar asks for none, so they are meant for a proxy behind it or before it (RFC 9110, section 11.7)."""
+    assert request((name, b"x")) == [HOST, (name, b"x"), *FORWARDED]
+    assert response((name, b"x")) == [(name, b"x")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"Content_Length", b"Content.Length", b"Transfer_Encoding", b"Transfer!Encoding", b"CONTENT_Type"],
+)
+def test_look_alikes_of_the_fields_that_frame_a_body_do_not_pass(name):
+    """A server that folds punctuation could read the body otherwise than the sidecar does."""
+    assert request((b"Content-Length", b"5"), (name, b"0")) == [HOST, (b"Content-Length", b"5"), *FORWARDED]
+    assert response((name, b"0")) == [(name, b"0")]
 
 
 def test_nominated_fields_do_not_pass():

@@ -146,7 +146,7 @@ def test_ids_may_stand_in_headers() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [b"x-session-id", b"x_session_id", b"x.session.id"])
+@pytest.mark.parametrize("name", [b"x-session-id", b"x_session_id", b"x.session.id", b"X!Session!Id"])
 def test_look_alikes_of_a_header_must_agree(name: bytes) -> None:
     """Servers that hand headers on as variables see one and the same."""
     target = "/agents/a/runs"
