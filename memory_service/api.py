@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from memory_service.fields import Id, Label
 from memory_service.model import (
+    Compression,
     Deactivated,
     Memory,
     MemoryType,
@@ -16,19 +17,27 @@ from memory_service.model import (
     SessionContext,
     SessionSummary,
     Statistics,
-    StoredMessage,
+    Stored,
 )
 from memory_service.requests import (
     DEFAULT_RECENT,
+    MAX_LIMIT,
+    ByCategory,
+    ByEventType,
+    BySubject,
     Change,
     ContextOf,
+    Limit,
     Listing,
+    NewDialog,
     NewMemory,
     NewMessage,
+    NewWorkingDialog,
     OfSession,
     OfUser,
     Recent,
     Search,
+    SummaryOf,
 )
 from memory_service.service import MemoryService
 from service_kit.problems import Problem, Refused
@@ -48,6 +57,16 @@ class Owner(BaseModel):
     user_id: Id | None = None
 
 
+class Summarizing(Owner):
+    """Whose messages of the session are summarized, and how."""
+
+    force_update: Annotated[bool, Field(description="Make it anew, though no message came since the last one.")] = False
+    compression_level: Annotated[Compression, Field(description="How much to leave out.")] = Compression.MEDIUM
+
+
+Extracted = Literal[MemoryType.FACTUAL, MemoryType.EPISODIC, MemoryType.PROCEDURAL, MemoryType.SEMANTIC]
+
+
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem} for status in (400, *statuses, 413, 422, 503)}
 
@@ -56,14 +75,16 @@ def memory_routes(service: MemoryService) -> APIRouter:
     """All routes, asking this service."""
     router = APIRouter(strict_content_type=False)
     _add_session_routes(router, service)
+    _add_dialog_routes(router, service)
     _add_finding_routes(router, service)
+    _add_labelled_routes(router, service)
     _add_memory_routes(router, service)
     return router
 
 
 def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(f"{_MEMORIES}/session/store", status_code=201, responses=_problems(), tags=["sessions"])
-    async def store_session_message(body: NewMessage) -> StoredMessage:
+    @router.post(f"{_MEMORIES}/session/store", responses=_problems(), tags=["sessions"])
+    async def store_session_message(body: NewMessage) -> Stored:
         """Add a message to a session, known here or not."""
         return await service.store_message(body)
 
@@ -85,10 +106,14 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
 
     @router.post(f"{_SESSION}/summarize", responses=_problems(), tags=["sessions"])
     async def summarize_session(
-        session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
+        session_id: SessionId, user_id: Id | None = None, body: Summarizing | None = None
     ) -> SessionSummary:
-        """Make a summary of a session out of its own sentences."""
-        return await service.summarize(_of_session(session_id, user_id, body))
+        """Make a summary of a session out of its own sentences, or give the kept one where it is as good."""
+        of = _of_session(session_id, user_id, body)
+        how = body or Summarizing()
+        return await service.summarize(
+            SummaryOf(**of.model_dump(), force_update=how.force_update, compression_level=how.compression_level)
+        )
 
     @router.post(f"{_SESSION}/deactivate", responses=_problems(), tags=["sessions"])
     async def deactivate_session(
@@ -98,10 +123,49 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
         return await service.deactivate(_of_session(session_id, user_id, body))
 
 
+def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:
+    @router.post(f"{_MEMORIES}/{{memory_type}}/extract", responses=_problems(), tags=["memories"])
+    async def extract_memory(memory_type: Extracted, body: NewDialog) -> Stored:
+        """Remember a dialogue as one memory, as it is: no model is used that could take it apart."""
+        return await service.extract(memory_type, body)
+
+    @router.post(f"{_MEMORIES}/working/store", responses=_problems(), tags=["memories"])
+    async def store_working_memory(body: NewWorkingDialog) -> Stored:
+        """Remember a dialogue for a while."""
+        return await service.store_working(body)
+
+    @router.get(f"{_MEMORIES}/working/active", responses=_problems(), tags=["memories"])
+    async def get_active_working_memories(user_id: Id, limit: Limit = MAX_LIMIT, cursor: str | None = None) -> Page:
+        """List a user's working memories that have not expired, newest first."""
+        return await service.newest(
+            Listing(user_id=user_id, memory_type=[MemoryType.WORKING], limit=limit, cursor=cursor)
+        )
+
+
+def _add_labelled_routes(router: APIRouter, service: MemoryService) -> None:
+    @router.get(f"{_MEMORIES}/factual/search/subject", responses=_problems(), tags=["memories"])
+    async def search_facts_by_subject(by: Annotated[BySubject, Query()]) -> Page:
+        """Find the facts whose `subject` it is, then those whose content has all of its words."""
+        return await service.about(MemoryType.FACTUAL, by.user_id, "subject", by.subject, by.limit)
+
+    @router.get(f"{_MEMORIES}/episodic/search/event_type", responses=_problems(), tags=["memories"])
+    async def search_episodes_by_event_type(by: Annotated[ByEventType, Query()]) -> Page:
+        """Find the episodes whose `event_type` it is, then those whose content has all of its words."""
+        return await service.about(MemoryType.EPISODIC, by.user_id, "event_type", by.event_type, by.limit)
+
+    @router.get(f"{_MEMORIES}/semantic/search/category", responses=_problems(), tags=["memories"])
+    async def search_concepts_by_category(by: Annotated[ByCategory, Query()]) -> Page:
+        """Find the concepts whose `category` it is, then those whose content has all of its words."""
+        return await service.about(MemoryType.SEMANTIC, by.user_id, "category", by.category, by.limit)
+
+
 def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
     @router.get(f"{_MEMORIES}/search", responses=_problems(), tags=["memories"])
     async def search_memories(search: Annotated[Search, Query()]) -> Page:
-        """Find the memories that hold every part of `q`, newest first. Any substring of Chinese is found."""
+        """Find the memories that have all words of `q`, or any where none has all, the most relevant first.
+
+        Any substring of Chinese is found. `query`, `memory_types` and `top_k` are other names of `q`, `types`, `limit`.
+        """
         return await service.search(search)
 
     @router.get(f"{_MEMORIES}/statistics", responses=_problems(), tags=["memories"])

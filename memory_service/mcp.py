@@ -21,16 +21,16 @@ from mcp_types import (
 )
 from pydantic import BaseModel, ValidationError
 
-from memory_service.model import Memory, MemoryType, Page, SessionContext, SessionSummary, Statistics, StoredMessage
+from memory_service.model import Memory, MemoryType, Page, SessionContext, SessionSummary, Statistics, Stored
 from memory_service.requests import (
     ContextOf,
     NewContent,
     NewMemory,
     NewMessage,
     NewWorkingContent,
-    OfSession,
     OfUser,
     Search,
+    SummaryOf,
 )
 from memory_service.service import MemoryService
 from service_kit.database import DatabaseUnavailable
@@ -116,7 +116,7 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
             "store_session_message",
             "Store a message of a session.",
             NewMessage,
-            StoredMessage,
+            Stored,
             lambda arguments: service.store_message(NewMessage.model_validate(arguments)),
         ),
         _Tool(
@@ -130,9 +130,9 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
         _Tool(
             "summarize_session",
             "Summarize a session in sentences of its own and keep the summary for its context.",
-            OfSession,
+            SummaryOf,
             SessionSummary,
-            lambda arguments: service.summarize(OfSession.model_validate(arguments)),
+            lambda arguments: service.summarize(SummaryOf.model_validate(arguments)),
         ),
     ]
 
@@ -157,7 +157,7 @@ def _finding_tools(service: MemoryService) -> list[_Tool]:
     return [
         _Tool(
             "search_memories",
-            "Find memories that hold every word of q, newest first; Chinese is found by any part of it.",
+            "Find memories by the words of q: all of them, or any where no memory has all; most relevant first.",
             Search,
             Page,
             lambda arguments: service.search(Search.model_validate(arguments)),

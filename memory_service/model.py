@@ -29,6 +29,14 @@ class MemoryType(enum.StrEnum):
     SESSION = "session"
 
 
+class Compression(enum.StrEnum):
+    """How much a summary leaves out: `LOW` keeps most sentences, `HIGH` fewest."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class Memory(BaseModel):
     """One stored memory. `expires_at` is set for working memories; `message_type` and `role` for messages."""
 
@@ -49,18 +57,23 @@ class Memory(BaseModel):
 
 
 class Page(BaseModel):
-    """Some memories, newest first, and the cursor that continues the list; None at its end."""
+    """Some memories, how many they are, and the cursor that continues the list; None at its end."""
 
     memories: list[Memory]
+    count: int
     next_cursor: str | None
 
 
-class StoredMessage(BaseModel):
-    """The answer to a stored session message."""
+class Stored(BaseModel):
+    """That a memory was stored. `memory_id` and `id` are the same; `message` says what was done, for a person."""
 
     success: bool = True
+    memory_id: str
     id: str
-    session_id: str
+    memory_type: MemoryType
+    session_id: str | None
+    operation: str
+    message: str
     created_at: dt.datetime
 
 
@@ -87,13 +100,19 @@ class SessionContext(BaseModel):
 
 
 class SessionSummary(BaseModel):
-    """A summary made of the session's own sentences; None where there is no message to summarize."""
+    """A summary made of the session's own sentences; None where there is no message to summarize.
+
+    `updated` is false where the summary that was kept is still good: no message came since, at the same compression.
+    """
 
     success: bool = True
     session_found: bool
     session_id: str
     user_id: str
     summary: str | None
+    compression_level: Compression
+    updated: bool
+    created_at: Annotated[dt.datetime | None, Field(description="When the summary was made.")]
     total_messages: int
 
 

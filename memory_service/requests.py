@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from memory_service.fields import Content, Id, Importance, Label, Query, StorableObject, storable_object
-from memory_service.model import DEFAULT_IMPORTANCE, DEFAULT_TTL, MAX_TTL, JsonObject, MemoryType
+from memory_service.model import DEFAULT_IMPORTANCE, DEFAULT_TTL, MAX_TTL, Compression, JsonObject, MemoryType
 from service_kit.ids import unsafe_because
 
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL, description="Seconds until a working memory expires.")]
-Limit = Annotated[int, Field(ge=1, le=100)]
+MAX_LIMIT: Final = 100
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Recent = Annotated[int, Field(ge=0, le=10_000)]
 DEFAULT_LIMIT: Final = 20
 DEFAULT_RECENT: Final = 20
@@ -64,11 +65,10 @@ class NewMessage(_Open):
     importance_score: Importance = DEFAULT_IMPORTANCE
 
 
-class NewContent(_Open):
-    """What a memory of any type may consist of. The session may stand beside the content or in its context."""
+class _NewContent(_Open):
+    """What every memory may come with. The session may stand beside the content, in its context or its metadata."""
 
     user_id: Id
-    content: Content
     session_id: Id | None = None
     context: Annotated[StorableObject, Field(default_factory=dict)]
     metadata: Annotated[StorableObject, Field(default_factory=dict)]
@@ -76,12 +76,30 @@ class NewContent(_Open):
 
     @model_validator(mode="after")
     def _one_session(self) -> Self:
-        self.session_id = _one_session(self.session_id, self.context)
+        self.session_id = _one_session(self.session_id, context=self.context, metadata=self.metadata)
         return self
+
+
+class NewContent(_NewContent):
+    """A memory's content and what it comes with."""
+
+    content: Content
 
 
 class NewWorkingContent(NewContent):
     """A memory for a while."""
+
+    ttl_seconds: Ttl = DEFAULT_TTL
+
+
+class NewDialog(_NewContent):
+    """A dialogue to remember something from."""
+
+    dialog_content: Content
+
+
+class NewWorkingDialog(NewDialog):
+    """A dialogue to remember for a while."""
 
     ttl_seconds: Ttl = DEFAULT_TTL
 
@@ -100,8 +118,6 @@ class NewMemory(NewContent):
             raise ValueError("ttl_seconds is for working memories only")
         if (self.message_type or self.role) and self.memory_type is not MemoryType.SESSION:
             raise ValueError("message_type and role are for session memories only")
-        if self.session_id is None and self.memory_type is MemoryType.SESSION:
-            raise PydanticCustomError("invalid_session_id", "session_id: a session memory needs one")
         return self
 
 
@@ -123,7 +139,7 @@ class Change(BaseModel):
 
     @model_validator(mode="after")
     def _one_session(self) -> Self:
-        self.session_id = _one_session(self.session_id, self.context or {})
+        self.session_id = _one_session(self.session_id, context=self.context or {}, metadata=self.metadata or {})
         return self
 
 
@@ -134,6 +150,13 @@ class OfSession(BaseModel):
     session_id: Id
 
 
+class SummaryOf(OfSession):
+    """A session and how it is to be summarized; `force_update` makes the summary anew though the kept one is good."""
+
+    force_update: bool = False
+    compression_level: Compression = Compression.MEDIUM
+
+
 class ContextOf(OfSession):
     """Which part of a session's context is wanted."""
 
@@ -142,11 +165,11 @@ class ContextOf(OfSession):
 
 
 class _Finding(BaseModel):
-    """Which part of a user's memories is wanted: the newest, or those after the page that gave the cursor."""
+    """Which part of a user's memories is wanted: the first, or what follows the page that gave the cursor."""
 
     user_id: Id
     session_id: Id | None = None
-    limit: Limit = DEFAULT_LIMIT
+    limit: Annotated[Limit, Field(validation_alias=AliasChoices("limit", "top_k"))] = DEFAULT_LIMIT
     cursor: str | None = None
 
 
@@ -157,10 +180,38 @@ class Listing(_Finding):
 
 
 class Search(_Finding):
-    """The memories that hold every part of `q`; Chinese text is found by any part of it."""
+    """The memories that match `q`. `query`, `memory_types` and `top_k` are other names of `q`, `types` and `limit`."""
 
-    q: Query
-    types: Types = []
+    q: Annotated[Query, Field(validation_alias=AliasChoices("q", "query"))]
+    types: Annotated[Types, Field(validation_alias=AliasChoices("types", "memory_types"))] = []
+    similarity_threshold: Annotated[
+        float, Field(ge=0, le=1, description="Has no effect: words are compared, not vectors.")
+    ] = 0
+
+
+class _Labelled(BaseModel):
+    """A user's memories of one type by what they are about."""
+
+    user_id: Id
+    limit: Limit = DEFAULT_LIMIT
+
+
+class BySubject(_Labelled):
+    """Factual memories by their subject."""
+
+    subject: Query
+
+
+class ByEventType(_Labelled):
+    """Episodic memories by the kind of event."""
+
+    event_type: Query
+
+
+class ByCategory(_Labelled):
+    """Semantic memories by their category."""
+
+    category: Query
 
 
 class OfUser(BaseModel):
@@ -169,15 +220,19 @@ class OfUser(BaseModel):
     user_id: Id
 
 
-def _one_session(session_id: str | None, context: JsonObject) -> str | None:
-    """The session that is named beside or inside `context`, which must not disagree."""
-    inner = context.get("session_id")
-    if inner is None:
-        return session_id
-    if not isinstance(inner, str):
-        raise PydanticCustomError("invalid_session_id", "context.session_id: must be a string")
-    if session_id not in {None, inner}:
-        raise PydanticCustomError("invalid_session_id", "session_id and context.session_id name different sessions")
-    if why := unsafe_because(inner):
-        raise PydanticCustomError("invalid_session_id", "context.session_id: {why}", {"why": why})
-    return inner
+def _one_session(session_id: str | None, **objects: JsonObject) -> str | None:
+    """The session that is named beside the named objects or inside of them: wherever it is, it is the same."""
+    for place, inside in objects.items():
+        inner = inside.get("session_id")
+        if inner is None:
+            continue
+        if not isinstance(inner, str):
+            raise PydanticCustomError("invalid_session_id", "{place}.session_id: must be a string", {"place": place})
+        if session_id not in {None, inner}:
+            raise PydanticCustomError(
+                "invalid_session_id", "{place}.session_id names another session", {"place": place}
+            )
+        if why := unsafe_because(inner):
+            raise PydanticCustomError("invalid_session_id", "{place}.session_id: {why}", {"place": place, "why": why})
+        session_id = inner
+    return session_id

@@ -6,6 +6,7 @@ Nothing here asks whether a session exists: a message makes its session known, h
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,19 +22,37 @@ from memory_service.model import (
     SessionContext,
     SessionSummary,
     Statistics,
-    StoredMessage,
+    Stored,
 )
-from memory_service.requests import Change, ContextOf, Listing, NewMemory, NewMessage, OfSession, OfUser, Search
-from memory_service.search import read_query
-from memory_service.store import Store, Which
+from memory_service.requests import (
+    Change,
+    ContextOf,
+    Listing,
+    NewDialog,
+    NewMemory,
+    NewMessage,
+    NewWorkingDialog,
+    OfSession,
+    OfUser,
+    Search,
+    SummaryOf,
+)
+from memory_service.search import SearchQuery, read_query
+from memory_service.store import Store, Summary, Which
 from memory_service.summary import Spoken, summarize
 from service_kit.database import again_if_stale
 from service_kit.problems import Refused
 
 Clock = Callable[[], dt.datetime]
 
+_NAME_A_SESSION: Final = (
+    "session_id: a session memory needs one, beside the content or as context.session_id or metadata.session_id"
+)
 _SUMMARIZED: Final = 1_000
 """How many of a session's latest messages a summary is made of."""
+
+
+_SEARCH_CURSOR: Final = re.compile(r"(all|any)-([0-9]{1,9})").fullmatch
 
 
 def utc_now() -> dt.datetime:
@@ -48,7 +67,7 @@ class MemoryService:
         self._store = store
         self._now = now
 
-    async def store_message(self, new: NewMessage) -> StoredMessage:
+    async def store_message(self, new: NewMessage) -> Stored:
         """Add a message to a session."""
         memory = self._new_memory(
             MemoryType.SESSION,
@@ -61,11 +80,24 @@ class MemoryService:
             metadata=new.extras,
         )
         await self._keep(memory)
-        return StoredMessage(id=memory.id, session_id=new.session_id, created_at=memory.created_at)
+        return _stored(memory, "store_session_message", "The message is stored.")
+
+    async def extract(self, memory_type: MemoryType, new: NewDialog) -> Stored:
+        """Remember a dialogue. There is no model here that could take facts out of it: it is kept as it is."""
+        memory = await self.store_memory(_as_memory(memory_type, new))
+        message = f"No model is used here: the dialogue is stored as it is, as one {memory_type} memory."
+        return _stored(memory, f"extract_{memory_type}_memory", message)
+
+    async def store_working(self, new: NewWorkingDialog) -> Stored:
+        """Remember a dialogue for a while."""
+        memory = await self.store_memory(_as_memory(MemoryType.WORKING, new))
+        return _stored(memory, "store_working_memory", f"The dialogue is stored for {new.ttl_seconds} seconds.")
 
     async def store_memory(self, new: NewMemory) -> Memory:
-        """Add a memory of any type."""
+        """Add a memory of any type. Refused where it is of a session and names none: no id is made up."""
         is_message = new.memory_type is MemoryType.SESSION
+        if is_message and new.session_id is None:
+            raise Refused(422, "session_id_required", _NAME_A_SESSION)
         memory = self._new_memory(
             new.memory_type,
             user_id=new.user_id,
@@ -92,8 +124,10 @@ class MemoryService:
         """Replace what the change names. Refused where there is none or its type has no such field."""
         memory = await self.memory(memory_type, memory_id, change.user_id)
         values = change.model_dump(exclude_none=True, exclude={"user_id", "ttl_seconds"})
-        if change.session_id is not None and "session_id" in (context := change.context or memory.context):
-            values["context"] = {**context, "session_id": change.session_id}
+        for name in ("context", "metadata"):
+            inside = values.get(name, getattr(memory, name))
+            if change.session_id is not None and "session_id" in inside:
+                values[name] = {**inside, "session_id": change.session_id}
         if change.ttl_seconds is not None:
             if memory_type is not MemoryType.WORKING:
                 raise _invalid("ttl_seconds: is for working memories only")
@@ -111,16 +145,31 @@ class MemoryService:
     async def newest(self, listing: Listing) -> Page:
         """A page of a user's memories. Refused for a cursor that no page gave."""
         which = Which(listing.user_id, listing.memory_type, listing.session_id)
-        return await self._page(which, listing.cursor, listing.limit)
+        before = _number(listing.cursor)
+        found, rest = await again_if_stale(lambda: self._store.page(which, before, listing.limit, self._now()))
+        return _page(found, None if rest is None else str(rest))
 
     async def search(self, search: Search) -> Page:
-        """A page of the memories that hold all that is searched for. Refused where that is nothing."""
-        try:
-            query = read_query(search.q)
-        except ValueError as nothing:
-            raise _invalid(f"q: {nothing}") from nothing
-        which = Which(search.user_id, search.types, search.session_id, query)
-        return await self._page(which, search.cursor, search.limit)
+        """A page of the memories that have all words, or any where none has all, the best first.
+
+        Refused where no word is searched for, and for a cursor that no page gave.
+        """
+        which, query = Which(search.user_id, search.types, search.session_id), _query("q", search.q)
+        words, skip = _place(search.cursor)
+        found, more = list[Memory](), False
+        if words != "any":
+            found, more = await self._best(which, query, skip, search.limit)
+        if words == "any" or (words is None and not found):
+            words = "any"
+            found, more = await self._best(which, query.loosened(), skip, search.limit)
+        return _page(found, f"{words or 'all'}-{skip + search.limit}" if more else None)
+
+    async def about(self, memory_type: MemoryType, user_id: str, label: str, value: str, limit: int) -> Page:
+        """The memories of a type whose `label` holds the value, then those whose content has all of its words."""
+        which, query = Which(user_id, [memory_type]), _query(label, value)
+        now = self._now()
+        found = await again_if_stale(lambda: self._store.about(which, label, value, query, limit=limit, now=now))
+        return _page(found, None)
 
     async def context(self, wanted: ContextOf) -> SessionContext:
         """What is remembered of a session."""
@@ -128,7 +177,8 @@ class MemoryService:
         recent, total = await self._messages(which, wanted.max_recent_messages)
         summary = None
         if wanted.include_summaries:
-            summary = await again_if_stale(lambda: self._store.summary(wanted.user_id, wanted.session_id))
+            kept = await again_if_stale(lambda: self._store.summary(wanted.user_id, wanted.session_id))
+            summary = kept.text if kept else None
         return SessionContext(
             session_found=total > 0,
             session_id=wanted.session_id,
@@ -138,21 +188,32 @@ class MemoryService:
             summary=summary,
         )
 
-    async def summarize(self, session: OfSession) -> SessionSummary:
-        """Make a summary of the session as it is now, and keep it for its context."""
-        which = Which(session.user_id, [MemoryType.SESSION], session.session_id)
+    async def summarize(self, of: SummaryOf) -> SessionSummary:
+        """Make a summary of the session as it is now and keep it for its context, unless the kept one is as good."""
+        which = Which(of.user_id, [MemoryType.SESSION], of.session_id)
         recent, total = await self._messages(which, _SUMMARIZED)
-        summary = summarize([Spoken(memory.role or "", memory.content, memory.importance_score) for memory in recent])
-        if summary is not None:
-            kept = (session.user_id, session.session_id, summary, self._now())
-            await again_if_stale(lambda: self._store.keep_summary(*kept))
+        kept = await again_if_stale(lambda: self._store.summary(of.user_id, of.session_id))
+        good = kept and (kept.compression, kept.total_messages) == (of.compression_level, total)
+        if of.force_update or not good:
+            said = [Spoken(memory.role or "", memory.content, memory.importance_score) for memory in recent]
+            kept = await self._keep_summary(of, summarize(said, of.compression_level), total)
         return SessionSummary(
             session_found=total > 0,
-            session_id=session.session_id,
-            user_id=session.user_id,
-            summary=summary,
+            session_id=of.session_id,
+            user_id=of.user_id,
+            summary=kept.text if kept else None,
+            compression_level=of.compression_level,
+            updated=kept is not None and (of.force_update or not good),
+            created_at=kept.created_at if kept else None,
             total_messages=total,
         )
+
+    async def _keep_summary(self, of: SummaryOf, text: str | None, total: int) -> Summary | None:
+        if text is None:
+            return None
+        summary = Summary(text, of.compression_level, total, self._now())
+        await again_if_stale(lambda: self._store.keep_summary(of.user_id, of.session_id, summary))
+        return summary
 
     async def deactivate(self, session: OfSession) -> Deactivated:
         """Put the session's messages aside: they can still be read one by one, but no longer come up."""
@@ -197,10 +258,8 @@ class MemoryService:
     async def _keep(self, memory: Memory) -> None:
         await again_if_stale(lambda: self._store.add(memory, self._now()))
 
-    async def _page(self, which: Which, cursor: str | None, limit: int) -> Page:
-        before = _number(cursor)
-        found, rest = await again_if_stale(lambda: self._store.page(which, before, limit, self._now()))
-        return Page(memories=found, next_cursor=None if rest is None else str(rest))
+    async def _best(self, which: Which, query: SearchQuery, skip: int, limit: int) -> tuple[list[Memory], bool]:
+        return await again_if_stale(lambda: self._store.best(which, query, skip, limit, self._now()))
 
     async def _messages(self, which: Which, limit: int) -> tuple[list[Memory], int]:
         """The latest messages, oldest first, and how many there are in all."""
@@ -219,6 +278,42 @@ def _invalid(detail: str) -> Refused:
 
 def _not_found(memory_type: MemoryType, memory_id: str) -> Refused:
     return Refused(404, "memory_not_found", f"there is no {memory_type} memory {memory_id}")
+
+
+def _as_memory(memory_type: MemoryType, new: NewDialog) -> NewMemory:
+    return NewMemory(memory_type=memory_type, content=new.dialog_content, **new.model_dump(exclude={"dialog_content"}))
+
+
+def _stored(memory: Memory, operation: str, message: str) -> Stored:
+    return Stored(
+        memory_id=memory.id,
+        id=memory.id,
+        memory_type=memory.memory_type,
+        session_id=memory.session_id,
+        operation=operation,
+        message=message,
+        created_at=memory.created_at,
+    )
+
+
+def _page(found: list[Memory], next_cursor: str | None) -> Page:
+    return Page(memories=found, count=len(found), next_cursor=next_cursor)
+
+
+def _query(name: str, text: str) -> SearchQuery:
+    try:
+        return read_query(text)
+    except ValueError as nothing:
+        raise _invalid(f"{name}: {nothing}") from nothing
+
+
+def _place(cursor: str | None) -> tuple[str | None, int]:
+    """Where a page of a search begins: among the memories with all words or any, and how many come before it."""
+    if cursor is None:
+        return None, 0
+    if not (found := _SEARCH_CURSOR(cursor)):
+        raise _invalid("cursor: is not one that a page of this search gave")
+    return found[1], int(found[2])
 
 
 def _number(cursor: str | None) -> int | None:

@@ -1,7 +1,7 @@
 """Memories in the database: every query of the service, the same for SQLite and Postgres.
 
-Memories are numbered as they come, and every order is by number. A summary is gone as soon as a message it may quote
-changes.
+Memories are numbered as they come; lists are ordered by number, searches by relevance. A summary is gone as soon as a
+message it may quote changes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from memory_service.model import Memory, MemoryType
-from memory_service.search import SearchQuery, matching, search_terms
+from memory_service.model import Compression, Memory, MemoryType
+from memory_service.search import SearchQuery, matching, ranked, search_terms
 from memory_service.tables import memories, session_summaries
 from service_kit.database import Database
 
@@ -26,12 +26,11 @@ _FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.mod
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """The memories of one user that are of some types, of some session, or match a query; all active ones if empty."""
+    """The memories of one user that are of some types or of some session; all active ones if empty."""
 
     user_id: str
     types: Sequence[MemoryType] = ()
     session_id: str | None = None
-    query: SearchQuery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,16 @@ class Count:
     total: int
     oldest_at: dt.datetime
     newest_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A session's summary, how it was made, of how many messages, and when. None where it was not noted."""
+
+    text: str
+    compression: Compression | None
+    total_messages: int | None
+    created_at: dt.datetime
 
 
 class Store:
@@ -106,6 +115,31 @@ class Store:
         found = [_memory(row) for row in rows[:limit]]
         return found, rows[limit - 1]["seq"] if len(rows) > limit else None
 
+    async def best(
+        self, which: Which, query: SearchQuery, skip: int, limit: int, now: dt.datetime
+    ) -> tuple[list[Memory], bool]:
+        """Up to `limit` memories that match, best first, after those that are skipped; and whether there are more."""
+        statement = select(*_FIELDS).where(self._matches(which, now))
+        statement = ranked(statement, query, memories, self._database.engine.dialect)
+        found = await self._read(statement.offset(skip).limit(limit + 1))
+        return found[:limit], len(found) > limit
+
+    async def about(
+        self, which: Which, label: str, value: str, query: SearchQuery, *, limit: int, now: dt.datetime
+    ) -> list[Memory]:
+        """The memories whose metadata have the value in the label, then those whose content matches; newest first."""
+        labelled = func.lower(memories.c.metadata[label].as_string()).contains(value.lower(), autoescape=True)
+        labelled = func.coalesce(labelled, False)  # a memory without the label
+        matches = or_(labelled, matching(query, memories, self._database.engine.dialect))
+        order = case((labelled, 0), else_=1), memories.c.seq.desc()
+        return await self._read(
+            select(*_FIELDS).where(self._matches(which, now), matches).order_by(*order).limit(limit)
+        )
+
+    async def _read(self, statement: Select[tuple[Any, ...]]) -> list[Memory]:
+        async with self._database.reading() as connection:
+            return [_memory(row) for row in (await connection.execute(statement)).mappings()]
+
     async def count(self, which: Which, now: dt.datetime) -> list[Count]:
         """How many memories there are of each type that there is."""
         query = (
@@ -138,23 +172,35 @@ class Store:
             await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
         return changed.rowcount
 
-    async def keep_summary(self, user_id: str, session_id: str, summary: str, now: dt.datetime) -> None:
+    async def keep_summary(self, user_id: str, session_id: str, summary: Summary) -> None:
         """Make this the summary of a session."""
-        values = {"user_id": user_id, "session_id": session_id, "summary": summary, "created_at": now}
+        values = {
+            "user_id": user_id,
+            "session_id": session_id,
+            "summary": summary.text,
+            "compression_level": summary.compression,
+            "total_messages": summary.total_messages,
+            "created_at": summary.created_at,
+        }
         async with self._database.writing() as connection:
             await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
             await connection.execute(insert(session_summaries).values(values))
 
-    async def summary(self, user_id: str, session_id: str) -> str | None:
+    async def summary(self, user_id: str, session_id: str) -> Summary | None:
         """The latest summary of a session."""
         query = (
-            select(session_summaries.c.summary)
+            select(session_summaries)
             .where(_summary_of(user_id, session_id))
             .order_by(session_summaries.c.seq.desc())
             .limit(1)
         )
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).scalar_one_or_none()
+            row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            return None
+        level = row["compression_level"]
+        compression = None if level is None else Compression(level)
+        return Summary(row["summary"], compression, row["total_messages"], row["created_at"])
 
     def _matches(self, which: Which, now: dt.datetime) -> ColumnElement[bool]:
         conditions = [memories.c.user_id == which.user_id, memories.c.active, _alive(now)]
@@ -162,9 +208,6 @@ class Store:
             conditions.append(memories.c.memory_type.in_(which.types))
         if which.session_id is not None:
             conditions.append(memories.c.session_id == which.session_id)
-        if which.query is not None:
-            dialect = self._database.engine.dialect
-            conditions.append(matching(which.query, memories.c.seq, memories.c.search_terms, dialect))
         return and_(*conditions)
 
 

@@ -9,24 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from memory_service.search import search_terms
+from memory_service.model import Compression
+from memory_service.search import COMMON, search_terms
 
-MAX_SENTENCES: Final = 5
+SENTENCES: Final[dict[Compression, int]] = {Compression.LOW: 12, Compression.MEDIUM: 5, Compression.HIGH: 2}
+"""How many sentences are kept: the higher the compression, the fewer."""
 MAX_SENTENCE: Final = 300
 SAID_ALREADY: Final = 0.25
 MAX_INPUT: Final = 20_000
 """How many characters of one message are looked at: a summary need not read a whole book."""
 
 _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?;])\s+|\n+")
-_COMMON = frozenset(
-    search_terms(
-        "a about after all also am an and any are as at be been but by can could did do does for from get had has have "
-        "he her him his how i if in into is it its just let like me more my no not of on or our out please she should "
-        "so some than thank thanks that the their them then there they this to up us was we were what when where "
-        "which who will with would yes you your "
-        "的 了 是 我 你 他 她 它 们 在 有 和 就 不 都 也 很 这 那 吗 呢 吧 啊 请 一 个 么"
-    ).split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +40,10 @@ class _Sentence:
     terms: frozenset[str]
 
 
-def summarize(messages: Sequence[Spoken]) -> str | None:
+def summarize(messages: Sequence[Spoken], compression: Compression = Compression.MEDIUM) -> str | None:
     """The telling sentences, one a line, each with who said it; None where nothing was said."""
     sentences = _sentences(messages)
-    chosen = _choose(sentences)
+    chosen = _choose(sentences, SENTENCES[compression])
     return "\n".join(f"{found.role}: {_shortened(found.text)}" for found in chosen) or None
 
 
@@ -64,11 +57,11 @@ def _sentences(messages: Sequence[Spoken]) -> list[_Sentence]:
     return found
 
 
-def _choose(sentences: Sequence[_Sentence]) -> list[_Sentence]:
+def _choose(sentences: Sequence[_Sentence], most: int) -> list[_Sentence]:
     """Take the best sentence again and again; what was said already counts less, so little is said twice."""
-    weights = dict[str, float](Counter(term for sentence in sentences for term in sentence.terms - _COMMON))
+    weights = dict[str, float](Counter(term for sentence in sentences for term in sentence.terms - COMMON))
     left, chosen = list(sentences), list[_Sentence]()
-    while left and len(chosen) < MAX_SENTENCES:
+    while left and len(chosen) < most:
         best = max(left, key=lambda sentence: (_score(sentence, weights), -sentence.place))
         chosen.append(best)
         left.remove(best)

@@ -54,5 +54,7 @@ session_summaries: Final = Table(
     Column("user_id", id_type(), nullable=False),
     Column("summary", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("compression_level", String(16)),
+    Column("total_messages", Integer),
     sqlite_autoincrement=True,
 )

@@ -109,20 +109,20 @@ def test_a_deployment_lives_through_the_loss_of_every_part_that_may_be_lost(depl
     agent = deployment.agent
     for name in (SESSIONS, MEMORIES, SIDECAR):
         deployment.settled(name, 2 if name is SESSIONS else 1)
-    assert [deployment.first_write().status_code for _ in range(6)] == [201] * 6
+    assert [deployment.first_write().status_code for _ in range(6)] == [200] * 6
 
     # One instance dies without a word: calls move to the other before Consul has noticed.
     deployment.sessions[0].kill()
-    assert [deployment.first_write().status_code for _ in range(6)] == [201] * 6
+    assert [deployment.first_write().status_code for _ in range(6)] == [200] * 6
     deployment.settled(SESSIONS, 1)
 
     # The agent dies: the last known set stays good. It comes back knowing nothing, and is told everything again.
     agent.kill()
-    assert [deployment.first_write().status_code for _ in range(3)] == [201] * 3
+    assert [deployment.first_write().status_code for _ in range(3)] == [200] * 3
     agent.start()
     for name in (SESSIONS, MEMORIES, SIDECAR):
         deployment.settled(name, 1)
-    wait_until(lambda: deployment.first_write().status_code == 201, "the sidecar to take the fresh set")
+    wait_until(lambda: deployment.first_write().status_code == 200, "the sidecar to take the fresh set")
 
     # The last session service leaves in order: an outage, and no fallback.
     assert deployment.sessions[1].running.stop() == 0

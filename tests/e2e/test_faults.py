@@ -44,7 +44,7 @@ class Ledger:
 
     def note(self, user: str, session: str, message: str, response: httpx.Response) -> None:
         """File one answer."""
-        if response.status_code == 201 and response.json().get("success") is True:
+        if response.status_code == 200 and response.json().get("success") is True:
             self.acknowledged.append((user, session, message))
             return
         reason = response.headers.get("x-sidecar-reason")

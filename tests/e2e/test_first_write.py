@@ -17,7 +17,7 @@ def test_a_message_for_a_created_session_is_stored_and_read_back(platform: Platf
     user = new_id("user")
     session = platform.create(user)
     response = platform.store(user, session, "Hello, how are you?")
-    assert response.status_code == 201
+    assert response.status_code == 200
     assert response.json()["success"] is True
     context = platform.context(user, session)
     assert context["session_found"] is True
@@ -28,7 +28,7 @@ def test_a_message_for_a_session_nobody_created_makes_that_session_exist(platfor
     """The store succeeds, the session service knows that id with that owner, and the context holds the message."""
     user, session = new_id("user"), new_id("session")
     assert platform.session(session).status_code == 404
-    assert platform.store(user, session, "你好").status_code == 201
+    assert platform.store(user, session, "你好").status_code == 200
     found = platform.session(session)
     assert found.status_code == 200
     assert (found.json()["session_id"], found.json()["user_id"]) == (session, user)
@@ -93,6 +93,6 @@ async def test_two_hundred_first_writes_at_once_make_one_session_and_two_hundred
             for n in range(200)
         ]
         responses = await asyncio.gather(*writes)
-    assert {response.status_code for response in responses} == {201}
+    assert {response.status_code for response in responses} == {200}
     assert sorted(platform.stored(user, session)) == sorted(f"message {n}" for n in range(200))
     assert platform.metric("sidecar_session_calls_total") - before == 1

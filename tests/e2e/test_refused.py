@@ -27,7 +27,7 @@ def test_another_users_session_is_403_and_nothing_is_stored(platform: Platform) 
     owner, other = new_id("owner"), new_id("other")
     session = platform.create(owner)
     refused(platform.store(other, session), 403, "session_owned_by_another_user")
-    assert platform.store(owner, session, "mine").status_code == 201
+    assert platform.store(owner, session, "mine").status_code == 200
     refused(platform.store(other, session), 403, "session_owned_by_another_user")
     assert platform.stored(owner, session) == ["mine"]
     assert platform.stored(other, session) == []

@@ -9,7 +9,7 @@ from tests.support.processes import wait_until
 def test_a_delete_stops_writes_through_a_sidecar_that_knew_the_session(platform: Platform) -> None:
     """The event evicts it long before its entry would expire; from then on nothing is stored."""
     user, session = new_id("user"), new_id("session")
-    assert platform.store(user, session, "before").status_code == 201
+    assert platform.store(user, session, "before").status_code == 200
     wait_until(lambda: platform.metric("sidecar_events_connected") == 1, "the event stream")
     assert platform.http.delete(f"{platform.sessions}/api/v1/sessions/{session}").status_code == 204
     wait_until(lambda: platform.store(user, session, "meanwhile").status_code == 410, "the delete to arrive")
@@ -23,8 +23,8 @@ def test_a_delete_stops_writes_through_a_sidecar_that_knew_the_session(platform:
 def test_an_ended_session_still_takes_writes_unless_told_otherwise(platform: Platform) -> None:
     """`SIDECAR_ON_ENDED` is `forward` by default."""
     user, session = new_id("user"), new_id("session")
-    assert platform.store(user, session, "one").status_code == 201
+    assert platform.store(user, session, "one").status_code == 200
     assert platform.http.post(f"{platform.sessions}/api/v1/sessions/{session}/end").status_code == 200
-    assert platform.store(user, session, "two").status_code == 201
+    assert platform.store(user, session, "two").status_code == 200
     assert platform.session(session).json()["status"] == "ended"
     assert platform.stored(user, session) == ["one", "two"]

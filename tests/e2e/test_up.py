@@ -30,7 +30,7 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
     """Ctrl-C, then SIGTERM: exit code 0, no child is left, no database is locked, and nothing is lost."""
     user, session, deleted = new_id("user"), new_id("session"), new_id("deleted")
     with up_with_client(tmp_path) as platform:
-        assert platform.store(user, session, "before").status_code == 201
+        assert platform.store(user, session, "before").status_code == 200
         platform.create(user, deleted)
         platform.http.delete(f"{platform.sessions}/api/v1/sessions/{deleted}")
         children = psutil.Process(platform.up.process.pid).children(recursive=True)
@@ -38,7 +38,7 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
         assert platform.up.stop(signal.SIGINT) == 0
         assert not any(child.is_running() for child in children)
     with up_with_client(tmp_path) as platform:
-        assert platform.store(user, session, "after").status_code == 201
+        assert platform.store(user, session, "after").status_code == 200
         assert platform.stored(user, session) == ["before", "after"]
         assert platform.store(user, deleted).status_code == 410
         assert platform.up.stop(signal.SIGTERM) == 0

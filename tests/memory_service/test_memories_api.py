@@ -72,7 +72,9 @@ async def test_a_session_may_be_named_in_the_context(client: httpx.AsyncClient, 
     beside = await remember(client, user, "episodic", session_id=session, context={"session_id": None})
     assert inside["session_id"] == beside["session_id"] == session
     assert inside["context"] == {"session_id": session, "place": "home"}
-    assert len(await listed(client, user, session_id=session)) == 2
+    within = await remember(client, user, "session", session_id=None, metadata={"session_id": session})
+    assert (within["session_id"], within["metadata"]) == (session, {"session_id": session})
+    assert len(await listed(client, user, session_id=session)) == 3
     assert await listed(client, user, session_id="another") == []
 
 
@@ -84,6 +86,15 @@ async def test_a_memory_may_move_to_another_session(client: httpx.AsyncClient, u
     assert changed == {**memory, "session_id": session, "context": {"place": "home", "session_id": session}}
     changed = (await client.patch(url, json={"context": {"session_id": "after"}})).json()
     assert (changed["session_id"], changed["context"]) == ("after", {"session_id": "after"})
+
+
+async def test_a_session_memory_that_names_no_session_is_refused(client: httpx.AsyncClient, user: str) -> None:
+    """No id is made up for it: under one that its client does not know, no context would ever show it."""
+    body = {"memory_type": "session", "user_id": user, "content": "lost?"}
+    for nothing in ({}, {"session_id": None}, {"metadata": {"session_id": None}, "context": {}}):
+        response = await client.post("/memories", json={**body, **nothing})
+        assert (response.status_code, response.json()["reason"]) == (422, "session_id_required")
+    assert await listed(client, user) == []
 
 
 async def test_a_session_memory_is_a_message(client: httpx.AsyncClient, user: str, session: str) -> None:

@@ -61,7 +61,15 @@ BODIES = [
     ("/memories", {**MEMORY, "context": {"session_id": 7}}, "invalid_session_id"),
     ("/memories", {**MEMORY, "context": {"session_id": "a b"}}, "invalid_session_id"),
     ("/memories", {**MEMORY, "session_id": "a", "context": {"session_id": "b"}}, "invalid_session_id"),
-    ("/memories", {**MEMORY, "memory_type": "session"}, "invalid_session_id"),
+    ("/memories", {**MEMORY, "memory_type": "session"}, "session_id_required"),
+    ("/memories", {**MEMORY, "metadata": {"session_id": 7}}, "invalid_session_id"),
+    ("/memories", {**MEMORY, "session_id": "a", "metadata": {"session_id": "b"}}, "invalid_session_id"),
+    ("/memories", {**MEMORY, "context": {"session_id": "a"}, "metadata": {"session_id": "b"}}, "invalid_session_id"),
+    ("/memories/factual/extract", {"user_id": "u"}, "invalid_request"),
+    ("/memories/factual/extract", {"dialog_content": "x"}, "user_id_required"),
+    ("/memories/working/extract", {"user_id": "u", "dialog_content": "x"}, "invalid_request"),
+    ("/memories/working/store", {"user_id": "u", "dialog_content": "x", "ttl_seconds": 0}, "invalid_request"),
+    ("/memories/session/s/summarize", {"user_id": "u", "compression_level": "x"}, "invalid_request"),
     ("/memories", {**MEMORY, "ttl_seconds": 5}, "invalid_request"),
     ("/memories", {**MEMORY, "role": "user"}, "invalid_request"),
     ("/memories", {**MEMORY, "memory_type": "working", "ttl_seconds": 0}, "invalid_request"),
@@ -103,6 +111,12 @@ QUERIES = [
     ("/memories/search?user_id=u&q=" + "x" * 1_001, "invalid_request"),
     ("/memories/search?user_id=u&q=a&types=factual,odd", "invalid_request"),
     ("/memories/search?q=a", "user_id_required"),
+    ("/memories/search?user_id=u&q=a&cursor=20", "invalid_request"),
+    ("/memories/search?user_id=u&query=", "invalid_request"),
+    ("/memories/search?user_id=u&q=a&similarity_threshold=2", "invalid_request"),
+    ("/memories/factual/search/subject?user_id=u", "invalid_request"),
+    ("/memories/factual/search/subject?user_id=u&subject=...", "invalid_request"),
+    ("/memories/working/active", "user_id_required"),
     ("/memories/statistics", "user_id_required"),
     ("/memories/odd/x", "invalid_request"),
     ("/memories/factual/%00", "invalid_request"),
@@ -186,4 +200,4 @@ async def test_what_is_not_there_is_said_in_the_same_shape(
 async def test_json_is_read_without_a_content_type(client: httpx.AsyncClient) -> None:
     """A client that names no type means JSON."""
     response = await client.post(STORE, content=written(MESSAGE))
-    assert response.status_code == 201
+    assert response.status_code == 200

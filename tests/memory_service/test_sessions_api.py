@@ -32,12 +32,16 @@ async def texts(client: httpx.AsyncClient, user: str, session: str, **query: obj
 async def test_a_message_is_stored_under_any_session(client: httpx.AsyncClient, user: str, session: str) -> None:
     """Nobody has to have heard of a session before."""
     response = await store(client, user, session, "hello")
-    assert response.status_code == 201
+    assert response.status_code == 200
     stored = response.json()
     assert stored == {
         "success": True,
+        "memory_id": stored["id"],
         "id": stored["id"],
+        "memory_type": "session",
         "session_id": session,
+        "operation": "store_session_message",
+        "message": "The message is stored.",
         "created_at": "2026-01-02T03:04:05.678901Z",
     }
 
@@ -124,7 +128,7 @@ async def test_concurrent_messages_are_all_stored_once(client: httpx.AsyncClient
     """200 at once: none is lost, none doubled, none refused."""
     sent = [f"message {number}" for number in range(200)]
     responses = await asyncio.gather(*(store(client, user, session, text) for text in sent))
-    assert {response.status_code for response in responses} == {201}
+    assert {response.status_code for response in responses} == {200}
     assert sorted(await texts(client, user, session, max_recent_messages=1_000)) == sorted(sent)
 
 
@@ -139,6 +143,9 @@ async def test_a_summary_is_made_and_kept(client: httpx.AsyncClient, user: str, 
         "session_id": session,
         "user_id": user,
         "summary": "user: The invoice is wrong.\nuser: 发票有错。",
+        "compression_level": "medium",
+        "updated": True,
+        "created_at": "2026-01-02T03:04:05.678901Z",
         "total_messages": 1,
     }
     assert (await context(client, user, session))["summary"] == response.json()["summary"]
@@ -163,6 +170,49 @@ async def test_a_summary_does_not_outlive_what_it_quotes(client: httpx.AsyncClie
     await client.post(f"/memories/session/{session}/summarize", params={"user_id": user})
     await client.delete(f"/memories/session/{stored['id']}")
     assert (await context(client, user, session))["summary"] is None
+
+
+async def test_a_summary_that_is_still_good_is_kept(
+    client: httpx.AsyncClient, user: str, session: str, clock: Clock
+) -> None:
+    """It is made again when it is forced, when a message came, and at another compression; not otherwise."""
+
+    async def made(**options: object) -> tuple[bool, str]:
+        clock.pass_seconds(1)
+        body = {"user_id": user, **options}
+        summary = (await client.post(f"/memories/session/{session}/summarize", json=body)).json()
+        return summary["updated"], summary["created_at"][17:19]
+
+    await store(client, user, session, "First.")
+    assert await made() == (True, "06")
+    assert await made() == (False, "06")
+    assert await made(force_update=True) == (True, "08")
+    assert await made(force_update=False) == (False, "08")
+    assert await made(compression_level="high") == (True, "10")
+    assert await made(compression_level="high") == (False, "10")
+    await store(client, user, session, "Second.")
+    assert await made(compression_level="high") == (True, "12")
+
+
+async def test_a_higher_compression_keeps_fewer_sentences(client: httpx.AsyncClient, user: str, session: str) -> None:
+    """Low, medium and high are told apart by what they leave out."""
+    for number in range(20):
+        await store(client, user, session, f"Sentence {number} is about topic{number}.")
+    lines = {}
+    for level in ("low", "medium", "high"):
+        body = {"user_id": user, "compression_level": level}
+        summary = (await client.post(f"/memories/session/{session}/summarize", json=body)).json()
+        assert summary["compression_level"] == level
+        lines[level] = len(summary["summary"].splitlines())
+    assert lines == {"low": 12, "medium": 5, "high": 2}
+
+
+async def test_an_unknown_compression_is_refused(client: httpx.AsyncClient, user: str, session: str) -> None:
+    """The answer says what is allowed."""
+    body = {"user_id": user, "compression_level": "extreme"}
+    response = await client.post(f"/memories/session/{session}/summarize", json=body)
+    assert response.status_code == 422
+    assert "'low', 'medium' or 'high'" in response.json()["detail"]
 
 
 async def test_nothing_to_summarize_is_no_error(client: httpx.AsyncClient, user: str, session: str) -> None:
@@ -222,5 +272,5 @@ async def test_times_are_rfc_3339_in_utc(client: httpx.AsyncClient, user: str, s
 async def test_a_large_message_is_kept_whole(client: httpx.AsyncClient, user: str, session: str) -> None:
     """A text of megabytes comes back as it was."""
     text = "大" * 1_000_000 + "x"
-    assert (await store(client, user, session, text)).status_code == 201
+    assert (await store(client, user, session, text)).status_code == 200
     assert await texts(client, user, session) == [text]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_service.summary import MAX_SENTENCE, MAX_SENTENCES, Spoken, summarize
+from memory_service.model import Compression
+from memory_service.summary import MAX_SENTENCE, SENTENCES, Spoken, summarize
 
 
 def test_nothing_said_is_no_summary() -> None:
@@ -48,4 +49,4 @@ def test_a_summary_is_short(said: list[Spoken]) -> None:
     """However much was said, few and bounded sentences come out, each of them said."""
     summary = summarize(said)
     if summary is not None:
-        assert len(summary) <= MAX_SENTENCES * (MAX_SENTENCE + len("user: ") + 1)
+        assert len(summary) <= SENTENCES[Compression.MEDIUM] * (MAX_SENTENCE + len("user: ") + 1)
