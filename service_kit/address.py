@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_HOST_AND_PORT: Final = re.compile(r"//(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]\\]+)(?::(?P<port>[0-9]{1,10}))?/*")
+_COVERS: Final = {
+    "localhost": {"127.0.0.1", "::1"},
+    "0.0.0.0": {"0.0.0.0", "127.0.0.1"},  # noqa: S104 # compared with, not bound
+    "::": {"0.0.0.0", "127.0.0.1", "::", "::1"},  # noqa: S104 # compared with, not bound
+}
+"""Names of several addresses of this machine, with those of them that others are likely to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,41 @@ def parse_address(text: str) -> Address:
     if int(port) > 65535:
         raise ValueError(f"{text!r} is not an address: the port must be 0 to 65535")
     return Tcp(host, int(port))
+
+
+def parse_base_url(text: str) -> str:
+    """Check the base URL of a server: `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/path`.
+
+    Returns it without a trailing slash. Raises ValueError with what is allowed.
+    """
+    server_address(text)
+    return text.rstrip("/")
+
+
+def server_address(url: str) -> Address:
+    """The address that a base URL connects to. Raises ValueError with what is allowed."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "unix" and rest.removeprefix("//").startswith("/"):
+        return Unix(rest.removeprefix("//"))
+    # A URL parser accepts, or repairs, more than a client can connect to.
+    match = _HOST_AND_PORT.fullmatch(rest)
+    if scheme not in _DEFAULT_PORTS or match is None:
+        raise ValueError("http:// or https:// with a host, perhaps a port and no path, or unix:/path is allowed")
+    host, port = match["host"].strip("[]"), int(match["port"] or _DEFAULT_PORTS[scheme])
+    if not 1 <= port <= 65535:
+        raise ValueError("the port must be 1 to 65535")
+    return Tcp(host, port)
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Whether both name one socket of this machine, as far as that can be told without asking the system.
+
+    A wildcard address overlaps the loopback addresses with its port. Port 0 overlaps nothing.
+    """
+    if isinstance(one, Unix) or isinstance(other, Unix):
+        return one == other
+    hosts = _COVERS.get(one.host, {one.host}) & _COVERS.get(other.host, {other.host})
+    return bool(hosts) and one.port == other.port != 0
 
 
 def bind(address: Address, *, backlog: int = 2048) -> socket.socket:

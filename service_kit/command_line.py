@@ -22,7 +22,7 @@ from service_kit.extras import DISTRIBUTION
 from service_kit.migrations import Migrations
 from service_kit.service_settings import ServiceSettings
 from service_kit.serving import serve
-from service_kit.settings import BadSettings, load
+from service_kit.settings import BadSettings, load, unknown_variables, variable
 
 Write = Callable[[str], object]
 SettingsType = TypeVar("SettingsType", bound=ServiceSettings)
@@ -74,6 +74,8 @@ class Program(Generic[SettingsType]):
 
     def _serve(self) -> None:
         settings = self._load()
+        for line in self._unknown_variables():
+            click.echo(f"{self.name}: warning: {line}", err=True)
         with self._readable_failures():
             current = asyncio.run(self._migrations(settings).is_current())
         if not current:
@@ -96,6 +98,13 @@ class Program(Generic[SettingsType]):
 
     def _migrations(self, settings: SettingsType) -> Migrations:
         return Migrations(self.package, settings.database_url, settings.database_schema, self.version_table)
+
+    def _unknown_variables(self) -> list[str]:
+        """Tell misspelt variables: names that begin as the address's or the database's do, and are none of ours."""
+        service = variable(self.settings, "listen").removesuffix("LISTEN")
+        database = variable(self.settings, "database_url").removesuffix("URL")
+        # Clients of the service find it by this name.
+        return unknown_variables(self.settings, [service, database], also_known=[f"{service}URL"])
 
     def _load(self) -> SettingsType:
         _log_to_stderr()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, TypeVar
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
 from service_kit.address import Tcp, Unix, parse_address
+
+ENV_FILE: Final = ".env"
 
 
 def _address(value: object) -> object:
@@ -29,21 +35,46 @@ class BadSettings(Exception):
 
 
 def load(kind: type[SettingsType]) -> SettingsType:
-    """Read the settings from the environment. Raises BadSettings with every problem found."""
+    """Read the settings from the environment and `.env`. Raises BadSettings with every problem found."""
+    problems: list[str] = []
     try:
         return kind()
     except ValidationError as invalid:
-        problems = []
-        for error in invalid.errors():
-            location = str(error["loc"][0]) if error["loc"] else ""
-            message = error["msg"].removeprefix("Value error, ")
-            if location not in kind.model_fields and not location.isupper():
-                problems.append(message)
-                continue
-            shown = "is not set" if error["type"] == "missing" else f"{error['input']!r}"
-            secret = location in kind.model_fields and _is_secret(kind, location)
-            problems.append(f"{variable(kind, location)}: {'(hidden)' if secret else shown}: {message}")
-        raise BadSettings(sorted(set(problems))) from None
+        problems += _problems(kind, invalid)
+    except (OSError, UnicodeDecodeError) as unreadable:
+        problems.append(_unreadable_file(unreadable))
+        try:
+            kind(_env_file=None)
+        except ValidationError as invalid:
+            problems += _problems(kind, invalid)
+    raise BadSettings(problems)
+
+
+def env_file_values() -> dict[str, str]:
+    """What `.env` sets. A file that cannot be read sets nothing: `load` reports it."""
+    try:
+        return {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
+def unknown_variables(
+    kind: type[BaseSettings],
+    prefixes: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    also_known: Sequence[str] = (),
+) -> list[str]:
+    """One readable line for each name, in the environment or `.env`, that begins like a setting and is none."""
+    present = set(os.environ if environment is None else environment) | set(env_file_values())
+    known = {name for field in kind.model_fields for name in variables(kind, field)}
+    unknown = sorted(
+        name
+        for name in present
+        if name.upper().startswith(tuple(prefixes)) and name.upper() not in known.union(also_known)
+    )
+    candidates = [name for name in known if name.startswith(tuple(prefixes))]
+    return [_describe_unknown(name, candidates) for name in unknown]
 
 
 def variable(kind: type[BaseSettings], field: str) -> str:
@@ -66,3 +97,30 @@ def _is_secret(kind: type[BaseSettings], field: str) -> bool:
         kind.model_fields[field].annotation,
         *getattr(kind.model_fields[field].annotation, "__args__", ()),
     )
+
+
+def _describe_unknown(name: str, known: Sequence[str]) -> str:
+    (nearest,) = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
+    return f"{name} is not a setting; did you mean {nearest}?"
+
+
+def _problems(kind: type[BaseSettings], invalid: ValidationError) -> list[str]:
+    problems = set()
+    for error in invalid.errors():
+        location = str(error["loc"][0]) if error["loc"] else ""
+        message = error["msg"].removeprefix("Value error, ")
+        if location not in kind.model_fields and not location.isupper():
+            problems.add(message)
+            continue
+        shown = "is not set" if error["type"] == "missing" else f"{error['input']!r}"
+        secret = location in kind.model_fields and _is_secret(kind, location)
+        problems.add(f"{variable(kind, location)}: {'(hidden)' if secret else shown}: {message}")
+    return sorted(problems)
+
+
+def _unreadable_file(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b"\n") + 1
+        byte = error.object[error.start]
+        return f"{ENV_FILE}: line {line}: byte 0x{byte:02x} is not UTF-8; only UTF-8 text is allowed"
+    return f"{ENV_FILE}: cannot be read: {error.strerror or error}"

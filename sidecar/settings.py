@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from service_kit.address import Tcp, Unix
+from service_kit import settings as kit
+from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
 from service_kit.consul import ConsulSettings
-from service_kit.settings import ListenAddress, load, variables
+from service_kit.settings import ENV_FILE, ListenAddress, load, variable, variables
 from sidecar.profile.files import Profile, ProfileError, find_profile
 from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
 
-ENV_FILE = ".env"
-PREFIX = "SIDECAR_"
+PREFIX: Final = "SIDECAR_"
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NEVER_A_USER: Final = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding"})
 
 
 def _reader(parse: object) -> BeforeValidator:
@@ -35,6 +44,7 @@ def _reader(parse: object) -> BeforeValidator:
 Duration = Annotated[float, _reader(parse_duration), PlainSerializer(write_duration)]
 Size = Annotated[int, _reader(parse_size), PlainSerializer(write_size)]
 Switch = Annotated[bool, _reader(parse_boolean)]
+BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
 
 
 def _networks(text: str) -> tuple[IpNetwork, ...]:
@@ -57,40 +67,45 @@ def _profile(name: object) -> object:
 
 
 class Settings(ConsulSettings):
-    """What the environment says, checked. Sizes are bytes, durations seconds."""
+    """What the environment says, checked. Sizes are bytes, durations seconds.
+
+    A check that concerns several variables belongs to the one that is declared last.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    # The profile comes first: checks of later fields look at it.
     profile: Annotated[Profile, NoDecode, BeforeValidator(_profile)] = Field(default="isa", validate_default=True)
 
     listen: ListenAddress = Tcp("127.0.0.1", 8080)
-    admin: ListenAddress = Tcp("127.0.0.1", 9901)
+    admin: ListenAddress = Field(default=Tcp("127.0.0.1", 9901), validate_default=True)
     admin_token: SecretStr | None = None
+    authz: ListenAddress | None = None
+    advertise: ListenAddress | None = None
+    register_as: str | None = None
+    reuse_port: Switch = False
 
-    upstream: str = "http://127.0.0.1:18080"
+    upstream: BaseUrl = Field(default="http://127.0.0.1:18080", validate_default=True)
     upstream_connections: Annotated[int, Field(ge=1, le=65535)] = 256
     upstream_idle: Annotated[Duration, Field(gt=0, le=3600)] = 4.0
     upstream_timeout: Annotated[Duration, Field(gt=0, le=86400)] = 60.0
     connect_timeout: Annotated[Duration, Field(gt=0, le=3600)] = 5.0
 
-    session_service: str = Field(
+    session_service: BaseUrl = Field(
         default="http://127.0.0.1:8205",
+        validate_default=True,
         validation_alias=AliasChoices("SIDECAR_SESSION_SERVICE", "SESSION_SERVICE_URL"),
     )
     session_service_token: SecretStr | None = None
     session_service_name: str = "session_service"
     session_timeout: Annotated[Duration, Field(gt=0, le=3600)] = 2.0
 
-    advertise: ListenAddress | None = None
-    register_as: str | None = None
-
     mode: Literal["enforce", "shadow", "off"] = "enforce"
     user_header: str | None = None
     on_outage: Literal["reject", "forward"] = "reject"
     on_ended: Literal["forward", "reject"] = "forward"
+    after_delete: Literal["refuse", "recreate"] | None = None
     id_format: Literal["opaque", "uuid"] = "opaque"
 
     cache_size: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
@@ -101,21 +116,49 @@ class Settings(ConsulSettings):
     drain_timeout: Annotated[Duration, Field(ge=0, le=86400)] = 30.0
 
     trusted_proxies: Networks = ()
-    outbox: Path = Path("data/outbox.db")
+    outbox: Path = Field(default=Path("data/outbox.db"), validate_default=True)
     decision_header: Switch = False
     fast_lane: Switch = True
     log: Literal["console", "json"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: Switch = False
+
+    @field_validator("admin", "authz")
+    @classmethod
+    def _is_an_address_of_its_own(cls, address: Address | None, info: ValidationInfo) -> Address | None:
+        if address is not None:
+            for field in ("listen", "admin"):
+                taken = info.data.get(field)
+                if field != info.field_name and taken is not None and overlap(address, taken):
+                    raise ValueError(f"an address other than {variable(cls, field)} ({taken}) is allowed")
+        return address
 
     @field_validator("upstream", "session_service")
     @classmethod
-    def _a_base_address(cls, url: str) -> str:
-        return _base_url(url)
+    def _is_another_server(cls, url: str, info: ValidationInfo) -> str:
+        discovered = info.data.get("consul_http_addr") or info.data.get("consul_host")
+        if info.field_name == "session_service" and discovered and url == cls.model_fields["session_service"].default:
+            return url  # With Consul the default address of the session service is not in use.
+        for field in ("listen", "admin", "authz", "advertise"):
+            own = info.data.get(field)
+            if own is not None and overlap(server_address(url), own):
+                raise ValueError(f"that is the sidecar itself ({variable(cls, field)}); another server is allowed")
+        return url
+
+    @field_validator("advertise")
+    @classmethod
+    def _can_be_reached(cls, address: Address | None) -> Address | None:
+        if isinstance(address, Tcp) and address.port == 0:
+            raise ValueError("a port of 1 to 65535 is allowed: clients connect to it")
+        return address
 
     @field_validator("user_header")
     @classmethod
-    def _a_header_name(cls, name: str | None) -> str | None:
+    def _is_a_header_name(cls, name: str | None) -> str | None:
         if name is not None and not (name.isascii() and name.replace("-", "").isalnum()):
             raise ValueError("a header name of letters, digits and hyphens is allowed")
+        if name is not None and name.lower() in _NEVER_A_USER:
+            raise ValueError("HTTP itself uses this header; one that names the user is allowed")
         return name
 
     @field_validator("register_as")
@@ -134,6 +177,8 @@ class Settings(ConsulSettings):
     @classmethod
     def _debts_can_be_paid(cls, policy: str, info: ValidationInfo) -> str:
         profile = info.data.get("profile")
+        if policy == "forward" and info.data.get("mode") == "shadow":
+            raise ValueError("SIDECAR_MODE=shadow owes nothing, so only reject is allowed with it")
         if policy == "forward" and profile is not None and not profile.service.creates_by_id:
             raise ValueError("the profile's session service cannot create sessions by id, so only reject is allowed")
         return policy
@@ -145,9 +190,16 @@ class Settings(ConsulSettings):
             raise ValueError("at least SIDECAR_MAX_BODY is allowed, or no body of that size could ever be read")
         return size
 
+    @field_validator("outbox")
+    @classmethod
+    def _can_be_written(cls, path: Path, info: ValidationInfo) -> Path:
+        if info.data.get("on_outage") == "forward" and (obstacle := _write_obstacle(path)):
+            raise ValueError(f"{obstacle}; SIDECAR_ON_OUTAGE=forward needs a file that can be written")
+        return path
+
     @property
     def session_service_is_explicit(self) -> bool:
-        """Whether somebody set the session service's address, rather than leaving the default."""
+        """Whether the address of the session service was set, rather than left at the default."""
         return "session_service" in self.model_fields_set
 
 
@@ -158,20 +210,12 @@ def load_settings() -> Settings:
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """One readable line for each `SIDECAR_*` name, in the environment or `.env`, that no setting has."""
-    present: set[str] = set(os.environ if environment is None else environment) | set(dotenv_values(ENV_FILE))
-    known = {name for field in Settings.model_fields for name in variables(Settings, field)}
-    strangers = sorted(name for name in present if name.upper().startswith(PREFIX) and name.upper() not in known)
-    return [_describe_stranger(name, known) for name in strangers]
+    return kit.unknown_variables(Settings, [PREFIX], environment=environment)
 
 
 def effective(settings: Settings) -> list[tuple[str, str]]:
     """Every variable with its effective value as a person would write it; secrets are masked."""
     return [(variables(Settings, field)[0], _shown(getattr(settings, field), field)) for field in Settings.model_fields]
-
-
-def _describe_stranger(name: str, known: Iterable[str]) -> str:
-    (nearest,) = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
-    return f"{name} is not a setting; did you mean {nearest}?"
 
 
 def _shown(value: object, field: str) -> str:
@@ -188,11 +232,15 @@ def _shown(value: object, field: str) -> str:
     return str(writers[0](value)) if writers else str(value)  # type: ignore[call-arg] # serializers of ours take one
 
 
-def _base_url(url: str) -> str:
-    scheme, _, rest = url.partition(":")
-    if scheme == "unix" and rest.removeprefix("//").startswith("/"):
-        return url
-    host = rest.removeprefix("//").rstrip("/")
-    if scheme not in {"http", "https"} or not rest.startswith("//") or not host or set(host) & set("/?#@ \\"):
-        raise ValueError("http:// or https:// with a host, perhaps a port and no path, or unix:/path is allowed")
-    return url.rstrip("/")
+def _write_obstacle(path: Path) -> str | None:
+    """Say what keeps the file from being written or made, as far as permissions tell; missing folders are made."""
+    if path.exists() and not path.is_file():
+        return f"{path} is not a file"
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if nearest != path and not nearest.is_dir():
+        return f"{nearest} is not a directory"
+    folder = nearest if nearest.is_dir() else path.absolute().parent
+    for place in {nearest, folder}:
+        if not os.access(place, os.W_OK):
+            return f"{place} cannot be written"
+    return None

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from dotenv import dotenv_values
 from rich.console import Console
 from rich.table import Table
 
 from service_kit.address import Address, Tcp, parse_address
 from service_kit.extras import require_extra
-from sidecar.settings import ENV_FILE
+from service_kit.settings import env_file_values
 
 STOP_GRACE = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
@@ -76,7 +75,6 @@ async def _up(data_dir: Path) -> int:
 
 def _with_defaults(data_dir: Path) -> dict[str, str]:
     """The environment of all three: what the user set wins over what `--data-dir` implies."""
-    written = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
     derived = {
         "SESSION_DATABASE_URL": f"sqlite:///{data_dir}/sessions.db",
         "MEMORY_DATABASE_URL": f"sqlite:///{data_dir}/memories.db",
@@ -84,7 +82,7 @@ def _with_defaults(data_dir: Path) -> dict[str, str]:
         "SIDECAR_LOG": "console",
         "PYTHONUNBUFFERED": "1",
     }
-    return derived | written | os.environ
+    return derived | env_file_values() | os.environ
 
 
 async def _start_all(environment: dict[str, str], running: list[Child], stop: asyncio.Event) -> None:

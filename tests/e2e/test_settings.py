@@ -36,7 +36,7 @@ def test_check_prints_what_is_in_effect_and_masks_secrets(tmp_path: Path) -> Non
     """Defaults, values from .env and values from the environment, the environment winning."""
     (tmp_path / ".env").write_text("SIDECAR_CACHE_TTL=90s\nSIDECAR_MODE=shadow\n")
     env = {"SIDECAR_CACHE_TTL": "2m", "SIDECAR_ADMIN_TOKEN": "very-secret"}
-    ended = run_to_end("sidecar", "check", env=env, cwd=tmp_path)
+    ended = run_to_end("sidecar", "check", "--verbose", env=env, cwd=tmp_path)
     assert ended.process.returncode == 0
     assert {"SIDECAR_CACHE_TTL=120s", "SIDECAR_MODE=shadow", "SIDECAR_MAX_BODY=10MiB"} <= set(ended.stdout)
     assert "very-secret" not in "\n".join(ended.stdout + ended.stderr)

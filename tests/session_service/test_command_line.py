@@ -15,7 +15,7 @@ from service_kit.registration import Registration
 from session_service.__main__ import main
 from session_service.settings import Settings
 from tests.support.consul import Agent, consul_agent
-from tests.support.processes import running, wait_until
+from tests.support.processes import run_to_end, running, wait_until
 
 __all__ = ["consul_agent"]
 
@@ -204,3 +204,17 @@ def test_it_is_in_consul_while_it_serves_and_only_then(folder: Path, consul_agen
         )
         assert it.stop() == 0
     assert consul_agent.services() == {}
+
+
+def test_a_misspelt_variable_is_told_with_the_nearest_known_one(tmp_path: Path) -> None:
+    """The variable by which clients find the service is none of them."""
+    env = {
+        "SESSION_SERVICE_LISTN": "127.0.0.1:1",
+        "SESSION_SERVICE_URL": "http://127.0.0.1:8205",
+        "SESSION_DATABASE_URL": f"sqlite:///{tmp_path}/sessions.db",
+    }
+    ended = run_to_end("session_service", "serve", env=env, cwd=tmp_path)
+    assert ended.stderr[0] == (
+        "session-service: warning: SESSION_SERVICE_LISTN is not a setting; did you mean SESSION_SERVICE_LISTEN?"
+    )
+    assert not any("SESSION_SERVICE_URL" in line for line in ended.stderr)

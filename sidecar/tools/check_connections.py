@@ -1,0 +1,188 @@
+"""Tries what the settings name, without creating anything: every peer gets a connection or a lookup, no more."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+import uuid
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import structlog
+from consul import ConsulException
+
+from service_kit.address import Tcp, Unix, server_address
+from service_kit.consul import ConsulAgent
+from service_kit.consul_client import AsyncConsul
+from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.profile.files import Profile, find_profile, shipped_profiles
+from sidecar.profile.session_api import ApiCall, Style
+from sidecar.session_client.calls import SessionCall
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.transport import PooledTransport
+from sidecar.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line for a person, and whether it is a problem."""
+
+    text: str
+    is_problem: bool = False
+
+
+async def check_connections(settings: Settings) -> list[Finding]:
+    """Try upstream, Consul, session service and the outbox's folder, in this order."""
+    findings = [await _upstream(settings)]
+    url: str | None = settings.session_service
+    if settings.consul is not None:
+        found, url = await _consul(settings.consul, settings)
+        findings.append(found)
+    if url is not None and settings.mode != "off":
+        findings.append(await _session_service(url, settings))
+    if settings.on_outage == "forward":
+        findings.append(await asyncio.to_thread(_outbox, settings.outbox))
+    return findings
+
+
+async def _upstream(settings: Settings) -> Finding:
+    where = f"SIDECAR_UPSTREAM: {settings.upstream}"
+    address = server_address(settings.upstream)
+    try:
+        async with asyncio.timeout(settings.connect_timeout):
+            if isinstance(address, Unix):
+                _, writer = await asyncio.open_unix_connection(address.path)
+            else:
+                tls = ssl.create_default_context() if settings.upstream.startswith("https:") else None
+                _, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+    except TimeoutError:
+        return Finding(f"{where}: no connection within {settings.connect_timeout:g}s", is_problem=True)
+    except OSError as error:
+        return Finding(f"{where}: {error.strerror or error}", is_problem=True)
+    writer.close()
+    return Finding(f"{where}: accepts connections")
+
+
+async def _consul(agent: ConsulAgent, settings: Settings) -> tuple[Finding, str | None]:
+    """Ask for passing instances; gives the address of one, or the configured one where there is none."""
+    fallback = settings.session_service if settings.session_service_is_explicit else None
+    name = settings.session_service_name
+    consul = AsyncConsul(agent, timeout=settings.connect_timeout)
+    try:
+        _, nodes = await consul.health.service(name, passing=True)
+    except ConsulException as error:
+        return Finding(f"Consul at {agent}: {error}", is_problem=True), fallback
+    finally:
+        await consul.close()
+    if not nodes:
+        text = f"Consul at {agent}: no passing instance of {name}"
+        return Finding(text, is_problem=fallback is None), fallback
+    host = nodes[0]["Service"]["Address"] or nodes[0]["Node"]["Address"]
+    url = f"http://{Tcp(host, nodes[0]['Service']['Port'])}"
+    return Finding(f"Consul at {agent}: {len(nodes)} passing instance(s) of {name}"), url
+
+
+async def _session_service(url: str, settings: Settings) -> Finding:
+    """Look up a session that cannot exist; only a service that speaks what the profile says knows that it does not."""
+    where = f"SIDECAR_SESSION_SERVICE: {url}"
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(PooledTransport())
+        mismatch = await _mismatch(settings.profile, url, settings, transport)
+        if mismatch is None:
+            return Finding(f"{where}: speaks what profile {settings.profile.name} says")
+        if mismatch.is_outage:
+            return Finding(f"{where}: {mismatch.why}", is_problem=True)
+        fitting = []
+        for name in shipped_profiles():
+            other = find_profile(name)
+            if other.name != settings.profile.name and await _mismatch(other, url, settings, transport) is None:
+                fitting.append(name)
+    return Finding(f"{where}: {mismatch.why}; {_advice(fitting, settings.profile)}", is_problem=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mismatch:
+    """Why a profile does not fit. An outage says nothing about any profile."""
+
+    why: str
+    is_outage: bool = False
+
+
+async def _mismatch(
+    profile: Profile, url: str, settings: Settings, transport: httpx.AsyncBaseTransport
+) -> _Mismatch | None:
+    token = settings.session_service_token
+    secret = token.get_secret_value() if token else None
+    service = HttpSessionService(
+        transport,
+        FixedAddress(url),
+        LoggedMetrics(Metrics(), structlog.get_logger()),
+        profile.service,
+        token=secret,
+        timeout=settings.session_timeout,
+        scope_names=profile.scope,
+    )
+    reference = Reference(str(uuid.uuid4()), str(uuid.uuid4()), scope=tuple("check" for _ in profile.scope))
+    calls = [call for call in (profile.service.look, profile.service.create) if call is not None]
+    try:
+        async with asyncio.timeout(settings.session_timeout):
+            statuses = [await _status_of_options(call, url, reference, profile.scope, transport) for call in calls]
+    except TimeoutError:
+        return _Mismatch(f"no answer within {settings.session_timeout:g}s", is_outage=True)
+    except (httpx.HTTPError, OSError) as error:
+        return _Mismatch(f"cannot be asked: {str(error) or type(error).__name__}", is_outage=True)
+    answer = await service.look(reference)
+    if isinstance(answer, Absent):
+        # A web framework answers 404 for a path it does not have, too. Our own service's 404 has a reason beside it.
+        missing = [call.path for call, status in zip(calls, statuses, strict=True) if status == 404]
+        if profile.service.style is Style.PUT or not missing:
+            return None
+        return _Mismatch(f"it has no {' and no '.join(dict.fromkeys(missing))}, which profile {profile.name} asks for")
+    why = f"it does not speak what profile {profile.name} says: {_described(answer)}"
+    return _Mismatch(why, is_outage=isinstance(answer, Unknown))
+
+
+async def _status_of_options(
+    call: ApiCall, url: str, reference: Reference, scope_names: Sequence[str], transport: httpx.AsyncBaseTransport
+) -> int:
+    """The status of OPTIONS, which changes nothing (RFC 9110, section 9.3.7), at the path of a call."""
+    options = replace(call, method="OPTIONS", body=None, query={})
+    response = await transport.handle_async_request(SessionCall(options, scope_names, []).request(url, reference))
+    await response.aread()
+    return response.status_code
+
+
+def _described(answer: Verdict) -> str:
+    match answer:
+        case Unknown(why=why) | Untrustworthy(why=why):
+            return why
+        case Found():
+            return "it finds a session that nobody created"
+        case _:
+            return f"it answers {type(answer).__name__.lower()} for a session that nobody created"
+
+
+def _advice(fitting: Sequence[str], profile: Profile) -> str:
+    if fitting:
+        return f"SIDECAR_PROFILE={' or '.join(fitting)} fits this service"
+    others = [name for name in shipped_profiles() if name != profile.name]
+    return f"none of the shipped profiles fits ({', '.join([profile.name, *others])})"
+
+
+def _outbox(path: Path) -> Finding:
+    """Make the folder, as a start would, and write a file into it that vanishes at once."""
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"check")
+    except OSError as error:
+        return Finding(f"SIDECAR_OUTBOX: {folder}: {error.strerror or error}", is_problem=True)
+    return Finding(f"SIDECAR_OUTBOX: {folder} can be written")
