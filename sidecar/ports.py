@@ -88,13 +88,16 @@ class KnownSessions(Protocol):
 
 
 class SessionEvents(Protocol):
-    """Whoever wants to hear what the session service tells of its own accord. No method waits or raises."""
+    """Whoever wants to hear what the session service tells of its own accord. No method waits or raises.
 
-    def ended(self, key: SessionKey) -> None:
+    Events name a session by its id alone, whatever scopes ids where it is cached.
+    """
+
+    def ended(self, session_id: str) -> None:
         """The session was ended."""
         ...
 
-    def deleted(self, key: SessionKey) -> None:
+    def deleted(self, session_id: str) -> None:
         """The session was deleted, for good."""
         ...
 
@@ -104,6 +107,13 @@ class SessionEvents(Protocol):
 
     def stream_up(self) -> None:
         """Everything that happened was told, and what happens from now on will be."""
+        ...
+
+    def alive(self, told_until: float) -> None:
+        """The stream, which is up, gave a sign of life: what happened until then was told.
+
+        `told_until` is in seconds of the clock that both sides share.
+        """
         ...
 
     def stream_down(self) -> None:

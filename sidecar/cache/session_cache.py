@@ -7,12 +7,15 @@ of them expire, or are forgotten, in no time at all.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from sidecar.cache.clock import elapsed
 from sidecar.cache.lru import ShardedLru
 from sidecar.model import Session, SessionKey, SessionStatus
+
+SILENCE: Final = 15.0
+"""Seconds without a sign of life after which the event stream counts as lost."""
 
 LIFE_WITHOUT_EVENTS: Final = 30.0
 """Seconds that an entry may still be believed once the event stream is lost."""
@@ -32,14 +35,14 @@ _DELETED: Final = SessionStatus.DELETED.value
 # Only strings and numbers, so that the garbage collector stops tracking an entry the first time it meets it. With an
 # object of ours in it, every full collection would walk over a million entries.
 _Entry: TypeAlias = tuple[str | None, str, int, float]
-"""Owner, status, the era in which it was learnt, the time of its expiry."""
+"""Owner, status, the place in the order of events at which it was learnt, the time of its expiry."""
 
 
 class InvalidationClock:
     """Tells whether an event about a key came after a ticket was taken, in constant space.
 
-    Keys share slots: an answer may be dropped for an event about another key, which costs one more question and
-    never a wrong answer.
+    Events name a session by its id, so a scoped key stands where its id does. Keys share slots: an answer may be
+    dropped for an event about another key, which costs one more question and never a wrong answer.
     """
 
     _SLOTS: Final = 4096
@@ -53,26 +56,35 @@ class InvalidationClock:
         """Take the present place in the order of events."""
         return self._now
 
-    def touch(self, key: SessionKey) -> None:
-        """Note an event about `key`."""
+    def advance(self) -> int:
+        """Take a new place in the order, later than everything so far."""
         self._now += 1
-        self._slots[hash(key) % self._SLOTS] = self._now
+        return self._now
+
+    def touch(self, session_id: str) -> None:
+        """Note an event about a session."""
+        self._slots[hash(session_id) % self._SLOTS] = self.advance()
 
     def touch_everything(self) -> None:
         """Note that events about any key may have been missed."""
-        self._now += 1
-        self._everything = self._now
+        self._everything = self.advance()
+
+    def told(self, key: SessionKey, ticket: int) -> bool:
+        """Whether an event that may be about `key` came after `ticket`."""
+        session_id = key if isinstance(key, str) else key[-1]
+        return self._slots[hash(session_id) % self._SLOTS] > ticket
 
     def happened(self, key: SessionKey, ticket: int) -> bool:
-        """Whether anything about `key` came after `ticket`."""
-        return self._everything > ticket or self._slots[hash(key) % self._SLOTS] > ticket
+        """Whether an event about `key` came after `ticket`, or may have been missed."""
+        return self._everything > ticket or self.told(key, ticket)
 
 
 class SessionCache:
     """The `KnownSessions` port. For one event loop: every method returns at once, none is safe to call from a thread.
 
     `size` is the most sessions kept, `ttl` the longest life of an entry in seconds. With `followed`, an event stream
-    tells of ends and deletions: until it is up, and whenever it is lost, entries live shorter. Where writes to ended
+    tells of ends and deletions. Then belief ends by itself, `SILENCE` and `LIFE_WITHOUT_EVENTS` after the stream's last
+    sign of life, and a noted loss ends it `LIFE_WITHOUT_EVENTS` later where that is earlier. Where writes to ended
     sessions are refused, `ended_admits` is False. `clock` gives monotonic seconds.
     """
 
@@ -83,7 +95,7 @@ class SessionCache:
         *,
         followed: bool = True,
         ended_admits: bool = True,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
         self.hits = 0
         self.misses = 0
@@ -92,11 +104,10 @@ class SessionCache:
         self._clock = clock
         self._admitting = frozenset({_ACTIVE, _ENDED} if ended_admits else {_ACTIVE})
         self._events = InvalidationClock()
-        # An era ends when the stream is lost and when all is forgotten. Each bound is an era: entries from before it
-        # are no longer believed, or not even recalled. What was learnt before a loss is disbelieved at `_cut_at`.
-        self._era = self._lost_era = 0
-        self._believed_from = self._recalled_from = 0
-        self._cut_at = _NEVER
+        # Places in the order of events: entries from before them are no longer believed, or not even recalled. What
+        # was learnt before the place of the last loss is disbelieved from `_belief_ends` on.
+        self._lost_place = self._believed_from = self._recalled_from = 0
+        self._belief_ends = _NEVER
         self._lost_at: float | None = None
         if followed:
             self.stream_down()
@@ -108,13 +119,7 @@ class SessionCache:
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
         """Whether the session is known to take this user's writes."""
         entry = self._entries.peek(key)
-        if entry is None:
-            return False
-        owner, status, era, expires = entry
-        now = self._clock()
-        if now >= self._cut_at:
-            self._cut()
-        if owner != user_id or status not in self._admitting or now >= expires or era < self._believed_from:
+        if entry is None or entry[0] != user_id or entry[1] not in self._admitting or not self._is_believed(key, entry):
             return False
         self.hits += 1
         if not self.hits % _NOTED:
@@ -124,7 +129,7 @@ class SessionCache:
     def get(self, key: SessionKey) -> Session | None:
         """Give what may be believed of the session now."""
         entry = self._entries.get(key)
-        if entry is None or not self._is_believed(entry):
+        if entry is None or not self._is_believed(key, entry):
             self.misses += 1
             return None
         self.hits += 1
@@ -133,69 +138,92 @@ class SessionCache:
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, however old, unless the stream said to forget it."""
         entry = self._entries.peek(key)
+        if not isinstance(key, str):
+            # The event of a deletion names the id alone, and its tombstone stands for the session in every scope.
+            buried = self._entries.peek(key[-1])
+            entry = buried if buried is not None and buried[1] == _DELETED else entry
         if entry is None or entry[2] < self._recalled_from:
             return None
         return Session(entry[0], SessionStatus(entry[1]))
 
     def ticket(self) -> int:
         """Take a ticket before asking."""
+        self._end_belief_in_time()
         return self._events.ticket()
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
         """Keep what was learnt, unless something overtook it since `ticket`; says whether it was kept."""
-        if self._events.happened(key, ticket):
+        if self.overtaken(key, ticket):
             return False
-        self._entries.put(key, (session.owner, session.status.value, self._era, self._expiry()))
+        self._entries.put(key, (session.owner, session.status.value, self._events.ticket(), self._expiry()))
         return True
 
     def overtaken(self, key: SessionKey, ticket: int) -> bool:
         """Whether an event since `ticket` may have changed what was decided about the session."""
+        self._end_belief_in_time()
         return self._events.happened(key, ticket)
 
-    def ended(self, key: SessionKey) -> None:
+    def ended(self, session_id: str) -> None:
         """Note the event that the session ended."""
-        self._events.touch(key)
-        entry = self._entries.peek(key)
+        self._events.touch(session_id)
+        entry = self._entries.peek(session_id)
         if entry is not None and entry[1] == _ACTIVE:
-            self._entries.put(key, (entry[0], _ENDED, entry[2], entry[3]))
+            self._entries.put(session_id, (entry[0], _ENDED, entry[2], entry[3]))
 
-    def deleted(self, key: SessionKey) -> None:
+    def deleted(self, session_id: str) -> None:
         """Note the event that the session was deleted. The tombstone is kept even if the session was not known."""
-        self._events.touch(key)
-        self._entries.put(key, (None, _DELETED, self._era, self._expiry()))
+        self._events.touch(session_id)
+        self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
 
     def forget_all(self) -> None:
         """Forget everything: the past that the follower asked for is no longer kept."""
         self._events.touch_everything()
-        self._era += 1
-        self._believed_from = self._recalled_from = self._era
+        self._believed_from = self._recalled_from = self._events.ticket()
 
     def stream_up(self) -> None:
         """Note that events arrive again, from where they were lost."""
-        if self._clock() >= self._cut_at:
-            self._cut()
+        self._end_belief_in_time()
         self._events.touch_everything()
         self._lost_at = None
-        self._cut_at = _NEVER
+        self._belief_ends = self._clock() + SILENCE + LIFE_WITHOUT_EVENTS
+
+    def alive(self, told_until: float) -> None:
+        """Note a sign of life: the stream is up and has told everything that happened until then, by the clock."""
+        self._end_belief_in_time()
+        if self._lost_at is None:
+            self._belief_ends = told_until + SILENCE + LIFE_WITHOUT_EVENTS
 
     def stream_down(self) -> None:
         """Note that events may be missed from now on; saying so twice lengthens nothing."""
         if self._lost_at is None:
-            self._era += 1
-            self._lost_era = self._era
-            self._lost_at = self._clock()
-            self._cut_at = self._lost_at + LIFE_WITHOUT_EVENTS
+            self._lose(self._clock())
 
-    def _is_believed(self, entry: _Entry) -> bool:
+    def _lose(self, at: float) -> None:
+        self._lost_place = self._events.advance()
+        self._lost_at = at
+        self._belief_ends = min(self._belief_ends, at + LIFE_WITHOUT_EVENTS)
+
+    def _is_believed(self, key: SessionKey, entry: _Entry) -> bool:
         now = self._clock()
-        if now >= self._cut_at:
-            self._cut()
-        return now < entry[3] and entry[2] >= self._believed_from
+        if now >= self._belief_ends:
+            self._end_belief()
+        if now >= entry[3] or entry[2] < self._believed_from:
+            return False
+        # An event changes the entry of the id that it names; entries under scoped keys it only outdates.
+        return isinstance(key, str) or not self._events.told(key, entry[2])
 
-    def _cut(self) -> None:
-        """End the grace that a lost stream left to what was learnt before the loss."""
-        self._believed_from = max(self._believed_from, self._lost_era)
-        self._cut_at = _NEVER
+    def _end_belief_in_time(self) -> None:
+        if self._clock() >= self._belief_ends:
+            self._end_belief()
+
+    def _end_belief(self) -> None:
+        """End the belief in what was learnt before the stream was lost, and in answers that are still under way."""
+        if self._lost_at is None:
+            # Nothing noted a loss: this process was stopped, or the machine suspended, while the stream fell silent.
+            self._lose(self._belief_ends - LIFE_WITHOUT_EVENTS)
+        self._events.touch_everything()
+        self._believed_from = max(self._believed_from, self._lost_place)
+        self._belief_ends = _NEVER
 
     def _expiry(self) -> float:
         now = self._clock()

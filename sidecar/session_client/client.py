@@ -6,7 +6,6 @@ Requests go to the transport directly: no redirect, cookie, proxy or default hea
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -15,6 +14,7 @@ import httpx
 import stamina
 import structlog
 
+from sidecar.cache.clock import elapsed
 from sidecar.model import Absent, Created, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.ports import Discovery, Telemetry
 from sidecar.profile.session_api import SessionApi, Style
@@ -72,7 +72,7 @@ class HttpSessionService:
         token: str | None = None,
         timeout: float = 2.0,
         scope_names: Sequence[str] = (),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if token is not None:
@@ -199,6 +199,9 @@ class HttpSessionService:
             return _NO_INSTANCE
         started = self._clock()
         answer = await self._exchange(question, url, reference, deadline)
+        if self._clock() - started > self._timeout:
+            # This process was stopped while the answer lay in its buffers; the event loop has not noticed yet.
+            answer = _LATE
         self._telemetry.session_call(question.operation, type(answer).__name__.lower(), self._clock() - started)
         outcome = answer.otherwise if isinstance(answer, Doubt) else answer
         if isinstance(outcome, Unknown):

@@ -1,6 +1,7 @@
 """Follows the session service's event stream, so that what it ends or deletes is no longer believed here.
 
-The stream counts as up once the service has said that everything was told, and as down when it breaks or falls silent.
+The stream counts as up once the service has said that everything was told, and as down when it breaks or falls silent,
+or when this process did not read it for as long: what then lies in the buffers may be of any age.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -16,14 +17,12 @@ import httpx
 import orjson
 import structlog
 
-from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS
+from sidecar.cache.clock import elapsed
+from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE
 from sidecar.ports import Discovery, SessionEvents, Telemetry
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
 
 PATH: Final = "/api/v1/session-events"
-
-SILENCE: Final = 15.0
-"""Seconds without an event or a heartbeat after which the stream counts as lost. The service sends one every 5 s."""
 
 CONNECT_TIMEOUT: Final = 5.0
 SHORTEST_PAUSE: Final = 0.1
@@ -52,8 +51,12 @@ class EventFollower:
         path: str = PATH,
         token: str | None = None,
         silence: float = SILENCE,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
-        """`path` is the stream's at every instance; `token` is sent as a bearer token; `silence` is in seconds."""
+        """`path` is the stream's at every instance; `token` is sent as a bearer token.
+
+        `silence` is in seconds; the service sends a heartbeat every 5. `clock` is the one that `news` goes by.
+        """
         self._discovery = discovery
         self._news = news
         self._telemetry = telemetry
@@ -62,6 +65,7 @@ class EventFollower:
             self._headers["Authorization"] = f"Bearer {token}"
         self._path = path
         self._silence = silence
+        self._clock = clock
         self._position = ""
         self._up: bool | None = None
         self._task: asyncio.Task[None] | None = None
@@ -112,6 +116,7 @@ class EventFollower:
 
     async def _read(self, url: str, silence: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
+        read_at = self._clock()
         headers = {**self._headers, "Last-Event-ID": self._position} if self._position else self._headers
         socket = url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
         transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
@@ -123,10 +128,16 @@ class EventFollower:
             _check(response)
             stream = EventStream(self._position)
             async for chunk in response.aiter_raw():
+                # When this chunk was sent is not known, but not before the last one was read.
+                sent_after, read_at = read_at, self._clock()
+                if read_at - sent_after > self._silence:
+                    raise StreamLost(f"it was not read for {read_at - sent_after:.0f} s")
                 items = stream.feed(chunk)
                 if items:
                     self._hear(items, stream.last_id)
                     silence.reschedule(loop.time() + self._silence)
+                    if self._up:
+                        self._news.alive(sent_after)
 
     def _hear(self, items: Sequence[Item], last_id: str) -> None:
         for item in items:

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from sidecar.cache.session_cache import JITTER, LIFE_WITHOUT_EVENTS, SessionCache
+from sidecar.cache.session_cache import JITTER, LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
 from sidecar.model import Session, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.guard import another_key
@@ -32,6 +32,14 @@ def known(clock):
 
 def learn(known: SessionCache, key="s-1", session: Session = ANNS) -> None:
     assert known.remember(key, session, known.ticket())
+
+
+def live(known: SessionCache, clock: FakeClock, seconds: float) -> None:
+    """Let time pass while the stream gives signs of life."""
+    end = clock.now + seconds
+    while clock.now < end:
+        clock.now = min(end, clock.now + 5)
+        known.alive(clock.now)
 
 
 def test_what_was_never_learnt_is_not_known(known):
@@ -85,11 +93,11 @@ def test_entries_expire_within_the_jitter_before_the_time_to_live(known, clock):
     keys = [f"s-{n}" for n in range(100)]
     for key in keys:
         learn(known, key)
-    clock.advance(TTL * (1 - JITTER) - 0.001)
+    live(known, clock, TTL * (1 - JITTER) - 0.001)
     assert all(known.admits(key, "ann") for key in keys)
-    clock.advance(TTL * JITTER / 2)
+    live(known, clock, TTL * JITTER / 2)
     assert 0 < sum(known.admits(key, "ann") for key in keys) < 100
-    clock.advance(TTL * JITTER / 2 + 0.001)
+    live(known, clock, TTL * JITTER / 2 + 0.001)
     assert not any(known.admits(key, "ann") or known.get(key) for key in keys)
 
 
@@ -249,8 +257,103 @@ def test_a_stream_that_returns_in_time_saves_what_was_known(known, clock):
     known.stream_down()
     clock.advance(LIFE_WITHOUT_EVENTS - 1)
     known.stream_up()
-    clock.advance(200)
+    live(known, clock, 200)
     assert known.admits("s-1", "ann")
+
+
+def test_belief_ends_by_itself_when_nothing_is_heard(known, clock):
+    """A process that was stopped notes no loss, and believes no longer than one that did."""
+    learn(known)
+    clock.advance(SILENCE + LIFE_WITHOUT_EVENTS - 0.001)
+    assert known.admits("s-1", "ann")
+    clock.advance(0.001)
+    assert not known.admits("s-1", "ann")
+    assert known.get("s-1") is None
+    assert known.recall("s-1") == ANNS
+
+
+def test_a_sign_of_life_moves_the_end_of_belief(known, clock):
+    """To as long after the moment until which everything was told, however late that is heard."""
+    learn(known)
+    clock.advance(40)
+    known.alive(clock.now - 10)
+    clock.advance(SILENCE + LIFE_WITHOUT_EVENTS - 10 - 0.001)
+    assert known.admits("s-1", "ann")
+    clock.advance(0.001)
+    assert not known.admits("s-1", "ann")
+
+
+def test_a_loss_that_is_noticed_late_lengthens_nothing(known, clock):
+    """The end that the last sign of life set stands."""
+    learn(known)
+    clock.advance(44)
+    known.stream_down()
+    assert known.admits("s-1", "ann")
+    clock.advance(1)
+    assert not known.admits("s-1", "ann")
+
+
+def test_a_sign_of_life_brings_nothing_back(known, clock):
+    """What was learnt before belief ended stays disbelieved; what is learnt after it lives as without a stream."""
+    learn(known, "s-1")
+    clock.advance(60)
+    known.alive(clock.now)
+    assert not known.admits("s-1", "ann")
+    learn(known, "s-2")
+    assert known.admits("s-2", "ann")
+    clock.advance(LIFE_WITHOUT_EVENTS)
+    assert not known.admits("s-2", "ann")
+
+
+def test_an_answer_from_before_belief_ended_is_dropped(known, clock):
+    """It was under way while the process was stopped."""
+    ticket = known.ticket()
+    clock.advance(60)
+    assert known.overtaken("s-1", ticket)
+    assert not known.remember("s-1", ANNS, ticket)
+
+
+@pytest.mark.parametrize("event", ["ended", "deleted"])
+def test_an_event_outdates_its_session_in_every_scope(known, event):
+    """Events name the id alone; what is learnt after one counts again."""
+    for scope in ("app-1", "app-2"):
+        learn(known, (scope, "s-1"))
+    getattr(known, event)("s-1")
+    for scope in ("app-1", "app-2"):
+        assert not known.admits((scope, "s-1"), "ann")
+        assert known.get((scope, "s-1")) is None
+    learn(known, ("app-1", "s-1"))
+    assert known.admits(("app-1", "s-1"), "ann")
+
+
+def test_an_event_outdates_no_other_scoped_session(known):
+    """Ids that do not share a slot keep apart."""
+    other = another_key("s-1")
+    learn(known, ("app", other))
+    known.deleted("s-1")
+    assert known.admits(("app", other), "ann")
+
+
+def test_a_deleted_session_is_recalled_as_deleted_in_every_scope(known):
+    """In an outage it can still refuse."""
+    learn(known, ("app", "s-1"))
+    known.deleted("s-1")
+    assert known.recall(("app", "s-1")) == Session(None, SessionStatus.DELETED)
+
+
+def test_an_answer_about_a_scoped_session_is_overtaken_by_its_event(known):
+    """Ticket, event, answer."""
+    ticket = known.ticket()
+    known.deleted("s-1")
+    assert not known.remember(("app", "s-1"), ANNS, ticket)
+
+
+def test_a_reconnect_saves_scoped_sessions_too(known, clock):
+    """Missed events are told by name."""
+    learn(known, ("app", "s-1"))
+    known.stream_down()
+    known.stream_up()
+    assert known.admits(("app", "s-1"), "ann")
 
 
 def test_what_is_learnt_soon_after_a_loss_shares_its_end(known, clock):
@@ -337,7 +440,7 @@ def test_entries_are_nothing_to_the_garbage_collector(known):
 
 def test_expired_entries_are_replaced_one_by_one(clock):
     """However many expired at once, no step walks over them: each replaces at most one."""
-    known = SessionCache(1000, TTL, clock=clock)
+    known = SessionCache(1000, TTL, followed=False, clock=clock)
     for n in range(1000):
         learn(known, f"s-{n}")
     clock.advance(10 * TTL)

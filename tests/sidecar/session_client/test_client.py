@@ -239,3 +239,14 @@ async def test_another_id_in_a_look_creates_no_suspicion(recorder):
     recorder.answers = [session(200, session_id="s-2")]
     assert isinstance(await recorder.service.look(ANN), Untrustworthy)
     assert not recorder.service.mints
+
+
+async def test_an_answer_that_lay_unread_for_too_long_is_none(recorder):
+    """The process was stopped while it came in, and what it says may have changed since."""
+
+    async def be_stopped() -> None:
+        recorder.clock.advance(60)
+
+    recorder.answers = [session(200)]
+    recorder.before = be_stopped
+    assert isinstance(await recorder.service.look(ANN), Unknown)

@@ -11,11 +11,13 @@ from unittest.mock import call, create_autospec
 import httpx
 import pytest
 
+from sidecar.app import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.model import Session, SessionStatus
 from sidecar.ports import Discovery, SessionEvents, Telemetry
 from sidecar.session_client.discovery import FixedAddress, Rotation
 from sidecar.session_client.events import EventFollower
+from sidecar.testing import FakeClock
 from tests.support.consul import free_ports
 from tests.support.eventually import eventually
 from tests.support.migrated import migrate
@@ -95,12 +97,8 @@ async def following(
     discovery: Discovery, news: SessionEvents, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
 ) -> AsyncIterator[EventFollower]:
     """A follower at work."""
-    follower = EventFollower(discovery, news, telemetry, token=token, silence=silence)
-    await follower.start()
-    try:
+    async with started(EventFollower(discovery, news, telemetry, token=token, silence=silence)) as follower:
         yield follower
-    finally:
-        await follower.stop()
 
 
 @contextlib.asynccontextmanager
@@ -116,8 +114,8 @@ async def followed(
 
 
 def heard(news: SessionEvents) -> list[object]:
-    """Everything that was told, in order."""
-    return list(news.mock_calls)  # type: ignore[attr-defined] # autospec
+    """Everything that was told, in order, signs of life left out."""
+    return [one for one in news.mock_calls if one[0] != "alive"]  # type: ignore[attr-defined] # autospec
 
 
 async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemetry: Telemetry) -> None:
@@ -214,6 +212,48 @@ async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetr
     async with followed(beat, news=news, telemetry=telemetry, silence=1.0):
         await eventually(lambda: beats > 100)
     assert heard(news) == [call.stream_up()]
+
+
+async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: SessionEvents, telemetry: Telemetry) -> None:
+    """A heartbeat may have lain in the buffers since the read before it."""
+    clock = FakeClock()
+    go_on = asyncio.Event()
+
+    async def beat(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + HEARTBEAT)
+        await go_on.wait()
+        writer.write(HEARTBEAT)
+        await asyncio.Event().wait()
+
+    async with Stage(beat).playing() as stage:
+        follower = EventFollower(FixedAddress(stage.url), news, telemetry, clock=clock)
+        async with started(follower):
+            await eventually(lambda: call.alive(1000.0) in news.mock_calls)  # type: ignore[attr-defined] # autospec
+            clock.advance(9)
+            go_on.set()
+            await eventually(lambda: len(news.mock_calls) == 3)  # type: ignore[attr-defined] # autospec
+    assert news.mock_calls == [call.stream_up(), call.alive(1000.0), call.alive(1000.0)]  # type: ignore[attr-defined] # autospec
+
+
+async def test_what_was_not_read_for_long_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
+    """This process was stopped: heartbeats in the buffers prove nothing, and the stream is resumed from its place."""
+    clock = FakeClock()
+    go_on = asyncio.Event()
+
+    async def beat(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + event("ended", 1, "a") + HEARTBEAT)
+        await go_on.wait()
+        writer.write(HEARTBEAT + event("deleted", 2, "a"))
+
+    async with Stage(beat, HEAD + event("deleted", 2, "a") + HEARTBEAT).playing() as stage:
+        follower = EventFollower(FixedAddress(stage.url), news, telemetry, clock=clock)
+        async with started(follower):
+            await eventually(lambda: call.stream_up() in heard(news))
+            clock.advance(60)
+            go_on.set()
+            await eventually(lambda: heard(news).count(call.stream_up()) == 2)
+    assert heard(news)[2:] == [call.stream_down(), call.deleted("a"), call.stream_up()]
+    assert "last-event-id: 1\r\n" in stage.heads[1].lower()
 
 
 @pytest.mark.parametrize(
