@@ -31,20 +31,31 @@ _LONGEST: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A declared form; `boundary` is None for the urlencoded kind."""
+    """A form that a body is read as; `boundary` is None for the urlencoded kind.
+
+    `declared` is false where the type declares none but some reader takes the body for an urlencoded form all the
+    same: such a body must be JSON besides.
+    """
 
     boundary: bytes | None = None
+    declared: bool = True
+
+
+UNDECLARED: Final = Form(declared=False)
 
 
 def declared_form(headers: Headers) -> Form | None:
-    """The form that the headers declare the body to be, if any. Raises Refusal where that is not clear."""
+    """The form that some reader takes the body for, if any. Raises Refusal where that is not clear.
+
+    Without a type Rack reads a form.
+    """
     value = None
     for name, content in headers:
         if name == b"content-type":
             if value is not None:
                 unreadable("The request has more than one Content-Type.")
             value = content
-    return None if value is None else _read(value)
+    return _read(value) if value else UNDECLARED
 
 
 def check_charset(text: str) -> None:
@@ -54,6 +65,12 @@ def check_charset(text: str) -> None:
             unreadable("The body is declared in a charset other than UTF-8.")
 
 
+def check_charset_name(name: bytes) -> None:
+    """Refuse a charset that a form names for itself, if it would change ids. Raises Refusal."""
+    if name.decode("latin-1").strip().lower() not in _ASCII_ALIKE:
+        unreadable("The form names a charset other than UTF-8.")
+
+
 @lru_cache(maxsize=256)
 def _read(value: bytes) -> Form | None:
     if len(value) > _LONGEST:
@@ -61,7 +78,7 @@ def _read(value: bytes) -> Form | None:
     text = value.decode("latin-1")
     folded = text.lower()
     check_charset(folded)
-    if "form-urlencoded" not in folded and "multipart" not in folded:
+    if "urlencoded" not in folded and "multipart" not in folded:
         return None
     matched = _MEDIA_TYPE.fullmatch(text)
     if matched is None:
@@ -69,14 +86,18 @@ def _read(value: bytes) -> Form | None:
     media_type = matched[1].lower()
     if media_type == _URLENCODED:
         return Form()
-    if media_type != _MULTIPART:
-        return None
-    return Form(_boundary(matched[2]))
+    if media_type == _MULTIPART:
+        return Form(_boundary(matched[2]))
+    return UNDECLARED if "urlencoded" in folded else None
 
 
 def _boundary(parameters: str) -> bytes:
-    """The boundary parameter (RFC 2046, section 5.1.1)."""
-    found = [token or quoted for name, token, quoted in _PARAMETER.findall(parameters) if name.lower() == "boundary"]
-    if len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
+    """The boundary parameter (RFC 2046, section 5.1.1).
+
+    No other parameter may mention one: PHP takes the first mention, wherever it is.
+    """
+    found = [(name.lower(), token or quoted) for name, token, quoted in _PARAMETER.findall(parameters)]
+    mentions = [(name, value) for name, value in found if "boundary" in name or "boundary" in value.lower()]
+    if len(mentions) != 1 or mentions[0][0] != "boundary" or not _BOUNDARY.fullmatch(mentions[0][1]):
         unreadable("The multipart form has no boundary, or one that cannot be read.")
-    return str(found[0]).encode("ascii")
+    return str(mentions[0][1]).encode("ascii")

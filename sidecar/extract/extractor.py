@@ -12,15 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.extract.content_type import Form, declared_form
+from sidecar.extract.field_names import FieldNames
 from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, SessionIdentity, has_plain_bodies
-from sidecar.extract.form_fields import FieldNames, read_urlencoded
+from sidecar.extract.form_fields import read_urlencoded
 from sidecar.extract.head_candidates import HeadReader
 from sidecar.extract.id_resolver import Candidates, IdResolver
 from sidecar.extract.ids import IdFormat
 from sidecar.extract.json_paths import JsonPathExtractor
 from sidecar.extract.mcp import McpReader
 from sidecar.extract.multipart import read_multipart
-from sidecar.extract.refused import RequestRefused
+from sidecar.extract.refused import RequestRefused, unreadable
 from sidecar.extract.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 from sidecar.extract.strict_json import JsonReader
 from sidecar.model import Call, Classification, Extraction, Head, Reference, Refusal, RefusalFormat
@@ -108,7 +109,7 @@ class Extractor:
         except RequestRefused:
             return Prepared()
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        has_plain = self._has_plain and form is None and not any(values for _, values in said)
+        has_plain = self._has_plain and not any(values for _, values in said)
         if route.shape is RefusalFormat.RPC:
             return Prepared(self._plain_call.read if has_plain else None)
         kind, users = route.kind, outside.users
@@ -118,7 +119,7 @@ class Extractor:
             self._add_body(claims, form, body)
             return self._judge.resolve_ids(claims, kind, users)
 
-        return Prepared(self._plain.read if has_plain else None, find)
+        return Prepared(self._plain.read if has_plain and form is None else None, find)
 
     def _route(self, head: Head, path: bytes) -> Route | Refusal | None:
         route = self._router.route(head.method, path)
@@ -138,14 +139,17 @@ class Extractor:
         try:
             value = self._json.read(body)
         except RequestRefused:
-            if form is None or _LOOKS_LIKE_JSON(body):
+            if form is None or not form.declared or _LOOKS_LIKE_JSON(body):
                 raise
             self._add_form(claims, form, body)
             return
         self._members.claim(claims, value)
-        # Nothing is both JSON and multipart: the latter begins with two hyphens.
-        if form is not None and form.boundary is None:
+        if form is None:
+            return
+        if form.boundary is None:
             self._add_form(claims, form, body, strict=False)
+        elif b"--" + form.boundary in body:
+            unreadable("The body is JSON, and contains the boundary of the multipart form that it is declared to be.")
 
     def _add_form(self, claims: Candidates, form: Form, body: bytes, *, strict: bool = True) -> None:
         if form.boundary is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sidecar.extract.form_fields import FieldNames, read_urlencoded
+from sidecar.extract.field_names import FieldNames
+from sidecar.extract.form_fields import read_urlencoded
 from sidecar.extract.header_name import fold
 from sidecar.extract.id_resolver import Candidates
 from sidecar.model import Headers

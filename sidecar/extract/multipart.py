@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sidecar.extract.content_type import check_charset
-from sidecar.extract.form_fields import FieldNames
+from sidecar.extract.field_names import FieldNames
 from sidecar.extract.refused import unreadable
 
 MOST_PARTS: Final = 1_000
@@ -46,11 +46,13 @@ def _field(part: bytes, names: FieldNames) -> tuple[str, object]:
     if not end or len(head) > _LONGEST_HEAD:
         unreadable("A part of the form has no end to its header, or too long a one.")
     headers = _headers(head)
+    if headers.get(b"content-length", b"%d" % len(content)) != b"%d" % len(content):
+        unreadable("A part of the form has another Content-Length than its content.")
     parameters = _disposition(headers.get(b"content-disposition", b""))
     name = parameters[b"name"].decode("utf-8", "replace")
     if not names.is_watched(name):
         return name, content
-    if headers.get(b"content-transfer-encoding", b"8bit").lower() not in _IDENTITY:
+    if headers.get(b"content-transfer-encoding", b"8bit").lower() not in _IDENTITY or b"content-encoding" in headers:
         unreadable(f"The field {name} has a transfer encoding.")
     check_charset(headers.get(b"content-type", b"").decode("latin-1").lower())
     is_file = any(parameter.startswith(b"filename") for parameter in parameters)
@@ -77,6 +79,7 @@ def _disposition(value: bytes) -> Mapping[bytes, bytes]:
         extended
         or b"name" not in parameters
         or len(parameters) != len(found)
+        or b"=?" in parameters[b"name"]  # an encoded-word (RFC 2047), which commons-fileupload decodes
         or any(map(_in_doubt, parameters.values()))
     ):
         unreadable("A part of the form has no name that every reader reads alike.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.extract import content_type
-from sidecar.extract.content_type import Form, declared_form
+from sidecar.extract.content_type import UNDECLARED, Form, declared_form
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Reason
 
@@ -26,15 +26,16 @@ def refusal(*values: str) -> str:
     return error.value.refuse.detail
 
 
-def test_no_content_type_declares_nothing() -> None:
-    """Then the body must be JSON."""
-    assert declared() is None
+def test_without_a_type_the_body_may_be_a_form_to_some_readers() -> None:
+    """It must be JSON, and is read as a form besides."""
+    assert declared() == declared("") == Form(None, declared=False)
+    assert declared("text/plain; x=form-urlencoded") == UNDECLARED
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        "application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8", "text/plain", "", "x",
+        "application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8", "text/plain", "x",
         "*/*",
         'text/plain; charset="us-ascii"', "text/html; charset=ISO-8859-1", "application/vnd.x+json",
         "application/json, text/x",
@@ -69,6 +70,7 @@ def test_an_urlencoded_form_is_declared(value: str) -> None:
         ('multipart/form-data; boundary="a b"', b"a b"),
         ("multipart/form-data; charset=utf-8; boundary=----WebKit.1;", b"----WebKit.1"),
         ("multipart/form-data; boundary=" + "b" * 70, b"b" * 70),
+        ("multipart/form-data; boundary=Boundary-7F", b"Boundary-7F"),
         ('multipart/form-data; boundary="a\'()+_./:=?-"', b"a'()+_./:=?-"),
     ],
 )
@@ -87,6 +89,10 @@ def test_a_multipart_form_is_declared_with_its_boundary(value: str, boundary: by
         "multipart/form-data; boundary=a; Boundary=a",
         "multipart/form-data; boundary=" + "b" * 71,
         "multipart/form-data; boundary=a#b",
+        "multipart/form-data; xboundary=a; boundary=b",
+        'multipart/form-data; x="boundary=a"; boundary=b',
+        "multipart/form-data; boundary*=a; boundary=b",
+        "multipart/form-data; boundary*0=a; boundary=b",
     ],
 )
 def test_a_boundary_must_be_clear(value: str) -> None:

@@ -176,7 +176,23 @@ def test_json_declared_as_a_form_is_read_as_both() -> None:
     assert found(b'{\n"session_id": "s1", "user_id": "u1"}', URLENCODED) == REFERENCE
     assert reason({**BOTH, "text": "&session_id=s2&"}, URLENCODED) is Reason.AMBIGUOUS_SESSION
     assert reason({"text": "&session_id=s1&"}, URLENCODED) is Reason.USER_ID_REQUIRED
-    assert found({"text": "&session_id=s1&"}) is None
+    assert found({"text": "&session_id=s1&"}, JSON) is None
+
+
+@pytest.mark.parametrize("types", [[], [b""], [b"text/plain; x=x-www-form-urlencoded"], [b"application/x-urlencoded"]])
+def test_json_that_some_server_takes_for_a_form_is_read_as_both(types: list[bytes]) -> None:
+    """Rack reads a body without a type as a form, formidable one whose type mentions urlencoding; neither is JSON's."""
+    headers = [(b"content-type", value) for value in types]
+    assert found(BOTH, *headers) == REFERENCE
+    assert reason({**BOTH, "text": "&session_id=s2&"}, *headers) is Reason.AMBIGUOUS_SESSION
+    assert reason({"text": "&session_id=s1&"}, *headers) is Reason.USER_ID_REQUIRED
+    assert reason(b"session_id=s1&user_id=u1", *headers) is Reason.UNREADABLE_BODY
+
+
+def test_json_that_contains_the_boundary_of_its_declared_form_is_refused() -> None:
+    """A reader that skips a preamble might find a form in it."""
+    assert found(BOTH, MULTIPART) == REFERENCE
+    assert reason({**BOTH, "text": "--XX--"}, MULTIPART) is Reason.UNREADABLE_BODY
 
 
 @pytest.mark.parametrize("start", [b"", b" \r\n\t", b"\xef\xbb\xbf", b"\xff\xfe", b"\x00"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from sidecar.extract.form_fields import FieldNames
+from sidecar.extract.field_names import FieldNames
 from sidecar.extract.multipart import MOST_PARTS, read_multipart
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Reason
@@ -104,7 +104,15 @@ def test_a_field_may_be_there_once() -> None:
     assert refusal(body) == (Reason.AMBIGUOUS_SESSION, "The field session_id is there more than once.")
 
 
-@pytest.mark.parametrize("name", ["session_id[]", "Session_ID", " session_id", "session_id ", ".session_id"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "session_id[]", "Session_ID", " session_id", "session_id ", ".session_id", "session\\_id", "\\session_id",
+        "\ufeffsession_id", "'session_id'", "session.id", "session id", "session[id", "session%5Fid", "session_id%00",
+        "?session_id", "session+id", "session%255fid", "%EF%BB%BFsession_id", "sess\u0131on_id", "session_id\u200b",
+        "session_id " + "x" * 1000, " " * 1000 + "session_id",
+    ],
+)  # fmt: skip
 def test_look_alikes_are_refused(name: str) -> None:
     """As in urlencoded forms."""
     assert refusal(multipart(*fields(**{name: "a"})))[0] is Reason.AMBIGUOUS_SESSION
@@ -282,3 +290,41 @@ def test_a_damaged_form_is_refused_or_means_the_same_to_others(
     except Exception:
         return
     assert found == {name: value for name, value in others.items() if name in ("session_id", "user_id")}
+
+
+@pytest.mark.parametrize("disposition", ["name='session_id'", "name='session_id", "name=session_id'"])
+def test_apostrophes_are_quotes_to_php(disposition: str) -> None:
+    """They are part of the name to others."""
+    body = multipart((f"Content-Disposition: form-data; {disposition}", b"a"))
+    assert refusal(body)[0] is Reason.AMBIGUOUS_SESSION
+
+
+@pytest.mark.parametrize("name", ["=?utf-8?Q?session=5Fid?=", "=?utf-8?B?c2Vzc2lvbl9pZA==?=", "=?x"])
+def test_an_encoded_word_is_no_name(name: str) -> None:
+    """commons-fileupload decodes it."""
+    assert unreadable(multipart((f'Content-Disposition: form-data; name="{name}"', b"a"))) == NAME
+
+
+def test_an_id_in_a_content_encoding_is_refused() -> None:
+    """aiohttp decodes it; other fields may have one."""
+    header = "\r\nContent-Encoding: deflate"
+    assert unreadable(multipart((SESSION + header, b"a"))) == "The field session_id has a transfer encoding."
+    other = ('Content-Disposition: form-data; name="file"' + header, b"a")
+    assert read(multipart(other, *fields(session_id="a"))) == {"session_id": "a"}
+
+
+@pytest.mark.parametrize("head", [SESSION, 'Content-Disposition: form-data; name="x"'])
+def test_a_part_is_as_long_as_it_says(head: str) -> None:
+    """aiohttp reads as many bytes as a part's Content-Length says, over the next boundary too."""
+    assert read(multipart((head + "\r\nContent-Length: 1", b"a"))) in ({"session_id": "a"}, {})
+    for length in ("0", "2", "50", "x", "+1", "01"):
+        body = multipart((f"{head}\r\nContent-Length: {length}", b"a"))
+        assert unreadable(body) == "A part of the form has another Content-Length than its content."
+
+
+@pytest.mark.parametrize("name", ["_charset_", "\\_charset_", "_charset\\_"])
+def test_a_form_does_not_change_its_charset(name: str) -> None:
+    """aiohttp decodes the fields after `_charset_` by it."""
+    charset = (f'Content-Disposition: form-data; name="{name}"', b"utf-16")
+    assert unreadable(multipart(charset, *fields(session_id="a"))) == "The form names a charset other than UTF-8."
+    assert read(multipart(*fields(_charset_="UTF-8", session_id="a"))) == {"session_id": "a"}
