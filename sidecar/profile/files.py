@@ -1,15 +1,18 @@
-"""Profiles as files: shipped ones by name, others by path. What they mean is the core's business."""
+"""Profiles as files: shipped ones by name, others by path."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from sidecar.profile.profile import Profile, load_profile
-from sidecar.profile.tables import ProfileError
+from sidecar.profile.loading import load_profile
+from sidecar.profile.problems import ProfileError
+from sidecar.profile.profile import Profile
 
-__all__ = ["Profile", "ProfileError", "find_profile", "shipped_profiles"]
+NOT_TO_RUN: Final = frozenset({"generic"})
+"""Shipped profiles to start from: their paths and names belong to no real server."""
 
-_SHIPPED = Path(__file__).parent / "shipped"
+_SHIPPED: Final = Path(__file__).parent / "shipped"
 
 
 def shipped_profiles() -> list[str]:
@@ -17,16 +20,23 @@ def shipped_profiles() -> list[str]:
     return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
 
 
+def shipped_text(name: str) -> str:
+    """The TOML text of a shipped profile. Raises ProfileError for another name."""
+    if name not in shipped_profiles():
+        raise ProfileError([f"{name!r} is no shipped profile: allowed are {', '.join(shipped_profiles())}"])
+    return (_SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def find_profile(name: str) -> Profile:
     """Load a shipped profile by its name, or any by the path of its file. Raises ProfileError."""
-    path = _SHIPPED / f"{name}.toml" if name in shipped_profiles() else Path(name)
+    usable = [shipped for shipped in shipped_profiles() if shipped not in NOT_TO_RUN]
+    if name in NOT_TO_RUN:
+        raise ProfileError([f"the profile {name!r} is a text to start from, not one to run: copy and change it"])
+    path = _SHIPPED / f"{name}.toml" if name in usable else Path(name)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise ProfileError(
-            f"{name!r} is no profile: the path of a readable file is allowed, or one of {', '.join(shipped_profiles())}"
+            [f"{name!r} is no profile: the path of a readable file is allowed, or one of {', '.join(usable)}"]
         ) from None
-    try:
-        return load_profile(text)
-    except ProfileError as error:
-        raise ProfileError(f"{path}: {error}") from None
+    return load_profile(text, str(path))

@@ -2,149 +2,183 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 
-from sidecar.profile.habits_table import read_habits
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
+from pydantic.dataclasses import dataclass
+
+from sidecar.profile.patterns import STRICT
 from sidecar.profile.reachability import unreachable
-from sidecar.profile.rules import LOOKED_AT, PathRule, Rule, RuleKind, ToolRule, read_rule
-from sidecar.profile.session_api import JsonPath, SessionApi
-from sidecar.profile.tables import ProfileError, Table
+from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, RuleKind
+from sidecar.profile.session_api import JsonPath, SessionApi, read_session_api
 from sidecar.profile.templates import Segments, parse_json_path, parse_template
 
 SESSION: Final = "session_id"
 USER: Final = "user_id"
 
-_SCOPE_NAME = re.compile(r"[a-z][a-z0-9_]*").fullmatch
+_NAME = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where one id may stand, besides the path: JSON paths, form fields, query fields, header names in lower case."""
-
-    json: tuple[JsonPath, ...] = ()
-    form: tuple[str, ...] = ()
-    query: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MetaTool:
-    """The two arguments in which a meta-tool carries the call it wraps: the inner tool's name and its arguments."""
-
-    name: str
-    arguments: str
-
-
 class Owner(StrEnum):
-    """Whether a session has an owner, who must then be named."""
+    """Whether a session has an owner: always, who must then be named; perhaps; or never."""
 
     REQUIRED = "required"
+    OPTIONAL = "optional"
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Everything that differs from one memory service to the next.
+class IdGrammar(StrEnum):
+    """Which ids there may be: those of the safe grammar, or any text without control characters and slashes."""
 
-    `prefixes` are the guarded parts of the memory service and `mcp` those where MCP is spoken, in folded case.
-    `places` has an entry for `session_id`, `user_id` and each name of `scope`, the names that make a session id
-    unique together with it. Of the rules of one kind the first that matches decides; none means pass.
-    """
-
-    name: str
-    prefixes: tuple[Segments, ...]
-    mcp: tuple[Segments, ...]
-    owner: Owner
-    scope: tuple[str, ...]
-    places: Mapping[str, Places]
-    meta_tool: MetaTool | None
-    rules: tuple[Rule, ...]
-    service: SessionApi
-
-    @property
-    def methods(self) -> frozenset[str]:
-        """The methods of the requests that are looked at; all others pass, unless they ask for an upgrade."""
-        guarding = [rule for rule in self.rules if isinstance(rule, PathRule) and rule.kind is not RuleKind.PASS]
-        mine = frozenset(method for rule in guarding for method in rule.methods)
-        return mine.union(LOOKED_AT) if self.mcp else mine
-
-    def unreachable_rules(self) -> list[str]:
-        """One sentence for each rule that can never match, in the order of the profile."""
-        return unreachable(self.rules, self.prefixes, self.mcp)
+    SAFE = "safe"
+    TEXT = "text"
 
 
-def load_profile(text: str) -> Profile:
-    """Read a profile from its TOML text. Raises ProfileError with what is wrong, where, and what is allowed."""
-    try:
-        top = Table(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"not TOML: {error}") from None
-    scope = top.texts("scope", ())
-    for name in scope:
-        if not _SCOPE_NAME(name) or name == SESSION or scope.count(name) > 1:
-            top.fail("scope", name, "different names of lower-case letters, digits and _ are allowed, not session_id")
-    names = dict.fromkeys((SESSION, USER, *scope))
-    profile = Profile(
-        name=top.text("name"),
-        prefixes=top.parsed_texts("prefixes", _prefix),
-        mcp=top.parsed_texts("mcp", _prefix, ()),
-        owner=top.choice("owner", Owner),
-        scope=scope,
-        places=_read_places(top.table("ids"), tuple(names)),
-        meta_tool=_read_meta_tool(top.table("meta_tool")) if top.has("meta_tool") else None,
-        rules=tuple(read_rule(table) for table in top.tables("rules")),
-        service=read_habits(top.table("session_service"), frozenset(names)),
-    )
-    top.done()
-    _check_captures(profile.rules, frozenset(names))
-    return profile
+class AfterDelete(StrEnum):
+    """What becomes of a write to a session that was deleted through the sidecar and has left no trace."""
 
-
-def _prefix(text: str) -> Segments:
-    template = parse_template(text)
-    if template.names or "*" in text:
-        raise ValueError(f"{text!r} is not a prefix: only literal segments are allowed")
-    return tuple(segment.casefold() for segment in template.segments)
-
-
-def _read_places(table: Table, names: tuple[str, ...]) -> Mapping[str, Places]:
-    places = {}
-    for name in names:
-        one = table.table(name)
-        places[name] = Places(
-            json=one.parsed_texts("json", parse_json_path, ()),
-            form=one.parsed_texts("form", _field, ()),
-            query=one.parsed_texts("query", _field, ()),
-            header=one.parsed_texts("header", lambda text: _field(text).lower(), ()),
-        )
-        one.done()
-    table.done()
-    return places
-
-
-def _read_meta_tool(table: Table) -> MetaTool:
-    meta_tool = MetaTool(table.text("name"), table.text("arguments"))
-    table.done()
-    return meta_tool
-
-
-def _check_captures(rules: tuple[Rule, ...], names: frozenset[str]) -> None:
-    """A name in a template that stands for no id would be a typing error that leaves a route unguarded."""
-    for place, rule in enumerate(rules):
-        captured = (
-            frozenset() if isinstance(rule, ToolRule) else frozenset().union(*(path.names for path in rule.paths))
-        )
-        for name in sorted(captured - names):
-            raise ProfileError(f"rules[{place}].paths: {{{name}}} is unknown; allowed here: {', '.join(sorted(names))}")
+    REFUSE = "refuse"
+    RECREATE = "recreate"
 
 
 def _field(text: str) -> str:
     if not _FIELD_NAME(text):
         raise ValueError(f"{text!r} is not a field name: letters, digits, _ and - are allowed")
     return text
+
+
+def _name(text: str) -> str:
+    if not _NAME(text) or text == SESSION:
+        raise ValueError(f"{text!r} is not a name: lower-case letters, digits and _ are allowed, not session_id")
+    return text
+
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands there twice: different names are allowed")
+    return names
+
+
+def _prefix(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    template = parse_template(value)
+    if template.names or "*" in value:
+        raise ValueError(f"{value!r} is not a prefix: only literal segments are allowed")
+    return tuple(segment.casefold() for segment in template.segments)
+
+
+def _json_path(value: object) -> object:
+    return parse_json_path(value) if isinstance(value, str) else value
+
+
+FieldName: TypeAlias = Annotated[StrictStr, AfterValidator(_field)]
+Name: TypeAlias = Annotated[StrictStr, AfterValidator(_name)]
+Prefixes: TypeAlias = tuple[Annotated[Segments, BeforeValidator(_prefix, json_schema_input_type=str)], ...]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Places:
+    """Where one id may stand, besides the path: JSON paths, form fields, query fields, header names in lower case.
+
+    `default` is the value where no place has one; a session or user id has none.
+    """
+
+    json: tuple[Annotated[JsonPath, BeforeValidator(_json_path, json_schema_input_type=str)], ...] = ()
+    form: tuple[FieldName, ...] = ()
+    query: tuple[FieldName, ...] = ()
+    header: tuple[Annotated[FieldName, AfterValidator(str.lower)], ...] = ()
+    default: StrictStr | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class MetaTool:
+    """The two arguments in which a meta-tool carries the call it wraps: the inner tool's name and its arguments."""
+
+    name: StrictStr
+    arguments: StrictStr
+
+
+def _places(places: Mapping[str, Places], info: ValidationInfo) -> Mapping[str, Places]:
+    if "scope" not in info.data:
+        return places
+    allowed = {SESSION, USER, *info.data["scope"]}
+    for name, one in places.items():
+        if name not in allowed:
+            raise ValueError(f"{name} is unknown; allowed here: {', '.join(sorted(allowed))}")
+        if one.default is not None and name in (SESSION, USER):
+            raise ValueError(f"{name} cannot have a default")
+    return places
+
+
+def _variables(variables: Mapping[str, Places], info: ValidationInfo) -> Mapping[str, Places]:
+    for name in variables:
+        if name in (USER, *info.data.get("scope", ())):
+            raise ValueError(f"{name} cannot be a variable: it is a part of what a session is known by")
+    return variables
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Profile:
+    """Everything that differs from one memory service to the next.
+
+    `prefixes` are the guarded parts of the memory service and `mcp` those where MCP is spoken, in folded case.
+    `scope` are the names that make a session id unique together with it. `places` has an entry for `session_id`,
+    `user_id` and each name of `scope`. `variables` are further values for the templates of the session service's calls;
+    they do not tell sessions apart. Of the rules of one kind the first that matches decides; none means pass.
+    """
+
+    name: StrictStr
+    prefixes: Prefixes
+    owner: Owner
+    service: Annotated[SessionApi, BeforeValidator(read_session_api)] = Field(validation_alias="session_service")
+    summary: StrictStr = ""
+    mcp: Prefixes = ()
+    scope: Annotated[tuple[Name, ...], AfterValidator(_different)] = ()
+    places: Annotated[Mapping[StrictStr, Places], AfterValidator(_places)] = Field(
+        default_factory=dict, validation_alias="ids"
+    )
+    variables: Annotated[Mapping[Name, Places], AfterValidator(_variables)] = Field(default_factory=dict)
+    meta_tool: MetaTool | None = None
+    rules: tuple[AnyRule, ...] = ()
+    id_grammar: IdGrammar = IdGrammar.SAFE
+    after_delete: AfterDelete = AfterDelete.RECREATE
+    file: str = dataclasses.field(default="", init=False, compare=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_everything(cls, data: Any) -> Any:
+        """Give every id its places, also where the profile says nothing of them."""
+        names = (SESSION, USER, *_strings(data.get("scope", ())))
+        written = data.get("ids", {})
+        if not isinstance(written, dict):
+            return data
+        return {**data, "ids": {name: written.get(name, {}) for name in names} | written}
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The methods of the requests that are looked at; all others pass, unless they ask for an upgrade."""
+        looked_at = [rule for rule in self.rules if isinstance(rule, PathRule) and rule.kind is not RuleKind.PASS]
+        methods = frozenset(method for rule in looked_at for method in rule.methods)
+        return methods.union(LOOKED_AT) if self.mcp else methods
+
+    def unreachable_rules(self) -> list[str]:
+        """One sentence, with file and line, for each rule that can never match, in the order of the profile."""
+        found = unreachable(self.rules, self.prefixes, self.mcp)
+        return [f"{self.file}:{rule.line}: {rule}: {finding}" for rule, finding in found]
+
+
+def names_of(content: Mapping[str, Any]) -> frozenset[str]:
+    """The names that may stand in braces in the templates of a profile that is being read."""
+    variables = content.get("variables")
+    names = tuple(variables) if isinstance(variables, dict) else ()
+    return frozenset({SESSION, USER, *_strings(content.get("scope")), *names})
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -7,45 +7,59 @@ from collections.abc import Sequence
 from sidecar.profile.rules import PathRule, Rule, ToolRule, UpgradeRule
 from sidecar.profile.templates import REST, Segments, Template, glob_covers
 
-SHADOWED = "the rules before it match everything it does"
 NO_MCP = "the profile names no path where MCP is spoken"
 OUTSIDE = "its paths lie outside the guarded prefixes"
 MCP_ONLY = "MCP is spoken at its paths, where only rules for tools are asked"
 
 
-def unreachable(rules: Sequence[Rule], prefixes: Sequence[Segments], mcp: Sequence[Segments]) -> list[str]:
-    """One sentence for each rule that can never match, in their order."""
+def unreachable(rules: Sequence[Rule], prefixes: Sequence[Segments], mcp: Sequence[Segments]) -> list[tuple[Rule, str]]:
+    """Each rule that can never match, with the reason, in their order."""
     findings = ((rule, _finding(rule, rules[:place], prefixes, mcp)) for place, rule in enumerate(rules))
-    return [f"{rule}: {finding}" for rule, finding in findings if finding]
+    return [(rule, finding) for rule, finding in findings if finding]
 
 
 def _finding(rule: Rule, earlier: Sequence[Rule], prefixes: Sequence[Segments], mcp: Sequence[Segments]) -> str | None:
     if isinstance(rule, ToolRule):
-        return NO_MCP if not mcp else SHADOWED if _tools_shadowed(rule, earlier) else None
+        return _shadowed(rule, earlier) if mcp else NO_MCP
     inside = [path for path in rule.paths if any(path.may_start_with(prefix) for prefix in (*prefixes, *mcp))]
     if not inside:
         return OUTSIDE
-    if isinstance(rule, UpgradeRule):
-        return SHADOWED if _upgrades_shadowed(rule, earlier) else None
-    if all(any(_lies_under(path, prefix) for prefix in mcp) for path in inside):
+    if isinstance(rule, PathRule) and all(any(_lies_under(path, prefix) for prefix in mcp) for path in inside):
         return MCP_ONLY
-    return SHADOWED if _paths_shadowed(rule, earlier) else None
+    return _shadowed(rule, earlier)
 
 
-def _tools_shadowed(rule: ToolRule, earlier: Sequence[Rule]) -> bool:
-    globs = [glob for other in earlier if isinstance(other, ToolRule) for glob in other.tools]
-    return all(any(glob_covers(glob, own) for glob in globs) for own in rule.tools)
+def _shadowed(rule: Rule, earlier: Sequence[Rule]) -> str | None:
+    """Name the earlier rules that together match everything the rule does; each of its cases falls to one of them."""
+    shadows: list[Rule] = []
+    for case in _cases(rule):
+        other = next((other for other in earlier if any(_covers(one, case) for one in _cases(other))), None)
+        if other is None:
+            return None
+        if other not in shadows:
+            shadows.append(other)
+    lines = " and ".join(f"`{other}` (line {other.line})" for other in shadows)
+    return f"everything it matches falls to {lines} before it"
 
 
-def _upgrades_shadowed(rule: UpgradeRule, earlier: Sequence[Rule]) -> bool:
-    paths = [path for other in earlier if isinstance(other, UpgradeRule) for path in other.paths]
-    return all(any(path.covers(own) for path in paths) for own in rule.paths)
+def _cases(rule: Rule) -> list[tuple[str, Template | str]]:
+    """Everything that a rule is about, as pairs that can each be covered by a case of another rule."""
+    match rule:
+        case PathRule():
+            return list(rule.cases)
+        case ToolRule():
+            return [("tools", glob) for glob in rule.tools]
+        case UpgradeRule():
+            return [("upgrade", path) for path in rule.paths]
 
 
-def _paths_shadowed(rule: PathRule, earlier: Sequence[Rule]) -> bool:
-    """Case by case, since a rule's methods and paths may each fall to a different rule before it."""
-    cases = [(method, path) for other in earlier if isinstance(other, PathRule) for method, path in other.cases]
-    return all(any(method == own[0] and path.covers(own[1]) for method, path in cases) for own in rule.cases)
+def _covers(one: tuple[str, Template | str], other: tuple[str, Template | str]) -> bool:
+    if one[0] != other[0]:
+        return False
+    mine, theirs = one[1], other[1]
+    if isinstance(mine, Template):
+        return isinstance(theirs, Template) and mine.covers(theirs)
+    return isinstance(theirs, str) and glob_covers(mine, theirs)
 
 
 def _lies_under(path: Template, prefix: Segments) -> bool:

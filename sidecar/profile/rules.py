@@ -1,19 +1,40 @@
-"""The three kinds of rule, for paths, for MCP tools and for upgrades, and how each is written."""
+"""The rules of a profile, for paths, for MCP tools and for upgrades: what each is about and what it wants."""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-import re
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+import http
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from sidecar.profile.tables import Table
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictStr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from sidecar.profile.patterns import STRICT, AnswerPattern, ValuePattern, check_names
+from sidecar.profile.problems import TAG_END
 from sidecar.profile.templates import Template, parse_template
 
 LOOKED_AT: Final = ("POST", "PUT", "PATCH")
 """The methods that a rule is about when it names none, and the only ones looked at where MCP is spoken."""
 
-_METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*").fullmatch
+METHODS: Final = frozenset(
+    [
+        *(method.value for method in http.HTTPMethod if method is not http.HTTPMethod.CONNECT),
+        *("ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL"),
+        *("MOVE", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE"),
+        *("SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"),
+    ]
+)
+"""The methods that the HTTP parser accepts and the proxy forwards."""
 
 
 class RuleKind(enum.StrEnum):
@@ -22,15 +43,69 @@ class RuleKind(enum.StrEnum):
     ENSURE = "ensure"
     REQUIRE = "require"
     PASS = "pass"
+    RECOVER = "recover"
+    """Forward at once; where the answer says that the session is missing, create it and send the request again."""
+    FORGET = "forget"
+    """Forward; where the answer is a success, the session is deleted."""
 
 
-@dataclass(frozen=True, slots=True)
+GuardKind: TypeAlias = Literal[RuleKind.ENSURE, RuleKind.REQUIRE, RuleKind.PASS]
+
+
+def _method(text: str) -> str:
+    if text not in METHODS:
+        raise ValueError(f"{text!r} is not a method: {', '.join(sorted(METHODS))} are allowed")
+    return text
+
+
+def _template(value: object, info: ValidationInfo) -> object:
+    """Read a path; a name in it that stands for no id would be a typing error that leaves a route unguarded."""
+    if not isinstance(value, str):
+        return value
+    template = parse_template(value)
+    check_names(template.names, info)
+    return template
+
+
+def _kind(value: object) -> object:
+    return RuleKind(value) if isinstance(value, str) and value in list(RuleKind) else value
+
+
+Paths: TypeAlias = Annotated[
+    tuple[Annotated[Template, BeforeValidator(_template, json_schema_input_type=str)], ...], Field(min_length=1)
+]
+Method: TypeAlias = Annotated[StrictStr, AfterValidator(_method)]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class PathRule:
-    """What requests with one of the methods to one of the paths want of the session they name."""
+    """What requests with one of the methods to one of the paths want of the session they name.
+
+    `session_required_if` is the value of a JSON body that must not come without a session id. `says_missing` is the
+    answer that means, for the kind `recover`, that the session does not exist. `line` is where the profile has it.
+    """
 
     kind: RuleKind
-    methods: tuple[str, ...]
-    paths: tuple[Template, ...]
+    methods: tuple[Method, ...]
+    paths: Paths
+    session_required_if: ValuePattern | None = None
+    says_missing: AnswerPattern | None = None
+    line: int = dataclasses.field(default=0, init=False, compare=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _methods_by_kind(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "methods" not in data:
+            return {**data, "methods": ("DELETE",) if data.get("kind") == RuleKind.FORGET else LOOKED_AT}
+        return data
+
+    @model_validator(mode="after")
+    def _recovers_by_an_answer(self) -> PathRule:
+        if (self.kind is RuleKind.RECOVER) != (self.says_missing is not None):
+            raise ValueError("says_missing is needed where the kind is recover, and allowed nowhere else")
+        if self.session_required_if is not None and self.kind not in (RuleKind.ENSURE, RuleKind.REQUIRE):
+            raise ValueError("session_required_if is allowed where the kind is ensure or require")
+        return self
 
     def __str__(self) -> str:
         return f"{self.kind} {'|'.join(self.methods)} {' '.join(map(str, self.paths))}"
@@ -41,49 +116,46 @@ class PathRule:
         return [(method, path) for method in self.methods for path in self.paths]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ToolRule:
     """What an MCP `tools/call` wants whose tool name matches one of the globs; `*` stands for any text."""
 
-    kind: RuleKind
-    tools: tuple[str, ...]
+    kind: Annotated[GuardKind, BeforeValidator(_kind)]
+    tools: Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+    line: int = dataclasses.field(default=0, init=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} tools {' '.join(self.tools)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class UpgradeRule:
     """What a request to one of the paths wants that asks to speak another protocol (RFC 9110, section 7.8)."""
 
-    kind: RuleKind
-    paths: tuple[Template, ...]
+    kind: Annotated[GuardKind, BeforeValidator(_kind)]
+    paths: Paths
+    upgrade: Literal[True] = True
+    line: int = dataclasses.field(default=0, init=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} upgrade {' '.join(map(str, self.paths))}"
 
 
+def _sort(value: object) -> str:
+    if isinstance(value, ToolRule) or (isinstance(value, dict) and "tools" in value):
+        return _TOOL
+    if isinstance(value, UpgradeRule) or (isinstance(value, dict) and "upgrade" in value):
+        return _UPGRADE
+    return _PATH
+
+
+_PATH: Final = "path" + TAG_END
+_TOOL: Final = "tool" + TAG_END
+_UPGRADE: Final = "upgrade" + TAG_END
+
 Rule: TypeAlias = PathRule | ToolRule | UpgradeRule
-
-
-def read_rule(table: Table) -> Rule:
-    """Read one rule. Raises ProfileError."""
-    kind = table.choice("kind", RuleKind)
-    if table.has("tools"):
-        tools = table.texts("tools")
-        table.done()
-        return ToolRule(kind, tools)
-    upgrade = table.flag("upgrade", default=False)
-    paths = table.parsed_texts("paths", parse_template)
-    if upgrade:
-        table.done()
-        return UpgradeRule(kind, paths)
-    methods = table.parsed_texts("methods", _method, LOOKED_AT)
-    table.done()
-    return PathRule(kind, methods, paths)
-
-
-def _method(text: str) -> str:
-    if not _METHOD(text):
-        raise ValueError(f"{text!r} is not a method: capital letters are allowed")
-    return text
+AnyRule: TypeAlias = Annotated[
+    Annotated[PathRule, Tag(_PATH)] | Annotated[ToolRule, Tag(_TOOL)] | Annotated[UpgradeRule, Tag(_UPGRADE)],
+    Discriminator(_sort),
+]
+"""A rule as a profile writes it: `tools` makes it one for tools, `upgrade` one for upgrades."""

@@ -1,15 +1,21 @@
-"""How a session service is spoken to, as data: which requests look and create, and what each status means.
+"""How a session service is spoken to, as data: which requests look and create, and what each answer means.
 
-Our own service needs one word (`style = "put"`). Foreign ones are described call by call; nothing about them is
-guessed, and a status that nobody described says nothing of a session: an outage (`Unknown`), or `Untrustworthy`.
+The session service of this project needs one word (`style = "put"`). A foreign one is described call by call. Nothing
+about it is guessed: a status that is not described says nothing of a session, and is `Unknown` or `Untrustworthy`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
+from pydantic.dataclasses import dataclass
+
+from sidecar.profile.patterns import STRICT, AnswerPattern, HttpStatus, check_names, names_in
+from sidecar.profile.templates import parse_plain_path
 
 JsonPath: TypeAlias = tuple[str, ...]
 """The keys that lead to a value inside a JSON object."""
@@ -36,49 +42,180 @@ class Meaning(enum.StrEnum):
     """Create only: somebody has it. Look again; what is absent even then belongs to somebody else."""
     PERHAPS = "perhaps"
     """Create only: it failed in a way that hides whether the session exists. Look again; still absent is unknown."""
+    INVALID = "invalid"
+    """The service refuses the id itself: it can never exist."""
 
 
-@dataclass(frozen=True, slots=True)
+class At(enum.StrEnum):
+    """Where the session service is: at its own address, or a part of the memory service."""
+
+    SESSION_SERVICE = "session_service"
+    UPSTREAM = "upstream"
+
+
+class IdEquality(enum.StrEnum):
+    """When the id in an answer is the id that was asked for: the same bytes, or the same UUID (RFC 9562)."""
+
+    EXACT = "exact"
+    UUID = "uuid"
+
+
+def _by_status(value: object) -> object:
+    """Turn `{meaning: [status, …]}`, as a profile writes it, into one meaning for each status."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        return value
+    statuses: dict[object, object] = {}
+    for meaning, listed in value.items():
+        if meaning not in list(Meaning):
+            raise ValueError(f"{meaning} is unknown; allowed here: {', '.join(sorted(Meaning))}")
+        if not isinstance(listed, list) or not all(type(status) is int for status in listed):
+            raise ValueError(f"{meaning} cannot be {listed!r}: a list of whole numbers is allowed")
+        for status in listed:
+            if status in statuses or not 100 <= status <= 599:
+                raise ValueError(f"{meaning} cannot be {status}: statuses from 100 to 599, each with one meaning")
+            statuses[status] = Meaning(meaning)
+    return statuses
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is not a path: it must start with /")
+    return text
+
+
+def _json_path(value: object) -> object:
+    return parse_plain_path(value) if isinstance(value, str) else value
+
+
+Statuses: TypeAlias = Annotated[Mapping[HttpStatus, Meaning], BeforeValidator(_by_status)]
+Path: TypeAlias = Annotated[StrictStr, AfterValidator(_path)]
+JsonField: TypeAlias = Annotated[JsonPath, BeforeValidator(_json_path, json_schema_input_type=str)]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT, kw_only=True)
+class BodyMeaning(AnswerPattern):
+    """An answer that its body tells from others with the same status."""
+
+    means: Meaning
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ApiCall:
     """One request to the session service.
 
-    `path` and the strings in `query` and `body` are templates: `{session_id}`, `{user_id}` and the profile's scope
-    names are replaced, in the path as one percent-encoded segment each. Where `{user_id}` is needed and the
-    reference has none, a query field that consists of it is left out.
+    `path` and the strings in `query`, `headers` and `body` are templates: `{session_id}`, `{user_id}` and the names of
+    the profile's scope and variables are replaced, in the path as one percent-encoded segment each. A field of `query`,
+    `headers` or `body` that is nothing but a name is left out where the name has no value. The first of `bodies` that
+    an answer matches says what it means; otherwise its status does.
     """
 
-    method: str
-    path: str
-    statuses: Mapping[int, Meaning]
-    query: Mapping[str, str] = field(default_factory=dict)
+    method: StrictStr
+    path: Path
+    statuses: Statuses
+    query: Mapping[str, StrictStr] = Field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, StrictStr] = Field(default_factory=dict)
+    bodies: tuple[BodyMeaning, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names in its templates."""
+        texts = [self.path, *self.query.values(), *self.headers.values(), *_strings(self.body)]
+        return names_in(*texts).union(*(body.names for body in self.bodies))
+
+    @property
+    def meanings(self) -> frozenset[Meaning]:
+        """Everything that its answers may mean."""
+        return frozenset(self.statuses.values()).union(body.means for body in self.bodies)
 
 
-@dataclass(frozen=True, slots=True)
+def _strings(value: object) -> Iterator[str]:
+    """Every string inside a body, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _called_by(method: str) -> BeforeValidator:
+    def with_method(value: object) -> object:
+        return {"method": method, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(with_method)
+
+
+def _may_mean(*allowed: Meaning) -> AfterValidator:
+    def check(call: ApiCall | None, info: ValidationInfo) -> ApiCall | None:
+        if call is not None:
+            check_names(call.names, info)
+            for meaning in sorted(call.meanings.difference(allowed)):
+                raise ValueError(f"an answer cannot mean {meaning} here; allowed: {', '.join(sorted(allowed))}")
+            if not call.meanings & {Meaning.FOUND, Meaning.CREATED}:
+                raise ValueError("at least one status must mean that the session is there (found or created)")
+        return call
+
+    return AfterValidator(check)
+
+
+_BOTH: Final = (Meaning.FOUND, Meaning.CONFLICT, Meaning.GONE, Meaning.INVALID)
+_CREATE_ONLY: Final = (Meaning.CREATED, Meaning.TAKEN, Meaning.PERHAPS)
+_HEADER_NAME = re.compile(r"[a-z0-9-]+").fullmatch
+
+
+def _header_name(text: str) -> str:
+    if not _HEADER_NAME(text.lower()):
+        raise ValueError(f"{text!r} is not a header name: letters, digits and - are allowed")
+    return text.lower()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class SessionApi:
     """Everything that an adapter has to know about a session service.
 
-    `id_field`, `owner_field` and `status_field` lead to the session's id, owner and state inside an answer; None
-    means that answers do not carry it. `ended_values` and `deleted_values` are the states that are not active.
-    `create` is None for a service that mints its own ids: it can be asked, but telling it to create would only litter
-    it. `events` is the path of the event stream and `bulk` that of ensuring many at once, None where there is none.
+    `id_field`, `owner_field` and `status_field` lead to the session's id, owner and state inside an answer; None means
+    that answers do not carry it. `ended_values` and `deleted_values` are the states that are not active. `create` is
+    None for a service that mints its own ids. `idempotent_create` says that a create call for a session that exists
+    changes nothing of it, so that it needs no look before. `credentials` are the request headers, in lower case, that
+    are passed on with every call. `events` is the path of the event stream and `bulk` that of ensuring many at once,
+    None where there is none.
     """
 
     style: Style
-    look: ApiCall
-    create: ApiCall | None
-    id_field: JsonPath
-    owner_field: JsonPath | None
-    status_field: JsonPath | None = None
-    ended_values: frozenset[str] = frozenset()
-    deleted_values: frozenset[str] = frozenset()
-    events: str | None = None
-    bulk: str | None = None
+    look: Annotated[ApiCall, _called_by("GET"), _may_mean(*_BOTH, Meaning.ABSENT)]
+    id_field: JsonField
+    create: Annotated[ApiCall | None, _called_by("POST"), _may_mean(*_BOTH, *_CREATE_ONLY)] = None
+    owner_field: JsonField | None = None
+    status_field: JsonField | None = None
+    ended_values: frozenset[StrictStr] = frozenset()
+    deleted_values: frozenset[StrictStr] = frozenset()
+    events: Path | None = None
+    bulk: Path | None = None
+    at: At = At.SESSION_SERVICE
+    id_equals: IdEquality = IdEquality.EXACT
+    idempotent_create: bool = False
+    credentials: tuple[Annotated[StrictStr, AfterValidator(_header_name)], ...] = ()
+
+    @model_validator(mode="after")
+    def _creates_what_was_asked_for(self) -> SessionApi:
+        if self.create is not None and "session_id" not in self.create.names:
+            raise ValueError("create does not contain {session_id}: the service would mint an id of its own")
+        if self.bulk is not None and not self.is_default:
+            raise ValueError('bulk is allowed with style = "put" alone')
+        return self
 
     @property
     def creates_by_id(self) -> bool:
         """Whether the service can be told to create the session that is missing."""
         return self.create is not None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is this project's own session service, which gives a reason with every error."""
+        return self.style is Style.PUT
 
 
 DEFAULT_API: Final = SessionApi(
@@ -103,4 +240,14 @@ DEFAULT_API: Final = SessionApi(
     events="/api/v1/session-events",
     bulk="/api/v1/sessions:ensure",
 )
-"""The session service of this project, which is what the `isa` profile speaks to."""
+"""The session service of this project."""
+
+
+def read_session_api(value: object) -> object:
+    """Turn the one word that stands for the default session service into its description. Raises ValueError."""
+    if not isinstance(value, dict) or value.get("style") != Style.PUT:
+        return value
+    others = ", ".join(sorted(value.keys() - {"style"}))
+    if others:
+        raise ValueError(f'style = "put" says everything, and {others} cannot stand beside it; use style = "post"')
+    return DEFAULT_API

@@ -12,8 +12,10 @@ Segments: TypeAlias = tuple[str, ...]
 
 ONE: Final = "*"
 REST: Final = "**"
+EACH: Final = "[]"
+"""In a JSON path: every element of the list that the keys before it lead to."""
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}").fullmatch
-_JSON_PATH = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
+_JSON_PATH = re.compile(r"[A-Za-z0-9_-]+(?:\[\])?(?:\.[A-Za-z0-9_-]+(?:\[\])?)*").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,24 @@ def captured_name(segment: str) -> str | None:
 
 
 def parse_json_path(text: str) -> tuple[str, ...]:
-    """Read the keys that lead to a value, `a.b`. Raises ValueError with what is allowed."""
+    """Read the keys that lead to a value: `a.b`, or `a[].b` for every element of a list, where `EACH` follows `a`.
+
+    Raises ValueError with what is allowed.
+    """
     if not _JSON_PATH(text):
-        raise ValueError(f"{text!r} is not a JSON path: field names with dots between them are allowed")
-    return tuple(text.split("."))
+        raise ValueError(
+            f"{text!r} is not a JSON path: field names with dots between them are allowed, each perhaps with [] behind"
+        )
+    steps = text.replace(EACH, f".{EACH}")
+    return tuple(steps.split("."))
+
+
+def parse_plain_path(text: str) -> tuple[str, ...]:
+    """Read a JSON path that leads to one value. Raises ValueError."""
+    path = parse_json_path(text)
+    if EACH in path:
+        raise ValueError(f"{text!r} leads to many values: a JSON path without [] is allowed")
+    return path
 
 
 def compile_globs(globs: Iterable[str]) -> re.Pattern[str]:

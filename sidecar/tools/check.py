@@ -8,7 +8,7 @@ import sys
 import click
 
 from service_kit.settings import BadSettings
-from sidecar.profile.files import Profile
+from sidecar.profile.profile import Profile
 from sidecar.settings import Settings, effective, load_settings, unknown_variables
 from sidecar.tools.check_connections import check_connections
 

@@ -21,7 +21,8 @@ from service_kit.consul_client import AsyncConsul
 from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.profile.files import Profile, find_profile, shipped_profiles
+from sidecar.profile.files import find_profile, shipped_profiles
+from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import ApiCall, Style
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService

@@ -9,7 +9,8 @@ from typing import Any
 from sidecar.extract.extractor import Extractor
 from sidecar.model import Call, Classification, Extraction, Head, Reason, Reference, Refusal
 from sidecar.profile.files import find_profile
-from sidecar.profile.profile import Profile, load_profile
+from sidecar.profile.loading import load_profile
+from sidecar.profile.profile import Profile
 
 ISA = find_profile("isa")
 STORE = "/api/v1/memories/session/store"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
-from sidecar.profile.profile import load_profile
+from sidecar.profile.loading import load_profile
 from tests.support.reading import STORE, found, head, only, reader, reason
 
 BOTH = {"session_id": "s1", "user_id": "u1"}

@@ -11,7 +11,7 @@ from sidecar.extract.json_paths import JsonPathExtractor
 from sidecar.extract.mcp import McpReader
 from sidecar.extract.strict_json import MOST_VALUES, JsonReader
 from sidecar.profile.files import find_profile
-from sidecar.profile.profile import load_profile
+from sidecar.profile.loading import load_profile
 
 PROFILE = find_profile("isa")
 READER = FlatJsonExtractor(PROFILE, JsonReader(JsonPathExtractor(PROFILE).keys))

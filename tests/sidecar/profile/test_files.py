@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.profile.files import ProfileError, find_profile, shipped_profiles
-from sidecar.profile.profile import load_profile
+from sidecar.profile.files import find_profile, shipped_profiles
+from sidecar.profile.loading import load_profile
+from sidecar.profile.problems import ProfileError
 from sidecar.profile.session_api import Style
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +61,10 @@ def test_a_mistake_in_a_profile_is_named_with_its_file(tmp_path: Path) -> None:
     path.write_text(BASE, encoding="utf-8")
     with pytest.raises(ProfileError) as error:
         find_profile(str(path))
-    assert str(error.value) == f"{path}: owner is missing: a string is needed"
+    assert str(error.value).splitlines() == [
+        f"{path}:1: owner is missing: one of 'required', 'optional', 'none' is needed",
+        f"{path}:1: session_service is missing: a table is needed",
+    ]
 
 
 def test_the_first_example_in_the_documentation_is_isa() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
-from sidecar.profile.profile import load_profile
+from sidecar.profile.loading import load_profile
 from tests.support.reading import (
     ADK,
     AGNO,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.profile.profile import load_profile
+from sidecar.profile.loading import load_profile
 
-SHADOWED = "the rules before it match everything it does"
+SHADOWED = "everything it matches falls to "
 OUTSIDE = "its paths lie outside the guarded prefixes"
 NO_MCP = "the profile names no path where MCP is spoken"
 MCP_ONLY = "MCP is spoken at its paths, where only rules for tools are asked"
@@ -15,7 +15,7 @@ MCP_ONLY = "MCP is spoken at its paths, where only rules for tools are asked"
 def unreachable(*rules: str, mcp: str = '["/mcp"]') -> list[str]:
     """What is found in a profile with these rules, each a line of TOML; all of them pass."""
     text = "".join(f'[[rules]]\nkind = "pass"\n{rule}\n' for rule in rules)
-    return load_profile(f"""
+    found = load_profile(f"""
     name = "x"
     prefixes = ["/a", "/b"]
     mcp = {mcp}
@@ -24,6 +24,7 @@ def unreachable(*rules: str, mcp: str = '["/mcp"]') -> list[str]:
     [session_service]
     style = "put"
     """).unreachable_rules()
+    return [line.partition(": ")[2] for line in found]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,8 @@ def test_rules_that_can_match(rules: list[str]) -> None:
 )
 def test_rules_that_cannot(rules: list[str], finding: str) -> None:
     """Each is named with the reason."""
-    assert unreachable(*rules) == [finding]
+    (found,) = unreachable(*rules)
+    assert found.startswith(finding)
 
 
 def test_several_rules_may_shadow_one_together() -> None:
@@ -80,13 +82,18 @@ def test_several_rules_may_shadow_one_together() -> None:
         'paths = ["/a/*"]\nmethods = ["PUT"]',
         'paths = ["/a/x"]\nmethods = ["POST", "PUT"]',
     ]
-    assert unreachable(*rules) == [f"pass POST|PUT /a/x: {SHADOWED}"]
-    assert unreachable('tools = ["a"]', 'tools = ["b"]', 'tools = ["a", "b"]') == [f"pass tools a b: {SHADOWED}"]
+    shadows = "`pass POST /a/x` (line 6) and `pass PUT /a/*` (line 10) before it"
+    assert unreachable(*rules) == [f"pass POST|PUT /a/x: {SHADOWED}{shadows}"]
+    shadows = "`pass tools a` (line 6) and `pass tools b` (line 9) before it"
+    found = unreachable('tools = ["a"]', 'tools = ["b"]', 'tools = ["a", "b"]')
+    assert found == [f"pass tools a b: {SHADOWED}{shadows}"]
 
 
 def test_a_repeated_rule_is_reported_once() -> None:
     """The first of two equal rules does match."""
-    assert unreachable('paths = ["/a"]', 'paths = ["/a"]') == [f"pass POST|PUT|PATCH /a: {SHADOWED}"]
+    assert unreachable('paths = ["/a"]', 'paths = ["/a"]') == [
+        f"pass POST|PUT|PATCH /a: {SHADOWED}`pass POST|PUT|PATCH /a` (line 6) before it"
+    ]
 
 
 def test_tools_without_mcp_are_never_called() -> None:
