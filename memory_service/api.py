@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from memory_service.fields import Id, Label
@@ -40,7 +40,7 @@ from memory_service.requests import (
     SummaryOf,
 )
 from memory_service.service import MemoryService
-from service_kit.problems import Problem, Refused
+from service_kit.problems import Refused, responses
 
 _MEMORIES: Final = "/api/v1/memories"
 # Everything up to the last part of the path, so that an id with an encoded slash is refused as one, not as a route.
@@ -67,10 +67,6 @@ class Summarizing(Owner):
 Extracted = Literal[MemoryType.FACTUAL, MemoryType.EPISODIC, MemoryType.PROCEDURAL, MemoryType.SEMANTIC]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem} for status in (400, *statuses, 413, 422, 503)}
-
-
 def memory_routes(service: MemoryService) -> APIRouter:
     """All routes, asking this service."""
     router = APIRouter(strict_content_type=False)
@@ -83,12 +79,12 @@ def memory_routes(service: MemoryService) -> APIRouter:
 
 
 def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(f"{_MEMORIES}/session/store", responses=_problems(), tags=["sessions"])
+    @router.post(f"{_MEMORIES}/session/store", responses=responses(), tags=["sessions"])
     async def store_session_message(body: NewMessage) -> Stored:
         """Add a message to a session, known here or not."""
         return await service.store_message(body)
 
-    @router.get(f"{_SESSION}/context", responses=_problems(), tags=["sessions"])
+    @router.get(f"{_SESSION}/context", responses=responses(), tags=["sessions"])
     async def get_session_context(
         session_id: SessionId,
         user_id: Id,
@@ -104,7 +100,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
         )
         return await service.context(wanted)
 
-    @router.post(f"{_SESSION}/summarize", responses=_problems(), tags=["sessions"])
+    @router.post(f"{_SESSION}/summarize", responses=responses(), tags=["sessions"])
     async def summarize_session(
         session_id: SessionId, user_id: Id | None = None, body: Summarizing | None = None
     ) -> SessionSummary:
@@ -115,7 +111,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
             SummaryOf(**of.model_dump(), force_update=how.force_update, compression_level=how.compression_level)
         )
 
-    @router.post(f"{_SESSION}/deactivate", responses=_problems(), tags=["sessions"])
+    @router.post(f"{_SESSION}/deactivate", responses=responses(), tags=["sessions"])
     async def deactivate_session(
         session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
     ) -> Deactivated:
@@ -124,17 +120,17 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
 
 
 def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(f"{_MEMORIES}/{{memory_type}}/extract", responses=_problems(), tags=["memories"])
+    @router.post(f"{_MEMORIES}/{{memory_type}}/extract", responses=responses(), tags=["memories"])
     async def extract_memory(memory_type: Extracted, body: NewDialog) -> Stored:
         """Remember a dialogue as one memory, as it is: no model is used that could take it apart."""
         return await service.extract(memory_type, body)
 
-    @router.post(f"{_MEMORIES}/working/store", responses=_problems(), tags=["memories"])
+    @router.post(f"{_MEMORIES}/working/store", responses=responses(), tags=["memories"])
     async def store_working_memory(body: NewWorkingDialog) -> Stored:
         """Remember a dialogue for a while."""
         return await service.store_working(body)
 
-    @router.get(f"{_MEMORIES}/working/active", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/working/active", responses=responses(), tags=["memories"])
     async def get_active_working_memories(user_id: Id, limit: Limit = MAX_LIMIT, cursor: str | None = None) -> Page:
         """List a user's working memories that have not expired, newest first."""
         return await service.newest(
@@ -143,24 +139,24 @@ def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:
 
 
 def _add_labelled_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.get(f"{_MEMORIES}/factual/search/subject", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/factual/search/subject", responses=responses(), tags=["memories"])
     async def search_facts_by_subject(by: Annotated[BySubject, Query()]) -> Page:
         """Find the facts whose `subject` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.FACTUAL, by.user_id, "subject", by.subject, by.limit)
 
-    @router.get(f"{_MEMORIES}/episodic/search/event_type", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/episodic/search/event_type", responses=responses(), tags=["memories"])
     async def search_episodes_by_event_type(by: Annotated[ByEventType, Query()]) -> Page:
         """Find the episodes whose `event_type` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.EPISODIC, by.user_id, "event_type", by.event_type, by.limit)
 
-    @router.get(f"{_MEMORIES}/semantic/search/category", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/semantic/search/category", responses=responses(), tags=["memories"])
     async def search_concepts_by_category(by: Annotated[ByCategory, Query()]) -> Page:
         """Find the concepts whose `category` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.SEMANTIC, by.user_id, "category", by.category, by.limit)
 
 
 def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.get(f"{_MEMORIES}/search", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/search", responses=responses(), tags=["memories"])
     async def search_memories(search: Annotated[Search, Query()]) -> Page:
         """Find the memories that have all words of `q`, or any where none has all, the most relevant first.
 
@@ -168,34 +164,34 @@ def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
         """
         return await service.search(search)
 
-    @router.get(f"{_MEMORIES}/statistics", responses=_problems(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/statistics", responses=responses(), tags=["memories"])
     async def get_memory_statistics(of: Annotated[OfUser, Query()]) -> Statistics:
         """Count a user's memories."""
         return await service.statistics(of)
 
-    @router.get(_MEMORIES, responses=_problems(), tags=["memories"])
+    @router.get(_MEMORIES, responses=responses(), tags=["memories"])
     async def list_memories(listing: Annotated[Listing, Query()]) -> Page:
         """List a user's memories, newest first."""
         return await service.newest(listing)
 
 
 def _add_memory_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(_MEMORIES, status_code=201, responses=_problems(), tags=["memories"])
+    @router.post(_MEMORIES, status_code=201, responses=responses(), tags=["memories"])
     async def store_memory(body: NewMemory) -> Memory:
         """Add a memory of any type."""
         return await service.store_memory(body)
 
-    @router.get(_MEMORY, responses=_problems(404), tags=["memories"])
+    @router.get(_MEMORY, responses=responses(404), tags=["memories"])
     async def get_memory(memory_type: MemoryType, memory_id: MemoryId, user_id: Id | None = None) -> Memory:
         """Look at one memory; with `user_id`, only at that user's."""
         return await service.memory(memory_type, memory_id, user_id)
 
-    @router.patch(_MEMORY, responses=_problems(404), tags=["memories"])
+    @router.patch(_MEMORY, responses=responses(404), tags=["memories"])
     async def change_memory(memory_type: MemoryType, memory_id: MemoryId, body: Change) -> Memory:
         """Replace some fields of a memory."""
         return await service.change(memory_type, memory_id, body)
 
-    @router.delete(_MEMORY, status_code=204, responses=_problems(404), tags=["memories"])
+    @router.delete(_MEMORY, status_code=204, response_class=Response, responses=responses(404), tags=["memories"])
     async def delete_memory(memory_type: MemoryType, memory_id: MemoryId, user_id: Id | None = None) -> None:
         """Delete a memory; with `user_id`, only that user's."""
         await service.forget(memory_type, memory_id, user_id)

@@ -22,6 +22,7 @@ from memory_service.store import Store
 from service_kit import problems
 from service_kit.body import BoundedBody
 from service_kit.database import Database
+from service_kit.pages import install_docs
 from service_kit.registration import Registration
 
 MAX_BODY: Final = 10 * 1024 * 1024
@@ -48,12 +49,15 @@ class MemoryApp(FastAPI):
             version=version("session-sidecar"),
             lifespan=self._lifespan,
             redirect_slashes=False,
+            docs_url=None,
+            redoc_url=None,
         )
         self._database = database
         self._registration = registration
         service = MemoryService(Store(database), now)
         self._mcp = McpDoor(memory_server(service, self.version), MAX_BODY)
         problems.install(self)
+        install_docs(self)
         self.add_middleware(BoundedBody, largest=MAX_BODY)
         self.include_router(memory_routes(service))
         self.router.routes.append(Route("/mcp", self._mcp))

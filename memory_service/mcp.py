@@ -34,7 +34,7 @@ from memory_service.requests import (
 )
 from memory_service.service import MemoryService
 from service_kit.database import DatabaseUnavailable
-from service_kit.problems import Problem, Refused, invalid, unavailable
+from service_kit.problems import Explanation, Refused, invalid, unavailable
 
 NAME: Final = "memory-service"
 
@@ -106,7 +106,7 @@ async def _result(tool: _Tool, arguments: Arguments) -> CallToolResult:
 
 
 def _failure(refused: Refused) -> CallToolResult:
-    problem = Problem(detail=refused.detail, reason=refused.reason)
+    problem = Explanation(detail=refused.detail, reason=refused.reason)
     return CallToolResult(content=[TextContent(type="text", text=problem.model_dump_json())], is_error=True)
 
 

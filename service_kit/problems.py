@@ -1,4 +1,4 @@
-"""Every error of a service in one shape, `{"detail": …, "reason": …}`, those of the web framework included.
+"""Every error of a service is an RFC 9457 problem with a `reason`, those of the web framework included.
 
 `detail` is a sentence for a person, `reason` a code for programs. No value that a client sent is repeated to it.
 """
@@ -17,15 +17,25 @@ from starlette.exceptions import HTTPException
 
 from service_kit.database import DatabaseUnavailable
 
+PROBLEM_JSON: Final = "application/problem+json"
+_NO_TYPE: Final = "about:blank"
 _RETRY_AFTER: Final = "1"
 _REASONS: Final = {400: "unreadable_body", 404: "no_such_route", 413: "body_too_large"}
 
 
-class Problem(BaseModel):
-    """An error, as callers see it."""
+class Explanation(BaseModel):
+    """What went wrong, without HTTP around it."""
 
     detail: str
     reason: str
+
+
+class Problem(Explanation):
+    """An error over HTTP (RFC 9457, section 3.1). `reason` is a member of this project's own."""
+
+    type: str = _NO_TYPE
+    title: str
+    status: int
 
 
 class Refused(Exception):
@@ -36,6 +46,23 @@ class Refused(Exception):
         self.status = status
         self.reason = reason
         self.detail = detail
+
+
+class ProblemResponse(JSONResponse):
+    """A refusal as a response."""
+
+    media_type = PROBLEM_JSON
+
+    def __init__(self, refused: Refused, headers: Mapping[str, str] | None = None) -> None:
+        detail = refused.detail.encode(errors="replace").decode()  # the name of an unknown field may be anything
+        problem = {
+            "type": _NO_TYPE,
+            "title": HTTPStatus(refused.status).phrase,
+            "status": refused.status,
+            "detail": detail,
+            "reason": refused.reason,
+        }
+        super().__init__(problem, refused.status, headers)
 
 
 def invalid(error: RequestValidationError | ValidationError) -> Refused:
@@ -49,50 +76,73 @@ def unavailable() -> Refused:
     return Refused(503, "database_unavailable", "the database does not answer; try again in a moment")
 
 
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a call for its OpenAPI description: those of every call, and the given statuses."""
+    return {status: {"model": Problem} for status in sorted({400, *statuses, 413, 422, 503})}
+
+
 def install(app: FastAPI) -> None:
-    """Have the application answer all errors in that shape."""
+    """Have the application answer all errors in that shape, and its OpenAPI description say so."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(DatabaseUnavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _unexpected)
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        fresh = app.openapi_schema is None
+        schema = describe()
+        if fresh:
+            _name_the_media_type(schema)
+        return schema
+
+    setattr(app, "openapi", described)  # noqa: B010 -- FastAPI's documented way to change its description
 
 
-def _answer(refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    detail = refused.detail.encode(errors="replace").decode()  # the name of an unknown field may be anything
-    return JSONResponse({"detail": detail, "reason": refused.reason}, refused.status, headers)
+def _name_the_media_type(schema: Mapping[str, Any]) -> None:
+    """FastAPI describes the model of an error under the media type of the route's successes."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for response in operation.get("responses", {}).values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
+                    content[PROBLEM_JSON] = content.pop("application/json")
 
 
-async def _refused(_request: Request, error: Exception) -> JSONResponse:
-    return _answer(cast("Refused", error))
+async def _refused(_request: Request, error: Exception) -> ProblemResponse:
+    return ProblemResponse(cast("Refused", error))
 
 
-async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
-    return _answer(unavailable(), {"Retry-After": _RETRY_AFTER})
+async def _unavailable(_request: Request, _error: Exception) -> ProblemResponse:
+    return ProblemResponse(unavailable(), {"Retry-After": _RETRY_AFTER})
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> ProblemResponse:
     validation = cast("RequestValidationError", error)
     found = validation.errors()
     if found and found[0]["type"] == "json_invalid":
-        return _answer(Refused(400, "unreadable_body", f"the body is not JSON: {found[0]['ctx']['error']}"))
-    return _answer(invalid(validation))
+        return ProblemResponse(Refused(400, "unreadable_body", f"the body is not JSON: {found[0]['ctx']['error']}"))
+    return ProblemResponse(invalid(validation))
 
 
-async def _plain(_request: Request, error: Exception) -> JSONResponse:
+async def _plain(_request: Request, error: Exception) -> ProblemResponse:
     plain = cast("HTTPException", error)
     named = HTTPStatus(plain.status_code).phrase.lower().replace(" ", "_")
-    return _answer(Refused(plain.status_code, _REASONS.get(plain.status_code, named), plain.detail), plain.headers)
+    refused = Refused(plain.status_code, _REASONS.get(plain.status_code, named), plain.detail)
+    return ProblemResponse(refused, plain.headers)
 
 
-async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    return _answer(Refused(500, "internal_error", "something went wrong here; the log says what"))
+async def _unexpected(_request: Request, _error: Exception) -> ProblemResponse:
+    return ProblemResponse(Refused(500, "internal_error", "something went wrong here; the log says what"))
 
 
 def _reason(found: Sequence[Mapping[str, Any]]) -> str:
     """The reason of the first error about an id, if there is one: that is what programs act upon."""
     for one in found:
         field = one["loc"][-1] if one["loc"] else None
+        if one["type"] == "extra_forbidden":
+            continue
         if field == "user_id" and (one["type"] == "missing" or one["input"] is None):
             return "user_id_required"
         if field in {"session_id", "user_id"}:
@@ -104,5 +154,5 @@ def _reason(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _sentence(one: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in one["loc"] if part not in {"body", "query", "path"})
-    what = str(one["msg"]).removeprefix("Value error, ")
+    what = "unknown" if one["type"] == "extra_forbidden" else str(one["msg"]).removeprefix("Value error, ")
     return f"{where}: {what}" if where else what

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
 from service_kit.ids import unsafe_because
-from service_kit.problems import Problem, Refused
+from service_kit.problems import Refused, responses
+from service_kit.queries import known_parameters
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
 from session_service.paths import SESSION, SESSIONS
 from session_service.schemas import (
@@ -27,7 +28,7 @@ from session_service.schemas import (
 )
 from session_service.service import Sessions
 
-router: Final = APIRouter(tags=["sessions"], strict_content_type=False)
+router: Final = APIRouter(tags=["sessions"], strict_content_type=False, dependencies=[Depends(known_parameters)])
 
 _RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
     Created: "created",
@@ -54,11 +55,7 @@ async def _asked(request: Request) -> Sessions:
 Asked = Annotated[Sessions, Depends(_asked)]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem} for status in (*statuses, 422, 503)}
-
-
-@router.post(f"{SESSIONS}:ensure", response_model=EnsureManyOut, responses=_problems())
+@router.post(f"{SESSIONS}:ensure", response_model=EnsureManyOut, responses=responses())
 async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     """Create those of up to 1,000 sessions that are missing, in one transaction."""
     wanted = [Wanted(pair.session_id, pair.user_id) for pair in body.sessions if _is_valid(pair)]
@@ -70,7 +67,7 @@ async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     )
 
 
-@router.post(SESSIONS, status_code=201, response_model=SessionOut, responses=_problems(409, 410))
+@router.post(SESSIONS, status_code=201, response_model=SessionOut, responses=responses(409, 410))
 async def create_session(sessions: Asked, body: NewSession) -> Session:
     """Create a session, under a new UUID where no id is given."""
     session_id = body.session_id or str(uuid.uuid4())
@@ -80,7 +77,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
     return _session(session_id, outcome)
 
 
-@router.get(SESSIONS, response_model=PageOut, responses=_problems())
+@router.get(SESSIONS, response_model=PageOut, responses=responses())
 async def list_sessions(
     sessions: Asked,
     user_id: SafeId | None = None,
@@ -94,7 +91,7 @@ async def list_sessions(
     return PageOut(sessions=[SessionOut.model_validate(one) for one in page.sessions], next_cursor=following)
 
 
-@router.put(SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **_problems(409, 410)})
+@router.put(SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **responses(409, 410)})
 async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSession, response: Response) -> Session:
     """Create the session if it is missing. Repeating this is always safe."""
     outcome = await sessions.ensure(_wanted(session_id, body))
@@ -104,30 +101,36 @@ async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSes
     return _session(session_id, outcome)
 
 
-@router.get(SESSION, response_model=SessionOut, responses=_problems(403, 404, 410))
+@router.get(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
 async def get_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
     """Look at a session; with `user_id`, only as its owner."""
     return _session(session_id, await sessions.look(session_id, user_id))
 
 
-@router.patch(SESSION, response_model=SessionOut, responses=_problems(404, 410))
-async def update_session(sessions: Asked, session_id: SessionId, body: SessionData) -> Session:
-    """Replace the conversation data, the metadata or both, each as a whole."""
+@router.patch(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
+async def update_session(
+    sessions: Asked, session_id: SessionId, body: SessionData, user_id: SafeId | None = None
+) -> Session:
+    """Replace the conversation data, the metadata or both, each as a whole; with `user_id`, only as the owner."""
     values = body.model_dump(exclude_none=True)
-    return _session(session_id, await sessions.update(session_id, values))
+    return _session(session_id, await sessions.update(session_id, values, user_id))
 
 
-@router.post(f"{SESSION}/end", response_model=SessionOut, responses=_problems(404, 410))
-async def end_session(sessions: Asked, session_id: SessionId) -> Session:
-    """End the session. One that has ended stays so."""
-    return _session(session_id, await sessions.end(session_id))
+@router.post(f"{SESSION}/end", response_model=SessionOut, responses=responses(403, 404, 410))
+async def end_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
+    """End the session; with `user_id`, only as its owner. One that has ended stays so."""
+    return _session(session_id, await sessions.end(session_id, user_id))
 
 
-@router.delete(SESSION, status_code=204, responses=_problems(404))
-async def delete_session(sessions: Asked, session_id: SessionId) -> None:
-    """Delete the session for good: its id answers 410 from now on and is never used again."""
-    if isinstance(await sessions.delete(session_id), Absent):
-        raise _never_was(session_id)
+@router.delete(SESSION, status_code=204, response_class=Response, responses=responses(403, 404))
+async def delete_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> None:
+    """Delete the session for good; with `user_id`, only as its owner.
+
+    The id answers 410 from now on and is never used again.
+    """
+    outcome = await sessions.delete(session_id, user_id)
+    if not isinstance(outcome, Gone):
+        _session(session_id, outcome)
 
 
 def _is_valid(pair: Pair) -> bool:

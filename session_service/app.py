@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Security
+from fastapi.security import HTTPBearer
 
 from service_kit import problems
 from service_kit.body import BoundedBody
 from service_kit.database import Database, is_sqlite
+from service_kit.pages import install_docs
 from session_service import api, stream
 from session_service.events import EventLog
 from session_service.feed import Feed
@@ -23,6 +25,8 @@ from session_service.settings import Settings
 from session_service.store import Store
 
 _LARGEST_BODY: Final = 10 << 20
+_BEARER: Final = HTTPBearer(scheme_name="token", auto_error=False)
+"""What OpenAPI says of the token; `gate` checks it."""
 
 
 class SessionService:
@@ -67,15 +71,20 @@ class SessionService:
             version=version("session-sidecar"),
             lifespan=lambda _: self.running(),
             redirect_slashes=False,
+            docs_url=None,
+            redoc_url=None,
         )
         app.state.sessions, app.state.feed = self.sessions, self.feed
-        app.include_router(api.router)
-        app.include_router(stream.router)
+        guarded = [] if settings.token is None else [Security(_BEARER)]
+        unauthorized: dict[int | str, Any] = {401: {"model": problems.Problem}} if guarded else {}
+        for router in (api.router, stream.router):
+            app.include_router(router, dependencies=guarded, responses=unauthorized)
         app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": problems.Problem}})
         app.add_middleware(BoundedBody, largest=_LARGEST_BODY)
         if settings.token is not None:
             app.add_middleware(BearerToken, token=settings.token.get_secret_value())
         problems.install(app)
+        install_docs(app)
         return app
 
 

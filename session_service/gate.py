@@ -6,11 +6,11 @@ import hmac
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service_kit.problems import ProblemResponse, Refused
+
 _GUARDED: Final = "/api/"
-_REFUSAL: Final = {"detail": "a token is required: Authorization: Bearer …", "reason": "unauthorized"}
 
 
 class BearerToken:
@@ -25,7 +25,8 @@ class BearerToken:
         if scope["type"] != "http" or not scope["path"].startswith(_GUARDED) or self._is_named(scope):
             await self._app(scope, receive, send)
             return
-        await JSONResponse(_REFUSAL, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        refused = Refused(401, "unauthorized", "a token is required: Authorization: Bearer …")
+        await ProblemResponse(refused, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
     def _is_named(self, scope: Scope) -> bool:
         named = Headers(scope=scope).get("authorization", "")

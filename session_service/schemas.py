@@ -36,7 +36,13 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
 PairOutcome = Literal["created", "found", "conflict", "gone", "invalid"]
 
 
-class SessionData(BaseModel):
+class _Sent(BaseModel):
+    """What clients send: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SessionData(_Sent):
     """What clients may keep with a session; the service does not look into it."""
 
     conversation_data: JsonObject | None = None
@@ -76,14 +82,14 @@ class PageOut(BaseModel):
     next_cursor: str | None
 
 
-class Pair(BaseModel):
+class Pair(_Sent):
     """One session to ensure. Values of any kind are read, so that one bad pair spoils no other."""
 
     session_id: Any = None
     user_id: Any = None
 
 
-class EnsureMany(BaseModel):
+class EnsureMany(_Sent):
     """Body of `sessions:ensure`."""
 
     sessions: Annotated[list[Pair], Field(max_length=MOST_AT_ONCE)]

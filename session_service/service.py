@@ -52,20 +52,20 @@ class Sessions:
         """List sessions, newest first; tombstones only where they are asked for."""
         return await again_if_stale(lambda: self._store.page(user_id, status, limit, cursor))
 
-    async def end(self, session_id: str) -> Looked:
-        """End the session; one that has ended stays as it is."""
-        return await self._changing(lambda: self._store.end(session_id))
+    async def end(self, session_id: str, user_id: str | None) -> Looked:
+        """End the session; one that has ended stays as it is, and so does one of another user than the given."""
+        return await self._changing(user_id, lambda: self._store.end(session_id, user_id))
 
-    async def delete(self, session_id: str) -> Looked:
-        """Leave a tombstone: Gone, also when repeated, or Absent."""
-        return await self._changing(lambda: self._store.delete(session_id))
+    async def delete(self, session_id: str, user_id: str | None) -> Looked:
+        """Leave a tombstone: Gone, also when repeated; Conflict where it is another user's; or Absent."""
+        return await self._changing(user_id, lambda: self._store.delete(session_id, user_id))
 
-    async def update(self, session_id: str, values: Mapping[str, Any]) -> Looked:
-        """Replace the conversation data, the metadata or both."""
-        return await self._changing(lambda: self._store.update(session_id, values))
+    async def update(self, session_id: str, values: Mapping[str, Any], user_id: str | None) -> Looked:
+        """Replace the conversation data, the metadata or both, unless the session is another user's."""
+        return await self._changing(user_id, lambda: self._store.update(session_id, values, user_id))
 
-    async def _changing(self, call: Callable[[], Awaitable[Session | None]]) -> Looked:
+    async def _changing(self, user_id: str | None, call: Callable[[], Awaitable[Session | None]]) -> Looked:
         """Do it, and have followers told at once rather than at the next poll."""
         session = await again_if_stale(call)
         self._feed.wake()
-        return Absent() if session is None else judge(session, None)
+        return Absent() if session is None else judge(session, user_id)

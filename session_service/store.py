@@ -53,18 +53,18 @@ class Store:
                 known = {**known, **await _known(connection, raced)}
         return _outcomes(wanted, known, created)
 
-    async def end(self, session_id: str) -> Session | None:
-        """End the session if it is active."""
-        return await self._change(session_id, [Status.ACTIVE], {"status": Status.ENDED}, Change.ENDED)
+    async def end(self, session_id: str, user_id: str | None = None) -> Session | None:
+        """End the session if it is active, and the user's where one is given."""
+        return await self._change(session_id, user_id, [Status.ACTIVE], {"status": Status.ENDED}, Change.ENDED)
 
-    async def delete(self, session_id: str) -> Session | None:
+    async def delete(self, session_id: str, user_id: str | None = None) -> Session | None:
         """Make a tombstone of the session, which keeps its ids and times and nothing else."""
         emptied = {"status": Status.DELETED, "conversation_data": {}, "metadata": {}}
-        return await self._change(session_id, _ALIVE, emptied, Change.DELETED)
+        return await self._change(session_id, user_id, _ALIVE, emptied, Change.DELETED)
 
-    async def update(self, session_id: str, values: Mapping[str, Any]) -> Session | None:
+    async def update(self, session_id: str, values: Mapping[str, Any], user_id: str | None = None) -> Session | None:
         """Replace the named columns of a session that was not deleted."""
-        return await self._change(session_id, _ALIVE, values, None)
+        return await self._change(session_id, user_id, _ALIVE, values, None)
 
     async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
         """Sessions, newest first; tombstones only where they are asked for."""
@@ -91,11 +91,17 @@ class Store:
         return created
 
     async def _change(
-        self, session_id: str, only: Sequence[Status], values: Mapping[str, Any], change: Change | None
+        self,
+        session_id: str,
+        user_id: str | None,
+        only: Sequence[Status],
+        values: Mapping[str, Any],
+        change: Change | None,
     ) -> Session | None:
         """Update the session where its status is one of `only`, with an event if the change is one to tell.
 
-        Gives the session as it is afterwards, changed or not; None where there never was one.
+        With a user id, only where it is that user's. Gives the session as it is afterwards, changed or not; None where
+        there never was one.
         """
         now = dt.datetime.now(dt.UTC)
         statement = (
@@ -104,6 +110,8 @@ class Store:
             .values(updated_at=now, **values)
             .returning(*_COLUMNS)
         )
+        if user_id is not None:
+            statement = statement.where(sessions.c.user_id == user_id)
         async with self._database.writing() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
             if row is None:

@@ -11,6 +11,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from service_kit.database import DatabaseUnavailable
+from service_kit.problems import responses
+from service_kit.queries import known_parameters
 from session_service.feed import Feed, Heartbeat, Reset, Told
 from session_service.model import Event
 
@@ -20,7 +22,7 @@ _NO_NUMBER: Final = -1
 _LARGEST: Final = 2**63 - 1
 
 
-router: Final = APIRouter(tags=["events"])
+router: Final = APIRouter(tags=["events"], dependencies=[Depends(known_parameters)])
 
 
 async def followed(request: Request) -> Feed:
@@ -28,7 +30,11 @@ async def followed(request: Request) -> Feed:
     return cast("Feed", request.app.state.feed)
 
 
-@router.get("/api/v1/session-events", response_class=StreamingResponse, responses={200: {"content": _CONTENT}})
+@router.get(
+    "/api/v1/session-events",
+    response_class=StreamingResponse,
+    responses={200: {"content": _CONTENT}, **responses()},
+)
 async def session_events(
     feed: Annotated[Feed, Depends(followed)],
     after: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None,

@@ -71,7 +71,7 @@ async def test_any_json_is_stored_or_refused(
     response = await post(client, body)
     assert response.status_code in {201, 422}
     if response.status_code == 422:
-        assert response.json().keys() == {"detail", "reason"}
+        assert response.json().keys() == {"type", "title", "status", "detail", "reason"}
 
 
 @few

@@ -140,9 +140,12 @@ CHANGES = [
 
 
 def explained(response: httpx.Response, status: int, reason: str) -> None:
-    """The one shape of an error, with words for a person in it."""
-    assert (response.status_code, response.json()) == (status, {"detail": response.json()["detail"], "reason": reason})
-    assert response.json()["detail"]
+    """The one shape of an error (RFC 9457), with words for a person in it."""
+    problem = response.json()
+    assert problem.keys() == {"type", "title", "status", "detail", "reason"}
+    assert (response.status_code, problem["status"], problem["reason"]) == (status, status, reason)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["detail"]
 
 
 def written(body: object) -> bytes:

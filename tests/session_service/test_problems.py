@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,8 +23,10 @@ def encoded(text: str) -> str:
 
 def reason(response: httpx.Response) -> tuple[int, str]:
     body = response.json()
-    assert set(body) == {"detail", "reason"}
+    assert set(body) == {"type", "title", "status", "detail", "reason"}
     assert body["detail"]
+    assert body["status"] == response.status_code
+    assert response.headers["content-type"] == "application/problem+json"
     return response.status_code, body["reason"]
 
 
@@ -171,5 +174,54 @@ async def test_the_interface_describes_itself(client: httpx.AsyncClient) -> None
     }
     errors = paths["/api/v1/sessions/{session_id}"]["get"]["responses"]
     assert {
-        errors[status]["content"]["application/json"]["schema"]["$ref"] for status in ("403", "404", "410", "422")
+        errors[status]["content"]["application/problem+json"]["schema"]["$ref"]
+        for status in ("400", "403", "404", "410", "413", "422", "503")
     } == {"#/components/schemas/Problem"}
+
+
+async def test_with_a_token_the_interface_says_how_it_is_named(database_url: str) -> None:
+    """OpenAPI has the security scheme and the 401 of every call that asks for the token, and of no other."""
+    service = SessionService(Settings(SESSION_DATABASE_URL=database_url, SESSION_SERVICE_TOKEN="s3cret"))
+    described = service.app.openapi()
+    assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            guarded = path.startswith("/api/")
+            assert ("401" in operation["responses"]) == guarded
+            assert operation.get("security") == ([{"token": []}] if guarded else None)
+
+
+async def test_the_page_of_calls_needs_no_other_server(client: httpx.AsyncClient) -> None:
+    """Every file that `/docs` names comes from the service itself."""
+    page = (await client.get("http://service/docs")).text
+    named = re.findall(r"""(?:src|href)="([^"]+)\"""", page)
+    assert {name.rpartition("/")[2] for name in named} >= {"swagger-ui-bundle.js", "swagger-ui.css"}
+    for name in named:
+        assert "//" not in name
+        assert (await client.get(f"http://service/{name}")).status_code == 200
+    assert "//" not in page.replace("// ", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("PUT", "/sessions/unknown", {"user_id": "ann", "sesion_id": "x"}, "sesion_id"),
+        ("PUT", "/sessions/unknown", {"user_id": "ann", "session_id": "x"}, "session_id"),
+        ("POST", "/sessions", {"user_id": "ann", "meta": {}}, "meta"),
+        ("PATCH", "/sessions/unknown", {"status": "ended"}, "status"),
+        ("POST", "/sessions:ensure", {"sessions": [{"user_id": "a", "session_id": "b", "metadata": {}}]}, "metadata"),
+        ("GET", "/sessions?page=2", None, "page"),
+        ("GET", "/sessions/unknown?user=ann", None, "user"),
+        ("DELETE", "/sessions/unknown?user=ann", None, "user"),
+        ("POST", "/sessions/unknown/end?user=ann", None, "user"),
+        ("GET", "/session-events?from=7", None, "from"),
+        ("GET", "/sessions/unknown?user_id=ann&user_id=bob", None, "user_id"),
+    ],
+)
+async def test_nothing_unknown_is_ignored(
+    client: httpx.AsyncClient, method: str, path: str, body: object, field: str
+) -> None:
+    """An unknown field or parameter is named; so is one that is given twice."""
+    response = await client.request(method, path, json=body)
+    assert reason(response) == (422, "invalid_request")
+    assert field in response.json()["detail"].partition(":")[0]

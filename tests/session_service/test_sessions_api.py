@@ -24,7 +24,7 @@ async def put(client: httpx.AsyncClient, session_id: str, user_id: str = "ann", 
 
 def reason(response: httpx.Response) -> tuple[int, str]:
     body = response.json()
-    assert set(body) == {"detail", "reason"}
+    assert body["status"] == response.status_code
     return response.status_code, body["reason"]
 
 
@@ -118,6 +118,34 @@ async def test_get_tells_absent_from_gone_and_from_not_yours(client: httpx.Async
     await client.delete(f"/sessions/{session_id}")
     for params in ({}, {"user_id": "ann"}, {"user_id": "bob"}):
         assert reason(await client.get(f"/sessions/{session_id}", params=params)) == (410, "session_gone")
+
+
+async def test_a_session_is_changed_only_by_the_user_who_is_named_if_one_is(client: httpx.AsyncClient) -> None:
+    """Where `user_id` is another's, the answer is 403 and nothing has changed; the owner's call goes through."""
+    session_id = new_id()
+    before = (await put(client, session_id, metadata={"a": 1})).json()
+    path, bob, ann = f"/sessions/{session_id}", {"user_id": "bob"}, {"user_id": "ann"}
+    for refused in (
+        await client.patch(path, params=bob, json={"metadata": {"b": 2}}),
+        await client.post(f"{path}/end", params=bob),
+        await client.delete(path, params=bob),
+    ):
+        assert reason(refused) == (403, "session_owned_by_another_user")
+    assert (await client.get(path)).json() == before
+    assert (await client.patch(path, params=ann, json={"metadata": {"b": 2}})).json()["metadata"] == {"b": 2}
+    assert (await client.post(f"{path}/end", params=ann)).json()["status"] == "ended"
+    assert (await client.delete(path, params=ann)).status_code == 204
+    for user in (ann, bob):
+        assert (await client.delete(path, params=user)).status_code == 204
+
+
+async def test_a_deletion_answers_no_body_and_no_content_type(client: httpx.AsyncClient) -> None:
+    """204 has no content, so nothing describes any (RFC 9110, section 15.3.5)."""
+    session_id = new_id()
+    await put(client, session_id)
+    response = await client.delete(f"/sessions/{session_id}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert "content-type" not in response.headers
 
 
 async def test_a_deleted_session_stays_deleted_for_everybody(client: httpx.AsyncClient) -> None:
