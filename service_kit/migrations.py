@@ -21,6 +21,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service_kit.database import create_engine, is_sqlite, quoted
+from service_kit.migration_log import ATTRIBUTE, MigrationLog
 
 _LOCK: Final = 7_305_794_021_486_113
 """Any number will do, as long as all migrating processes ask Postgres for the same one."""
@@ -29,15 +30,18 @@ _LOCK: Final = 7_305_794_021_486_113
 class Migrations:
     """The schema history of one service in one database.
 
-    `package` is the service's import name, `schema` the Postgres schema that holds its tables (made if missing), and
+    `log` is filled in with what becomes of the rows. `package` is the service's import name, `schema` the Postgres schema that holds its tables (made if missing), and
     `version_table` the name of the table that remembers the revision.
     """
 
-    def __init__(self, package: str, url: str, schema: str | None, version_table: str) -> None:
+    def __init__(
+        self, package: str, url: str, schema: str | None, version_table: str, log: MigrationLog | None = None
+    ) -> None:
         self._package = package
         self._url = url
         self._schema = schema
         self._version_table = version_table
+        self._log = log or MigrationLog()
 
     async def upgrade(self, to: str = "head") -> None:
         """Bring the schema to a revision; does nothing when it is there. Raises ValueError for an unknown revision."""
@@ -82,7 +86,7 @@ class Migrations:
 
     def _run(self, connection: Connection, step: Callable[[Config, str], None], to: str) -> None:
         config = self._config()
-        config.attributes.update(connection=connection, version_table=self._version_table)
+        config.attributes.update({"connection": connection, "version_table": self._version_table, ATTRIBUTE: self._log})
         try:
             step(config, to)
         except CommandError as error:

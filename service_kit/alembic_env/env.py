@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
+
+from service_kit.migration_log import migration_log
+
+def _note(*, step: Any, **_: Any) -> None:
+    direction = "up to" if step.is_upgrade else "down from"
+    migration_log().steps.append(f"{direction} {step.up_revision_id}")
+
 
 context.configure(
     connection=context.config.attributes["connection"],
     version_table=context.config.attributes["version_table"],
     transactional_ddl=True,
+    on_version_apply=_note,
 )
 context.run_migrations()

@@ -12,6 +12,18 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
+from service_kit.migration_log import migration_log
+from session_service.migrations import identity, values
+from session_service.migrations.database import (
+    columns,
+    count,
+    execute,
+    fetch,
+    has_table,
+    is_unique,
+    move_rows,
+    on_postgres,
+)
 from session_service.migrations.grammar import why_broken
 
 revision = "r0002"
@@ -32,15 +44,21 @@ _COLUMNS: Final[list[tuple[str, sa.types.TypeEngine[Any], type[sa.types.TypeEngi
 
 
 def upgrade() -> None:
-    """Give every row the columns, sort out the broken rows, then hold ids to their type."""
-    _put_foreign_columns_aside()
-    _widen_number()
+    """Give every row a number and the columns, sort out the broken rows, then hold ids to their type."""
+    identity.release_foreign_keys()
+    identity.ids_to_text()
+    sources = _put_foreign_columns_aside()
+    numbered = identity.number_rows()
     _shape_columns()
-    if _has_table(_ASIDE):
-        _move(_ASIDE, "sessions")
+    values.take_over(sources)
+    if numbered:
+        identity.number_by_time()
+    if has_table(_ASIDE):
+        move_rows(_ASIDE, "sessions")
     _quarantine_broken_rows()
     _shape_ids()
     op.create_index("sessions_by_user", "sessions", ["user_id", "id"])
+    _log()
 
 
 def downgrade() -> None:
@@ -50,72 +68,95 @@ def downgrade() -> None:
         table.alter_column("user_id", existing_type=sa.String(255), nullable=True)
         for name, kind, *_ in _COLUMNS:
             table.alter_column(name, existing_type=kind, nullable=True)
-    _execute(f"CREATE TABLE {_ASIDE} AS SELECT * FROM sessions WHERE status = 'deleted'")
-    _execute("DELETE FROM sessions WHERE status = 'deleted'")
-    _move(_QUARANTINE, "sessions")
+    execute(f"CREATE TABLE {_ASIDE} AS SELECT * FROM sessions WHERE status = 'deleted'")
+    execute("DELETE FROM sessions WHERE status = 'deleted'")
+    move_rows(_QUARANTINE, "sessions")
+    if count(values.QUARANTINE) == 0:
+        op.drop_table(values.QUARANTINE)
 
 
 def _quarantine_broken_rows() -> None:
+    """Rows that break a rule move out; then, of rows with the same id, all but the first."""
     why = why_broken(op.get_bind())
-    _execute(
-        f"CREATE TABLE {_QUARANTINE} AS SELECT {why} AS quarantine_reason, sessions.* FROM sessions"
-        f" WHERE {why} IS NOT NULL"
+    if not has_table(_QUARANTINE):
+        execute(
+            f"CREATE TABLE {_QUARANTINE} AS SELECT CAST(NULL AS TEXT) AS quarantine_reason, sessions.* FROM sessions"
+            " WHERE 1 = 0"
+        )
+    _set_aside(why, f"{why} IS NOT NULL")
+    if not is_unique("session_id", "sessions"):
+        _set_aside("'duplicate_session_id'", "id NOT IN (SELECT min(id) FROM sessions GROUP BY session_id)")
+
+
+def _set_aside(reason: str, condition: str) -> None:
+    names = ", ".join(f'"{name}"' for name in columns("sessions").keys() & columns(_QUARANTINE).keys())
+    execute(
+        f"INSERT INTO {_QUARANTINE} (quarantine_reason, {names}) SELECT {reason}, {names} FROM sessions"
+        f" WHERE {condition} ORDER BY id"
     )
-    _execute(f"DELETE FROM sessions WHERE {why} IS NOT NULL")
+    execute(f"DELETE FROM sessions WHERE {condition}")
 
 
-def _put_foreign_columns_aside() -> None:
-    """Rename columns that have a name of ours but cannot be ours, and let no unknown column refuse new rows."""
-    present = _columns("sessions")
+def _log() -> None:
+    log = migration_log()
+    log.kept["sessions"] = count("sessions")
+    for reason, found in fetch(f"SELECT quarantine_reason, count(*) FROM {_QUARANTINE} GROUP BY 1"):
+        log.quarantined[_QUARANTINE, reason] = found
+
+
+def _put_foreign_columns_aside() -> dict[str, str]:
+    """Rename columns that have a name of ours and another type, and let no unknown column refuse new rows.
+
+    Gives the columns whose values are to be read, each with where they stand now.
+    """
+    present = columns("sessions")
+    sources: dict[str, str] = {}
     with op.batch_alter_table("sessions") as table:
         for name, _, kind, _, _ in _COLUMNS:
             column = present.pop(name, None)
-            if column is not None and not (isinstance(column["type"], kind) and (name != "status" or _statuses_fit())):
+            if column is None:
+                continue
+            fits = isinstance(column["type"], kind) and (name != "status" or _statuses_fit())
+            if name != "status":
+                sources[name] = name if fits else f"old_{name}"
+            if not fits:
                 table.alter_column(name, new_column_name=f"old_{name}", existing_type=column["type"], nullable=True)
         for name, column in present.items():
             if name not in {"id", "session_id", "user_id"} and not column["nullable"] and column["default"] is None:
                 table.alter_column(name, existing_type=column["type"], nullable=True)
+    return sources
 
 
 def _statuses_fit() -> bool:
-    found = op.get_bind().execute(sa.text(f"SELECT 1 FROM sessions WHERE status NOT IN {_STATUSES} LIMIT 1"))
-    return found.first() is None
+    return not fetch(f"SELECT 1 FROM sessions WHERE status NOT IN {_STATUSES} LIMIT 1")
 
 
 def _shape_ids() -> None:
-    present = _columns("sessions")
     with op.batch_alter_table("sessions") as table:
-        for name in ("session_id", "user_id"):
-            existing, text = present[name]["type"], sa.String(255)
+        for name in identity.IDS:
             table.alter_column(
-                name, existing_type=existing, type_=text, nullable=False, postgresql_using=f"{name}::varchar(255)"
+                name,
+                existing_type=sa.Text() if on_postgres() else sa.String(255),
+                type_=sa.String(255),
+                nullable=False,
+                postgresql_using=f"{name}::varchar(255)",
             )
-        if not _is_unique("session_id"):
+        if not is_unique("session_id", "sessions"):
             table.create_unique_constraint("sessions_session_id_key", ["session_id"])
 
 
-def _widen_number() -> None:
-    """Room for more rows. SQLite has it, and numbers rows by itself only for a column of exactly this type."""
-    wide = sa.BigInteger() if _on_postgres() else sa.Integer()
-    with op.batch_alter_table("sessions") as table:
-        table.alter_column("id", existing_type=_columns("sessions")["id"]["type"], type_=wide, nullable=False)
-    if _on_postgres():
-        sequence = op.get_bind().execute(sa.text("SELECT pg_get_serial_sequence('sessions', 'id')")).scalar_one()
-        _execute(f"ALTER SEQUENCE {sequence} AS bigint")
-
-
 def _shape_columns() -> None:
-    present = _columns("sessions")
+    present = columns("sessions")
     for name, _, _, _, default in _COLUMNS:
         if name in present:
-            _execute(f"UPDATE sessions SET {name} = {default} WHERE {name} IS NULL")
+            execute(f"UPDATE sessions SET {name} = {default} WHERE {name} IS NULL")
     with op.batch_alter_table("sessions") as table:
         for name, kind, _, using, default in _COLUMNS:
             if name not in present:
                 table.add_column(sa.Column(name, kind, nullable=False, server_default=sa.text(default)))
                 continue
             existing = present[name]["type"]
-            if _on_postgres():  # a default of the old type would not follow the column to the new one
+            if on_postgres():  # a default of the old type would not follow the column to the new one
                 table.alter_column(name, existing_type=existing, server_default=None)
             same_zone = getattr(existing, "timezone", False)
             table.alter_column(
@@ -128,40 +169,4 @@ def _shape_columns() -> None:
             table.alter_column(name, existing_type=kind, server_default=sa.text(default))
     if "old_status" in present and "status" not in present:
         words = f"CASE WHEN lower(old_status) IN {_STATUSES} THEN lower(old_status) ELSE 'ended' END"
-        _execute(f"UPDATE sessions SET status = {words} WHERE old_status IS NOT NULL")
-
-
-def _move(source: str, target: str) -> None:
-    """Take the rows of one table into another, by the columns that both have, and drop the first.
-
-    Rows keep their number unless it was given anew meanwhile, as SQLite may do with the highest.
-    """
-    names = _columns(source).keys() & _columns(target).keys()
-    known = f"SELECT 1 FROM {target} WHERE {target}.session_id = {source}.session_id"
-    taken = f"SELECT 1 FROM {target} WHERE {target}.id = {source}.id"
-    for kept, numbered in ((names, f"AND NOT EXISTS ({taken})"), (names - {"id"}, "")):
-        listed = ", ".join(f'"{name}"' for name in sorted(kept))
-        _execute(f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {source} WHERE NOT EXISTS ({known}) {numbered}")
-    op.drop_table(source)
-
-
-def _execute(statement: str) -> None:
-    op.get_bind().exec_driver_sql(statement)
-
-
-def _on_postgres() -> bool:
-    return op.get_bind().dialect.name == "postgresql"
-
-
-def _has_table(name: str) -> bool:
-    return sa.inspect(op.get_bind()).has_table(name)
-
-
-def _columns(table: str) -> dict[str, Any]:
-    return {column["name"]: column for column in sa.inspect(op.get_bind()).get_columns(table)}
-
-
-def _is_unique(column: str) -> bool:
-    inspector = sa.inspect(op.get_bind())
-    indexes = [index["column_names"] for index in inspector.get_indexes("sessions") if index["unique"]]
-    return [column] in [*indexes, *(key["column_names"] for key in inspector.get_unique_constraints("sessions"))]
+        execute(f"UPDATE sessions SET status = {words} WHERE old_status IS NOT NULL")

@@ -1,0 +1,69 @@
+"""What the revisions ask of a database, in few words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+
+def execute(statement: str) -> None:
+    """Run one statement, as it is written."""
+    op.get_bind().exec_driver_sql(statement)
+
+
+def fetch(statement: str, **values: Any) -> list[Any]:
+    """The rows of a query."""
+    return list(op.get_bind().execute(sa.text(statement), values))
+
+
+def count(table: str) -> int:
+    """How many rows a table has."""
+    return int(fetch(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def on_postgres() -> bool:
+    """Whether this is Postgres; otherwise it is SQLite."""
+    return op.get_bind().dialect.name == "postgresql"
+
+
+def has_table(name: str) -> bool:
+    """Whether there is such a table."""
+    return sa.inspect(op.get_bind()).has_table(name)
+
+
+def columns(table: str) -> dict[str, Any]:
+    """The columns of a table by name, as SQLAlchemy's inspector describes them."""
+    return {column["name"]: column for column in sa.inspect(op.get_bind()).get_columns(table)}
+
+
+def is_unique(column: str, table: str) -> bool:
+    """Whether the table holds each value of the column once."""
+    inspector = sa.inspect(op.get_bind())
+    indexes = [index["column_names"] for index in inspector.get_indexes(table) if index["unique"]]
+    keys = [key["column_names"] for key in inspector.get_unique_constraints(table)]
+    return [column] in [*indexes, *keys, inspector.get_pk_constraint(table)["constrained_columns"]]
+
+
+def move_rows(source: str, target: str) -> None:
+    """Take the rows of one table of sessions into another, by the columns that both have.
+
+    A row that the target has no room for, because its session id is missing or taken, stays; a source without rows is
+    dropped. Rows keep their number unless it was given anew meanwhile, as SQLite may do with the highest.
+    """
+    names = columns(source).keys() & columns(target).keys()
+    unknown = f"NOT EXISTS (SELECT 1 FROM {target} WHERE {target}.session_id = {source}.session_id)"
+    unnumbered = f"NOT EXISTS (SELECT 1 FROM {target} WHERE {target}.id = {source}.id)"
+    execute(
+        f"CREATE TEMPORARY TABLE moving AS SELECT min(id) AS id FROM {source}"
+        f" WHERE session_id IS NOT NULL AND {unknown} GROUP BY session_id"
+    )
+    moving = f"{source}.id IN (SELECT id FROM moving)"
+    for kept, condition in ((names, f"{unknown} AND {unnumbered}"), (names - {"id"}, unknown)):
+        listed = ", ".join(f'"{name}"' for name in sorted(kept))
+        execute(f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {source} WHERE {moving} AND {condition}")
+    execute(f"DELETE FROM {source} WHERE {moving}")
+    execute("DROP TABLE moving")
+    if count(source) == 0:
+        op.drop_table(source)
