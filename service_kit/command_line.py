@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import click
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.types import ASGIApp
 
 from service_kit.extras import DISTRIBUTION
+from service_kit.migration_log import MigrationLog
 from service_kit.migrations import Migrations
+from service_kit.progress import progress_on_stderr
 from service_kit.service_settings import ServiceSettings
 from service_kit.serving import serve
 from service_kit.settings import BadSettings, load, unknown_variables, variable
@@ -90,14 +93,19 @@ class Program(Generic[SettingsType]):
         with self._readable_failures():
             if report:
                 asyncio.run(self._report(settings))
-            else:
-                asyncio.run(self._migrations(settings).move(to))
+                return
+            started = time.monotonic()
+            with progress_on_stderr() as show:
+                log = MigrationLog(on_progress=show)
+                asyncio.run(self._migrations(settings, log).move(to))
+            for line in log.lines(time.monotonic() - started):
+                click.echo(line)
 
     async def _report(self, settings: SettingsType) -> None:
         await self.report(settings.database_url, settings.database_schema, click.echo)
 
-    def _migrations(self, settings: SettingsType) -> Migrations:
-        return Migrations(self.package, settings.database_url, settings.database_schema, self.version_table)
+    def _migrations(self, settings: SettingsType, log: MigrationLog | None = None) -> Migrations:
+        return Migrations(self.package, settings.database_url, settings.database_schema, self.version_table, log)
 
     def _unknown_variables(self) -> list[str]:
         """Tell misspelt variables: names that begin as the address's or the database's do, and are none of ours."""
@@ -121,6 +129,8 @@ class Program(Generic[SettingsType]):
             self._fail(str(error), 2)
         except DBAPIError as error:
             self._fail(f"the database refused: {error.orig}", 1)
+        except SQLAlchemyError as error:
+            self._fail(f"the schema of the database is not one that can be taken over: {error}", 1)
         except OSError as error:
             self._fail(f"the database cannot be reached: {error}", 1)
 
@@ -131,7 +141,7 @@ class Program(Generic[SettingsType]):
 
 
 _SERVE = "Serve until SIGTERM or Ctrl-C. Settings come from the environment and from .env."
-_MIGRATE = "Bring the database schema to a revision, the newest by default. Repeating it changes nothing."
+_MIGRATE = "Bring the schema to a revision, the newest by default, and say what became of the rows; may be repeated."
 
 
 def _log_to_stderr() -> None:

@@ -30,7 +30,8 @@ _LOCK: Final = 7_305_794_021_486_113
 class Migrations:
     """The schema history of one service in one database.
 
-    `log` is filled in with what becomes of the rows. `package` is the service's import name, `schema` the Postgres schema that holds its tables (made if missing), and
+    `log` is filled in with what becomes of the rows.
+    `package` is the service's import name, `schema` the Postgres schema that holds its tables (made if missing), and
     `version_table` the name of the table that remembers the revision.
     """
 

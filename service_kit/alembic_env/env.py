@@ -8,7 +8,8 @@ from alembic import context
 
 from service_kit.migration_log import migration_log
 
-def _note(*, step: Any, **_: Any) -> None:
+
+def _note(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG001 -- Alembic's signature
     direction = "up to" if step.is_upgrade else "down from"
     migration_log().steps.append(f"{direction} {step.up_revision_id}")
 

@@ -137,7 +137,7 @@ def _widen(existing: sa.types.TypeEngine[Any]) -> None:
 
 
 def _rebuild(present: dict[str, Any], total: int) -> None:
-    """SQLite adds no primary key to a table, so the rows move into one that has it; columns keep their declared types."""
+    """SQLite adds no primary key to a table, so the rows move into one that has it; other columns keep their types."""
     declared = fetch("SELECT name, type, dflt_value FROM pragma_table_info('sessions') ORDER BY cid")
     definitions = [
         f"{quoted(name)} {kind}" + (f" DEFAULT ({default})" if default is not None else "")

@@ -1,4 +1,4 @@
-"""Takes JSON and times of an old `sessions` table over, row by row: what the database would read is not always readable.
+"""Takes over JSON and times of an old `sessions` table row by row: what lies in a column is not always readable.
 
 A value that cannot be read goes to `session_values_quarantine` with the reason, as it was; its session is kept with the
 column's default, because a session that disappears is one that another user can claim. Rows are read and written by the
@@ -18,7 +18,7 @@ from alembic import op
 
 from service_kit.columns import UtcDateTime
 from service_kit.migration_log import migration_log
-from session_service.migrations.database import columns, count, execute, fetch, has_table, on_postgres
+from session_service.migrations.database import count, execute, fetch, has_table, on_postgres
 from session_service.migrations.old_values import Unreadable, read_json, read_time
 
 QUARANTINE: Final = "session_values_quarantine"
@@ -88,7 +88,7 @@ def _write(sources: dict[str, str], rows: list[Any]) -> None:
     for name, found in unreadable.items():
         _set_aside(name, sources[name], found)
         if sources[name] == name:
-            default = {} if name in JSON_COLUMNS else dt.datetime.now(dt.UTC)
+            default: Any = {} if name in JSON_COLUMNS else dt.datetime.now(dt.UTC)
             changed[name] += [{"number": number, "value": default} for number in found]
     for name, values in changed.items():
         statement = sa.update(_SESSIONS).where(_SESSIONS.c.id == sa.bindparam("number"))

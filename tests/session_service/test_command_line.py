@@ -54,6 +54,27 @@ def test_serve_refuses_an_old_schema_with_the_command_to_run(folder: Path) -> No
     assert run(folder, "serve").exit_code == 2
 
 
+def test_migrate_says_what_became_of_the_rows(folder: Path) -> None:
+    """What was kept, what was set aside, where and why, and how long it took; then that there is nothing to do."""
+    (folder / "data").mkdir()
+    with closing(sqlite3.connect(folder / "data/sessions.db")) as old:
+        old.execute("CREATE TABLE sessions (session_id TEXT, user_id TEXT, created_at TEXT)")
+        rows = [("a", "ann", "2025/09/01 08:00"), ("a", "ann", "0"), ("b c", "ann", "0"), ("d", "ann", "once")]
+        old.executemany("INSERT INTO sessions VALUES (?, ?, ?)", rows)
+        old.commit()
+    first = run(folder, "migrate")
+    assert first.exit_code == 0
+    assert first.stdout.splitlines()[:-1] == [
+        "kept: 2 rows in sessions",
+        "quarantined: 1 in session_values_quarantine: unreadable_created_at",
+        "quarantined: 1 in sessions_quarantine: duplicate_session_id",
+        "quarantined: 1 in sessions_quarantine: invalid_session_id",
+        "quarantined in all: 3",
+    ]
+    assert first.stdout.splitlines()[-1].startswith("done: up to r0001, up to r0002, up to r0003 in ")
+    assert run(folder, "migrate").stdout == "nothing to do: the schema is at that revision already\n"
+
+
 def test_a_migrated_service_serves_until_it_is_asked_to_stop(folder: Path) -> None:
     """Ready line, answers, exit code 0; what was stored is there the next time; a follower does not hold it up."""
     for _ in range(2):
