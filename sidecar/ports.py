@@ -309,12 +309,28 @@ class FastForwarder(Protocol):
         ...
 
     def send(
-        self, admit: Permit, line: UpstreamExchange, request: bytes, receiver: ResponseReceiver, arrived: float, /
+        self,
+        admit: Permit,
+        line: UpstreamExchange,
+        request: bytes,
+        receiver: ResponseReceiver,
+        arrived: float,
+        /,
+        *,
+        method: str,
     ) -> None:
         """Send a whole request that was here at `arrived`, never a second time; the answer goes to `receiver`.
 
-        `request` begins with a head that `request_head` wrote, and is no HEAD and no upgrade.
+        `request` begins with a head that `request_head` wrote for `method`, and asks for no upgrade.
         """
+        ...
+
+    def is_stale(self, failure: Exception) -> bool:
+        """Whether a request failed before any byte of its answer, on a connection used before."""
+        ...
+
+    async def connect(self) -> UpstreamExchange:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError."""
         ...
 
     def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:

@@ -1,4 +1,4 @@
-"""The fast lane: small JSON writes of known sessions, answered without a task or an ASGI message.
+"""The fast lane: small JSON writes of known sessions and bodyless requests that no rule looks at, without a task.
 
 It changes speed and nothing else. What it takes it decides and forwards by the same rules as the application; what it
 does not take, or cannot finish at once, goes the ordinary way as if the lane had never seen it.
@@ -29,6 +29,10 @@ HOLD: Final = 1.0
 
 _METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
 _NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
+_BODYLESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+"""Methods whose requests take the lane without a body: each is idempotent (RFC 9110, section 9.2.2)."""
+_TEMPLATE: Final = "fast path"
+"""What the template of a bodyless request is kept under among its head's notes."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,10 @@ class Door(Protocol):
 
     def prepare(self, head: Head) -> Callable[[bytes], Permit | None]:
         """Give what decides, at once or not at all (None), a body that comes with this head, whatever its length."""
+        ...
+
+    def passing(self, head: Head) -> Callable[[], Permit] | None:
+        """Give what admits every request with this head, where no rule looks at such a request; otherwise None."""
         ...
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
@@ -117,14 +125,22 @@ class FastPathProtocol(HardenedProtocol):
             self._give_way()
             return
         self._buffer = self._buffer[end:]
+        request = b"".join((template.written_before, digits, template.written_after, body))
+        self._cross(FastPathExchange(self, template, admit, line, request=request, body=body), arrived)
+
+    def _cross(self, crossing: FastPathExchange, arrived: float) -> None:
+        """Send the request of an exchange on its way."""
         self._deadline = None
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        crossing = self._exchange = self._crossing = FastPathExchange(self, template, body, admit, line)
-        request = b"".join((template.written_before, digits, template.written_after, body))
-        self.forwarder.send(admit, line, request, crossing, arrived)
+        self._exchange = self._crossing = crossing
+        crossing.send(arrived)
 
     def _begin(self, head: RequestHead) -> None:
+        if head.method in _BODYLESS and is_bodyless(head):
+            if not self._pass(head):
+                super()._begin(head)
+            return
         if not takes_fast_path(head):
             super()._begin(head)
             return
@@ -140,6 +156,29 @@ class FastPathProtocol(HardenedProtocol):
         self._buffer = head.raw + self._buffer
         self._next()
 
+    def _pass(self, head: RequestHead) -> bool:
+        """Forward a request without a body, if no rule looks at it and a connection is free."""
+        template: RequestTemplate | None = head.notes.get(_TEMPLATE)
+        if template is None:
+            template = head.notes[_TEMPLATE] = self._bodyless_template(head)
+        line = None if self.write_paused or template.passes is None else self.forwarder.take()
+        if line is None or template.passes is None:
+            return False
+        arrived = monotonic()
+        crossing = FastPathExchange(self, template, template.passes(), line, request=template.written_before, body=b"")
+        self._cross(crossing, arrived)
+        return True
+
+    def _bodyless_template(self, head: RequestHead) -> RequestTemplate:
+        template = RequestTemplate(head, self.peer, lambda _body: None)
+        try:
+            template.passes = self._door.passing(template.model)
+        except Exception:
+            logger.exception("the fast lane could not weigh a request")
+        else:
+            template.write_as(self.forwarder.request_head(template))
+        return template
+
     def _give_way(self) -> None:
         """Leave the request to the application."""
         head = self._take_head()
@@ -152,21 +191,58 @@ class FastPathExchange:
 
     _answer: ResponseWriter | None = None
     _unsent = b""
+    _repetition: asyncio.Task[None] | None = None
 
     def __init__(
-        self, protocol: FastPathProtocol, template: RequestTemplate, body: bytes, admit: Permit, line: UpstreamExchange
+        self,
+        protocol: FastPathProtocol,
+        template: RequestTemplate,
+        admit: Permit,
+        line: UpstreamExchange,
+        *,
+        request: bytes,
+        body: bytes,
     ) -> None:
         self.line = line
         self._protocol = protocol
         self._template = template
+        self._request = request
         self._body = body
         self._admit = admit
 
     # For the protocol
 
+    def send(self, arrived: float) -> None:
+        """Send the request, which was here at `arrived`."""
+        method = self._template.method
+        self._protocol.forwarder.send(self._admit, self.line, self._request, self, arrived, method=method)
+
     def lose_client(self) -> None:
         """The client has gone: nobody wants the answer."""
+        if self._repetition is not None:
+            self._repetition.cancel()
         self.line.abort()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has begun an answer of no declared length."""
+        return self._answer is not None and not self._answer.has_length
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether it answers a GET with a stream of events, which would never end by itself."""
+        return self._answer is not None and self._answer.event_stream and self._template.method == "GET"
+
+    def end_event_stream(self) -> None:
+        """End a stream that would never end by itself; where its framing allows, as a complete answer."""
+        assert self._answer is not None  # noqa: S101 # for the type checker: an event stream has begun
+        self.line.abort()
+        try:
+            last = self._unsent + self._answer.end()
+        except RuntimeError:
+            self._protocol.break_off(hard=not self._answer.delimited)
+        else:
+            self._protocol.land(last, closes=True)
 
     # For the line: the answer
 
@@ -218,16 +294,35 @@ class FastPathExchange:
             protocol.break_off(hard=not self._answer.delimited)
             return
         template = self._template
+        if not template.has_body and self._repetition is None and protocol.forwarder.is_stale(failure):
+            self._repetition = protocol.run_beside(self._repeat())
+            return
         refused = protocol.unanswered(template.model, self._body, protocol.forwarder.explain(failure))
         closes = template.closes or protocol.is_last()
         answer = ResponseWriter(template.method, template.version, refused.status, None, refused.headers, closes=closes)
         protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
+
+    async def _repeat(self) -> None:
+        """Send the request once more, on a new connection."""
+        try:
+            self.line = await self._protocol.forwarder.connect()
+        except UpstreamError as error:
+            self.failed(error)
+        else:
+            if self._protocol.write_paused:
+                self.line.pause_reading()
+            self.line.start(self, self._request, method=self._template.method, complete=True)
 
     def _begin(self, head: ForwardedHead, *, closes: bool) -> ResponseWriter:
         method, version = self._template.method, self._template.version
         return ResponseWriter(
             method, version, head.status, head.reason, head.headers, closes=closes, framing=head.framing
         )
+
+
+def is_bodyless(head: RequestHead) -> bool:
+    """Whether the request has no body and asks for nothing but its answer."""
+    return not head.has_body and not head.upgrade and head.version == "1.1" and head.target[:1] == b"/"
 
 
 def takes_fast_path(head: RequestHead) -> bool:

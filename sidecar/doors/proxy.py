@@ -91,9 +91,16 @@ class PassthroughHandler:
         """Give what admits on the fast lane: everything."""
         return self._admit
 
-    def _admit(self, _body: bytes) -> Permit:
+    def passing(self, _head: Head) -> Callable[[], Permit]:
+        """Give what admits on the fast lane without a body: everything."""
+        return self._pass
+
+    def _pass(self) -> Permit:
         self._telemetry.decided("passed")
         return Permit(Grounds.PASSED)
+
+    def _admit(self, _body: bytes) -> Permit:
+        return self._pass()
 
     def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""
@@ -139,6 +146,10 @@ class EnforceHandler:
                 return None
 
         return decide
+
+    def passing(self, head: Head) -> Callable[[], Permit] | None:
+        """Give what admits every request with this head, where no rule looks at such a request: for the fast lane."""
+        return self._guard.passed if self._reader.plan(head) is None else None
 
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""

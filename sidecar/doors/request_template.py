@@ -18,14 +18,14 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
 
 
 class RequestTemplate:
-    """A good head with a declared length, seen on the connection of `peer`. It is also its own `ports.WireHead`.
+    """A good head of a request with a declared length or without a body, seen on the connection of `peer`.
 
-    `decide` admits a body that comes with it, or does not say. `written_before` and `written_after` are how it is
-    written for the upstream, around the digits of its length.
+    It is also its own `ports.WireHead`. `decide` admits a body that comes with it, or does not say; `passes` admits the
+    request where no rule looks at it. `written_before` and `written_after` are how the head is written for the
+    upstream, around the digits of its length; without a body `written_before` is all of it.
     """
 
     has_host = True
-    has_body = True
     chunked = False
     upgrade = False
 
@@ -39,12 +39,14 @@ class RequestTemplate:
         self.peer = peer
         self.decide = decide
         self.model = Head(head.method, head.target, head.headers)
-        self._before, self._after = _around_length(head.raw)
+        self.passes: Callable[[], Permit] | None = None
+        self.has_body = head.has_body
+        self._before, self._after = _around_length(head.raw) if head.has_body else (head.raw, b"")
         self.written_before, self.written_after = b"", b""
 
     def write_as(self, head: bytes) -> None:
         """Note how the head is written for the upstream."""
-        self.written_before, self.written_after = _around_length(head)
+        self.written_before, self.written_after = _around_length(head) if self.has_body else (head, b"")
 
     def match(self, data: bytes) -> tuple[bytes, int] | None:
         """Give the digits of the length and the offset of the body, if `data` begins with this head."""

@@ -42,6 +42,10 @@ class ShadowHandler:
         passes = self._reader.plan(head) is None
         return lambda _body: self._shadow.passed() if passes else None
 
+    def passing(self, head: Head) -> Callable[[], Permit] | None:
+        """Let the fast lane take what no rule looks at."""
+        return self._shadow.passed if self._reader.plan(head) is None else None
+
     def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
         """Give the answer for a request that the fast lane forwarded in vain."""
         return unanswered(error)

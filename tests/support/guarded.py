@@ -28,4 +28,5 @@ class GuardedApp(ProxyApp):
     def __init__(self, enforcing: EnforceHandler) -> None:
         super().__init__(enforcing)
         self.prepare = enforcing.prepare
+        self.passing = enforcing.passing
         self.unanswered = enforcing.unanswered

@@ -198,6 +198,9 @@ class AdmittingDoor:
     def prepare(self, head: Head) -> Callable[[bytes], Permit]:
         return lambda body: ADMIT
 
+    def passing(self, head: Head) -> Callable[[], Permit]:
+        return lambda: ADMIT
+
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         status, text = failure(error)
         return Response(status, [(b"Content-Length", b"%d" % len(text))], text)

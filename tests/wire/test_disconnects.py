@@ -200,3 +200,92 @@ async def test_a_client_that_leaves_while_its_session_is_asked_for(running, hous
         await sidecar.quiet()
         assert raw.seen == []
         assert house.budget.held == 0
+
+
+PATIENT = Timeouts(half_closed=3600, body=3600)
+"""So patient that whatever ends on time ends for another reason."""
+
+
+@pytest.mark.parametrize(
+    ("method", "head"),
+    [
+        ("GET", b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("POST", b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", b"Connection: close\r\n\r\n"),
+    ],
+)
+async def test_a_client_of_a_quiet_stream_that_closes_is_gone_at_once(running, method, head):
+    """The upstream is told, so that a client that comes back finds the stream free."""
+    upstream = EndlessUpstream()
+    async with raw_upstream(upstream.answer) as raw, running(raw.url, patience=PATIENT) as sidecar:
+        target = "/" + (b"HTTP/1.1 200 OK\r\n" + head).hex()
+        async with raw_client(sidecar.port) as client:
+            await client.send(get(target) if method == "GET" else post(target))
+            await client.reader.readuntil(b"\r\n\r\n")
+        await eventually(lambda: upstream.given_up == 1)
+        await sidecar.quiet()
+
+
+async def test_a_client_that_closed_before_its_event_stream_began_is_gone_when_it_begins(running):
+    """A client that waits for events has nothing to gain from closing its side."""
+    begin = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await begin.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await seen.reader.read()
+        ended.set()
+
+    async with raw_upstream(answer) as raw, running(raw.url, patience=PATIENT) as sidecar:
+        async with raw_client(sidecar.port) as client:
+            await client.send(get())
+            await eventually(lambda: raw.seen)
+        begin.set()
+        async with asyncio.timeout(20):
+            await ended.wait()
+        await sidecar.quiet()
+
+
+async def test_a_client_that_closed_its_side_still_gets_an_answer_of_declared_length(running):
+    """It has asked for all that it wants, and waits."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none")
+        await go.wait()
+        writer.write(b"two")
+
+    async with raw_upstream(answer) as raw, running(raw.url, patience=PATIENT) as sidecar:
+        async with raw_client(sidecar.port) as client:
+            await client.send(get())
+            await client.reader.readuntil(b"one")
+            client.writer.write_eof()
+            go.set()
+            assert await client.rest() == b"two"
+        await sidecar.quiet()
+
+
+@pytest.mark.parametrize("target", ["/", STORE], ids=["unguarded", "guarded"])
+@pytest.mark.parametrize("sent", [3, 0])
+async def test_a_half_close_during_an_earlier_answer_is_remembered(running, house, target, sent):
+    """A request whose body will never be whole is given up as soon as its turn comes, and sent nowhere."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, _writer: asyncio.StreamWriter) -> bytes:
+        await go.wait()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    async with raw_upstream(answer) as raw, running(raw.url, app=house.app, patience=PATIENT) as sidecar:
+        async with raw_client(sidecar.port) as client:
+            write = post(target, b"x" * 140)
+            await client.send(get("/first"), write[: len(write) - 140 + sent])
+            client.writer.write_eof()
+            await eventually(lambda: raw.seen)
+            await eventually(lambda: any(each._half_closed for each in sidecar.server.shared.connections))
+            go.set()
+            async with asyncio.timeout(20):
+                assert await client.rest() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        await sidecar.quiet()
+        assert [seen.line for seen in raw.seen] == [b"GET /first HTTP/1.1"]

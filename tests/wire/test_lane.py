@@ -37,6 +37,13 @@ class CountingDoor:
 
         return decide
 
+    def passing(self, head: Head):
+        def passed() -> Permit:
+            self.by_lane += 1
+            return Permit(Grounds.PASSED)
+
+        return None if b"guarded" in head.target else passed
+
     def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
         status, text = wire.failure(error)
         return Response(status, [(b"Content-Length", b"%d" % len(text)), (b"X-Body", body)], text)
@@ -81,10 +88,86 @@ async def test_small_json_writes_take_the_lane():
         ]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+async def test_requests_without_a_body_take_the_lane(method):
+    """One after another, the same and others, whatever their target."""
+    answer = OK.removesuffix(b"ok") if method == "HEAD" else OK
+    async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        for target in ("/a", "/a", "/b?c=%20d", "/a"):
+            await client.send(get(target, method=method))
+            assert (await client.answer(method=method)).status == 200
+        assert (door.by_lane, door.by_application) == (4, 0)
+        assert [seen.line.split()[1] for seen in upstream.seen] == [b"/a", b"/a", b"/b?c=%20d", b"/a"]
+        assert upstream.accepted == 1
+
+
+async def test_a_request_without_a_body_is_sent_once_more_on_a_stale_connection():
+    """By the lane, on a new connection."""
+    answer = BreaksUnderTheSecond()
+    async with stage(answer) as (_, sidecar, door), raw_client(sidecar.port) as client:
+        for _ in range(2):
+            await client.send(get())
+            assert (await client.answer()).status == 200
+        assert (answer.counted, door.by_lane, door.by_application) == (3, 2, 0)
+
+
+async def test_a_request_is_sent_once_more_and_not_twice():
+    """A second failure is the answer."""
+    answered = []
+
+    async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        answered.append(seen)
+        if len(answered) == 1:
+            writer.write(OK)
+        else:
+            writer.transport.abort()
+
+    async with stage(answer) as (_, sidecar, door):
+        assert (await ask(sidecar.port, get())).status == 200
+        assert (await ask(sidecar.port, get())).status == 502
+        assert (len(answered), door.by_lane) == (3, 2)
+
+
+async def test_a_client_that_leaves_while_its_request_is_sent_once_more():
+    """Nothing is left over."""
+    async with raw_upstream(BreaksUnderTheSecond()) as upstream, wire.running(upstream.url, lane=True) as sidecar:
+        assert (await ask(sidecar.port, get())).status == 200
+        async with raw_client(sidecar.port) as client:
+            await client.send(get())
+            client.reset()
+        await sidecar.quiet()
+        assert (await ask(sidecar.port, get())).status == 200
+
+
+async def test_a_request_without_a_body_is_not_overtaken_on_its_way_to_the_upstream():
+    """A write that a client sends on another connection straight after a read reaches the upstream after it."""
+    async with (
+        stage() as (upstream, sidecar, door),
+        raw_client(sidecar.port) as reading,
+        raw_client(sidecar.port) as writing,
+    ):
+        for client in (reading, writing):
+            await client.send(get("/warm"))
+        for client in (reading, writing):
+            await client.answer()
+        upstream.seen.clear()
+        for _ in range(50):
+            reading.writer.write(get("/first"))
+            writing.writer.write(post("/second", SMALL))
+            await reading.answer()
+            await writing.answer()
+        assert [seen.line.split()[1] for seen in upstream.seen] == [b"/first", b"/second"] * 50
+        assert door.by_application <= 2
+
+
 @pytest.mark.parametrize(
     "request_",
     [
-        get("/"),
+        get("/guarded"),
+        get("/", method="PROPFIND"),
+        get("/", "Connection: upgrade", "Upgrade: websocket"),
+        get("/", "Content-Length: 2") + b"ok",
+        get("/").replace(b"HTTP/1.1", b"HTTP/1.0"),
         get("/", method="POST"),
         post("/", b"x" * 65_537),
         post("/", SMALL, "Content-Type: text/plain"),
@@ -244,7 +327,17 @@ requests = st.one_of(
         st.sampled_from([b"{}", b"[1]", SMALL, b"unknown", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100]),
         st.lists(st.sampled_from(["X-A: b", "x-a: B", "X-B: 1", "Content-Type: application/json"]), max_size=2),
     ),
-    st.sampled_from([get("/a"), get("/b", "X-A: b"), b"\r\n" + get("/c"), post("/p", b"put", method="PUT")]),
+    st.sampled_from(
+        [
+            get("/a"),
+            get("/a?b=%20"),
+            get("/b", "X-A: b"),
+            get("/d", method="DELETE"),
+            get("/guarded"),
+            b"\r\n" + get("/c"),
+            post("/p", b"put", method="PUT"),
+        ]
+    ),
 )
 
 

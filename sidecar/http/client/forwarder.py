@@ -15,7 +15,7 @@ from typing import Final
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.proxied_request import ProxiedRequest
-from sidecar.http.client.response import UpstreamFailure, as_upstream_error
+from sidecar.http.client.response import ConnectionLost, UpstreamFailure, as_upstream_error
 from sidecar.http.client.response_buffer import ClientGone
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
@@ -91,11 +91,30 @@ class Upstream:
         self.pool.put_back(line)
 
     def send(
-        self, _admit: Permit, line: UpstreamExchange, request: bytes, receiver: ResponseReceiver, arrived: float, /
+        self,
+        _admit: Permit,
+        line: UpstreamExchange,
+        request: bytes,
+        receiver: ResponseReceiver,
+        arrived: float,
+        /,
+        *,
+        method: str,
     ) -> None:
         """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
         self.telemetry.overhead(monotonic() - arrived)
-        line.start(receiver, request, method="", complete=True)
+        line.start(receiver, request, method=method, complete=True)
+
+    def is_stale(self, failure: Exception) -> bool:
+        """Whether a request failed before any byte of its answer, on a connection used before."""
+        return isinstance(failure, ConnectionLost) and failure.stale
+
+    async def connect(self) -> UpstreamExchange:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError."""
+        try:
+            return await self.pool.acquire(fresh=True)
+        except UpstreamFailure as failure:
+            raise as_upstream_error(failure) from failure
 
     async def forward(
         self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None

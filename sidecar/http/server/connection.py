@@ -100,7 +100,7 @@ class ClientConnection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Act on what is overdue. One timer for all connections is cheaper than one for each request."""
         unread = self._unread_deadline is not None and now >= self._unread_deadline
-        if unread or (self.reading_held and self._is_reset()):
+        if unread or ((self.reading_held or self._half_closed) and self._is_reset()):
             self.abort()
         elif self._deadline is not None and now >= self._deadline:
             self._deadline = None

@@ -107,6 +107,11 @@ class Exchange:
         return self._answer is not None
 
     @property
+    def is_stream(self) -> bool:
+        """Whether it has begun an answer of no declared length."""
+        return self._answer is not None and not self.answered and not self._answer.has_length
+
+    @property
     def is_event_stream(self) -> bool:
         """Whether it answers a GET with a stream of events, which would never end by itself."""
         return self._answer is not None and self._answer.event_stream and self.method == "GET"

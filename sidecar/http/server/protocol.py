@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,19 @@ PIPELINE_HIGH_WATER: Final = 64 * 1024
 
 class Served(Protocol):
     """A request that is being served, by the application or otherwise."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has begun an answer of no declared length."""
+        ...
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether it answers a GET with a stream of events, which would never end by itself."""
+        ...
+
+    def end_event_stream(self) -> None:
+        """End such a stream; where its framing allows, as a complete answer."""
 
     def lose_client(self) -> None:
         """Give it up: nobody waits for the answer."""
@@ -111,11 +125,15 @@ class HardenedProtocol(ClientConnection):
             self.hold_reading()
 
     def eof_received(self) -> bool:
-        """The client sends no more. What it has sent is still answered, for a while: it may have gone altogether."""
+        """The client sends no more. It may have gone altogether, or wait for its answer.
+
+        It has gone if its request is not whole, or its answer a stream, which is not about to end. Otherwise the answer
+        has a while to come.
+        """
         self._half_closed = True
         if self._closing or self._exchange is None:
             return False
-        if self._body is not None:
+        if self._body is not None or self._exchange.is_stream:
             self._exchange.lose_client()
             return False
         self._wait(self._patience.half_closed, self.abort)
@@ -130,6 +148,13 @@ class HardenedProtocol(ClientConnection):
             exchange.lose_client()
 
     # What the exchange asks for
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request being served; the server waits for it when it stops."""
+        task = self.loop.create_task(work)
+        self._shared.tasks.add(task)
+        task.add_done_callback(self._shared.tasks.discard)
+        return task
 
     def served(self, task: asyncio.Task[None]) -> None:
         """The application has done with a request."""
@@ -177,7 +202,9 @@ class HardenedProtocol(ClientConnection):
     def sweep(self, now: float) -> None:
         """Act on what is overdue, and when stopping on what would never end."""
         super().sweep(now)
-        if self._shared.draining and isinstance(self._exchange, Exchange) and self._exchange.is_event_stream:
+        if self._half_closed and self._exchange is not None and self._exchange.is_event_stream:
+            self.abort()
+        if self._shared.draining and self._exchange is not None and self._exchange.is_event_stream:
             self._exchange.end_event_stream()
 
     def drain_connection(self) -> None:
@@ -240,6 +267,10 @@ class HardenedProtocol(ClientConnection):
                 self._buffer = self._take_body(self._body, data)
                 if self._closing:
                     return
+            if self._half_closed and self._body is not None:
+                # The rest of the body will never come.
+                self._finish()
+                return
         exchange.task = self.loop.create_task(exchange.run())
         self._shared.tasks.add(exchange.task)
 

@@ -59,6 +59,11 @@ class ResponseWriter:
             raise RuntimeError("a line feed in a header field of the answer")
 
     @property
+    def has_length(self) -> bool:
+        """Whether the length of the body was declared, or there is none."""
+        return self._left is not None
+
+    @property
     def delimited(self) -> bool:
         """Whether the client can tell a whole body from a cut one, however the connection ends."""
         return self._chunked or self._left is not None
