@@ -19,7 +19,7 @@ from memory_service.mcp_door import McpDoor
 from memory_service.service import Clock, MemoryService, utc_now
 from memory_service.settings import Settings
 from memory_service.store import Store
-from service_kit import problems
+from service_kit import problems, telemetry
 from service_kit.body import BoundedBody
 from service_kit.database import Database
 from service_kit.pages import install_docs
@@ -61,6 +61,7 @@ class MemoryApp(FastAPI):
         self.add_middleware(BoundedBody, largest=MAX_BODY)
         self.include_router(memory_routes(service))
         self.router.routes.append(Route("/mcp", self._mcp))
+        telemetry.install(self, "memory_service")
         self.add_api_route("/health", self._health, tags=["health"], responses={503: {"model": problems.Problem}})
 
     @property

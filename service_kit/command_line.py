@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import click
-import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.types import ASGIApp
 
 from service_kit.extras import DISTRIBUTION
+from service_kit.logs import configure_logging
 from service_kit.migration_log import MigrationLog
 from service_kit.migrations import Migrations
 from service_kit.progress import progress_on_stderr
@@ -115,7 +113,7 @@ class Program(Generic[SettingsType]):
         return unknown_variables(self.settings, [service, database], also_known=[f"{service}URL"])
 
     def _load(self) -> SettingsType:
-        _log_to_stderr()
+        configure_logging(self.name)
         try:
             return load(self.settings)
         except BadSettings as bad:
@@ -142,11 +140,3 @@ class Program(Generic[SettingsType]):
 
 _SERVE = "Serve until SIGTERM or Ctrl-C. Settings come from the environment and from .env."
 _MIGRATE = "Bring the schema to a revision, the newest by default, and say what became of the rows; may be repeated."
-
-
-def _log_to_stderr() -> None:
-    """Standard output belongs to the ready line and to reports."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever it is when something is logged
-    )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from service_kit.database import DatabaseUnavailable
+from service_kit.telemetry import REQUEST_ID
 
 PROBLEM_JSON: Final = "application/problem+json"
 _NO_TYPE: Final = "about:blank"
@@ -133,8 +134,11 @@ async def _plain(_request: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(refused, plain.headers)
 
 
-async def _unexpected(_request: Request, _error: Exception) -> ProblemResponse:
-    return ProblemResponse(Refused(500, "internal_error", "something went wrong here; the log says what"))
+async def _unexpected(request: Request, _error: Exception) -> ProblemResponse:
+    """Starlette answers these outside all middleware, so the request's id is named here too."""
+    request_id = request.scope.get(REQUEST_ID)
+    headers = {} if request_id is None else {REQUEST_ID: request_id}
+    return ProblemResponse(Refused(500, "internal_error", "something went wrong here; the log says what"), headers)
 
 
 def _reason(found: Sequence[Mapping[str, Any]]) -> str:

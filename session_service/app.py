@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from service_kit import problems
+from service_kit import problems, telemetry
 from service_kit.body import BoundedBody
 from service_kit.database import Database, is_sqlite
 from service_kit.pages import install_docs
@@ -85,6 +85,7 @@ class SessionService:
             app.add_middleware(BearerToken, token=settings.token.get_secret_value())
         problems.install(app)
         install_docs(app)
+        telemetry.install(app, "session_service")
         return app
 
 

@@ -15,6 +15,8 @@ from session_service.background import ended
 
 CHANNEL: Final = "session_events"
 _AGAIN_AFTER: Final = 1.0
+# The last is what the driver says when a connection ends while a statement is under way.
+_BROKEN: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 _log = structlog.get_logger()
 
@@ -43,7 +45,7 @@ class Notifications:
 
     async def _keep_listening(self) -> None:
         while not self._stopping.is_set():
-            with contextlib.suppress(DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(DatabaseUnavailable, *_BROKEN):
                 await self._listen()
             self._note(listening=False)
             with contextlib.suppress(TimeoutError):
