@@ -37,6 +37,7 @@ from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import OutboxRelay, RelayLock
 from sidecar.ports import DebtNotWritten, Discovery, SessionService
+from sidecar.profile.session_api import At
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
 from sidecar.session_client.events import EventFollower
@@ -214,6 +215,8 @@ class _Sidecar:
 
     async def _discovery(self) -> Discovery:
         settings = self._settings
+        if settings.profile.service.at is At.UPSTREAM:
+            return FixedAddress(settings.upstream)
         if settings.consul is None:
             return FixedAddress(settings.session_service)
         fallback = settings.session_service if settings.session_service_is_explicit else None
@@ -229,6 +232,7 @@ class _Sidecar:
             token=_text(self._settings.session_service_token),
             timeout=self._settings.session_timeout,
             scope_names=self._settings.profile.scope,
+            owner=self._settings.profile.owner,
         )
 
     async def _debts(self, service: SessionService) -> Outbox | None:

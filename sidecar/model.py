@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from sidecar.profile.rules import RuleKind as RuleKind  # noqa: PLC0414 # a word of this vocabulary too
+
+UNOWNED: Final = ""
+"""The owner of a session that belongs to no user, so that every user may write to it. No user id is empty."""
 
 SessionKey: TypeAlias = str | tuple[str, ...]
 """What a session is known under: its id alone, or (scope…, id) where the profile scopes ids."""
@@ -38,6 +41,7 @@ class Reason(enum.StrEnum):
     SESSION_SERVICE_UNAVAILABLE = "session_service_unavailable"
     SESSION_SERVICE_UNTRUSTWORTHY = "session_service_untrustworthy"
     USER_ID_REQUIRED = "user_id_required"
+    SESSION_ID_REQUIRED = "session_id_required"
     INVALID_SESSION_ID = "invalid_session_id"
     INVALID_USER_ID = "invalid_user_id"
     AMBIGUOUS_SESSION = "ambiguous_session"
@@ -65,6 +69,14 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """Header fields of a request that are passed on to the session service, and a keyed digest that stands for them."""
+
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False, compare=False)
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """This request writes to session `session_id` for `user_id`.
 
@@ -75,10 +87,14 @@ class Reference:
     user_id: str | None
     kind: RuleKind = RuleKind.ENSURE
     scope: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    credentials: Credentials | None = None
 
     @property
     def key(self) -> SessionKey:
         """What the session is cached, counted and single-flighted under."""
+        if self.credentials is not None:
+            return (self.credentials.digest, *self.scope, self.session_id)
         return (*self.scope, self.session_id) if self.scope else self.session_id
 
 
@@ -173,7 +189,10 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What the session service says of a session. `owner` is None where sessions have no owner."""
+    """What the session service says of a session.
+
+    `owner` is None where sessions have no owner, and `UNOWNED` where only this one has none.
+    """
 
     owner: str | None
     status: SessionStatus
@@ -220,6 +239,13 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Invalid:
+    """The session service refuses the id itself, so that no session can have it."""
+
+    why: str = "the session service takes no such id"
+
+
+@dataclass(frozen=True, slots=True)
 class Untrustworthy:
     """It answered with another id or owner than was asked for, or with something that is no session."""
 
@@ -233,4 +259,4 @@ class Owed:
     owner: str | None
 
 
-Verdict: TypeAlias = Found | Created | Absent | Conflict | Gone | Unknown | Untrustworthy
+Verdict: TypeAlias = Found | Created | Absent | Conflict | Gone | Invalid | Unknown | Untrustworthy

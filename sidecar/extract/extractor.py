@@ -25,7 +25,7 @@ from sidecar.extract.refused import RequestRefused, unreadable
 from sidecar.extract.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 from sidecar.extract.strict_json import JsonReader
 from sidecar.model import Call, Classification, Extraction, Head, Reference, Refusal, RefusalFormat
-from sidecar.profile.profile import Profile
+from sidecar.profile.profile import REQUIRED_IF, Profile
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
 
@@ -56,7 +56,7 @@ class Extractor:
         judge = IdResolver(profile, id_format=IdFormat(id_format), user_header=user_header)
         self._members = members
         self._forms = tuple((name, places.form) for name, places in profile.places.items())
-        self._reads_bodies = bool(paths or fields)
+        self._reads_bodies = bool(members.keys or fields)
         self._router = Router(profile)
         self._outside = HeadReader(profile, user_header)
         self._judge = judge
@@ -109,7 +109,7 @@ class Extractor:
         except RequestRefused:
             return Prepared()
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        has_plain = self._has_plain and not any(values for _, values in said)
+        has_plain = self._has_plain and not any(values for name, values in said if name != REQUIRED_IF)
         if route.shape is RefusalFormat.RPC:
             return Prepared(self._plain_call.read if has_plain else None)
         kind, users = route.kind, outside.users

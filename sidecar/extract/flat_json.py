@@ -14,7 +14,7 @@ import orjson
 from sidecar.extract.mcp import NAMES
 from sidecar.extract.strict_json import MOST_VALUES, JsonReader
 from sidecar.model import RuleKind
-from sidecar.profile.profile import SESSION, USER, Owner, Profile
+from sidecar.profile.profile import SESSION, USER, IdGrammar, Owner, Profile
 
 SessionIdentity: TypeAlias = tuple[str, str]
 """A session's and a user's id as they stand in a body; whether they may be ids, nobody has looked yet."""
@@ -24,7 +24,8 @@ _Keys: TypeAlias = tuple[str, str]
 
 def has_plain_bodies(profile: Profile) -> bool:
     """Whether a session is nothing more than its id and an owner."""
-    return profile.owner is Owner.REQUIRED and not profile.scope
+    plain = not (profile.scope or profile.variables or profile.service.credentials)
+    return plain and profile.owner is Owner.REQUIRED and profile.id_grammar is IdGrammar.SAFE
 
 
 class FlatJsonExtractor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sidecar.extract.credentials import CredentialsReader
 from sidecar.extract.field_names import FieldNames
 from sidecar.extract.form_fields import read_urlencoded
 from sidecar.extract.header_name import fold
@@ -30,11 +31,12 @@ class HeadReader:
     """Collects what a profile wants from outside the body."""
 
     def __init__(self, profile: Profile, user_header: str | None) -> None:
-        self._names = tuple(profile.places)
-        self._query = {name: places.query for name, places in profile.places.items() if places.query}
+        self._names = tuple(profile.watched)
+        self._credentials = CredentialsReader(profile.service.credentials)
+        self._query = {name: places.query for name, places in profile.watched.items() if places.query}
         self._query_names = FieldNames(field for fields in self._query.values() for field in fields)
         self._headers = {
-            fold(header.encode("ascii")): name for name, places in profile.places.items() for header in places.header
+            fold(header.encode("ascii")): name for name, places in profile.watched.items() for header in places.header
         }
         self._user_header = None if user_header is None else user_header.lower().encode("ascii")
 
@@ -43,6 +45,7 @@ class HeadReader:
         claims: Candidates = {name: [] for name in self._names}
         for name, value in captured.items():
             claims[name].append(value)
+        self._credentials.add(claims, headers)
         if self._headers:
             self._add_headers(claims, headers)
         users = self._users(headers) if self._user_header is not None else ()

@@ -12,11 +12,14 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from sidecar.profile.profile import IdGrammar
+
 MAX_LENGTH: Final = 255
 FOREIGN_USERS: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "users.session-sidecar")
 """The UUIDv5 namespace (RFC 9562, section 5.5) of user ids from elsewhere; changing it would change every such id."""
 
 _SAFE = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._~:@|+=-]{1,255}").fullmatch
+_TEXT = re.compile(r"(?!\.\.?\Z)[^\x00-\x1f\x7f-\x9f/\\\ud800-\udfff\u2028\u2029\ufeff]{1,255}").fullmatch
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._~:@|+=-]")
 _UUID_LENGTH = 36
@@ -50,14 +53,23 @@ def is_session_uuid(text: str) -> bool:
     return is_uuid(text) or is_prefixed_uuid(text)
 
 
-def session_id_check(demanded: IdFormat) -> Callable[[str], bool]:
+def is_text(text: str) -> bool:
+    """Whether the text is in the wider grammar: 1 to 255 characters, no control characters or slashes, no `.`, `..`."""
+    return _TEXT(text) is not None
+
+
+def session_id_check(demanded: IdFormat, grammar: IdGrammar = IdGrammar.SAFE) -> Callable[[str], bool]:
     """The test that says whether a session may have an id."""
-    return is_safe if demanded is IdFormat.OPAQUE else is_session_uuid
+    return _of_grammar(grammar) if demanded is IdFormat.OPAQUE else is_session_uuid
 
 
-def user_id_check(demanded: IdFormat) -> Callable[[str], bool]:
+def user_id_check(demanded: IdFormat, grammar: IdGrammar = IdGrammar.SAFE) -> Callable[[str], bool]:
     """The test that says whether a user may have an id."""
-    return is_safe if demanded is IdFormat.OPAQUE else is_uuid
+    return _of_grammar(grammar) if demanded is IdFormat.OPAQUE else is_uuid
+
+
+def _of_grammar(grammar: IdGrammar) -> Callable[[str], bool]:
+    return is_text if grammar is IdGrammar.TEXT else is_safe
 
 
 def new_session_id() -> str:

@@ -9,6 +9,7 @@ from sidecar.extract.id_resolver import Candidates
 from sidecar.extract.strict_json import member
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import JsonPath
+from sidecar.profile.templates import EACH
 
 _Tree: TypeAlias = tuple[tuple[str, tuple[str, ...], "_Tree"], ...]
 """For each key: the key, the names that it holds ids of, and what to look for below it."""
@@ -18,8 +19,8 @@ class JsonPathExtractor:
     """The places of ids in JSON, ordered so that each object on the way is opened once."""
 
     def __init__(self, profile: Profile) -> None:
-        paths = [(path, name) for name, places in profile.places.items() for path in places.json]
-        self.keys = frozenset(key for path, _ in paths for key in path)
+        paths = [(path, name) for name, places in profile.watched.items() for path in places.json]
+        self.keys = frozenset(key for path, _ in paths for key in path if key != EACH)
         self._tree = _tree(paths)
 
     def claim(
@@ -51,6 +52,10 @@ def _tree(paths: Sequence[tuple[JsonPath, str]]) -> _Tree:
 def _claim(
     tree: _Tree, claims: Candidates, value: object, but: str | None, unfolded: Callable[[object], object] | None
 ) -> None:
+    if tree and tree[0][0] == EACH:
+        for element in value if isinstance(value, list) else ():
+            _claim(tree[0][2], claims, element if unfolded is None else unfolded(element), but, unfolded)
+        return
     plain = value if type(value) is dict else None
     for key, names, below in tree:
         found = member(value, key) if plain is None else plain.get(key)

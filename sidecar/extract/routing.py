@@ -9,7 +9,7 @@ from typing import Final
 from sidecar.extract.ids import is_safe
 from sidecar.model import Headers, Reason, Refusal, RefusalFormat, RuleKind
 from sidecar.profile.paths import Segments, is_under, possible_readings, read_path, without_origin
-from sidecar.profile.profile import Profile
+from sidecar.profile.profile import REQUIRED_IF, Profile
 from sidecar.profile.rules import LOOKED_AT, PathRule, UpgradeRule
 from sidecar.profile.templates import Template
 
@@ -82,7 +82,7 @@ class Router:
         for rule in self._path_rules:
             captured = _match(rule.paths, rule.kind, segments) if method in rule.methods else None
             if captured is not None:
-                return None if rule.kind is RuleKind.PASS else Route(RefusalFormat.REST, rule.kind, captured)
+                return None if rule.kind is RuleKind.PASS else _rest_route(rule, captured)
         return None
 
     def _segments(self, target: bytes) -> Segments | Refusal | None:
@@ -95,6 +95,16 @@ class Router:
 
     def _is_guarded(self, segments: Segments) -> bool:
         return any(is_under(segments, prefix) for prefix in self._prefixes)
+
+
+def _rest_route(rule: PathRule, captured: Mapping[str, str]) -> Route | None:
+    """The route of a rule; one that recovers or forgets asks for nothing before the request is forwarded."""
+    if rule.kind in (RuleKind.RECOVER, RuleKind.FORGET):
+        return None
+    needed = rule.session_required_if
+    if needed is not None and needed.equals is not None:
+        captured = {**captured, REQUIRED_IF: needed.equals}
+    return Route(RefusalFormat.REST, rule.kind, captured)
 
 
 def wants_upgrade(headers: Headers) -> bool:

@@ -9,6 +9,7 @@ import enum
 from typing import Final, TypeAlias, assert_never
 
 from sidecar.model import (
+    UNOWNED,
     Absent,
     Conflict,
     Create,
@@ -16,6 +17,7 @@ from sidecar.model import (
     Found,
     Gone,
     Grounds,
+    Invalid,
     Owed,
     Permit,
     Reason,
@@ -59,6 +61,8 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
             return owned_by_another(reference)
         case Gone():
             return _gone(reference)
+        case Invalid():
+            return _refuse(Reason.INVALID_SESSION_ID, "The session service takes no such session id.", reference)
         case Unknown(why, retry_after):
             return _unavailable(reference, why, retry_after)
         case Untrustworthy(why):
@@ -73,7 +77,7 @@ def decide_by_session(reference: Reference, session: Session, how: Grounds, on_e
     """Decide by a session that is known; a tombstone is the same for everybody, whoever owned it."""
     if session.status is SessionStatus.DELETED:
         return _gone(reference)
-    if session.owner != reference.user_id:
+    if session.owner not in (UNOWNED, reference.user_id):
         return owned_by_another(reference)
     if session.status is SessionStatus.ENDED and on_ended is OnEnded.REJECT:
         return _refuse(Reason.SESSION_ENDED, "The session has ended and takes no more writes.", reference)

@@ -16,20 +16,21 @@ _SHIPPED: Final = Path(__file__).parent / "shipped"
 
 
 def shipped_profiles() -> list[str]:
-    """The names of the profiles that come with the program."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+    """The names of the profiles that come with the program and can be run."""
+    return sorted({path.stem for path in _SHIPPED.glob("*.toml")} - NOT_TO_RUN)
 
 
 def shipped_text(name: str) -> str:
     """The TOML text of a shipped profile. Raises ProfileError for another name."""
-    if name not in shipped_profiles():
-        raise ProfileError([f"{name!r} is no shipped profile: allowed are {', '.join(shipped_profiles())}"])
+    names = sorted({*shipped_profiles(), *NOT_TO_RUN})
+    if name not in names:
+        raise ProfileError([f"{name!r} is no shipped profile: {', '.join(names)} are allowed"])
     return (_SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def find_profile(name: str) -> Profile:
     """Load a shipped profile by its name, or any by the path of its file. Raises ProfileError."""
-    usable = [shipped for shipped in shipped_profiles() if shipped not in NOT_TO_RUN]
+    usable = shipped_profiles()
     if name in NOT_TO_RUN:
         raise ProfileError([f"the profile {name!r} is a text to start from, not one to run: copy and change it"])
     path = _SHIPPED / f"{name}.toml" if name in usable else Path(name)

@@ -19,6 +19,8 @@ from sidecar.profile.templates import Segments, parse_json_path, parse_template
 
 SESSION: Final = "session_id"
 USER: Final = "user_id"
+REQUIRED_IF: Final = "session_required_if"
+"""Among the watched names: the value that makes a session id necessary, as a rule demands it and as a body has it."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
@@ -53,7 +55,7 @@ def _field(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if not _NAME(text) or text == SESSION:
+    if not _NAME(text) or text in (SESSION, REQUIRED_IF, "credentials"):
         raise ValueError(f"{text!r} is not a name: lower-case letters, digits and _ are allowed, not session_id")
     return text
 
@@ -159,6 +161,14 @@ class Profile:
         if not isinstance(written, dict):
             return data
         return {**data, "ids": {name: written.get(name, {}) for name in names} | written}
+
+    @property
+    def watched(self) -> Mapping[str, Places]:
+        """The places of everything that is read in requests: ids, variables, and what makes a session id necessary."""
+        needed = [rule.session_required_if for rule in self.rules if isinstance(rule, PathRule)]
+        pointers = dict.fromkeys(pattern.at for pattern in needed if pattern is not None)
+        conditions = Places(json=tuple(tuple(at.split("/")[1:]) for at in pointers))
+        return {**self.places, **self.variables, **({REQUIRED_IF: conditions} if pointers else {})}
 
     @property
     def methods(self) -> frozenset[str]:

@@ -105,6 +105,8 @@ class PathRule:
             raise ValueError("says_missing is needed where the kind is recover, and allowed nowhere else")
         if self.session_required_if is not None and self.kind not in (RuleKind.ENSURE, RuleKind.REQUIRE):
             raise ValueError("session_required_if is allowed where the kind is ensure or require")
+        if self.session_required_if is not None and not self.session_required_if.equals:
+            raise ValueError("session_required_if needs equals, and a text that is not empty")
         return self
 
     def __str__(self) -> str:

@@ -163,6 +163,7 @@ def _may_mean(*allowed: Meaning) -> AfterValidator:
 
 _BOTH: Final = (Meaning.FOUND, Meaning.CONFLICT, Meaning.GONE, Meaning.INVALID)
 _CREATE_ONLY: Final = (Meaning.CREATED, Meaning.TAKEN, Meaning.PERHAPS)
+_is_uuid = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _HEADER_NAME = re.compile(r"[a-z0-9-]+").fullmatch
 
 
@@ -211,6 +212,12 @@ class SessionApi:
     def creates_by_id(self) -> bool:
         """Whether the service can be told to create the session that is missing."""
         return self.create is not None
+
+    def same_id(self, one: str, other: str) -> bool:
+        """Whether two spellings are one id to this service."""
+        if self.id_equals is IdEquality.UUID and _is_uuid(one) is not None:
+            return one.lower() == other.lower()
+        return one == other
 
     @property
     def is_default(self) -> bool:

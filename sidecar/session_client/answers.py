@@ -6,18 +6,20 @@ neither is ever `Absent`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from sidecar.model import (
+    UNOWNED,
     Absent,
     Conflict,
     Created,
     Found,
     Gone,
+    Invalid,
     Reference,
     Session,
     SessionStatus,
@@ -25,7 +27,9 @@ from sidecar.model import (
     Untrustworthy,
     Verdict,
 )
-from sidecar.profile.session_api import JsonPath, Meaning, SessionApi, Style
+from sidecar.profile.profile import Owner
+from sidecar.profile.session_api import ApiCall, JsonPath, Meaning, SessionApi
+from sidecar.session_client.calls import values_of
 
 _BUSY: Final = frozenset({408, 425, 429})
 _ACTIVE: Final = "active"
@@ -53,57 +57,81 @@ class Doubt:
 
 OTHER_ID: Final = Untrustworthy("it answered with another session than was asked for")
 OTHER_OWNER: Final = Untrustworthy("it answered with another owner than was asked for")
+NO_PUT: Final = Untrustworthy(
+    "the session service does not create by PUT; if it creates by POST, profile isa-platform does look + POST"
+)
+"""A service that has PUT for updates, or not at all, answers 404 or 405 where the default one creates."""
+
+_NO_SUCH_CALL: Final = frozenset({404, 405})
+_NOT_JSON: Final = object()
 _NO_SESSION: Final = Untrustworthy("its answer is no session")
 
 
 class Interpreter:
     """Reads replies by a service's habits."""
 
-    def __init__(self, habits: SessionApi) -> None:
+    def __init__(self, habits: SessionApi, scope_names: Sequence[str] = (), owner: Owner = Owner.REQUIRED) -> None:
         self._habits = habits
-        self._create_statuses = {} if habits.create is None else habits.create.statuses
-        self._is_ours = habits.style is Style.PUT
+        self._scope_names = tuple(scope_names)
+        self._owner = owner
+        self._is_ours = habits.is_default
 
     def looked(self, reply: Reply, reference: Reference) -> Verdict:
         """Read the reply to a look."""
-        meaning = self._habits.look.statuses.get(reply.status)
+        meaning, content, is_told = self._meaning(self._habits.look, reply, reference)
         if meaning is None:
             return _undescribed(reply)
-        content = _object(reply.body)
         if meaning is Meaning.FOUND:
             session = self._session(content, reference)
             return Found(session) if isinstance(session, Session) else session
-        answer = self._denied(meaning, content, reply)
+        answer = self._denied(meaning, content, reply, is_told=is_told)
         return _meaningless(reply) if isinstance(answer, Doubt) else answer
 
     def made(self, reply: Reply, reference: Reference) -> Verdict | Doubt:
         """Read the reply to a create call. It is `OTHER_ID` where a session was made that nobody asked for."""
-        meaning = self._create_statuses.get(reply.status)
-        if meaning is None:
+        if self._habits.create is None:
             return _undescribed(reply)
+        meaning, content, is_told = self._meaning(self._habits.create, reply, reference)
+        if meaning is None:
+            return NO_PUT if self._is_ours and reply.status in _NO_SUCH_CALL else _undescribed(reply)
         if meaning is Meaning.PERHAPS:
             return Doubt(Unknown(f"it answered {reply.status}", reply.retry_after))
-        content = _object(reply.body)
         if meaning in (Meaning.FOUND, Meaning.CREATED):
             return self._proven(meaning, content, reference)
-        return _meaningless(reply) if meaning is Meaning.ABSENT else self._denied(meaning, content, reply)
+        return self._denied(meaning, content, reply, is_told=is_told)
+
+    def _meaning(
+        self, call: ApiCall, reply: Reply, reference: Reference
+    ) -> tuple[Meaning | None, Mapping[str, Any] | None, bool]:
+        """What a reply means, the object in its body, and whether the body itself told the meaning."""
+        content = _parsed(reply.body)
+        whole = content if isinstance(content, dict) else None
+        if call.bodies and content is not _NOT_JSON:
+            values = values_of(reference, self._scope_names)
+            for pattern in call.bodies:
+                if pattern.names <= values.keys() and pattern.is_met(reply.status, content, values):
+                    return pattern.means, whole, True
+        return call.statuses.get(reply.status), whole, False
 
     def _proven(self, meaning: Meaning, content: Mapping[str, Any] | None, reference: Reference) -> Verdict:
         """Compare what a create call left with what was asked for."""
         session = self._session(content, reference)
         if isinstance(session, Untrustworthy):
             return session
-        if session.owner != reference.user_id:
+        if session.owner not in (UNOWNED, reference.user_id):
             # A foreign service may say 200 for "already there", whoever it belongs to. Ours says 409.
             may_be_found = meaning is Meaning.FOUND and not self._is_ours
             return Found(session) if may_be_found else OTHER_OWNER
-        # A foreign create call comes after a look that found nothing, whatever status it then says it with.
-        return Found(session) if meaning is Meaning.FOUND and self._is_ours else Created(session)
+        # Without a look before, "found" may be old; after a look that found nothing, any success is a creation.
+        had_no_look = self._is_ours or self._habits.idempotent_create
+        return Found(session) if meaning is Meaning.FOUND and had_no_look else Created(session)
 
-    def _denied(self, meaning: Meaning, content: Mapping[str, Any] | None, reply: Reply) -> Verdict | Doubt:
+    def _denied(  # noqa: PLR0911 # a table: one return for each meaning
+        self, meaning: Meaning, content: Mapping[str, Any] | None, reply: Reply, *, is_told: bool
+    ) -> Verdict | Doubt:
         """Read an error; one that is not the service's own, as a stray proxy's page, says nothing of the session."""
         reason = None if content is None else content.get("reason")
-        if content is None or (self._is_ours and not isinstance(reason, str)):
+        if (content is None and not is_told) or (self._is_ours and not isinstance(reason, str)):
             return _meaningless(reply)
         match meaning:
             case Meaning.ABSENT if not self._is_ours or reason == _OUR_ABSENCE:
@@ -112,6 +140,8 @@ class Interpreter:
                 return Conflict()
             case Meaning.GONE:
                 return Gone()
+            case Meaning.INVALID:
+                return Invalid()
             case Meaning.TAKEN:
                 return Doubt(Conflict())
             case _:
@@ -121,12 +151,14 @@ class Interpreter:
         habits = self._habits
         if content is None or not isinstance(session_id := _at(content, habits.id_field), str):
             return _NO_SESSION
-        if session_id != reference.session_id:
+        if not habits.same_id(session_id, reference.session_id):
             return OTHER_ID
         owner = reference.user_id
-        if habits.owner_field is not None and owner is not None:
+        if habits.owner_field is not None and self._owner is not Owner.NONE:
             owner = _at(content, habits.owner_field)
-            if not isinstance(owner, str):
+            if owner is None and self._owner is Owner.OPTIONAL:
+                owner = UNOWNED
+            elif not isinstance(owner, str) or not owner:
                 return _NO_SESSION
         status = self._status(content)
         return _NO_SESSION if status is None else Session(owner, status)
@@ -156,12 +188,11 @@ def _meaningless(reply: Reply) -> Untrustworthy:
     return Untrustworthy(f"it answered {reply.status} in a way that says nothing of the session")
 
 
-def _object(body: bytes | None) -> Mapping[str, Any] | None:
+def _parsed(body: bytes | None) -> Any:
     try:
-        content = None if body is None else orjson.loads(body)
+        return _NOT_JSON if body is None else orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
-    return content if isinstance(content, dict) else None
+        return _NOT_JSON
 
 
 def _at(content: Mapping[str, Any], path: JsonPath) -> Any:

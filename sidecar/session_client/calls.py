@@ -12,11 +12,11 @@ from urllib.parse import quote, urlencode
 import httpx
 import orjson
 
-from sidecar.model import Reference
+from sidecar.model import Credentials, Reference
 from sidecar.profile.session_api import ApiCall
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_USER: Final = "{user_id}"
+_ONE_NAME = _PLACEHOLDER.fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class SessionCall:
         self._path = _PLACEHOLDER.split(call.path)
         self._query = dict(call.query)
         self._body = call.body
+        self._own_headers = dict(call.headers)
         self._scope_names = tuple(scope_names)
         self._headers_for = lru_cache(maxsize=256)(self._make_headers)
         self._headers = list(headers)
@@ -52,10 +53,12 @@ class SessionCall:
         extension `target`, not the path of its URL: to parse a URL takes longer than all the rest together, and the
         id is sent escaped as it was escaped here. For `unix:/path` the extension `unix` holds the path.
         """
-        values = self._values(reference)
+        values = values_of(reference, self._scope_names)
         body = b"" if self._body is None else orjson.dumps(_filled(self._body, values))
         origin = _origin(base)
         headers = self._headers_for(base, None if self._body is None else len(body))
+        if self._own_headers or reference.credentials is not None:
+            headers = self._with_own(headers, values, reference.credentials)
         extensions = {**origin.extensions, "target": self._target(values).encode("ascii")}
         return httpx.Request(
             self._method, origin.url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions
@@ -68,17 +71,30 @@ class SessionCall:
             headers.append((b"content-length", str(length).encode()))
         return httpx.Headers(headers)
 
-    def _values(self, reference: Reference) -> dict[str, str]:
-        values = dict(zip(self._scope_names, reference.scope, strict=True))
-        values["session_id"] = reference.session_id
-        if reference.user_id is not None:
-            values["user_id"] = reference.user_id
-        return values
+    def _with_own(
+        self, headers: httpx.Headers, values: Mapping[str, str], credentials: Credentials | None
+    ) -> httpx.Headers:
+        """The headers with those of the profile's templates, and with the client's own credentials in place of ours."""
+        own = [(name.lower().encode(), value.encode()) for name, value in _filled(self._own_headers, values).items()]
+        passed_on = credentials.headers if credentials is not None else ()
+        replaced = {name for name, _ in (*own, *passed_on)}
+        kept = [(name, value) for name, value in headers.raw if name.lower() not in replaced]
+        return httpx.Headers([*kept, *own, *passed_on])
 
     def _target(self, values: Mapping[str, str]) -> str:
         path = "".join(quote(values[part], safe="") if place % 2 else part for place, part in enumerate(self._path))
         query = _filled(self._query, values)
         return f"{path}?{urlencode(query)}" if query else path
+
+
+def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str]:
+    """What the names in templates stand for."""
+    values = dict(reference.variables)
+    values.update(zip(scope_names, reference.scope, strict=True))
+    values["session_id"] = reference.session_id
+    if reference.user_id is not None:
+        values["user_id"] = reference.user_id
+    return values
 
 
 @lru_cache(maxsize=64)
@@ -90,13 +106,16 @@ def _origin(base: str) -> _Origin:
 
 
 def _filled(template: Any, values: Mapping[str, str]) -> Any:
-    """The template with its names replaced; a field that is nothing but the user is left out where there is none."""
+    """The template with its names replaced; a field that is nothing but a name without a value is left out."""
     if isinstance(template, str):
         return _PLACEHOLDER.sub(lambda found: values[found.group(1)], template)
     if isinstance(template, Mapping):
-        return {
-            name: _filled(value, values) for name, value in template.items() if value != _USER or "user_id" in values
-        }
+        return {name: _filled(value, values) for name, value in template.items() if not _is_absent(value, values)}
     if isinstance(template, list):
         return [_filled(value, values) for value in template]
     return template
+
+
+def _is_absent(value: Any, values: Mapping[str, str]) -> bool:
+    name = _ONE_NAME(value) if isinstance(value, str) else None
+    return name is not None and name.group(1) not in values

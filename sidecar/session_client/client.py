@@ -15,9 +15,10 @@ import stamina
 import structlog
 
 from sidecar.cache.clock import elapsed
-from sidecar.model import Absent, Created, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.model import Absent, Created, Found, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.ports import Discovery, Telemetry
-from sidecar.profile.session_api import SessionApi, Style
+from sidecar.profile.profile import Owner
+from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall
@@ -72,18 +73,20 @@ class HttpSessionService:
         token: str | None = None,
         timeout: float = 2.0,
         scope_names: Sequence[str] = (),
+        owner: Owner = Owner.REQUIRED,
         clock: Callable[[], float] = elapsed,
     ) -> None:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if token is not None:
             headers.append((b"authorization", b"Bearer " + token.encode()))
-        is_ours = habits.style is Style.PUT
-        interpreter = Interpreter(habits)
+        is_ours = habits.is_default
+        interpreter = Interpreter(habits, scope_names, owner)
         self.mints = False
         self._transport = transport
         self._discovery = discovery
         self._telemetry = telemetry
         self._is_ours = is_ours
+        self._is_idempotent = habits.idempotent_create
         self._looking = _Question("look", SessionCall(habits.look, scope_names, headers), interpreter.looked)
         self._creating: _Question | None = None
         if habits.create is not None:
@@ -105,6 +108,8 @@ class HttpSessionService:
         deadline = self._deadline()
         if self._is_ours and self._creating is not None and not self.mints:
             return await self._persist(self._put, reference, deadline)
+        if self._is_idempotent and self._creating is not None and not self.mints:
+            return await self._create(reference, deadline)
         answer = await self._look(reference, deadline)
         if isinstance(answer, Absent) and self._creating is not None:
             return await self._create(reference, deadline)
@@ -132,7 +137,7 @@ class HttpSessionService:
                 made = await self._post(reference, deadline)
         except TimeoutError:
             return _LATE
-        if isinstance(made, Created):
+        if isinstance(made, Created) or (self._is_idempotent and isinstance(made, Found)):
             self._is_proven = True
         return made
 

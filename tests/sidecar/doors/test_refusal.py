@@ -36,6 +36,7 @@ def test_every_reason_has_a_status() -> None:
         (Reason.SESSION_SERVICE_UNAVAILABLE, 503),
         (Reason.SESSION_SERVICE_UNTRUSTWORTHY, 502),
         (Reason.USER_ID_REQUIRED, 422),
+        (Reason.SESSION_ID_REQUIRED, 422),
         (Reason.INVALID_SESSION_ID, 422),
         (Reason.INVALID_USER_ID, 422),
         (Reason.AMBIGUOUS_SESSION, 400),

@@ -129,7 +129,7 @@ def test_a_body_that_names_an_id_twice_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"metadata":{"session_id":"x","session_id":"y"},"session_id":"s1","user_id":"u1"}',
+        b'{"extras":{"session_id":"x","session_id":"y"},"session_id":"s1","user_id":"u1"}',
         b'{"session_id":"s1","user_id":"u1","a":1,"a":2}',
         b'{"session_id":"s1","user_id":"u1","text":"\\u005f"}',
         b'{"session\\u005fid":"s1","user_id":"u1"}',

@@ -114,9 +114,10 @@ def test_a_rule_is_written_in_one_line() -> None:
     """`check` prints rules so that people find them again."""
     rules = [str(rule) for rule in ISA.rules]
     assert rules[0] == "pass POST /api/v1/memories/session/{session_id}/deactivate"
-    assert rules[1].startswith("ensure POST|PUT|PATCH /api/v1/memories/session/{session_id}/** /api/v1/memories ")
-    assert rules[2] == "pass tools get_* search_* list_*"
-    assert rules[4].startswith("ensure upgrade /api/v1/memories/session/{session_id} ")
+    assert rules[1] == "ensure POST /api/v1/memories"
+    assert rules[2].startswith("ensure POST|PUT|PATCH /api/v1/memories/session/{session_id}/** /api/v1/memories ")
+    assert rules[3] == "pass tools get_* search_* list_*"
+    assert rules[5].startswith("ensure upgrade /api/v1/memories/session/{session_id} ")
 
 
 def test_methods_are_those_of_rules_that_guard() -> None:
@@ -333,5 +334,7 @@ def test_isa_guards_what_the_contract_says() -> None:
     assert ISA.prefixes == (("api", "v1", "memories"),)
     assert ISA.mcp == (("mcp",),)
     assert ISA.methods == {"POST", "PUT", "PATCH"}
-    for name in ("session_id", "user_id"):
-        assert ISA.places[name] == Places(json=((name,), ("context", name)), form=(name,), query=(name,))
+    ids = (("session_id",), ("context", "session_id"), ("metadata", "session_id"))
+    assert ISA.places["session_id"] == Places(json=ids, form=("session_id",), query=("session_id",))
+    users = (("user_id",), ("context", "user_id"))
+    assert ISA.places["user_id"] == Places(json=users, form=("user_id",), query=("user_id",))

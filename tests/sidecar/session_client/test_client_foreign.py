@@ -274,11 +274,3 @@ async def test_fields_may_lie_deep(content, expected):
     recorder.answers = [httpx.Response(200, json=content)]
     answer = await recorder.service.look(ANN)
     assert answer == expected if expected else isinstance(answer, Untrustworthy)
-
-
-async def test_a_look_that_means_doubt_means_nothing():
-    """Habits that describe a look as a failed create are not followed."""
-    recorder = Recorder(replace(ISA, look=replace(ISA.look, statuses={409: Meaning.TAKEN, 500: Meaning.PERHAPS})))
-    for status in (409, 500):
-        recorder.answers = [httpx.Response(status, json={})]
-        assert isinstance(await recorder.service.look(ANN), Untrustworthy)
