@@ -186,7 +186,7 @@ class _Sidecar:
             known,
             service,
             self._telemetry,
-            debts=await self._debts(service),
+            debts=await self._debts(service, known),
             on_outage=OnOutage(settings.on_outage),
             on_ended=on_ended,
             timeout=settings.session_timeout,
@@ -235,14 +235,15 @@ class _Sidecar:
             owner=self._settings.profile.owner,
         )
 
-    async def _debts(self, service: SessionService) -> Outbox | None:
+    async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
         """The journal, where one is wanted or where an earlier run left debts behind."""
         path = self._settings.outbox
         if self._settings.on_outage != "forward" and not path.exists():
             return None
         debts = Outbox(path)
         self._stack.push_async_callback(debts.aclose)
-        await self._stack.enter_async_context(started(OutboxRelay(debts, service, self._telemetry, RelayLock(path))))
+        relay = OutboxRelay(debts, service, known, self._telemetry, RelayLock(path))
+        await self._stack.enter_async_context(started(relay))
         self._metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
         return debts
 

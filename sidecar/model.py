@@ -254,9 +254,13 @@ class Untrustworthy:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A debt for the session is on disk; until it is paid the session belongs, here, to `owner` alone."""
+    """A debt for the session is on disk; until it is paid the session belongs, here, to `owner` alone.
+
+    `set_aside` says that the session service answers and the debt could not be paid all the same: `owner` has to ask.
+    """
 
     owner: str | None
+    set_aside: bool = False
 
 
 Verdict: TypeAlias = Found | Created | Absent | Conflict | Gone | Invalid | Unknown | Untrustworthy

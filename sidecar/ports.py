@@ -22,6 +22,7 @@ from sidecar.model import (
     Reference,
     Session,
     SessionKey,
+    Unknown,
     Verdict,
 )
 
@@ -128,23 +129,34 @@ class DebtNotWritten(Exception):
 class Debts(Protocol):
     """The journal of sessions owed to the session service, and who owes them."""
 
-    async def owe(self, reference: Reference) -> Owed:
+    async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
         """Write down that the session has to be created; durable before it returns, and safe to repeat.
 
-        The answer names the session's first claimant, who may be somebody else. Raises DebtNotWritten.
+        `Owed` names the session's first claimant, who may be another user. `Conflict` and `Gone`: an earlier debt of
+        this user's could not be paid for that reason, which still holds, and nothing is written. Raises DebtNotWritten.
         """
         ...
 
-    def claimant(self, key: SessionKey) -> Owed | None:
-        """Say to whom the session belongs while a debt for it is unpaid. Answers at once."""
+    def claimant(self, key: SessionKey) -> Owed | Unknown | None:
+        """Say to whom the session belongs while a debt for it is unpaid; Unknown where that cannot be read.
+
+        Answers at once.
+        """
         ...
 
     def any_owed(self) -> bool:
-        """Whether any debt is unpaid. Answers at once."""
+        """Whether any debt is due, those set aside left out. Answers at once."""
         ...
 
-    async def due(self, limit: int) -> Sequence[Reference]:
-        """Give the oldest unpaid debts, oldest first, at most `limit`. Raises DebtNotWritten."""
+    async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
+        """Give at most `limit` unpaid debts, oldest first. Raises DebtNotWritten.
+
+        With `set_aside`, give those that were set aside, the least often tried first.
+        """
+        ...
+
+    async def set_aside(self, reference: Reference, why: str) -> None:
+        """Keep a debt that fails for a reason of its own apart, so that it holds up no other. Raises DebtNotWritten."""
         ...
 
     async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:

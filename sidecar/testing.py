@@ -134,32 +134,45 @@ class FakeDebts:
     """The `Debts` port over a dict. `broken` makes it fail like a full disk; `settled` tells how debts ended."""
 
     owed: dict[SessionKey, Reference] = field(default_factory=dict)
+    aside: dict[SessionKey, str] = field(default_factory=dict)
     settled: list[tuple[Reference, Verdict]] = field(default_factory=list)
     broken: bool = False
 
-    async def owe(self, reference: Reference) -> Owed:
-        """Write it down, for whoever came first."""
+    async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
+        """Write it down, for whoever came first, unless it is known that it cannot be paid."""
         self._check()
-        return Owed(self.owed.setdefault(reference.key, reference).user_id)
+        for debt, answer in self.settled:
+            if debt.key == reference.key and isinstance(answer, Gone):
+                return answer
+            if debt == reference and isinstance(answer, Conflict):
+                return answer
+        owner = self.owed.setdefault(reference.key, reference).user_id
+        return Owed(owner, reference.key in self.aside)
 
-    def claimant(self, key: SessionKey) -> Owed | None:
+    def claimant(self, key: SessionKey) -> Owed | Unknown | None:
         """Say whose it is."""
         reference = self.owed.get(key)
-        return None if reference is None else Owed(reference.user_id)
+        return None if reference is None else Owed(reference.user_id, key in self.aside)
 
     def any_owed(self) -> bool:
-        """Whether anything is owed."""
-        return bool(self.owed)
+        """Whether anything is owed and not set aside."""
+        return len(self.owed) > len(self.aside)
 
-    async def due(self, limit: int) -> Sequence[Reference]:
+    async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
         """Give the oldest."""
         self._check()
-        return list(self.owed.values())[:limit]
+        return [debt for key, debt in self.owed.items() if (key in self.aside) == set_aside][:limit]
+
+    async def set_aside(self, reference: Reference, why: str) -> None:
+        """Keep it apart."""
+        self._check()
+        self.aside[reference.key] = why
 
     async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
         """Strike it off."""
         self._check()
         del self.owed[reference.key]
+        self.aside.pop(reference.key, None)
         self.settled.append((reference, answer))
 
     def _check(self) -> None:

@@ -41,7 +41,6 @@ from sidecar.ports import Debts, KnownSessions, SessionService, Telemetry
 
 _PASSED: Final = Permit(Grounds.PASSED)
 _KNOWN: Final = Permit(Grounds.KNOWN)
-_DEBTS_FIRST: Final = Unknown("sessions are still owed to the session service, and these come first")
 
 _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATED, Grounds.OWED)
 """A batch is admitted on the last of these that any of its calls was."""
@@ -180,7 +179,7 @@ class Guard:
         reference = call.reference
         if not isinstance(decision, Permit) or reference is None or reference.kind is RuleKind.PASS:
             return decision
-        settled = decision.how is Grounds.OWED and self._outage.claimant(reference.key) is None
+        settled = decision.how is Grounds.OWED and not self._outage.is_owed(reference.key)
         if not settled and not self._known.overtaken(reference.key, ticket):
             return decision
         now = self._decide_locally(call)
@@ -204,7 +203,7 @@ class Guard:
         session = self._known.get(reference.key)
         if session is not None:
             return decide_by_session(reference, session, Grounds.KNOWN, self._on_ended)
-        claim = self._outage.claimant(reference.key)
+        claim = self._outage.claim(reference)
         return reference if claim is None else self._conclude(reference, self._unless_recalled(reference, claim))
 
     async def _settle(self, references: Sequence[Reference], deadline: float) -> Mapping[Reference, Decided | None]:
@@ -250,10 +249,9 @@ class Guard:
     async def _ask(
         self, ask: Callable[[Reference, float], Awaitable[Verdict | Owed]], reference: Reference, deadline: float
     ) -> Verdict | Owed:
-        # What is under way will say more than that debts come first.
-        waits = self._outage.comes_first() and not self._resolver.is_busy_with(reference.key)
-        answer = _DEBTS_FIRST if waits else await ask(reference, deadline)
-        return self._unless_recalled(reference, answer)
+        # The session may have been owed to another user since it was found to be unknown.
+        claim = self._outage.claim(reference)
+        return self._unless_recalled(reference, await ask(reference, deadline) if claim is None else claim)
 
     def _unless_recalled(self, reference: Reference, answer: Verdict | Owed) -> Verdict | Owed:
         """Give the answer, unless nobody could say and what was last known refuses."""

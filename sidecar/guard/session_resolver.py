@@ -22,7 +22,6 @@ from sidecar.model import (
     Owed,
     Reference,
     Session,
-    SessionKey,
     SessionStatus,
     Unknown,
     Verdict,
@@ -67,17 +66,13 @@ class SessionResolver:
         return await self._within(reference, deadline, _Step.CREATE)
 
     async def owe(
-        self, reference: Reference, write_down: Callable[[Reference], Awaitable[Owed | Unknown]]
+        self, reference: Reference, write_down: Callable[[Reference], Awaitable[Verdict | Owed]]
     ) -> Verdict | Owed:
         """Write a debt down, unless a question that is under way says first what there is.
 
         Waits for that question as long as the session service may take.
         """
         return await self._share(reference, _Step.OWE, lambda: write_down(reference))
-
-    def is_busy_with(self, key: SessionKey) -> bool:
-        """Whether a question about the session is under way, or its debt is being written down."""
-        return self._single_flight.is_under_way(key)
 
     async def aclose(self) -> None:
         """Wait for what is under way; each question ends with the session service's own time-out."""
@@ -107,19 +102,23 @@ class SessionResolver:
         for _ in range(_MOST_ASKED):
             ticket = self._known.ticket()
             answer = await ask(reference)
-            if self._remember(reference, answer, ticket):
+            if remember(self._known, reference, answer, ticket):
                 return answer
         return _OVERTAKEN
 
-    def _remember(self, reference: Reference, answer: Verdict, ticket: int) -> bool:
-        """Remember what says something of a session; what went wrong, or is absent, is never remembered."""
-        match answer:
-            case Found(session) | Created(session):
-                return self._known.remember(reference.key, session, ticket)
-            case Gone():
-                return self._known.remember(reference.key, _TOMBSTONE, ticket)
-            case _:
-                return True
+
+def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket: int) -> bool:
+    """Remember what says something of a session; what went wrong, or is absent, is never remembered.
+
+    False where an event overtook the answer since `ticket`.
+    """
+    match answer:
+        case Found(session) | Created(session):
+            return known.remember(reference.key, session, ticket)
+        case Gone():
+            return known.remember(reference.key, _TOMBSTONE, ticket)
+        case _:
+            return True
 
 
 def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | Owed | None:

@@ -32,10 +32,6 @@ class SingleFlight(Generic[T]):
             self._under_way[key] = task
         return await asyncio.shield(task), led
 
-    def is_under_way(self, key: SessionKey) -> bool:
-        """Whether there is a question about the key now."""
-        return key in self._under_way
-
     async def landed(self) -> None:
         """Wait until nothing is under way."""
         while self._under_way:

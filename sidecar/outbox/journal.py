@@ -1,6 +1,6 @@
 """The file behind the outbox: sessions owed, and debts that turned out to be unpayable, in SQLite.
 
-Everything here blocks and belongs into a thread, but for the two questions that a `OutboxReader` answers.
+Everything here blocks and belongs into a thread, but for the questions that an `OutboxReader` answers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.model import Owed, Reference, SessionKey
+from sidecar.model import Conflict, Gone, Owed, Reference, SessionKey
 from sidecar.ports import DebtNotWritten
 
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0
 
 _SCHEMA: Final = (
@@ -27,7 +27,9 @@ _SCHEMA: Final = (
         session_id TEXT NOT NULL,
         user_id TEXT,
         scope TEXT NOT NULL,
-        owed_at TEXT NOT NULL
+        owed_at TEXT NOT NULL,
+        set_aside TEXT,
+        tries INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
     """CREATE TABLE IF NOT EXISTS conflicts (
         number INTEGER PRIMARY KEY,
@@ -38,7 +40,14 @@ _SCHEMA: Final = (
         outcome TEXT NOT NULL,
         found_at TEXT NOT NULL
     ) STRICT""",
+    "CREATE INDEX IF NOT EXISTS debts_due ON debts (number) WHERE set_aside IS NULL",
+    "CREATE INDEX IF NOT EXISTS conflicts_of_session ON conflicts (session_id)",
     f"PRAGMA user_version = {VERSION}",
+)
+
+_FROM_VERSION_1: Final = (
+    "ALTER TABLE debts ADD COLUMN set_aside TEXT",
+    "ALTER TABLE debts ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
 )
 
 Operation = Callable[["Journal"], Any]
@@ -46,7 +55,10 @@ Operation = Callable[["Journal"], Any]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the journal, its time in RFC 3339 UTC. `outcome` says why it cannot be paid; None while owed."""
+    """A line of the journal, its time in RFC 3339 UTC.
+
+    `outcome` says why it cannot be paid, or why it is set aside; None for a debt that is due.
+    """
 
     reference: Reference
     owed_at: str
@@ -94,16 +106,28 @@ class Journal:
             raise self._unusable(error) from error
         return results
 
-    def add(self, reference: Reference) -> Owed:
-        """Write a debt down, unless the session is owed already; gives whom it belongs to."""
+    def add(self, reference: Reference) -> Owed | Conflict | Gone:
+        """Write a debt down, unless the session is owed already; gives whom it belongs to.
+
+        What could not be paid before is not owed again: no owner and no deletion is ever taken back.
+        """
+        found = self._connection.execute(
+            "SELECT outcome FROM conflicts WHERE session_id = ? AND scope = ? AND (outcome = 'gone' OR user_id IS ?)"
+            " ORDER BY outcome = 'gone' DESC LIMIT 1",
+            (reference.session_id, json.dumps(reference.scope), reference.user_id),
+        ).fetchone()
+        if found is not None:
+            return Gone() if found[0] == "gone" else Conflict()
         key = _key(reference.key)
         self._connection.execute(
             "INSERT INTO debts (key, session_id, user_id, scope, owed_at) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO NOTHING",
             (key, reference.session_id, reference.user_id, json.dumps(reference.scope), _now()),
         )
-        (owner,) = self._connection.execute("SELECT user_id FROM debts WHERE key = ?", (key,)).fetchone()
-        return Owed(owner)
+        owner, set_aside = self._connection.execute(
+            "SELECT user_id, set_aside FROM debts WHERE key = ?", (key,)
+        ).fetchone()
+        return Owed(owner, set_aside is not None)
 
     def acknowledge(self, reference: Reference, outcome: str | None = None) -> None:
         """Take a debt out; with an `outcome` it is kept among the conflicts."""
@@ -116,10 +140,25 @@ class Journal:
             )
         self._connection.execute("DELETE FROM debts WHERE key = ?", (key,))
 
-    def debts(self, limit: int = -1) -> list[Entry]:
-        """What is owed, oldest first; all of it by default."""
+    def set_aside(self, reference: Reference, why: str) -> None:
+        """Keep a debt apart, behind those that were tried less often."""
+        self._connection.execute(
+            "UPDATE debts SET set_aside = ?, tries = tries + 1 WHERE key = ?", (why, _key(reference.key))
+        )
+
+    def due(self, limit: int, *, set_aside: bool) -> list[Entry]:
+        """The oldest debts, or of those set aside the least often tried; at most `limit`."""
+        which = "NOT NULL ORDER BY tries, number" if set_aside else "NULL ORDER BY number"
         rows = self._connection.execute(
-            "SELECT session_id, user_id, scope, owed_at, NULL FROM debts ORDER BY number LIMIT ?", (limit,)
+            f"SELECT session_id, user_id, scope, owed_at, set_aside FROM debts WHERE set_aside IS {which} LIMIT ?",  # noqa: S608 # one of two texts above
+            (limit,),
+        )
+        return [_entry(*row) for row in rows]
+
+    def debts(self) -> list[Entry]:
+        """All that is owed, oldest first."""
+        rows = self._connection.execute(
+            "SELECT session_id, user_id, scope, owed_at, set_aside FROM debts ORDER BY number"
         )
         return [_entry(*row) for row in rows]
 
@@ -141,7 +180,8 @@ class Journal:
             raise DebtNotWritten(f"the outbox {self.path} is damaged: {verdict}")
         # Also where the tables are there already: a file that cannot be written is better known now than in an outage.
         self._connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        for statement in (*(_FROM_VERSION_1 if version == 1 else ()), *_SCHEMA):
             self._connection.execute(statement)
         self._connection.execute("COMMIT")
 
@@ -164,12 +204,12 @@ class OutboxReader:
 
     def claimant(self, key: SessionKey) -> Owed | None:
         """Whom an owed session belongs to. Raises sqlite3.Error."""
-        row = self._connection.execute("SELECT user_id FROM debts WHERE key = ?", (_key(key),)).fetchone()
-        return Owed(row[0]) if row else None
+        row = self._connection.execute("SELECT user_id, set_aside FROM debts WHERE key = ?", (_key(key),)).fetchone()
+        return Owed(row[0], row[1] is not None) if row else None
 
     def any(self) -> bool:
-        """Whether anything is owed. Raises sqlite3.Error."""
-        return self._connection.execute("SELECT 1 FROM debts LIMIT 1").fetchone() is not None
+        """Whether anything is due. Raises sqlite3.Error."""
+        return self._connection.execute("SELECT 1 FROM debts WHERE set_aside IS NULL LIMIT 1").fetchone() is not None
 
     def count(self) -> int:
         """How many sessions are owed. Raises sqlite3.Error."""

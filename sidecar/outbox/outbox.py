@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus
+from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
 from sidecar.outbox.journal import Journal, Operation, OutboxReader
 from sidecar.ports import DebtNotWritten
+
+_UNREADABLE: Final = Unknown("the outbox cannot be read, and may hold a debt for the session")
 
 _log = structlog.get_logger()
 
@@ -39,21 +41,21 @@ class Outbox:
         self._glance.close()
         self._journal.close()
 
-    async def owe(self, reference: Reference) -> Owed:
+    async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
         """Write the debt down; it is on disk when this returns. Raises DebtNotWritten."""
-        owed: Owed = await self._commit(lambda journal: journal.add(reference))
+        owed: Owed | Conflict | Gone = await self._commit(lambda journal: journal.add(reference))
         return owed
 
-    def claimant(self, key: SessionKey) -> Owed | None:
-        """Whom an owed session belongs to. Where the file cannot be read, nobody; but see `any_owed`."""
+    def claimant(self, key: SessionKey) -> Owed | Unknown | None:
+        """Whom an owed session belongs to. A file that cannot be read may hold a debt for any session."""
         try:
             return self._glance.claimant(key)
         except sqlite3.Error as error:
             self._note_unreadable(error)
-            return None
+            return _UNREADABLE
 
     def any_owed(self) -> bool:
-        """Whether any debt is unpaid; a file that cannot be read may hold some."""
+        """Whether any debt is due; a file that cannot be read may hold some."""
         try:
             owed = self._glance.any()
         except sqlite3.Error as error:
@@ -70,10 +72,14 @@ class Outbox:
             self._note_unreadable(error)
             return 0
 
-    async def due(self, limit: int) -> Sequence[Reference]:
-        """Give the oldest debts, at most `limit`. Raises DebtNotWritten."""
-        entries = await self._commit(lambda journal: journal.debts(limit))
+    async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
+        """Give the oldest debts, or the least often tried of those set aside. Raises DebtNotWritten."""
+        entries = await self._commit(lambda journal: journal.due(limit, set_aside=set_aside))
         return [entry.reference for entry in entries]
+
+    async def set_aside(self, reference: Reference, why: str) -> None:
+        """Keep a debt that fails for a reason of its own apart from those that are due. Raises DebtNotWritten."""
+        await self._commit(lambda journal: journal.set_aside(reference, why))
 
     async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
         """Strike the debt off, and keep it as a conflict unless the session is now there for its claimant.

@@ -9,19 +9,28 @@ import asyncio
 import fcntl
 import os
 import random
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from sidecar.model import Conflict, Created, Found, Gone, Reference
+from sidecar.guard.session_resolver import remember
+from sidecar.model import Conflict, Created, Found, Gone, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.outbox.outbox import unpayable
-from sidecar.ports import DebtNotWritten, Debts, SessionService, Telemetry
+from sidecar.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
 
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks for debts, which may be another process's."""
 
 LONGEST_BACKOFF: Final = 1.0
+
+FIRST_RETRY: Final = 1.0
+LONGEST_RETRY: Final = 60.0
+"""Seconds until debts that were set aside are tried again: the first time, and at most, after doubling each time."""
+
 AT_ONCE: Final = 32
 
 _log = structlog.get_logger()
@@ -54,16 +63,25 @@ class RelayLock:
 
 
 class OutboxRelay:
-    """Pays in the background, across restarts and for processes that died: whatever is in the file is paid."""
+    """Pays in the background, across restarts and for processes that died: whatever is in the file is paid.
 
-    def __init__(self, debts: Debts, service: SessionService, telemetry: Telemetry, lock: RelayLock) -> None:
+    A debt that fails while the session service answers is set aside: it is tried again, ever more slowly, and holds up
+    no other. What the service says of a session is told to `known`, as if a write had asked.
+    """
+
+    def __init__(
+        self, debts: Debts, service: SessionService, known: KnownSessions, telemetry: Telemetry, lock: RelayLock
+    ) -> None:
         self._debts = debts
         self._service = service
+        self._known = known
         self._telemetry = telemetry
         self._lock = lock
         self._task: asyncio.Task[None] | None = None
-        self._settling: set[asyncio.Task[bool]] = set()
+        self._settling: set[asyncio.Task[Unknown | None]] = set()
         self._troubled = False
+        self._retry_pause = FIRST_RETRY
+        self._retry_at = 0.0
 
     async def start(self) -> None:
         """Begin to pay; returns at once."""
@@ -79,8 +97,12 @@ class OutboxRelay:
 
     async def _pay_for_ever(self) -> None:
         failures = 0
+        loop = asyncio.get_running_loop()
         while True:
-            if self._debts.any_owed() and not await self._pay_in_turn():
+            if loop.time() >= self._retry_at:
+                await self._in_turn(self._retry_all)
+                self._retry_at = loop.time() + self._retry_pause
+            if self._debts.any_owed() and not await self._in_turn(self._pay_all):
                 failures = min(failures + 1, 10)
                 longest = min(LONGEST_BACKOFF, LOOK_EVERY * 2**failures)
                 await asyncio.sleep(random.uniform(LOOK_EVERY, longest))  # noqa: S311 # spreads load, keeps no secret
@@ -88,13 +110,13 @@ class OutboxRelay:
                 failures = 0
                 await asyncio.sleep(LOOK_EVERY)
 
-    async def _pay_in_turn(self) -> bool:
-        """Pay while this process has the right to; false where somebody has to wait for something."""
+    async def _in_turn(self, pay: Callable[[], Awaitable[bool]]) -> bool:
+        """Pay while this process has the right to; false where it has to wait for something."""
         try:
             if not self._lock.take():
                 return False
             try:
-                return await self._pay_all()
+                return await pay()
             finally:
                 # Not kept: another process may reach a session service that this one cannot.
                 self._lock.give_back()
@@ -103,38 +125,79 @@ class OutboxRelay:
             return False
 
     async def _pay_all(self) -> bool:
-        """Pay until nothing is owed, or nothing of what is owed could be paid: then false."""
+        """Pay until nothing is due, or the session service does not answer: then false."""
         while due := await self._debts.due(AT_ONCE):
-            paid = sum(await asyncio.gather(*map(self._pay, due)))
-            if not paid:
+            paid, set_aside = await self._pay_batch(due)
+            if set_aside:
+                # Soon at first: what is wrong for a moment should not cost long.
+                self._retry_pause = FIRST_RETRY
+                self._retry_at = asyncio.get_running_loop().time() + FIRST_RETRY
+                _log.warning("debts that cannot be paid are set aside", sessions=set_aside)
+            if not paid + set_aside:
                 return False
-            self._troubled = paid < len(due)
-            _log.info("owed sessions paid", sessions=paid)
+            self._troubled = False
         return True
 
-    async def _pay(self, reference: Reference) -> bool:
+    async def _retry_all(self) -> bool:
+        """Try what was set aside, until none of those tried can be paid."""
+        self._retry_pause = min(self._retry_pause * 2, LONGEST_RETRY)
+        while due := await self._debts.due(AT_ONCE, set_aside=True):
+            paid, _ = await self._pay_batch(due)
+            if not paid:
+                return False
+            self._retry_pause = FIRST_RETRY
+        return True
+
+    async def _pay_batch(self, due: Sequence[Reference]) -> tuple[int, int]:
+        """Try these debts; gives how many were paid and how many set aside."""
+        answers = await asyncio.gather(*map(self._pay, due))
+        failed = [(reference, answer) for reference, answer in zip(due, answers, strict=True) if answer is not None]
+        paid = len(due) - len(failed)
+        if paid:
+            _log.info("owed sessions paid", sessions=paid)
+        if any(isinstance(answer, Unknown) for _, answer in failed) and not await self._is_answered(due[0]):
+            self._note_trouble("the session service does not answer")
+            failed = [(reference, answer) for reference, answer in failed if not isinstance(answer, Unknown)]
+        for reference, answer in failed:
+            await self._debts.set_aside(reference, _why(answer))
+        return paid, len(failed)
+
+    async def _is_answered(self, like: Reference) -> bool:
+        """Whether the session service answers at all, asked about a session that cannot exist."""
+        answer = await self._service.look(replace(like, session_id=str(uuid.uuid4())))
+        return not isinstance(answer, Unknown)
+
+    async def _pay(self, reference: Reference) -> Verdict | None:
+        """Try one debt; gives the answer that leaves it unpaid, or None."""
+        ticket = self._known.ticket()
         answer = await self._service.ensure(reference)
         if not isinstance(answer, Found | Created | Conflict | Gone):
-            self._note_trouble(getattr(answer, "why", "the session was not created"), reference)
-            return False
+            return answer
+        remember(self._known, reference, answer, ticket)
         settling = asyncio.create_task(self._settle(reference, answer))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         # Not to be cut between striking a debt off and telling of it.
         return await asyncio.shield(settling)
 
-    async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> bool:
+    async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> Unknown | None:
         try:
             await self._debts.settle(reference, answer)
         except DebtNotWritten as error:
             self._note_trouble(str(error), reference)
-            return False
+            return Unknown(str(error))
         outcome = unpayable(reference, answer)
         if outcome is not None:
             self._telemetry.debt_conflict(reference, outcome)
-        return True
+        return None
 
     def _note_trouble(self, why: str, reference: Reference | None = None) -> None:
         if not self._troubled:
             self._troubled = True
             _log.warning("debts cannot be paid yet", why=why, session_id=reference and reference.session_id)
+
+
+def _why(answer: Verdict) -> str:
+    if isinstance(answer, Unknown | Untrustworthy):
+        return answer.why
+    return "the session service cannot create it"

@@ -59,8 +59,8 @@ class HttpSessionService:
     """The `SessionService` port over any httpx transport, which is not closed here.
 
     `timeout` is in seconds and covers one `look` or `ensure`, retries included. `scope_names` are the profile's
-    names for the parts of a reference's scope. `mints` is True once a create call was answered with another id: from
-    then on nothing is created, until somebody has looked and sets it back.
+    names for the parts of a reference's scope. `mints` is True once a create call was answered with another id and
+    the one that was asked for is missing: from then on nothing is created, until an operator has looked and restarts.
     """
 
     def __init__(
@@ -154,10 +154,22 @@ class HttpSessionService:
         if self.mints or self._creating is None:
             return _MINTS
         made = await self._ask(self._creating, reference, deadline)
-        if made is OTHER_ID and not self.mints:
+        if made is OTHER_ID and await self._is_missing(reference, deadline):
             self.mints = True
-            _log.error("the session service made a session under another id; no more are created until a restart")
+            _log.error(
+                "the session service made a session under another id; no more are created until a restart",
+                session_id=reference.session_id,
+            )
         return made
+
+    async def _is_missing(self, reference: Reference, deadline: float) -> bool:
+        """Whether a create call that was answered with another id left nothing under the one that was asked for.
+
+        A wrong answer about one session must not stop creation for all. A foreign service is given no benefit of the
+        doubt: each further attempt may leave a session that no client asked for.
+        """
+        seen = await self._look_once(reference, deadline)
+        return isinstance(seen, Absent) or (isinstance(seen, Unknown) and not self._is_ours)
 
     async def _look_once(self, reference: Reference, deadline: float) -> Verdict:
         answer = await self._ask(self._looking, reference, deadline)
@@ -196,26 +208,33 @@ class HttpSessionService:
 
     async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Verdict | Doubt:
         """Ask once, unless calls are held back; count it, and draw the conclusions for the calls to come."""
-        held = self._breaker.hold()
+        held = self._breaker.hold(reference.key)
         if held is not None:
             return Unknown("the session service has been failing and is left alone for a moment", held)
         url = self._discovery.pick()
         if url is None:
             return _NO_INSTANCE
         started = self._clock()
-        answer = await self._exchange(question, url, reference, deadline)
+        unreachable = False
+        try:
+            answer = await self._exchange(question, url, reference, deadline)
+        except (httpx.HTTPError, OSError) as error:
+            self._discovery.report(url, ok=False)
+            answer = Unknown(f"the session service could not be asked ({type(error).__name__})")
+            unreachable = True
         if self._clock() - started > self._timeout:
             # This process was stopped while the answer lay in its buffers; the event loop has not noticed yet.
             answer = _LATE
         self._telemetry.session_call(question.operation, type(answer).__name__.lower(), self._clock() - started)
         outcome = answer.otherwise if isinstance(answer, Doubt) else answer
         if isinstance(outcome, Unknown):
-            self._breaker.failed()
+            self._breaker.failed(reference.key, unreachable=unreachable)
         else:
-            self._breaker.succeeded()
+            self._breaker.succeeded(reference.key)
         return answer
 
     async def _exchange(self, question: _Question, url: str, reference: Reference, deadline: float) -> Verdict | Doubt:
+        """Raises httpx.HTTPError or OSError where the instance was not reached or broke off."""
         request = question.call.request(url, reference)
         try:
             async with asyncio.timeout_at(deadline):
@@ -229,9 +248,6 @@ class HttpSessionService:
         except TimeoutError:
             self._discovery.report(url, ok=False)
             return _LATE
-        except (httpx.HTTPError, OSError) as error:
-            self._discovery.report(url, ok=False)
-            return Unknown(f"the session service could not be asked ({type(error).__name__})")
         self._discovery.report(url, ok=True)
         return question.read(reply, reference)
 

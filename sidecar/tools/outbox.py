@@ -63,4 +63,4 @@ def _show(console: Console, title: str, entries: list[Entry]) -> None:
 
 def _why(entry: Entry) -> str:
     meanings = {None: "", "conflict": "belongs to another user", "gone": "was deleted"}
-    return meanings.get(entry.outcome, str(entry.outcome))
+    return meanings.get(entry.outcome, f"set aside: {entry.outcome}")

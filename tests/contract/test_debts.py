@@ -68,3 +68,33 @@ async def test_what_is_settled_is_owed_no_more(debts, answer):
     assert not debts.any_owed()
     assert debts.claimant("s-1") is None
     assert list(await debts.due(10)) == []
+
+
+@pytest.mark.parametrize("answer", [Conflict(), Gone()])
+async def test_what_could_not_be_paid_is_not_owed_again(debts, answer):
+    """The same user is told why; another may owe what is the first one's conflict, and nobody what is gone."""
+    await debts.owe(ANN)
+    await debts.settle(ANN, answer)
+    assert await debts.owe(ANN) == answer
+    assert not debts.any_owed()
+    assert await debts.owe(BOB) == (answer if answer == Gone() else Owed("bob"))
+
+
+async def test_a_debt_set_aside_is_kept_apart(debts):
+    """It is not due with the others, and still its claimant's."""
+    await debts.owe(ANN)
+    await debts.set_aside(ANN, "it answered 500")
+    assert not debts.any_owed()
+    assert list(await debts.due(10)) == []
+    assert list(await debts.due(10, set_aside=True)) == [ANN]
+    assert debts.claimant("s-1") == Owed("ann", set_aside=True)
+    assert await debts.owe(BOB) == Owed("ann", set_aside=True)
+
+
+async def test_a_debt_set_aside_can_be_settled(debts):
+    """Then nothing is left of it."""
+    await debts.owe(ANN)
+    await debts.set_aside(ANN, "it answered 500")
+    await debts.settle(ANN, Created(Session("ann", SessionStatus.ACTIVE)))
+    assert debts.claimant("s-1") is None
+    assert list(await debts.due(10, set_aside=True)) == []

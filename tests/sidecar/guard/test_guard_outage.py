@@ -7,6 +7,9 @@ import pytest
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.model import (
+    Absent,
+    Conflict,
+    Gone,
     Grounds,
     Owed,
     Permit,
@@ -81,27 +84,83 @@ async def test_an_owed_session_belongs_to_its_first_claimant(house):
     assert house.service.asked == []
 
 
-async def test_while_anything_is_owed_nothing_new_is_asked(house):
-    """Debts come first: a new session is owed behind them."""
+async def test_nothing_new_is_owed_while_the_service_answers(house):
+    """A debt holds up its own session alone."""
     house.service.down = True
     await house.guard.decide(write("s-1"))
     house.service.down = False
-    house.service.asked.clear()
-    assert await house.guard.decide(write("s-2")) == Permit(Grounds.OWED)
-    assert house.service.asked == []
-    assert list(house.debts.owed) == ["s-1", "s-2"]
+    assert await house.guard.decide(write("s-2")) == Permit(Grounds.CREATED)
+    house.service.add("s-3", "ann")
+    assert await house.reason(write("s-3", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    assert list(house.debts.owed) == ["s-1"]
 
 
 async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
-    """With the policy back at `reject`, claims hold and new sessions wait until all is paid."""
+    """With the policy back at `reject`, claims hold and hold nothing else up."""
     house = House()
     await house.debts.owe(Reference("s-1", "ann"))
     assert await house.guard.decide(write("s-1")) == Permit(Grounds.OWED)
     assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
-    assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert house.service.asked == []
-    house.debts.owed.clear()
     assert await house.guard.decide(write("s-2")) == Permit(Grounds.CREATED)
+
+
+async def test_a_debt_set_aside_admits_nobody_without_a_question(house):
+    """Its claimant gets what the service says; others are refused by the claim."""
+    house.service.down = True
+    await house.guard.decide(write())
+    await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
+    house.service.down = False
+    house.service.before = always(Untrustworthy("lies"))
+    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNTRUSTWORTHY
+    assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+    house.service.before = None
+    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+
+
+async def test_a_debt_set_aside_is_a_claim_in_the_next_outage(house):
+    """It is on disk already, and another user's write is refused."""
+    house.service.down = True
+    await house.guard.decide(write())
+    await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
+    assert await house.guard.decide(write()) == Permit(Grounds.OWED)
+    assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Conflict(), Reason.SESSION_OWNED_BY_ANOTHER_USER), (Gone(), Reason.SESSION_GONE)],
+)
+async def test_what_could_not_be_paid_is_not_owed_again(house, answer, reason):
+    """In the next outage it is known that the session is not this user's, or no more."""
+    house.service.down = True
+    await house.guard.decide(write())
+    await house.debts.settle(Reference("s-1", "ann"), answer)
+    assert await house.reason(write()) is reason
+    assert house.debts.owed == {}
+
+
+async def test_where_debts_cannot_be_read_nothing_new_is_admitted(house):
+    """One of them may be another user's claim to the session."""
+    house.debts.claimant = lambda key: Unknown("the file cannot be read")
+    assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
+    assert house.service.asked == []
+
+
+async def test_a_session_owed_while_a_batch_looks_is_not_created_for_another(house):
+    """The claim is looked at again right before each question."""
+    asked = []
+
+    async def say(operation: str, reference: Reference) -> Absent | None:
+        if operation == "look" and not asked:
+            asked.append(reference)
+            await house.debts.owe(Reference("s-20", "ann"))
+        return None
+
+    house.service.before = say
+    others = [Reference(f"s-{number}", "bob") for number in range(1, 21)]
+    assert isinstance(await house.guard.decide(batch(*others)), Refusals)
+    assert "s-20" not in house.service.sessions
 
 
 async def test_what_is_known_needs_no_service(house):

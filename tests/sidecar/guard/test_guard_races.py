@@ -10,7 +10,7 @@ from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.model import (
-    Conflict,
+    Created,
     Found,
     Grounds,
     Permit,
@@ -238,14 +238,15 @@ async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_f
 
 
 async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
-    """The debt that admitted it is no more, paid or never to be paid: by itself that admits nobody."""
+    """The debt that admitted it is no more: by itself that admits nobody."""
     house = House(on_outage=OnOutage.FORWARD)
+    house.service.down = True
     owed = Reference("s-1", "ann")
     await house.debts.owe(owed)
     writing, written = _slow_disk(house)
     waiting = asyncio.create_task(house.guard.decide(batch(owed, Reference("s-2", "ann"))))
     await writing.wait()
-    await house.debts.settle(owed, Conflict())
+    await house.debts.settle(owed, Created(Session("ann", SessionStatus.ACTIVE)))
     written.set()
     assert await waiting == Permit(Grounds.OWED)
     assert list(house.debts.owed) == ["s-2", "s-1"]

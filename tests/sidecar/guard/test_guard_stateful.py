@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.session_resolver import remember
 from sidecar.model import (
     Call,
     Conflict,
@@ -83,6 +85,7 @@ class Guarding(RuleBasedStateMachine):
 
     on_outage = OnOutage.REJECT
     on_ended = OnEnded.FORWARD
+    scope: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +95,13 @@ class Guarding(RuleBasedStateMachine):
         self.debts = SlowDebts()
         telemetry = FakeTelemetry()
         self.service = HttpSessionService(
-            self.world, FakeDiscovery([BASE]), telemetry, DEFAULT_API, timeout=LATE, clock=self.clock
+            self.world,
+            FakeDiscovery([BASE]),
+            telemetry,
+            DEFAULT_API,
+            timeout=LATE,
+            scope_names=self.scope,
+            clock=self.clock,
         )
         self.known = SessionCache(2, 300.0, ended_admits=self.on_ended is OnEnded.FORWARD, clock=self.clock)
         self.guard = Guard(
@@ -106,7 +115,7 @@ class Guarding(RuleBasedStateMachine):
         )
         self.writes: list[Write] = []
         self.asked_for: set[tuple[str, str | None]] = set()
-        self.conflicts: list[Reference] = []
+        self.fresh = 0
         # The event stream: broken is what it is, down is what the sidecar has noticed. All that happened until
         # `told_until` is known to be told, or is on its way.
         self.told_until = self.clock.now
@@ -132,11 +141,12 @@ class Guarding(RuleBasedStateMachine):
 
     @rule(references=st.lists(REFERENCES, min_size=1, max_size=3))
     def write(self, references: list[Reference]) -> None:
+        references = [replace(one, scope=self.scope) for one in references]
         calls = tuple(Call(reference) for reference in references)
         reading = Extraction(RefusalFormat.BATCH if len(calls) > 1 else RefusalFormat.REST, calls)
         self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is RuleKind.ENSURE}
         admit = self.guard.admit_known(reading)
-        if len(references) == 1 and references[0].kind is not RuleKind.PASS:
+        if len(references) == 1 and not self.scope:
             # The shorter way of the fast lane is no other way.
             assert self.guard.admit_named(references[0].session_id, references[0].user_id or "") == admit
         if admit is not None:
@@ -280,14 +290,36 @@ class Guarding(RuleBasedStateMachine):
         self._settle()
 
     @precondition(lambda self: self.debts.owed and not self.debts.broken)
+    @rule(set_aside=st.booleans())
+    def a_debt_is_paid(self, set_aside: bool) -> None:
+        due = self.loop.run_until_complete(self.debts.due(1, set_aside=set_aside))
+        for reference in due:
+            self.world.immediate = True
+            ticket = self.known.ticket()
+            answer = self.loop.run_until_complete(self.service.ensure(reference))
+            self.world.immediate = False
+            if isinstance(answer, Found | Created | Conflict | Gone):
+                remember(self.known, reference, answer, ticket)
+                self.loop.run_until_complete(self.debts.settle(reference, answer))
+
+    @precondition(lambda self: self.debts.any_owed() and not self.debts.broken)
     @rule()
-    def a_debt_is_paid(self) -> None:
+    def a_debt_turns_out_to_be_unpayable(self) -> None:
         [reference] = self.loop.run_until_complete(self.debts.due(1))
+        self.loop.run_until_complete(self.debts.set_aside(reference, "it answered with another session"))
+
+    @precondition(lambda self: self.world.up and not (self.world.questions or self.debts.writing))
+    @rule()
+    def a_new_session_is_not_owed_while_the_service_answers(self) -> None:
+        if self.service.mints or self.service._breaker.is_open:
+            return
+        self.fresh += 1
+        reference = Reference(f"s-fresh-{self.fresh}", "ann", scope=self.scope)
+        self.asked_for.add((reference.session_id, reference.user_id))
         self.world.immediate = True
-        answer = self.loop.run_until_complete(self.service.ensure(reference))
+        decided = self.loop.run_until_complete(self.guard.decide(Extraction(RefusalFormat.REST, (Call(reference),))))
         self.world.immediate = False
-        if isinstance(answer, Found | Created | Conflict | Gone):
-            self.loop.run_until_complete(self.debts.settle(reference, answer))
+        assert decided == Permit(Grounds.CREATED)
 
     # What must hold
 
@@ -336,11 +368,12 @@ class Guarding(RuleBasedStateMachine):
         self.decided_writes_were_decided_rightly()
         assert not self.writes
         self.clock.advance(400.0)
-        for _ in range(len(self.debts.owed)):
-            self.a_debt_is_paid()
+        for set_aside in (False, True):
+            for _ in range(len(self.debts.owed)):
+                self.a_debt_is_paid(set_aside)
         assert not self.debts.owed
         self.world.immediate = True
-        last = Extraction(RefusalFormat.REST, (Call(Reference("s-last", "ann")),))
+        last = Extraction(RefusalFormat.REST, (Call(Reference("s-last", "ann", scope=self.scope)),))
         assert self.loop.run_until_complete(self.guard.decide(last)) == Permit(Grounds.CREATED)
         self.loop.run_until_complete(self.guard.aclose())
 
@@ -425,8 +458,18 @@ class GuardingEnded(Guarding):
     on_ended = OnEnded.REJECT
 
 
+class GuardingScoped(Guarding):
+    """The same under a profile that scopes ids, in front of a service whose events name the id alone."""
+
+    scope = ("app",)
+
+
 class Forwarding(Guarding):
     on_outage = OnOutage.FORWARD
+
+
+class ForwardingScoped(Forwarding):
+    scope = ("app",)
 
 
 @pytest.fixture(autouse=True)
@@ -451,12 +494,14 @@ def bounded(machine: type[Guarding], examples: int) -> type:
 
 TestGuarding = bounded(Guarding, 40)
 TestGuardingEnded = bounded(GuardingEnded, 40)
+TestGuardingScoped = bounded(GuardingScoped, 30)
 TestForwarding = bounded(Forwarding, 40)
+TestForwardingScoped = bounded(ForwardingScoped, 30)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("machine", [Guarding, GuardingEnded, Forwarding])
+@pytest.mark.parametrize("machine", [Guarding, GuardingEnded, GuardingScoped, Forwarding, ForwardingScoped])
 def test_the_invariant_holds_for_long(machine):
     """The same machines, for hundreds of longer runs."""
     many = settings(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, Session, SessionStatus
+from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, Session, SessionStatus, Unknown
 from sidecar.outbox.journal import Journal
 from sidecar.outbox.outbox import Outbox
 from sidecar.ports import DebtNotWritten
@@ -298,6 +298,29 @@ async def test_a_damaged_file_is_refused(path: Path) -> None:
         Outbox(path)
 
 
+async def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
+    """What an earlier release owed is due, and what it could not pay is still known."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """
+        CREATE TABLE debts (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL,
+            user_id TEXT, scope TEXT NOT NULL, owed_at TEXT NOT NULL) STRICT;
+        CREATE TABLE conflicts (number INTEGER PRIMARY KEY, session_id TEXT NOT NULL, user_id TEXT,
+            scope TEXT NOT NULL, owed_at TEXT NOT NULL, outcome TEXT NOT NULL, found_at TEXT NOT NULL) STRICT;
+        INSERT INTO debts VALUES (1, '["s1"]', 's1', 'alice', '[]', '2031-04-01T09:12:33.120Z');
+        INSERT INTO conflicts VALUES (1, 's2', 'alice', '[]', '2031-04-01T09:12:33.120Z', 'conflict', '2031');
+        PRAGMA user_version = 1;
+        """
+    )
+    connection.close()
+    outbox = Outbox(path)
+    assert await outbox.due(10) == [ALICE]
+    assert outbox.claimant("s1") == Owed("alice")
+    assert await outbox.owe(Reference("s2", "alice")) == Conflict()
+    await outbox.aclose()
+
+
 def test_a_journal_of_the_future_is_refused(path: Path) -> None:
     """A format that this version does not know is left alone."""
     Journal(path).close()
@@ -319,7 +342,7 @@ async def test_a_journal_that_cannot_be_read_counts_as_owing(outbox: Outbox) -> 
     """What cannot be read may hold debts, so nothing new is asked meanwhile."""
     outbox._glance._connection.close()
     assert outbox.any_owed()
-    assert outbox.claimant("s1") is None
+    assert isinstance(outbox.claimant("s1"), Unknown)
     assert outbox.count() == 0
     outbox._glance._connection = sqlite3.connect(outbox._journal.path, isolation_level=None)
     assert not outbox.any_owed()

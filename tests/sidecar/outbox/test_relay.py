@@ -14,10 +14,23 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
-from sidecar.model import Conflict, Created, Gone, Reference, Session, SessionStatus, Unknown, Untrustworthy, Verdict
+from sidecar.model import (
+    Absent,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Reference,
+    Session,
+    SessionStatus,
+    Unknown,
+    Untrustworthy,
+    Verdict,
+)
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
 from sidecar.ports import Telemetry
+from sidecar.testing import FakeKnownSessions
 from tests.support.eventually import eventually
 
 
@@ -31,8 +44,9 @@ class Service:
         self.created: Counter[str] = Counter()
 
     async def look(self, reference: Reference) -> Verdict:
-        """Nobody who pays has to look."""
-        raise AssertionError("paying does not look")
+        """Say that there is none, or fail."""
+        assert reference.session_id not in self.asked
+        return Unknown("connection refused") if self.down else Absent()
 
     async def ensure(self, reference: Reference) -> Verdict:
         """Create, unless told otherwise."""
@@ -61,9 +75,11 @@ def telemetry() -> Telemetry:
 
 
 @contextlib.asynccontextmanager
-async def paying(outbox: Outbox, service: Service, telemetry: Telemetry) -> AsyncIterator[OutboxRelay]:
+async def paying(
+    outbox: Outbox, service: Service, telemetry: Telemetry, known: FakeKnownSessions | None = None
+) -> AsyncIterator[OutboxRelay]:
     """A payer at work."""
-    payer = OutboxRelay(outbox, service, telemetry, RelayLock(outbox._journal.path))
+    payer = OutboxRelay(outbox, service, known or FakeKnownSessions(), telemetry, RelayLock(outbox._journal.path))
     await payer.start()
     try:
         yield payer
@@ -122,14 +138,62 @@ async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, 
     assert service.created == {"s1": 1}
 
 
-async def test_one_stubborn_debt_holds_up_no_other(outbox: Outbox, telemetry: Telemetry) -> None:
-    """A debt whose answer is not to be trusted stays owed, alone."""
+@pytest.mark.parametrize("answer", [Untrustworthy("it answered with another id"), Unknown("it answered 500"), Absent()])
+async def test_debts_that_fail_by_themselves_hold_up_no_other(
+    outbox: Outbox, telemetry: Telemetry, answer: Verdict
+) -> None:
+    """More than are tried at a time are set aside, and the one behind them is paid."""
+    service = Service()
+    stubborn = debts(AT_ONCE + 1)
+    service.special = {reference.session_id: answer for reference in stubborn}
+    await asyncio.gather(*map(outbox.owe, [*stubborn, Reference("good", "alice")]))
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: service.created == {"good": 1})
+        await eventually(lambda: not outbox.any_owed())
+    assert outbox.count() == AT_ONCE + 1
+
+
+async def test_what_was_set_aside_is_tried_again(outbox: Outbox, telemetry: Telemetry) -> None:
+    """It is paid once the session service says something else."""
     service = Service()
     service.special["s0"] = Untrustworthy("it answered with another id")
-    await asyncio.gather(*map(outbox.owe, debts(3 * AT_ONCE)))
+    await outbox.owe(debts(1)[0])
     async with paying(outbox, service, telemetry):
-        await eventually(lambda: outbox.count() == 1)
-    assert await outbox.due(10) == debts(1)
+        await eventually(lambda: not outbox.any_owed())
+        service.special.clear()
+        await eventually(lambda: outbox.count() == 0)
+    assert service.created == {"s0": 1}
+
+
+async def test_an_outage_sets_nothing_aside(outbox: Outbox, telemetry: Telemetry) -> None:
+    """Where nothing is answered, the reason is not the debt's own."""
+    service = Service()
+    service.down = True
+    await asyncio.gather(*map(outbox.owe, debts(AT_ONCE + 1)))
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: service.asked["s0"] > 1)
+        assert await outbox.due(10, set_aside=True) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Created(Session("alice", SessionStatus.ACTIVE)), Session("alice", SessionStatus.ACTIVE)),
+        (Found(Session("bob", SessionStatus.ACTIVE)), Session("bob", SessionStatus.ACTIVE)),
+        (Gone(), Session(None, SessionStatus.DELETED)),
+    ],
+)
+async def test_what_the_service_says_is_told_to_the_cache(
+    outbox: Outbox, telemetry: Telemetry, answer: Verdict, told: Session
+) -> None:
+    """A paid debt makes the session known, and one that cannot be paid refuses from then on."""
+    service = Service()
+    service.special["s0"] = answer
+    known = FakeKnownSessions()
+    await outbox.owe(debts(1)[0])
+    async with paying(outbox, service, telemetry, known):
+        await eventually(lambda: not outbox.any_owed())
+    assert known.sessions == {"s0": told}
 
 
 async def test_only_one_at_a_time_pays_from_a_file(

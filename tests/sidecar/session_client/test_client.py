@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -20,7 +21,7 @@ from sidecar.model import (
     Unknown,
     Untrustworthy,
 )
-from sidecar.profile.session_api import DEFAULT_API
+from sidecar.profile.session_api import DEFAULT_API, IdEquality
 from tests.support.sessions import BASE, Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")
@@ -194,7 +195,7 @@ async def test_a_unix_socket_is_named_to_the_transport(recorder):
 
 async def test_after_failures_in_a_row_calls_are_held_back(recorder):
     """The breaker opens, answers at once and says when to come again; one good answer closes it."""
-    recorder.answers = [httpx.Response(500)]
+    recorder.answers = [httpx.ConnectError("refused")]
     for _ in range(2):
         await recorder.service.ensure(ANN)
     assert len(recorder.requests) == 5
@@ -212,6 +213,26 @@ async def test_after_failures_in_a_row_calls_are_held_back(recorder):
     ]
 
 
+async def test_failures_of_several_sessions_hold_calls_back(recorder):
+    """That the service answers 500 for one after another is its own trouble."""
+    recorder.answers = [httpx.Response(500)]
+    for number in range(5):
+        await recorder.service.look(Reference(f"s-{number}", "ann"))
+    asked = len(recorder.requests)
+    assert isinstance(await recorder.service.look(ANN), Unknown)
+    assert len(recorder.requests) == asked
+
+
+async def test_one_session_that_fails_holds_no_other_back(recorder):
+    """However often it is asked for, a healthy one is created at once."""
+    recorder.answers = [httpx.Response(500)]
+    for _ in range(10):
+        assert isinstance(await recorder.service.ensure(Reference("s-broken", "bob")), Unknown)
+    recorder.answers = [session(201)]
+    assert await recorder.service.ensure(ANN) == Created(ANNS)
+    assert not [note for note in recorder.telemetry.notes if note[0] == "breaker"]
+
+
 async def test_a_lie_does_not_open_the_breaker(recorder):
     """A service that answers is not one that is away."""
     recorder.answers = [httpx.Response(200, text="<html>")]
@@ -221,17 +242,36 @@ async def test_a_lie_does_not_open_the_breaker(recorder):
 
 
 async def test_after_one_mismatched_id_nothing_more_is_created(recorder):
-    """From then on it only looks, until somebody sets `mints` back."""
-    recorder.answers = [session(201, session_id="minted")]
+    """From then on it only looks, until `mints` is set back."""
+    recorder.answers = [session(201, session_id="minted"), error(404, "session_not_found")]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     recorder.answers = [error(404, "session_not_found")]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     recorder.answers = [session(200)]
     assert await recorder.service.ensure(ANN) == Found(ANNS)
-    assert [request.method for request in recorder.requests] == ["PUT", "GET", "GET"]
+    assert [request.method for request in recorder.requests] == ["PUT", "GET", "GET", "GET"]
     recorder.service.mints = False
     assert await recorder.service.ensure(ANN) == Found(ANNS)
     assert recorder.requests[-1].method == "PUT"
+
+
+@pytest.mark.parametrize("seen", [session(200), session(200, session_id="s-2"), httpx.Response(500)])
+async def test_a_wrong_answer_about_one_session_stops_no_creation(recorder, seen):
+    """Only where the session that was asked for is missing has another been made in its place."""
+    recorder.answers = [session(201, session_id="s-2"), seen]
+    assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    assert not recorder.service.mints
+    recorder.answers = [session(201, session_id="s-3")]
+    assert await recorder.service.ensure(Reference("s-3", "ann")) == Created(ANNS)
+
+
+async def test_an_id_of_the_same_meaning_is_the_session_that_was_asked_for():
+    """A service that answers every UUID in its canonical form made the right session."""
+    recorder = Recorder(replace(DEFAULT_API, id_equals=IdEquality.UUID))
+    recorder.answers = [session(201, session_id="0c0ffee0-0000-4000-8000-00000000000a")]
+    reference = Reference("0C0FFEE0-0000-4000-8000-00000000000A", "ann")
+    assert await recorder.service.ensure(reference) == Created(ANNS)
+    assert not recorder.service.mints
 
 
 async def test_another_id_in_a_look_creates_no_suspicion(recorder):
