@@ -1,6 +1,7 @@
 """Memories of all types in one table, found by their terms; and the summaries of sessions.
 
-A downgrade throws no memory away: it puts the tables aside, and the next upgrade finds them there.
+A downgrade throws no memory away: it puts the tables aside, and the next upgrade finds them there. Tables of the same
+names that another program made are kept under another name, and given back by the downgrade.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from alembic import op
 
 from memory_service.migrations import search_index
 from service_kit.columns import UtcDateTime, id_type
+from service_kit.migration_log import migration_log
 
 revision = "r0001"
 down_revision = None
@@ -34,6 +36,9 @@ def downgrade() -> None:
 
 
 def _bring_back(table: str, create: Callable[[], None]) -> None:
+    if sa.inspect(op.get_bind()).has_table(table):
+        op.rename_table(table, f"{table}_before")
+        migration_log().notes.append(f"the table {table} of another program is now {table}_before, unchanged")
     if sa.inspect(op.get_bind()).has_table(f"{table}_aside"):
         op.rename_table(f"{table}_aside", table)
     else:
@@ -45,6 +50,8 @@ def _put_aside(table: str) -> None:
         op.rename_table(table, f"{table}_aside")
     else:
         op.drop_table(table)
+    if sa.inspect(op.get_bind()).has_table(f"{table}_before"):
+        op.rename_table(f"{table}_before", table)
 
 
 def _create_memories() -> None:

@@ -7,17 +7,32 @@ read and written by the thousand: memory use does not depend on their number.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from alembic import op
 
-from memory_service.migrations import search_index
-from memory_service.migrations.old_rows import CERTAIN, OLD_TABLE, as_memory, why_not
+from memory_service.migrations import old_order, search_index
+from memory_service.migrations.database import column_types, on_postgres
+from memory_service.migrations.old_rows import (
+    CERTAIN,
+    MAX_ID,
+    OLD_TABLE,
+    NotText,
+    as_memory,
+    memory_id,
+    plain,
+    unread,
+    why_not,
+)
+from memory_service.migrations.old_spelling import restore_spelling
 from service_kit.columns import UtcDateTime
+from service_kit.migration_log import migration_log
 
 revision = "r0002"
 down_revision = "r0001"
@@ -49,6 +64,14 @@ _QUARANTINED: Final = sa.table(
 )
 
 
+class _OldRow(NamedTuple):
+    """A row, its place in the old table, and how many rows before it had the same id."""
+
+    values: dict[str, Any]
+    number: int
+    earlier_copies: int
+
+
 def upgrade() -> None:
     """Take the rows over, if there are any."""
     op.create_table(
@@ -58,73 +81,117 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("old_row", sa.JSON, nullable=False),
     )
-    columns = _columns(OLD_TABLE)
-    if not set(CERTAIN) <= columns:
+    columns = column_types(OLD_TABLE)
+    if not set(CERTAIN) <= columns.keys():
         return
     search_index.remove()
-    for batch in _old_rows(columns):
-        _take_over(batch)
+    not_understood = Counter[str]()
+    with _readable_text():
+        total = old_order.note(has_times="created_at" in columns)
+        for done, batch in enumerate(_old_rows(columns.keys())):
+            not_understood.update(_take_over(batch))
+            migration_log().progress(OLD_TABLE, min((done + 1) * _BATCH, total), total)
+    old_order.forget()
+    for name, count in sorted(not_understood.items()):
+        migration_log().notes.append(
+            f"{OLD_TABLE}.{name}: {count} values cannot be read; they are kept in the metadata, as they were"
+        )
+    restore_spelling([name for name in CERTAIN if isinstance(columns[name], sa.Uuid)])
     search_index.make()
     op.rename_table(OLD_TABLE, _SET_ASIDE)
+    migration_log().notes.append(f"{OLD_TABLE} is now {_SET_ASIDE}; drop it when nothing needs it any more")
 
 
 def downgrade() -> None:
-    """Give the old table back, without what was deleted since. The memories stay: the next upgrade knows them."""
-    if _columns(_SET_ASIDE):
-        op.execute(
-            f"DELETE FROM {_SET_ASIDE} WHERE CAST(id AS TEXT) NOT IN (SELECT id FROM memories)"
-            f" AND CAST(id AS TEXT) NOT IN (SELECT id FROM {_QUARANTINE} WHERE id IS NOT NULL)"
-        )
+    """Give the old table back, without what was deleted since. The memories stay: the next upgrade knows them.
+
+    Rows without an id of their own cannot be told from others, and stay.
+    """
+    if columns := column_types(_SET_ASIDE):
+        if "id" in columns:
+            kind = "" if on_postgres() else " AND typeof(id) <> 'blob'"
+            op.execute(
+                f"DELETE FROM {_SET_ASIDE} WHERE length(CAST(id AS TEXT)) BETWEEN 1 AND {MAX_ID}{kind}"
+                " AND CAST(id AS TEXT) NOT IN (SELECT id FROM memories)"
+                f" AND CAST(id AS TEXT) NOT IN (SELECT id FROM {_QUARANTINE} WHERE id IS NOT NULL)"
+            )
         op.rename_table(_SET_ASIDE, OLD_TABLE)
     op.drop_table(_QUARANTINE)
 
 
-def _old_rows(columns: set[str]) -> Iterator[list[tuple[dict[str, Any], int]]]:
-    """All old rows in the order in which they came, and for each how many rows before it had the same id."""
-    order = "created_at, id" if "created_at" in columns else "id"
-    row = "CAST(to_json(old) AS TEXT) AS old_row" if _on_postgres() else "old.*"
-    earlier = f"row_number() OVER (PARTITION BY id ORDER BY {order}) - 1 AS earlier_copies"
-    statement = sa.text(f"SELECT {row}, {earlier} FROM {OLD_TABLE} AS old ORDER BY {order}")
+@contextlib.contextmanager
+def _readable_text() -> Iterator[None]:
+    """SQLite may hold text that is not UTF-8, at which the driver would give up."""
+    if on_postgres():
+        yield
+        return
+    connection: Any = op.get_bind().connection.driver_connection
+    connection.text_factory = _text
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return NotText(raw.decode(errors="backslashreplace"))
+
+
+def _old_rows(columns: Collection[str]) -> Iterator[list[_OldRow]]:
+    """All old rows in the order in which they came."""
+    row = "CAST(to_json(old) AS TEXT) AS old_row" if on_postgres() else "old.*"
+    copies = "0"
+    if "id" in columns:
+        copies = (
+            "CASE WHEN old.id IS NULL THEN 0 ELSE"
+            f" row_number() OVER (PARTITION BY CAST(old.id AS TEXT) ORDER BY {old_order.BY}) - 1 END"
+        )
+    statement = sa.text(
+        f"SELECT {row}, {old_order.NUMBER} AS row_number_, {copies} AS earlier_copies_"
+        f" FROM {OLD_TABLE} AS old JOIN {old_order.joined()} ORDER BY {old_order.BY}"
+    )
     found = op.get_bind().execute(statement, execution_options={"stream_results": True})
     for batch in found.mappings().partitions(_BATCH):
         yield [_unpacked(dict(one)) for one in batch]
 
 
-def _unpacked(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    earlier = found.pop("earlier_copies")
-    if _on_postgres():
-        return json.loads(found["old_row"]), earlier
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in found.items()}, earlier
+def _unpacked(found: dict[str, Any]) -> _OldRow:
+    number, earlier = found.pop("row_number_"), found.pop("earlier_copies_")
+    if on_postgres():
+        found = json.loads(found["old_row"])
+    elif isinstance(found.get("id"), bytes):
+        found["id"] = found["id"].hex()
+    return _OldRow(found, number, earlier)
 
 
-def _take_over(batch: Sequence[tuple[dict[str, Any], int]]) -> None:
+def _take_over(batch: Sequence[_OldRow]) -> Counter[str]:
+    """Move some rows; which columns were not understood, and how often."""
     now = dt.datetime.now(dt.UTC)
-    known = _known_ids([old["id"] for old, _ in batch])
-    kept, quarantined = [], []
-    for old, earlier_copies in batch:
-        why = why_not(old) or ("id occurs more than once" if earlier_copies else None)
+    known = _known_ids([memory_id(old.values, old.number) for old in batch])
+    kept, quarantined, not_understood = [], [], Counter[str]()
+    for old in batch:
+        why = why_not(old.values) or ("id occurs more than once" if old.earlier_copies else None)
         if why:
-            quarantined.append({"id": old["id"], "reason": why, "old_row": old})
-        elif old["id"] not in known:
-            kept.append(as_memory(old, now))
+            whole = {name: plain(value) for name, value in old.values.items()}
+            old_id = old.values.get("id")
+            quarantined.append({"id": None if old_id is None else str(old_id), "reason": why, "old_row": whole})
+            migration_log().quarantined[_QUARANTINE, why] += 1
+        elif memory_id(old.values, old.number) not in known:
+            memory = as_memory(old.values, now, old.number)
+            not_understood.update(unread(memory))
+            kept.append(memory)
     connection = op.get_bind()
     if kept:
         connection.execute(sa.insert(_MEMORIES), kept)
+        migration_log().kept["memories"] += len(kept)
     if quarantined:
         connection.execute(sa.insert(_QUARANTINED), quarantined)
+    return not_understood
 
 
-def _known_ids(ids: Sequence[Any]) -> set[str]:
+def _known_ids(ids: Sequence[str]) -> set[str]:
     """Those of the ids that an earlier upgrade took over."""
-    texts = [one for one in ids if isinstance(one, str)]
-    return set(op.get_bind().execute(sa.select(_MEMORIES.c.id).where(_MEMORIES.c.id.in_(texts))).scalars())
-
-
-def _columns(table: str) -> set[str]:
-    """The names of a table's columns; none where there is no such table."""
-    inspector = sa.inspect(op.get_bind())
-    return {column["name"] for column in inspector.get_columns(table)} if inspector.has_table(table) else set()
-
-
-def _on_postgres() -> bool:
-    return op.get_bind().dialect.name == "postgresql"
+    return set(op.get_bind().execute(sa.select(_MEMORIES.c.id).where(_MEMORIES.c.id.in_(ids))).scalars())

@@ -1,4 +1,4 @@
-"""Values of an old `sessions` table as this service keeps them. Pure: no I/O.
+"""Values of old tables as the services keep them. Pure: no I/O.
 
 JSON may be text, text within JSON, or neither; times may be ISO 8601, RFC 5322, a few common spellings or a number of
 seconds, milliseconds, microseconds or nanoseconds since 1970. A value that cannot be read is an error of its own.
