@@ -30,11 +30,12 @@ class Sessions:
     def __init__(self, store: Store, feed: Feed) -> None:
         self._store = store
         self._feed = feed
-        self._coalescer = Coalescer(self.ensure_all, _TOGETHER, common=DatabaseUnavailable)
+        self._ensuring = Coalescer(self.ensure_all, _TOGETHER, common=DatabaseUnavailable)
+        self._looking = Coalescer(self._get_all, _TOGETHER, common=DatabaseUnavailable)
 
     async def ensure(self, wanted: Wanted) -> Ensured:
         """Create the session if it is missing. Calls that come at the same time share a transaction."""
-        return await self._coalescer.submit(wanted)
+        return await self._ensuring.submit(wanted)
 
     async def ensure_all(self, wanted: Sequence[Wanted]) -> Sequence[Ensured]:
         """Create those of the sessions that are missing; outcomes in the same order."""
@@ -44,9 +45,12 @@ class Sessions:
         return outcomes
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
-        """Say what the session is to a user, or to nobody in particular."""
-        session = await again_if_stale(lambda: self._store.get(session_id))
+        """Say what the session is to a user, or to nobody in particular. Calls at the same time share a query."""
+        session = await self._looking.submit(session_id)
         return Absent() if session is None else judge(session, user_id)
+
+    async def _get_all(self, session_ids: Sequence[str]) -> Sequence[Session | None]:
+        return await again_if_stale(lambda: self._store.get(session_ids))
 
     async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
         """List sessions, newest first; tombstones only where they are asked for."""

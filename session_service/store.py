@@ -32,10 +32,11 @@ class Store:
         self._database = database
         self._events = events
 
-    async def get(self, session_id: str) -> Session | None:
-        """The session, a tombstone included."""
+    async def get(self, session_ids: Sequence[str]) -> list[Session | None]:
+        """The sessions in the order of the ids, tombstones included; None for one that never was."""
         async with self._database.reading() as connection:
-            return (await _known(connection, [session_id])).get(session_id)
+            known = await _known(connection, session_ids)
+        return [known.get(session_id) for session_id in session_ids]
 
     async def ensure(self, wanted: Sequence[Wanted]) -> list[Ensured]:
         """Create the sessions that are missing and say for each what came of it, in one transaction at most.

@@ -196,7 +196,7 @@ async def test_foreign_columns_are_kept_and_refuse_no_new_rows(url: str) -> None
     assert [row["message_count"] for row in rows] == [3, 4, 5]
     database = Database(url, SCHEMA)
     await Store(database, EventLog(database)).ensure([Wanted("new", "u", metadata={"n": 1})])
-    session = await Store(database, EventLog(database)).get("a")
+    (session,) = await Store(database, EventLog(database)).get(["a"])
     await database.close()
     assert session is not None
     assert (session.metadata, session.conversation_data) == ({}, {})
@@ -214,7 +214,7 @@ async def test_values_that_fit_are_taken_over(url: str) -> None:
     await doing(url, lambda connection: connection.execute(sa.text(insert), {"data": data}))
     await migrations(url).upgrade()
     database = Database(url, SCHEMA)
-    session = await Store(database, EventLog(database)).get("a")
+    (session,) = await Store(database, EventLog(database)).get(["a"])
     await database.close()
     assert session is not None
     assert session.conversation_data == {"topic": "茶"}

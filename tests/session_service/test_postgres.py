@@ -112,7 +112,7 @@ async def test_services_in_two_schemas_of_one_database_do_not_hear_each_other(ur
     elsewhere = Database(url, "elsewhere")
     store, theirs = Store(other, EventLog(other)), Store(elsewhere, EventLog(elsewhere))
     await store.ensure([Wanted("mine", "ann")])
-    assert await theirs.get("mine") is None
+    assert await theirs.get(["mine"]) == [None]
     before = (await EventLog(other).history()).last
     await theirs.ensure([Wanted("theirs", "bob")])
     assert (await EventLog(other).history()).last == before

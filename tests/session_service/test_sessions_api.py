@@ -139,6 +139,18 @@ async def test_a_session_is_changed_only_by_the_user_who_is_named_if_one_is(clie
         assert (await client.delete(path, params=user)).status_code == 204
 
 
+async def test_lookups_at_the_same_time_get_each_its_own_answer(client: httpx.AsyncClient) -> None:
+    """Sessions of several users, a deleted one and one that never was, all asked for at once, some twice."""
+    ids = [new_id() for _ in range(20)]
+    for number, session_id in enumerate(ids):
+        await put(client, session_id, f"user-{number}")
+    await client.delete(f"/sessions/{ids[0]}")
+    asked = [*ids, new_id(), *ids]
+    responses = await asyncio.gather(*(client.get(f"/sessions/{one}", params={"user_id": "user-7"}) for one in asked))
+    expected = {ids[0]: 410, ids[7]: 200, asked[20]: 404}
+    assert [response.status_code for response in responses] == [expected.get(one, 403) for one in asked]
+
+
 async def test_a_deletion_answers_no_body_and_no_content_type(client: httpx.AsyncClient) -> None:
     """204 has no content, so nothing describes any (RFC 9110, section 15.3.5)."""
     session_id = new_id()
