@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +33,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._writing_held = False
         self._reading_held = False
+        self._arrivals = select.poll()
 
     # What the owner of the connection does
 
@@ -50,6 +52,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = complete
         self.deadline = self._sent + self.pool.response_timeout if complete else None
         self.transport.write(data)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that the event loop has not told of yet: bytes unasked for, or the end.
+
+        What arrived would be read as the answer to the next request.
+        """
+        return not self._arrivals.poll(0)
 
     def write(self, data: bytes) -> None:
         """Write a piece of the request's body."""
@@ -104,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self.transport = cast("asyncio.Transport", transport)
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Read what the upstream sent."""

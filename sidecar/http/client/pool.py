@@ -92,7 +92,7 @@ class Pool:
         oldest = monotonic() - self.idle
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since > oldest and not connection.transport.is_closing():
+            if connection.idle_since > oldest and not connection.transport.is_closing() and connection.is_quiet():
                 return connection
             connection.abort()
         return None
@@ -115,7 +115,7 @@ class Pool:
         if self._count < self._limit and not self._waiting:
             self._count += 1
         elif (handed := await self._wait_for_turn()) is not None:
-            if not fresh and not handed.transport.is_closing():
+            if not fresh and not handed.transport.is_closing() and handed.is_quiet():
                 return handed
             handed.abort()
             return await self.acquire(fresh=fresh)
