@@ -30,6 +30,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
 PAGE = machine.ROOT / "docs/benchmark-results.md"
+PICTURES = machine.ROOT / "docs/assets/benchmarks"
 
 
 def main() -> None:
@@ -69,9 +70,10 @@ def _publish(console: Console, samples: Samples, facts: dict[str, str], *, compl
     made = [tables.bars(verdicts), *tables.results(samples), tables.troubles(samples)]
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
-    drawn = plots.draw(samples, folder)
+    pictures = PICTURES if complete else folder
+    drawn = plots.draw(samples, pictures)
     page = PAGE if complete else folder / "results.md"
-    report.to_page(page, facts, made, [os.path.relpath(folder / each, page.parent) for each in drawn])
+    report.to_page(page, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
     console.print(f"written: {Path(os.path.relpath(folder))}/results.json, {', '.join(drawn) or 'no plots'}")
 
 
