@@ -133,7 +133,7 @@ KINDS: list[tuple[str, Callable[[Reader, str], None]]] = [
     (r"kubectl wait ", Reader.jobs_exist),
     (r"systemctl ", Reader.unit_exists),
     (r"docker |cp deploy/|python3 -m venv /opt|/opt/session-sidecar/bin/|uv pip compile ", Reader.files_exist),
-    (r"(\./)?scripts/|\.ci/run|benchmarks/run|\./benchmarks/run", Reader.is_a_script),
+    (r"(\./)?(scripts/|benchmarks/run|tests/agreement/go/build)|\.ci/run", Reader.is_a_script),
     (r"pip install ", Reader.installs),
 ]
 
