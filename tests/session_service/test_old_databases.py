@@ -178,12 +178,12 @@ async def check_values(url: str, rows: list[dict[str, Any]]) -> None:
     )
 
 
-async def check_listing(url: str, rows: list[dict[str, Any]]) -> None:
+async def check_listing(url: str, rows: list[dict[str, Any]], places: dict[int, int]) -> None:
     """Every session that was kept is listed, in the order of their times and rows, with its values."""
     kept, shown = await table(url, "sessions", "id"), await listed(url)
     assert [one["session_id"] for one in shown] == [row["session_id"] for row in kept]
     timed = [row["mark"] for row in kept if rows[row["mark"]]["created_at"] not in BROKEN_TIMES]
-    assert timed == sorted(timed)
+    assert timed == sorted(timed, key=lambda mark: (mark // 3, places[mark]))
     for one, row in zip(shown, kept, strict=True):
         old = rows[row["mark"]]
         assert one["conversation_data"] == dict(JSON_TEXTS).get(old["conversation_data"], {})
@@ -199,6 +199,9 @@ async def migrate_and_check(
     on_postgres = url.startswith("postgres")
     rows = old_rows(count, session_type, user_type, on_postgres=on_postgres)
     await make_old(url, session_type, user_type, numbered, rows)
+    # Postgres puts a short row where a long one did not fit, so that rows may lie in another order than they came.
+    order = "ctid" if on_postgres and numbered == "none" else "mark"
+    places = {row["mark"]: place for place, row in enumerate(await table(url, "sessions", order))}
     for seconds in kills:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, url, SCHEMA, VERSION_TABLE)
         try:
@@ -212,7 +215,7 @@ async def migrate_and_check(
     folded = {name for name, kind in kinds if on_postgres and kind == "UUID"}
     await check_rows(url, rows, folded, numbered, log)
     await check_values(url, rows)
-    await check_listing(url, rows)
+    await check_listing(url, rows, places)
 
 
 @pytest.mark.parametrize("numbered", NUMBERED)
