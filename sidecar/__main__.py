@@ -13,6 +13,7 @@ from sidecar.settings import load_settings, unknown_variables
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
 from sidecar.tools.outbox import outbox
+from sidecar.tools.profiles import profiles
 from sidecar.tools.up import up
 
 
@@ -39,6 +40,7 @@ def serve() -> None:
 main.add_command(backfill)
 main.add_command(check)
 main.add_command(outbox)
+main.add_command(profiles)
 main.add_command(up)
 
 if __name__ == "__main__":

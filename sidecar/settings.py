@@ -181,7 +181,7 @@ class Settings(ConsulSettings):
         profile = info.data.get("profile")
         if policy == "forward" and info.data.get("mode") == "shadow":
             raise ValueError("SIDECAR_MODE=shadow owes nothing, so only reject is allowed with it")
-        if policy == "forward" and profile is not None and not profile.service.creates_by_id:
+        if policy == "forward" and profile is not None and not profile.service.can_be_owed:
             raise ValueError("the profile's session service cannot create sessions by id, so only reject is allowed")
         return policy
 

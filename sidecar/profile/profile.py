@@ -156,6 +156,8 @@ class Profile:
     @classmethod
     def _names_everything(cls, data: Any) -> Any:
         """Give every id its places, also where the profile says nothing of them."""
+        if not isinstance(data, dict):
+            return data
         names = (SESSION, USER, *_strings(data.get("scope", ())))
         written = data.get("ids", {})
         if not isinstance(written, dict):

@@ -213,6 +213,11 @@ class SessionApi:
         """Whether the service can be told to create the session that is missing."""
         return self.create is not None
 
+    @property
+    def can_be_owed(self) -> bool:
+        """Whether a session can be created later, without the client: credentials are never written to disk."""
+        return self.creates_by_id and not self.credentials
+
     def same_id(self, one: str, other: str) -> bool:
         """Whether two spellings are one id to this service."""
         if self.id_equals is IdEquality.UUID and _is_uuid(one) is not None:

@@ -1,0 +1,28 @@
+"""`session-sidecar profiles`: the shipped profiles, one line each, or one of them as TOML to start from."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from sidecar.profile.files import NOT_TO_RUN, shipped_profiles, shipped_text
+from sidecar.profile.loading import load_profile
+from sidecar.profile.problems import ProfileError
+
+
+@click.command()
+@click.option("--show", metavar="NAME", help="Print this profile as TOML.")
+def profiles(*, show: str | None) -> None:
+    """List the shipped profiles, or print one of them to start from."""
+    if show is None:
+        names = [*shipped_profiles(), *sorted(NOT_TO_RUN)]
+        width = max(map(len, names))
+        for name in names:
+            click.echo(f"{name:{width}}  {load_profile(shipped_text(name), name).summary}")
+        return
+    try:
+        click.echo(shipped_text(show), nl=False)
+    except ProfileError as error:
+        click.echo(f"session-sidecar: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,43 @@
+"""The command that lists and shows the shipped profiles."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from sidecar.__main__ import main
+from sidecar.profile.files import find_profile, shipped_profiles
+from sidecar.profile.loading import load_profile
+from sidecar.profile.problems import ProfileError
+
+
+def test_each_shipped_profile_has_a_line() -> None:
+    """Its name, and what it is for; `generic` comes last."""
+    result = CliRunner().invoke(main, ["profiles"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line.split()[0] for line in lines] == [*shipped_profiles(), "generic"]
+    assert {"isa", "isa-platform", "adk", "langgraph", "agno", "agent-memory-server", "mem0"} == set(shipped_profiles())
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize("name", [*shipped_profiles(), "generic"])
+def test_a_shown_profile_can_be_read_again(name: str) -> None:
+    """As it stands in its file, comments and all."""
+    result = CliRunner().invoke(main, ["profiles", "--show", name])
+    assert result.exit_code == 0
+    assert result.output.startswith("#")
+    assert load_profile(result.output).name == name
+
+
+def test_an_unknown_name_is_a_usage_error() -> None:
+    """With the names that are known, on standard error."""
+    result = CliRunner().invoke(main, ["profiles", "--show", "nowhere"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("session-sidecar: 'nowhere' is no shipped profile: adk, agent-memory-server, agno,")
+
+
+def test_generic_is_not_for_running() -> None:
+    """Its paths belong to no server."""
+    with pytest.raises(ProfileError, match="a text to start from"):
+        find_profile("generic")
