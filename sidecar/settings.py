@@ -182,7 +182,9 @@ class Settings(ConsulSettings):
         if policy == "forward" and info.data.get("mode") == "shadow":
             raise ValueError("SIDECAR_MODE=shadow owes nothing, so only reject is allowed with it")
         if policy == "forward" and profile is not None and not profile.service.can_be_owed:
-            raise ValueError("the profile's session service cannot create sessions by id, so only reject is allowed")
+            service = profile.service
+            why = "needs the client's credentials" if service.creates_by_id else "cannot create sessions by id"
+            raise ValueError(f"the profile's session service {why}, so only reject is allowed")
         return policy
 
     @field_validator("max_buffered")

@@ -1,0 +1,146 @@
+"""Session services of known servers, as the shipped profiles describe them."""
+
+from __future__ import annotations
+
+import httpx
+import orjson
+import pytest
+
+from sidecar.extract.credentials import CredentialsReader, credentials_in
+from sidecar.model import (
+    UNOWNED,
+    Absent,
+    Created,
+    Found,
+    Invalid,
+    Reference,
+    Session,
+    SessionStatus,
+    Untrustworthy,
+)
+from sidecar.profile.files import find_profile
+from sidecar.profile.loading import load_profile
+from sidecar.profile.profile import Profile
+from tests.support.sessions import Recorder, target
+
+ADK, LANGGRAPH, AGNO = map(find_profile, ("adk", "langgraph", "agno"))
+RUN = Reference("s 1", "ann", scope=("app", "ann"))
+UUID = "3B9B7B9E-6C1F-4C7A-9F56-0D7A3C2F1A11"
+THREAD = Reference(UUID, None, variables=(("graph_id", "agent"),))
+
+
+def asked(profile: Profile, *answers: httpx.Response) -> Recorder:
+    recorder = Recorder(profile.service, scope_names=profile.scope, owner=profile.owner)
+    recorder.answers = list(answers)
+    return recorder
+
+
+def with_credentials(*headers: tuple[bytes, bytes]) -> Reference:
+    candidates: dict[str, list[object]] = {}
+    CredentialsReader(LANGGRAPH.service.credentials).add(candidates, headers)
+    return Reference(UUID, None, credentials=credentials_in(candidates))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [({"detail": "Session not found"}, Absent), ({"detail": "Not Found"}, Untrustworthy), ({}, Untrustworthy)],
+)
+async def test_a_routers_404_is_no_absence(body: object, expected: type) -> None:
+    """ADK's own sentence is."""
+    recorder = asked(ADK, httpx.Response(404, json=body))
+    assert isinstance(await recorder.service.look(RUN), expected)
+    assert target(recorder.requests[0]) == "/apps/app/users/ann/sessions/s%201"
+
+
+async def test_an_equal_uuid_is_the_session_that_was_asked_for() -> None:
+    """LangGraph answers in lower case; that stops nothing, and a create call needs no look before."""
+    recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID.lower()}))
+    assert await recorder.service.ensure(THREAD) == Found(Session(None, SessionStatus.ACTIVE))
+    assert not recorder.service.mints
+    (request,) = recorder.requests
+    assert orjson.loads(request.content) == {
+        "thread_id": UUID,
+        "if_exists": "do_nothing",
+        "metadata": {"graph_id": "agent"},
+    }
+
+
+async def test_another_uuid_is_another_session() -> None:
+    """Equal in meaning is not similar."""
+    recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID.lower().replace("11", "12")}))
+    assert isinstance(await recorder.service.look(THREAD), Untrustworthy)
+
+
+async def test_a_variable_without_a_value_leaves_its_field_out() -> None:
+    """The rest of the body stays."""
+    recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
+    await recorder.service.ensure(Reference(UUID, None))
+    assert orjson.loads(recorder.requests[0].content)["metadata"] == {}
+
+
+async def test_an_id_that_the_service_refuses_is_invalid() -> None:
+    """LangGraph takes UUIDs alone."""
+    recorder = asked(LANGGRAPH, httpx.Response(422, json={"detail": "Invalid thread ID"}))
+    assert await recorder.service.ensure(Reference("chat", None)) == Invalid()
+
+
+async def test_the_clients_credentials_take_the_place_of_the_token() -> None:
+    """A thread created with the sidecar's token would belong to the sidecar."""
+    recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
+    await recorder.service.ensure(with_credentials((b"authorization", b"Bearer ann"), (b"x-other", b"no")))
+    assert recorder.requests[0].headers.get_list("authorization") == ["Bearer ann"]
+    assert "x-other" not in recorder.requests[0].headers
+
+
+def test_what_one_client_may_see_is_not_known_for_another() -> None:
+    """The digest of the credentials is a part of the key, and the credentials stand in no text."""
+    ann, bob = with_credentials((b"x-api-key", b"ann")), with_credentials((b"x-api-key", b"bob"))
+    assert ann.key != bob.key
+    assert ann.key == with_credentials((b"x-api-key", b"ann")).key
+    assert b"ann" not in repr(ann).encode()
+    assert with_credentials().key != ann.key
+
+
+@pytest.mark.parametrize(("owner", "expected"), [(None, UNOWNED), ("ann", "ann"), ("bob", "bob")])
+async def test_a_null_owner_is_unowned_where_owners_are_optional(owner: str | None, expected: str) -> None:
+    """agno has such sessions."""
+    recorder = asked(AGNO, httpx.Response(200, json={"session_id": "s1", "user_id": owner}))
+    found = await recorder.service.look(Reference("s1", "ann"))
+    assert found == Found(Session(expected, SessionStatus.ACTIVE))
+
+
+async def test_a_reference_without_a_user_still_learns_the_owner() -> None:
+    """So that it is refused for a session that has one; the query field is left out."""
+    recorder = asked(AGNO, httpx.Response(200, json={"session_id": "s1", "user_id": "ann"}))
+    assert await recorder.service.look(Reference("s1", None)) == Found(Session("ann", SessionStatus.ACTIVE))
+    assert target(recorder.requests[0]) == "/sessions/s1?type=agent"
+
+
+async def test_headers_and_a_null_body_can_be_described() -> None:
+    """A service that answers 200 and null for what it does not have."""
+    profile = load_profile("""
+    name = "x"
+    prefixes = ["/a"]
+    owner = "required"
+    [session_service]
+    style = "post"
+    id_field = "id"
+    [session_service.look]
+    path = "/s"
+    headers = { X-User = "{user_id}", X-Session = "s-{session_id}" }
+    statuses = { found = [200] }
+    bodies = [{ status = 200, at = "", null = true, means = "absent" }]
+    """)
+    recorder = asked(profile, httpx.Response(200, content=b"null"))
+    assert await recorder.service.look(Reference("s1", "ann")) == Absent()
+    assert recorder.requests[0].headers["x-user"] == "ann"
+    assert recorder.requests[0].headers["x-session"] == "s-s1"
+    recorder.answers = [httpx.Response(200, json={"id": "s1"})]
+    assert isinstance(await recorder.service.look(Reference("s1", "ann")), Found)
+
+
+async def test_adk_creates_with_both_parts_of_the_scope() -> None:
+    """And proves the owner."""
+    missing = httpx.Response(404, json={"detail": "Session not found"})
+    recorder = asked(ADK, missing, httpx.Response(200, json={"id": "s 1", "userId": "ann"}))
+    assert await recorder.service.ensure(RUN) == Created(Session("ann", SessionStatus.ACTIVE))
