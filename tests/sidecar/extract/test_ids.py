@@ -15,6 +15,7 @@ from sidecar.extract.ids import (
     is_prefixed_uuid,
     is_safe,
     is_session_uuid,
+    is_text,
     is_uuid,
     new_session_id,
     new_session_id_for,
@@ -211,3 +212,15 @@ def test_an_empty_user_id_stands_for_nobody() -> None:
     with pytest.raises(ValueError) as error:
         user_uuid("")
     assert str(error.value) == "an empty user id stands for nobody"
+
+
+@pytest.mark.parametrize("text", ["my chat", "chat #1?", "会话", "a%2Fb", "x" * 255, "..."])
+def test_the_wider_grammar_takes_text(text):
+    """Spaces, other scripts and what must be escaped in a URL."""
+    assert is_text(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x00", "\x7f", "\x85", "\ud800", "x" * 256])
+def test_the_wider_grammar_takes_no_controls_and_slashes(text):
+    """They would change the meaning of a path or a header."""
+    assert not is_text(text)

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.guard.decisions import OnEnded, cannot_create, decide, decide_by_session, owned_by_another, still_refuses
 from sidecar.model import (
+    UNOWNED,
     Absent,
     Conflict,
     Create,
@@ -154,3 +155,11 @@ def test_an_outage_says_when_to_try_again(told, passed_on):
         "s-1",
         passed_on,
     )
+
+
+@pytest.mark.parametrize("user", ["ann", "bob", None])
+def test_a_session_that_belongs_to_no_user_takes_every_users_writes(user):
+    """Only profiles with optional owners know such sessions."""
+    unowned = Session(UNOWNED, SessionStatus.ACTIVE)
+    decision = decide_by_session(Reference("s1", user), unowned, Grounds.FOUND, OnEnded.FORWARD)
+    assert not isinstance(decision, Refusal)
