@@ -29,7 +29,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
 }
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
-PAGE = machine.ROOT / "docs/benchmark-results.md"
+PAGE = machine.ROOT / "docs/developers/benchmark-results.md"
 PICTURES = machine.ROOT / "docs/assets/benchmarks"
 
 

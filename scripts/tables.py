@@ -213,9 +213,9 @@ def generate() -> tuple[dict[str, str], list[str]]:
     shown = named("configuration") | named("consul")
     alike = {name for name in named("configuration") if name.isupper()}
     problems = [
-        *(f"{name} has no row in docs/configuration.md" for name in sorted(set(known) - shown)),
-        *(f"{name} in docs/configuration.md is no setting" for name in sorted(alike - set(known))),
-        *(f"{name} has no row in docs/refusals.md" for name in sorted(reasons - named("refusals"))),
+        *(f"{name} has no row in docs/operators/configuration.md" for name in sorted(set(known) - shown)),
+        *(f"{name} in docs/operators/configuration.md is no setting" for name in sorted(alike - set(known))),
+        *(f"{name} has no row in docs/users/refusals.md" for name in sorted(reasons - named("refusals"))),
         *(f"{name} has no row in docs/metrics.md" for name in sorted(set(metrics) - named("metrics"))),
         *(f"{name} in docs/metrics.md is not exported" for name in sorted(named("metrics") - set(metrics))),
     ]

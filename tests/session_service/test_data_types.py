@@ -15,7 +15,7 @@ from service_kit.migrations import Migrations
 from tests.session_service.conftest import SCHEMA, migrations
 from tests.support.memories import memory_migrations
 
-PAGE = Path(__file__).parents[2] / "docs/data-types.md"
+PAGE = Path(__file__).parents[2] / "docs/developers/data-types.md"
 ROW = re.compile(r"^\| `(\w+)` \| `(session_id|user_id)` \| (\S+) \| (yes|no) \|$", re.MULTILINE)
 
 
@@ -49,7 +49,7 @@ def _id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, b
 async def test_the_page_about_types_says_what_is_there(
     columns: dict[tuple[str, str], tuple[str, bool]],
 ) -> None:
-    """Every id column stands in the table of docs/data-types.md, and nothing else does."""
+    """Every id column stands in the table of docs/developers/data-types.md, and nothing else does."""
     written = {
         (table, column): (kind, nullable == "yes") for table, column, kind, nullable in ROW.findall(PAGE.read_text())
     }

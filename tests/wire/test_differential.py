@@ -1,7 +1,7 @@
 """Through the sidecar both ends of the wire see what they would see without it, but for a published list.
 
 The list is `PUBLISHED`: functions that turn what was seen on a direct connection into what has to be seen through the
-sidecar. Each is named by a row of docs/transparency.md.
+sidecar. Each is named by a row of docs/users/transparency.md.
 """
 
 from __future__ import annotations
