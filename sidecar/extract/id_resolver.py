@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 from sidecar.extract.credentials import credentials_in
-from sidecar.extract.ids import IdFormat, is_safe, is_text, session_id_check, user_id_check
+from sidecar.extract.ids import CANONICAL, IdFormat, is_safe, is_text, session_id_check, user_id_check
 from sidecar.extract.refused import RequestRefused, ambiguous
 from sidecar.model import Reason, Reference, Refusal, RuleKind
 from sidecar.profile.profile import REQUIRED_IF, SESSION, USER, IdGrammar, Owner, Profile
@@ -59,7 +59,7 @@ class IdResolver:
 
     def _allowed(self) -> str:
         if self._format is IdFormat.UUID:
-            return "a UUID, or a prefix, _ and a UUID"
+            return f"{CANONICAL}, or a prefix, _ and such a UUID"
         return TEXT_GRAMMAR if self._is_text else GRAMMAR
 
     def _check_needed(self, claims: Candidates) -> None:
@@ -90,7 +90,7 @@ class IdResolver:
             where = f"the header {self._user_header}" if self._user_header else "the request"
             _refuse(Reason.USER_ID_REQUIRED, f"A session has an owner, and {where} names no user.", session_id)
         if not self._is_user_id(owner):
-            wanted = "a UUID" if self._format is IdFormat.UUID else self._allowed()
+            wanted = CANONICAL if self._format is IdFormat.UUID else self._allowed()
             _refuse(Reason.INVALID_USER_ID, f"The user id is not {wanted}.", session_id)
         if claimed is not None and claimed != owner:
             detail = "The request names another user than the one who is signed in."

@@ -1,27 +1,24 @@
-"""Session and user ids: the safe grammar, the formats that can be demanded, and how to make ids that fit them.
+"""Session and user ids: the safe grammar, and the formats that can be demanded.
 
-Ids are opaque: they are compared byte for byte and never rewritten, so everything here either makes a new id or says
-yes or no to one.
+Ids are opaque: they are compared byte for byte and never rewritten, so everything here says yes or no to one.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-import uuid
 from collections.abc import Callable
 from typing import Final
 
 from sidecar.profile.profile import IdGrammar
 
 MAX_LENGTH: Final = 255
-FOREIGN_USERS: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "users.session-sidecar")
-"""The UUIDv5 namespace (RFC 9562, section 5.5) of user ids from elsewhere; changing it would change every such id."""
+CANONICAL: Final = "a UUID in canonical form (lower case, 8-4-4-4-12)"
+"""What the format `uuid` demands, for messages."""
 
 _SAFE = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._~:@|+=-]{1,255}").fullmatch
 _TEXT = re.compile(r"(?!\.\.?\Z)[^\x00-\x1f\x7f-\x9f/\\\ud800-\udfff\u2028\u2029\ufeff]{1,255}").fullmatch
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
-_UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._~:@|+=-]")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _UUID_LENGTH = 36
 
 
@@ -38,7 +35,11 @@ def is_safe(text: str) -> bool:
 
 
 def is_uuid(text: str) -> bool:
-    """Whether the text is a UUID in its hyphenated form, in either case (RFC 9562, section 4)."""
+    """Whether the text is a UUID in its canonical form, hyphenated and in lower case (RFC 9562, section 4).
+
+    Of the spellings that UUID parsers accept this alone is the same id to a program that compares bytes and to one that
+    compares values. A service with a uuid column answers any other spelling in this one: as another id than was asked.
+    """
     return _UUID(text) is not None
 
 
@@ -70,33 +71,3 @@ def user_id_check(demanded: IdFormat, grammar: IdGrammar = IdGrammar.SAFE) -> Ca
 
 def _of_grammar(grammar: IdGrammar) -> Callable[[str], bool]:
     return is_text if grammar is IdGrammar.TEXT else is_safe
-
-
-def new_session_id() -> str:
-    """Make a session id: a random UUID."""
-    return str(uuid.uuid4())
-
-
-def new_session_id_for(user_id: str) -> str:
-    """Make a session id that shows whose it is: the first 12 characters of the user id, `_`, a random UUID.
-
-    Characters outside the safe grammar become `-`. Raises ValueError for an empty user id.
-    """
-    if not user_id:
-        raise ValueError("a session id for a user needs a user id, and it is empty")
-    return f"{_UNSAFE_CHARACTERS.sub('-', user_id[:12])}_{uuid.uuid4()}"
-
-
-def new_user_id() -> str:
-    """Make a user id: a random UUID."""
-    return str(uuid.uuid4())
-
-
-def user_uuid(foreign: str) -> str:
-    """The UUID that stands for a user id from elsewhere (`auth0|abc`, `cli_user_1`): the same one every time.
-
-    An id that is a UUID already is its own answer, in lower case. Raises ValueError for an empty id.
-    """
-    if not foreign:
-        raise ValueError("an empty user id stands for nobody")
-    return foreign.lower() if is_uuid(foreign) else str(uuid.uuid5(FOREIGN_USERS, foreign))

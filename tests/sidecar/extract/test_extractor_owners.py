@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.extract.ids import CANONICAL
 from sidecar.model import Reason, Reference, Refusal, RuleKind
 from tests.support.reading import STORE, found, reason, refused
 
@@ -39,10 +40,10 @@ def test_uuids_can_be_demanded() -> None:
     both = {"session_id": f"user_{UUID}", "user_id": UUID}
     assert found(both, id_format="uuid") == Reference(f"user_{UUID}", UUID)
     assert refused({**both, "session_id": "s1"}, id_format="uuid") == Refusal(
-        Reason.INVALID_SESSION_ID, "The session id is not a UUID, or a prefix, _ and a UUID."
+        Reason.INVALID_SESSION_ID, f"The session id is not {CANONICAL}, or a prefix, _ and such a UUID."
     )
     assert refused({**both, "user_id": f"user_{UUID}"}, id_format="uuid") == Refusal(
-        Reason.INVALID_USER_ID, "The user id is not a UUID.", f"user_{UUID}"
+        Reason.INVALID_USER_ID, f"The user id is not {CANONICAL}.", f"user_{UUID}"
     )
 
 
