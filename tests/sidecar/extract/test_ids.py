@@ -158,7 +158,6 @@ def test_uuid_ids_must_be_uuids() -> None:
     assert not user_id_check(IdFormat.UUID)(f"user_{UUID}")
 
 
-
 @pytest.mark.parametrize("text", ["my chat", "chat #1?", "会话", "a%2Fb", "x" * 255, "..."])
 def test_the_wider_grammar_takes_text(text):
     """Spaces, other scripts and what must be escaped in a URL."""
