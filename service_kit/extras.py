@@ -11,6 +11,14 @@ DISTRIBUTION = "session-sidecar"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
+def installed_version() -> str:
+    """The version of this distribution, which `pyproject.toml` alone states; `unknown` in a bare source tree."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def missing(extra: str) -> list[str]:
     """Names of the distributions that `extra` requires and that are not installed, sorted.
 

@@ -9,7 +9,8 @@ import click
 from service_kit.extras import DISTRIBUTION
 from service_kit.settings import BadSettings
 from sidecar import app
-from sidecar.settings import load_settings, unknown_variables
+from sidecar.observability.logs import configure_logging
+from sidecar.settings import load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
 from sidecar.tools.outbox import outbox
@@ -29,12 +30,19 @@ def serve() -> None:
     try:
         settings = load_settings()
     except BadSettings as bad:
-        for problem in bad.problems:
-            click.echo(f"session-sidecar: {problem}", err=True)
+        _report(bad.problems)
         sys.exit(2)
-    for line in unknown_variables():
-        click.echo(f"session-sidecar: warning: {line}", err=True)
-    sys.exit(app.run(settings))
+    sys.exit(app.run(settings, warnings=unknown_variables()))
+
+
+def _report(problems: list[str]) -> None:
+    """Say what keeps the sidecar from starting: for a person, unless the environment wants JSON."""
+    log = configure_logging("json", "sidecar") if wants_json_logs() else None
+    for problem in problems:
+        if log is None:
+            click.echo(f"session-sidecar: {problem}", err=True)
+        else:
+            log.error(problem)
 
 
 main.add_command(backfill)

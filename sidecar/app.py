@@ -7,16 +7,17 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 import uvloop
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
 from service_kit.registration import Registration, health_url
 from sidecar.cache.session_cache import SessionCache
+from sidecar.doors.access_log import AccessLog
 from sidecar.doors.admin import AdminServer, admin_app
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.fast_path import FastPathProtocol
@@ -32,7 +33,7 @@ from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
 from sidecar.observability.logs import configure_logging
-from sidecar.observability.metrics import Metrics
+from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import OutboxRelay, RelayLock
@@ -64,18 +65,24 @@ class Startable(Protocol):
 Part = TypeVar("Part", bound=Startable)
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; gives the exit code."""
+def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
+    """Serve until told to stop; gives the exit code. `warnings` about the settings are logged first."""
+    style = settings.log or ("console" if sys.stderr.isatty() else "json")
+    log = configure_logging(style, "sidecar", level=settings.log_level)
+    for line in warnings:
+        log.warning(line)
     try:
         with (
             contextlib.closing(bind(settings.listen)) as listener,
             contextlib.closing(bind(settings.admin)) as admin_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            return runner.run(_Sidecar(settings).serve(listener, admin_listener))
+            code = runner.run(_Sidecar(settings, log).serve(listener, admin_listener))
     except (OSError, DebtNotWritten) as error:
-        print(f"session-sidecar: {error}", file=sys.stderr)  # noqa: T201 # the one line a person gets
+        log.error(str(error))  # noqa: TRY400 # one line for a person, without a traceback
         return 1
+    log.info("stopped", code=code)
+    return code
 
 
 @contextlib.asynccontextmanager
@@ -91,14 +98,14 @@ async def started(part: Part) -> AsyncIterator[Part]:
 class _Sidecar:
     """One running sidecar: its parts, in the order in which they need each other."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
         self._settings = settings
+        self._log = log
         self._is_ready = False
         self._registration: Registration | None = None
         self._leaving: asyncio.Task[None] | None = None
-        log = configure_logging(settings.log or ("console" if sys.stderr.isatty() else "json"), "sidecar")
         self._metrics = Metrics()
-        self._telemetry = LoggedMetrics(self._metrics, log)
+        self._telemetry = LoggedMetrics(self._metrics, log, upstream_url=settings.upstream)
         self._stack = contextlib.AsyncExitStack()
 
     async def serve(self, listener: socket.socket, admin_listener: socket.socket) -> int:
@@ -112,34 +119,42 @@ class _Sidecar:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_YOUNG_OBJECTS)
-            where = f"listen={bound_address(listener)} admin={bound_address(admin_listener)}"
+            listen, admin = str(bound_address(listener)), str(bound_address(admin_listener))
+            # The fast path leaves no moment to log a request.
+            fast = self._settings.fast_lane and not self._settings.access_log
+            app = ProxyApp(endpoint)
             server = Server(
-                ProxyApp(endpoint),
+                AccessLog(app, self._log) if self._settings.access_log else app,
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Timeouts(body=self._settings.body_timeout),
-                protocol=FastPathProtocol if self._settings.fast_lane else HardenedProtocol,
+                protocol=FastPathProtocol if fast else HardenedProtocol,
                 fast_path=(endpoint, upstream),
-                on_ready=lambda: self._be_ready(f"ready role=sidecar {where}"),
+                on_ready=lambda: self._be_ready(listen, admin),
                 on_drain=self._be_unready,
             )
+            self._metrics.counter("sidecar_responses", "Responses by class of status.", server.responses, label="code")
             return await server.run_until_stopped()
 
-    def _be_ready(self, line: str) -> None:
+    def _be_ready(self, listen: str, admin: str) -> None:
         self._is_ready = True
-        print(line, flush=True)  # noqa: T201 # others wait for this line
+        settings = self._settings
+        sessions = settings.session_service if settings.consul is None else f"Consul at {settings.consul}"
+        where = {"listen": listen, "admin": admin, "upstream": settings.upstream, "session_service": sessions}
+        self._log.info("started", **build_info(settings.profile.name, settings.mode), **where)
+        print(f"ready role=sidecar listen={listen} admin={admin}", flush=True)  # noqa: T201 # others wait for this line
 
     def _be_unready(self) -> None:
         """Begin to leave: nobody new is to find this sidecar while it finishes what it has."""
         self._is_ready = False
+        self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
         if self._registration is not None:
             self._leaving = asyncio.create_task(self._registration.stop())
 
     def _admin(self, listener: socket.socket) -> AdminServer:
-        registry = CollectorRegistry()
-        registry.register(self._metrics)
+        build = build_info(self._settings.profile.name, self._settings.mode)
         app = admin_app(
-            registry,
+            registry_of(self._metrics, build),
             lambda: self._is_ready,
             _text(self._settings.admin_token),
             loopback=is_loopback(bound_address(listener)),
@@ -224,7 +239,7 @@ class _Sidecar:
         return await self._stack.enter_async_context(started(discovery))
 
     def _session_service(self, transport: PooledTransport, discovery: Discovery) -> HttpSessionService:
-        return HttpSessionService(
+        service = HttpSessionService(
             transport,
             discovery,
             self._telemetry,
@@ -234,6 +249,12 @@ class _Sidecar:
             scope_names=self._settings.profile.scope,
             owner=self._settings.profile.owner,
         )
+        self._metrics.gauge(
+            "sidecar_creation_stopped",
+            "Whether no more sessions are created, because the session service gave one an id of its own.",
+            lambda: service.mints,
+        )
+        return service
 
     async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
         """The journal, where one is wanted or where an earlier run left debts behind."""

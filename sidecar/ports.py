@@ -371,8 +371,22 @@ class UpstreamError(Exception):
 class Telemetry(Protocol):
     """Takes note of what happened; never fails and never waits."""
 
-    def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
+    def decided(
+        self,
+        decision: str,
+        reason: Reason | None = None,
+        reference: Reference | None = None,
+        detail: str | None = None,
+    ) -> None:
         """One request, or one call of a batch, was decided: `known`, `created`, `refused`, and so on."""
+        ...
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """The memory service gave no answer to the current request, or broke it off."""
+        ...
+
+    def session_answer(self, reference: Reference, answer: str, address: str) -> None:
+        """The session service at `address` answered a question about the session: a status, or why there was none."""
         ...
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:

@@ -212,6 +212,11 @@ def load_settings() -> Settings:
     return load(Settings)
 
 
+def wants_json_logs() -> bool:
+    """Whether `SIDECAR_LOG` asks for JSON: known even where the settings as a whole are wrong."""
+    return (kit.env_file_values() | os.environ).get(f"{PREFIX}LOG") == "json"
+
+
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """One readable line for each `SIDECAR_*` name, in the environment or `.env`, that no setting has."""
     return kit.unknown_variables(Settings, [PREFIX], environment=environment)

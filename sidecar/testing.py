@@ -237,10 +237,23 @@ class FakeTelemetry:
     references: list[Reference | None] = field(default_factory=list)
     notes: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
+    def decided(
+        self,
+        decision: str,
+        reason: Reason | None = None,
+        reference: Reference | None = None,
+        detail: str | None = None,
+    ) -> None:
         """Note a decision."""
         self.decisions.append((decision, reason))
         self.references.append(reference)
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """Note a failure of the memory service."""
+        self.notes.append(("upstream_failed", reason))
+
+    def session_answer(self, reference: Reference, answer: str, address: str) -> None:
+        """Note an answer of the session service: not its address, which tests choose."""
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Note a call."""

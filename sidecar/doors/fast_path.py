@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
-from sidecar.doors.refusal import Response
+from sidecar.doors.refusal import Response, identified
 from sidecar.doors.request_template import RequestTemplate
 from sidecar.http.framing import ForwardedHead, ResponseHead
 from sidecar.http.headers import encode_fields
@@ -21,6 +21,7 @@ from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.model import Head, Permit
 from sidecar.ports import FastForwarder, UpstreamError, UpstreamExchange
+from sidecar.request_context import on_behalf_of
 
 MAX_BODY: Final = 64 * 1024
 """Most bytes of a body that is waited for here."""
@@ -255,6 +256,7 @@ class FastPathExchange:
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Write a whole answer, and go on to the next request."""
         passed = self._protocol.forwarder.answer_head(head, self._admit)
+        self._protocol.count_response(head.status)
         closes = self._template.closes or self._protocol.is_last()
         written = passed.written.get(closes)
         if written is None:
@@ -264,6 +266,7 @@ class FastPathExchange:
     def head(self, head: ResponseHead) -> None:
         """Begin the answer."""
         passed = self._protocol.forwarder.answer_head(head, self._admit)
+        self._protocol.count_response(head.status)
         self._answer = self._begin(passed, closes=self._template.closes or self._protocol.is_last())
         self._unsent = self._answer.head
 
@@ -289,15 +292,18 @@ class FastPathExchange:
 
     def failed(self, failure: Exception) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""
-        protocol = self._protocol
-        if self._answer is not None:
-            protocol.break_off(hard=not self._answer.delimited)
-            return
-        template = self._template
-        if not template.has_body and self._repetition is None and protocol.forwarder.is_stale(failure):
+        protocol, template = self._protocol, self._template
+        unanswered = self._answer is None
+        if unanswered and not template.has_body and self._repetition is None and protocol.forwarder.is_stale(failure):
             self._repetition = protocol.run_beside(self._repeat())
             return
-        refused = protocol.unanswered(template.model, self._body, protocol.forwarder.explain(failure))
+        with on_behalf_of(template.method, template.target, template.headers):
+            error = protocol.forwarder.explain(failure)
+            if self._answer is not None:
+                protocol.break_off(hard=not self._answer.delimited)
+                return
+            refused = identified(protocol.unanswered(template.model, self._body, error))
+        protocol.count_response(refused.status)
         closes = template.closes or protocol.is_last()
         answer = ResponseWriter(template.method, template.version, refused.status, None, refused.headers, closes=closes)
         protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)

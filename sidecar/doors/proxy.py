@@ -12,12 +12,13 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from sidecar.doors.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
-from sidecar.doors.refusal import Response, refuse_reading, refuse_request
+from sidecar.doors.refusal import Response, identified, refuse_reading, refuse_request
 from sidecar.extract.extractor import Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.guard import Guard
 from sidecar.model import Classification, Extraction, Grounds, Head, Permit, Reason, Refusal, RefusalFormat, Refusals
 from sidecar.ports import WIRE, Forwarder, PermitLapsed, Receive, Scope, Send, Telemetry, UpstreamError
+from sidecar.request_context import enter_request
 
 Decide: TypeAlias = Callable[[bytes], Permit | None]
 """Decides a body, without its content coding, at once or not at all."""
@@ -53,8 +54,14 @@ def head_of(scope: Scope) -> Head:
     return Head(scope["method"], scope["extensions"][WIRE].target, scope["headers"])
 
 
+def begin(scope: Scope) -> None:
+    """Have what is logged and asked from here on name this request."""
+    enter_request(scope["method"], scope["extensions"][WIRE].target, scope["headers"])
+
+
 async def respond(send: Send, response: Response) -> None:
-    """Send a complete answer of our own."""
+    """Send a complete answer of our own, with the id of its request."""
+    response = identified(response)
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     await send({"type": "http.response.body", "body": response.body})
 
@@ -108,6 +115,7 @@ class PassthroughHandler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        begin(scope)
         self._telemetry.decided("passed")
         await forward_unread(self._forwarder, Permit(Grounds.PASSED), scope, receive, send)
 
@@ -160,6 +168,7 @@ class EnforceHandler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        begin(scope)
         head = head_of(scope)
         plan, decide = self._weigh(head, scope)
         if plan is None:
@@ -192,7 +201,7 @@ class EnforceHandler:
                 else:
                     await self._forward(admit, (head, body.content), scope, replay(body.raw, receive), send)
         except BodyRefused as refused:
-            self._telemetry.decided("refused", refused.refuse.reason)
+            self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)
             await respond(send, refuse_request(plan, refused.refuse))
         except ClientDisconnected:
             return

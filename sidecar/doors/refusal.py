@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
 
 from sidecar.model import NOTIFICATION, Call, Classification, Extraction, Headers, Reason, Refusal, RefusalFormat
+from sidecar.request_context import REQUEST_ID, current_request
 
 RPC_REFUSED: Final = -31040
 """JSON-RPC error code of a refusal: outside the ranges that JSON-RPC 2.0 (section 5.1) and MCP reserve."""
@@ -49,6 +50,14 @@ class Response:
     status: int
     headers: Headers
     body: bytes
+
+
+def identified(response: Response) -> Response:
+    """Name the current request's id in the answer, so that whoever gets it can name it to an operator."""
+    request = current_request()
+    if request is None:
+        return response
+    return replace(response, headers=(*response.headers, (REQUEST_ID, request.id.encode("ascii"))))
 
 
 def refuse_request(plan: Classification, refusal: Refusal) -> Response:

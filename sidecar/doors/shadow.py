@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, Lease, replay
-from sidecar.doors.proxy import forward_unread, head_of, unanswered
+from sidecar.doors.proxy import begin, forward_unread, head_of, unanswered
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Extractor
 from sidecar.guard.shadow import Shadow
@@ -52,6 +52,7 @@ class ShadowHandler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        begin(scope)
         head = head_of(scope)
         plan = self._reader.plan(head)
         if plan is None:

@@ -15,7 +15,7 @@ def record_decisions(
     refused = any(isinstance(decision, Refusal) for decision in decisions)
     for call, decision in zip(calls, decisions, strict=True):
         if isinstance(decision, Refusal):
-            telemetry.decided(f"{prefix}refused", decision.reason, call.reference)
+            telemetry.decided(f"{prefix}refused", decision.reason, call.reference, decision.detail)
         elif refused or decision is None:
             telemetry.decided(f"{prefix}refused", Reason.BATCH_REFUSED, call.reference)
         else:

@@ -6,7 +6,9 @@ It never creates, owes, refuses or makes anybody wait; what it finds is only cou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from contextvars import Context, copy_context
 from typing import Final
 
 from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
@@ -22,6 +24,7 @@ ROOM: Final = 1_000
 """Readings that may wait to be decided; what finds no room is dropped and counted."""
 
 _WORKERS: Final = 8
+logger = logging.getLogger(__name__)
 _PASSED: Final = Permit(Grounds.PASSED)
 
 
@@ -47,7 +50,8 @@ class Shadow:
         self._telemetry = telemetry
         self._on_ended = on_ended
         self._timeout = timeout
-        self._waiting: asyncio.Queue[Extraction] = asyncio.Queue(room)
+        # Each reading comes with the context of its request, so that its log lines name it.
+        self._waiting: asyncio.Queue[tuple[Extraction, Context]] = asyncio.Queue(room)
         self._workers: list[asyncio.Task[None]] = []
 
     def passed(self) -> Permit:
@@ -60,7 +64,7 @@ class Shadow:
         if not self._workers:
             self._workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
         try:
-            self._waiting.put_nowait(reading)
+            self._waiting.put_nowait((reading, copy_context()))
         except asyncio.QueueFull:
             self._telemetry.shadow_dropped()
         return _PASSED
@@ -78,11 +82,16 @@ class Shadow:
 
     async def _work(self) -> None:
         while True:
-            reading = await self._waiting.get()
+            reading, context = await self._waiting.get()
             try:
-                record_decisions(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
+                await asyncio.create_task(self._record(reading), context=context)
+            except Exception:
+                logger.exception("shadow mode could not decide a request")
             finally:
                 self._waiting.task_done()
+
+    async def _record(self, reading: Extraction) -> None:
+        record_decisions(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
 
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decision]:
         return [call.refusal or await self._decide(call.reference) for call in calls]

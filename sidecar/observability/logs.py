@@ -1,44 +1,84 @@
-"""How log lines look: for a person on a terminal, one JSON object a line for a machine. All of them go to stderr."""
+"""How log lines look: for a person on a terminal, or one JSON object a line for a machine. All of them go to stderr.
+
+Every line of the process takes this way: structlog's, the standard library's logging (uvicorn, asyncio), warnings, and
+exceptions that nothing caught. Only what the interpreter prints while it crashes does not.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
-from typing import Literal
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, TextIO
 
 import orjson
 import stamina
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-def configure_logging(style: LogFormat, role: str) -> FilteringBoundLogger:
-    """Set up structured logging for this process and return its logger."""
-    shared: list[structlog.typing.Processor] = [
+def configure_logging(
+    style: LogFormat, role: str, *, level: LogLevel = "info", stream: TextIO | None = None
+) -> FilteringBoundLogger:
+    """Set up every kind of log line of this process, and return its logger.
+
+    Libraries are heard from `warning` on, or from `level` if that is higher or `debug`.
+    """
+    target = stream or sys.stderr
+    shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _with_role(role),
     ]
-    render: structlog.typing.Processor
-    if style == "json":
-        render = structlog.processors.JSONRenderer(serializer=_to_json)
-    else:
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        shared.remove(structlog.processors.format_exc_info)
+    render = _json_renderer() if style == "json" else _console_renderer(colors=target.isatty())
     structlog.configure(
-        processors=[*shared, _with_role(role), render],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(target),
         cache_logger_on_first_use=True,
     )
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = _Handler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, _named, *render])
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))
+    logging.captureWarnings(capture=True)
     # Retries are counted as calls; a line for each of them would say nothing that a person can act upon.
     stamina.instrumentation.set_on_retry_hooks(())
     logger: FilteringBoundLogger = structlog.get_logger()
+    _log_what_nothing_caught(logger)
     return logger
 
 
-def _with_role(role: str) -> structlog.typing.Processor:
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes the records of the standard library's logging."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the standard library's name
+        """Log that a record's message and arguments do not fit each other; the library prints a traceback."""
+        structlog.get_logger().error("a log record could not be written", message=repr(record.msg), logger=record.name)
+
+
+def _json_renderer() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+
+
+def _console_renderer(*, colors: bool) -> list[Processor]:
+    # The default shows the variables of each frame, and secrets with them.
+    plain = structlog.dev.plain_traceback
+    return [_escape_control_characters, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def _with_role(role: str) -> Processor:
     def add_role(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["role"] = role
         return event
@@ -46,5 +86,50 @@ def _with_role(role: str) -> structlog.typing.Processor:
     return add_role
 
 
+def _named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep a message of the standard library in one piece, whatever it was made of."""
+    event["event"] = str(event["event"])
+    return event
+
+
+def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep a value that came from a client on its line, and without power over the terminal."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
+    return event
+
+
 def _to_json(event: EventDict, **_options: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:
+        # orjson takes neither lone surrogates nor integers beyond 64 bits.
+        return json.dumps(event, default=str)
+
+
+def _log_what_nothing_caught(log: FilteringBoundLogger) -> None:
+    """Log exceptions that would otherwise be printed by the interpreter: in the main thread, others, and finalizers."""
+
+    def log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            log.error("interrupted")
+        else:
+            log.critical("an exception was not handled", exc_info=(kind, error, trace))
+
+    def log_in_thread(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None and not issubclass(failed.exc_type, SystemExit):
+            log_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+    sys.excepthook = log_exception
+    threading.excepthook = log_in_thread
+    sys.unraisablehook = _unraisable_logger(log)
+
+
+def _unraisable_logger(log: FilteringBoundLogger) -> Callable[[sys.UnraisableHookArgs], None]:
+    def log_unraisable(failed: sys.UnraisableHookArgs) -> None:
+        message = failed.err_msg or "an exception was ignored"
+        error = failed.exc_value or failed.exc_type()
+        log.error(message, where=repr(failed.object), exc_info=(failed.exc_type, error, failed.exc_traceback))
+
+    return log_unraisable

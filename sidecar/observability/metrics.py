@@ -11,14 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
+from prometheus_client import CollectorRegistry, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+import sidecar.model
+from service_kit.extras import installed_version
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 Reading = float | Mapping[str, float]
 """What a gauge shows now: a number, or a number for each value of its one label."""
+
+
+def build_info(profile: str, mode: str) -> dict[str, str]:
+    """What runs: version, profile, mode, and whether the hot modules are compiled."""
+    compiled = not str(sidecar.model.__file__).endswith(".py")
+    return {"version": installed_version(), "profile": profile, "mode": mode, "compiled": str(compiled).lower()}
 
 
 class Histogram:
@@ -49,6 +59,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str]] = Counter()
         self.session_calls: Counter[tuple[str, str]] = Counter()
+        self.upstream_errors: Counter[str] = Counter()
         self.orphans_prevented = 0
         self.debt_conflicts = 0
         self.shadow_dropped = 0
@@ -80,9 +91,16 @@ class Metrics(Collector):
         yield self.session_call_seconds.family("sidecar_session_call_seconds", "Duration of a session service call.")
         yield self.upstream_seconds.family("sidecar_upstream_seconds", "Time to the upstream's first response byte.")
         yield self.overhead_seconds.family("sidecar_overhead_seconds", "Time a request spent in the sidecar itself.")
+        yield _read(
+            CounterMetricFamily,
+            "sidecar_upstream_errors",
+            "Requests that the memory service left without an answer, or without a whole one, by reason.",
+            "reason",
+            self.upstream_errors,
+        )
         yield CounterMetricFamily(
             "sidecar_orphan_writes_prevented",
-            "Writes whose session had to be created first, or was refused.",
+            "Sessions that a write made, because nobody had created them.",
             value=self.orphans_prevented,
         )
         yield CounterMetricFamily(
@@ -101,6 +119,15 @@ class Metrics(Collector):
             yield _read(GaugeMetricFamily, name, documentation, label, read())
         for name, documentation, label, read in self._counters:
             yield _read(CounterMetricFamily, name, documentation, label, read())
+
+
+def registry_of(metrics: Metrics, build: Mapping[str, str]) -> CollectorRegistry:
+    """A registry with all figures of this process: the sidecar's, those of the process itself, and what runs in it."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+    Info("sidecar_build", "What runs.", registry=registry).info(dict(build))
+    return registry
 
 
 def _labelled(

@@ -2,59 +2,114 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Final
 
+from cachetools import LRUCache
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.model import Reason, Reference
+from sidecar.model import Reason, Reference, SessionKey
+from sidecar.observability.flood import FloodLimit
 from sidecar.observability.metrics import Metrics
+from sidecar.request_context import RequestContext, current_request
 
-_QUIET: Final = frozenset({"known", "passed"})
-_PREVENTING: Final = frozenset(
-    {
-        Reason.SESSION_OWNED_BY_ANOTHER_USER,
-        Reason.SESSION_NOT_FOUND,
-        Reason.SESSION_GONE,
-        Reason.SESSION_ENDED,
-        Reason.SESSION_SERVICE_UNAVAILABLE,
-        Reason.SESSION_SERVICE_UNTRUSTWORTHY,
-    }
-)
+_QUIET: Final = frozenset({"known", "passed", "shadow_known", "shadow_passed"})
+_ANSWERS_KEPT: Final = 1_000
 
 
 class LoggedMetrics:
-    """The `Telemetry` port over `Metrics` and a structured log."""
+    """The `Telemetry` port over `Metrics` and a structured log.
 
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    Of lines with the same decision and reason, ten in a second are written and the others counted. `upstream_url` is
+    named where the memory service fails. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        *,
+        upstream_url: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._metrics = metrics
         self._log = log
+        self._upstream_url = upstream_url
+        self._flood = FloodLimit(clock)
+        self._reporting: asyncio.TimerHandle | None = None
+        # What the session service answered last about each session that was asked about lately: (answer, address).
+        self._answers: LRUCache[SessionKey, tuple[str, str]] = LRUCache(_ANSWERS_KEPT)
         self.upstream: Callable[[float], None] = metrics.upstream_seconds.observe
         self.overhead: Callable[[float], None] = metrics.overhead_seconds.observe
 
-    def decided(self, decision: str, reason: Reason | None = None, reference: Reference | None = None) -> None:
+    def decided(
+        self,
+        decision: str,
+        reason: Reason | None = None,
+        reference: Reference | None = None,
+        detail: str | None = None,
+    ) -> None:
         """Count the decision; log it unless it is plain `known` or `passed`."""
         self._metrics.requests[(decision, reason or "")] += 1
+        request = current_request()
+        if request is not None:
+            request.decision = decision
         if decision in _QUIET:
             return
-        if decision == "created" or (decision == "refused" and reason in _PREVENTING):
-            self._metrics.orphans_prevented += 1
-        fields: dict[str, str] = {}
+        fields: dict[str, str] = {"decision": decision}
         if reason is not None:
             fields["reason"] = reason.value
+        if detail is not None:
+            fields["detail"] = detail
         if reference is not None:
-            fields["session_id"] = reference.session_id
-            if reference.user_id is not None:
-                fields["user_id"] = reference.user_id
-        if decision == "refused":
-            self._log.warning("write refused", decision=decision, **fields)
-        else:
-            self._log.info("write decided", decision=decision, **fields)
+            fields |= self._session_fields(reference)
+        event, level = ("write refused", "warning") if decision == "refused" else ("write decided", "info")
+        self._write(level, f"{event}: {reason or decision}", event, fields | _request_fields(request))
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """Count and log that the memory service gave no answer, or no whole one, to the current request."""
+        self._metrics.upstream_errors[reason] += 1
+        fields = {"reason": reason.value, "detail": detail, "upstream": self._upstream_url}
+        event = "the memory service failed"
+        self._write("warning", f"{event}: {reason}", event, fields | _request_fields(current_request()))
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
-        """Count one call to the session service and how long it took."""
+        """Count one call to the session service and how long it took; one that made a session prevented an orphan."""
         self._metrics.session_calls[(operation, outcome)] += 1
         self._metrics.session_call_seconds.observe(seconds)
+        if outcome == "created":
+            self._metrics.orphans_prevented += 1
+
+    def session_answer(self, reference: Reference, answer: str, address: str) -> None:
+        """Remember what the session service answered, for the line of a refusal that follows from it."""
+        self._answers[reference.key] = answer, address
+
+    def _session_fields(self, reference: Reference) -> dict[str, str]:
+        fields = {"session_id": "/".join((*reference.scope, reference.session_id))}
+        if reference.user_id is not None:
+            fields["user_id"] = reference.user_id
+        if (answered := self._answers.get(reference.key)) is not None:
+            fields["session_service_answer"], fields["session_service"] = answered
+        return fields
+
+    def _write(self, level: str, kind: str, event: str, fields: dict[str, str]) -> None:
+        self._report_withheld()
+        if self._flood.admits(kind):
+            getattr(self._log, level)(event, **fields)
+        elif self._reporting is None:
+            with contextlib.suppress(RuntimeError):  # no loop runs: the next line reports
+                self._reporting = asyncio.get_running_loop().call_later(1.0, self._report_in_time)
+
+    def _report_in_time(self) -> None:
+        self._reporting = None
+        self._report_withheld()
+
+    def _report_withheld(self) -> None:
+        for kind, count in self._flood.withheld().items():
+            self._log.warning("lines were withheld", kind=kind, count=count)
 
     def breaker(self, *, is_open: bool) -> None:
         """Note that the breaker opened or closed."""
@@ -83,3 +138,9 @@ class LoggedMetrics:
     def shadow_dropped(self) -> None:
         """Count a request that shadow mode let go undecided."""
         self._metrics.shadow_dropped += 1
+
+
+def _request_fields(request: RequestContext | None) -> dict[str, str]:
+    if request is None:
+        return {}
+    return {"request_id": request.id, "method": request.method, "path": request.path}

@@ -14,6 +14,7 @@ import orjson
 
 from sidecar.model import Credentials, Reference
 from sidecar.profile.session_api import ApiCall
+from sidecar.request_context import current_request
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _ONE_NAME = _PLACEHOLDER.fullmatch
@@ -59,6 +60,8 @@ class SessionCall:
         headers = self._headers_for(base, None if self._body is None else len(body))
         if self._own_headers or reference.credentials is not None:
             headers = self._with_own(headers, values, reference.credentials)
+        if (made_for := current_request()) is not None:
+            headers = httpx.Headers([*headers.raw, *made_for.passed_on()])
         extensions = {**origin.extensions, "target": self._target(values).encode("ascii")}
         return httpx.Request(
             self._method, origin.url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions

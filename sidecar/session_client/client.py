@@ -220,6 +220,7 @@ class HttpSessionService:
             answer = await self._exchange(question, url, reference, deadline)
         except (httpx.HTTPError, OSError) as error:
             self._discovery.report(url, ok=False)
+            self._telemetry.session_answer(reference, f"none ({type(error).__name__})", url)
             answer = Unknown(f"the session service could not be asked ({type(error).__name__})")
             unreachable = True
         if self._clock() - started > self._timeout:
@@ -247,8 +248,10 @@ class HttpSessionService:
                     await stream.aclose()
         except TimeoutError:
             self._discovery.report(url, ok=False)
+            self._telemetry.session_answer(reference, "none in time", url)
             return _LATE
         self._discovery.report(url, ok=True)
+        self._telemetry.session_answer(reference, str(reply.status), url)
         return question.read(reply, reference)
 
 

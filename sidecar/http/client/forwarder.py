@@ -19,7 +19,7 @@ from sidecar.http.client.response import ConnectionLost, UpstreamFailure, as_ups
 from sidecar.http.client.response_buffer import ClientGone
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.model import Grounds, Headers, Permit
+from sidecar.model import Grounds, Headers, Permit, Reason
 from sidecar.ports import (
     WIRE,
     Receive,
@@ -66,7 +66,6 @@ class Upstream:
             answered=telemetry.upstream,
         )
         self.take = self.pool.take
-        self.explain = as_upstream_error
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
@@ -130,9 +129,17 @@ class Upstream:
         except ClientGone:
             return
         except (UpstreamFailure, UpstreamError) as failure:
+            error = self.explain(failure)
             if not passage.answering:
-                raise as_upstream_error(failure) from failure
+                raise error from failure
             passage.wire.break_off()
+
+    def explain(self, failure: Exception) -> UpstreamError:
+        """Say what a failure means, and take note of it if it is the upstream's."""
+        error = as_upstream_error(failure)
+        if error.reason is not Reason.BODY_TIMEOUT:
+            self.telemetry.upstream_failed(error.reason, str(failure) or type(failure).__name__)
+        return error
 
     def request_head(self, wire: WireHead) -> bytes:
         """Write the head of the request as the upstream gets it."""

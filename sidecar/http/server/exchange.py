@@ -96,6 +96,7 @@ class Exchange:
             upstream.abort()
             return
         self.answered = True
+        self._protocol.count_response(101)
         self._protocol.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, encode_fields(headers)))
         await self._protocol.tunnel(upstream, first)
 
@@ -219,6 +220,7 @@ class Exchange:
         self._answer = ResponseWriter(
             self.method, self.version, status, reason, headers, closes=closes, framing=framing
         )
+        self._protocol.count_response(status)
         self._continue_due = False
         if message.get("body_follows", False):
             self._unsent = self._answer.head

@@ -55,6 +55,8 @@ class Shared:
     connections: set[HardenedProtocol] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     draining: bool = False
+    responses: list[int] = field(default_factory=lambda: [0] * 10)
+    """How many responses had a status code of each class, `responses[2]` being 200 to 299."""
 
 
 class HardenedConfig(uvicorn.Config):
@@ -155,6 +157,10 @@ class HardenedProtocol(ClientConnection):
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
         return task
+
+    def count_response(self, status: int) -> None:
+        """Count a response by the class of its status code."""
+        self._shared.responses[status // 100] += 1
 
     def served(self, task: asyncio.Task[None]) -> None:
         """The application has done with a request."""
@@ -295,6 +301,7 @@ class HardenedProtocol(ClientConnection):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer in the application's place and close."""
+        self.count_response(error.status)
         text = f"{error.detail}\n".encode("ascii")
         headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(text))]
         self.write(ResponseWriter("", "1.1", error.status, None, headers, closes=True).head + text)

@@ -63,6 +63,11 @@ class Server(uvicorn.Server):
         self._stop_at_once = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def responses(self) -> dict[str, float]:
+        """How many responses were given, by the class of their status code: `2xx` and so on."""
+        counts = enumerate(self.shared.responses)
+        return {f"{digit}xx": float(count) for digit, count in counts if 1 <= digit <= 5 or count}
+
     async def run_until_stopped(self) -> int:
         """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once."""
         await self.serve([self._listener])

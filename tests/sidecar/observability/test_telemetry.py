@@ -11,6 +11,9 @@ from structlog.testing import CapturingLogger, LogCapture
 from sidecar.model import Reason, Reference
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.request_context import on_behalf_of
+from sidecar.testing import FakeClock
+from tests.support.eventually import eventually
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_every_decision_is_counted_by_kind_and_reason(telemetry: LoggedMetrics, 
     assert value(metrics, "sidecar_requests_total", decision="refused", reason="session_gone") == 1
 
 
-@pytest.mark.parametrize("decision", ["known", "passed"])
+@pytest.mark.parametrize("decision", ["known", "passed", "shadow_known", "shadow_passed"])
 def test_plain_known_and_passed_leave_no_log_line(
     telemetry: LoggedMetrics, captured: LogCapture, decision: str
 ) -> None:
@@ -56,7 +59,7 @@ def test_plain_known_and_passed_leave_no_log_line(
     assert captured.entries == []
 
 
-@pytest.mark.parametrize("decision", ["found", "created", "owed", "shadow_known", "shadow_refused"])
+@pytest.mark.parametrize("decision", ["found", "created", "owed", "shadow_found", "shadow_refused"])
 def test_every_other_decision_leaves_one_line_that_names_session_and_user(
     telemetry: LoggedMetrics, captured: LogCapture, decision: str
 ) -> None:
@@ -79,24 +82,60 @@ def test_a_refusal_is_a_warning_with_its_reason(telemetry: LoggedMetrics, captur
     ]
 
 
-@pytest.mark.parametrize(
-    ("decision", "reason", "prevented"),
-    [
-        ("created", None, 1),
-        ("refused", Reason.SESSION_GONE, 1),
-        ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER, 1),
-        ("refused", Reason.SESSION_NOT_FOUND, 1),
-        ("refused", Reason.UNREADABLE_BODY, 0),
-        ("found", None, 0),
-        ("known", None, 0),
-        ("shadow_created", None, 0),
-    ],
-)
-def test_an_orphan_is_prevented_where_the_session_was_made_or_the_write_refused_for_it(
-    telemetry: LoggedMetrics, metrics: Metrics, decision: str, reason: Reason | None, prevented: int
+@pytest.mark.parametrize(("outcome", "prevented"), [("created", 1), ("found", 0), ("conflict", 0), ("unknown", 0)])
+def test_an_orphan_is_prevented_where_a_session_was_made(
+    telemetry: LoggedMetrics, metrics: Metrics, outcome: str, prevented: int
 ) -> None:
-    telemetry.decided(decision, reason, Reference("s1", "u1"))
+    """However many writes waited for it, and never for a refusal."""
+    telemetry.session_call("ensure", outcome, 0.001)
+    for decision, reason in (("created", None), ("created", None), ("refused", Reason.SESSION_GONE)):
+        telemetry.decided(decision, reason, Reference("s1", "u1"))
     assert value(metrics, "sidecar_orphan_writes_prevented_total") == prevented
+
+
+def test_a_flood_of_one_reason_leaves_ten_lines_a_second_and_a_count(metrics: Metrics, captured: LogCapture) -> None:
+    """Other reasons are heard meanwhile."""
+    clock = FakeClock()
+    log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
+    telemetry = LoggedMetrics(metrics, log, clock=clock)
+    for _ in range(10_000):
+        telemetry.decided("refused", Reason.SESSION_GONE)
+    telemetry.decided("refused", Reason.SESSION_NOT_FOUND)
+    assert [entry["reason"] for entry in captured.entries] == ["session_gone"] * 10 + ["session_not_found"]
+    clock.advance(1.0)
+    telemetry.decided("refused", Reason.SESSION_GONE)
+    withheld, last = captured.entries[11:]
+    assert (withheld["event"], withheld["count"]) == ("lines were withheld", 9_990)
+    assert last["reason"] == "session_gone"
+    assert value(metrics, "sidecar_requests_total", decision="refused", reason="session_gone") == 10_001
+
+
+async def test_withheld_lines_are_told_although_no_other_comes(metrics: Metrics, captured: LogCapture) -> None:
+    """A flood may end with the last of its second."""
+    log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
+    telemetry = LoggedMetrics(metrics, log)
+    for _ in range(11):
+        telemetry.decided("created", None, Reference("s1", "u1"))
+    await eventually(lambda: captured.entries[-1]["event"] == "lines were withheld")
+    assert captured.entries[-1]["count"] == 1
+
+
+def test_a_line_names_the_request_that_it_is_about(telemetry: LoggedMetrics, captured: LogCapture) -> None:
+    """Its id, its method and its path, without the query."""
+    headers = [(b"x-request-id", b"r-1")]
+    with on_behalf_of("POST", b"/a?secret=1", headers):
+        telemetry.upstream_failed(Reason.UPSTREAM_TIMEOUT, "late")
+    (entry,) = captured.entries
+    assert (entry["request_id"], entry["method"], entry["path"]) == ("r-1", "POST", "/a")
+
+
+def test_failures_of_the_memory_service_are_counted_by_reason(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    """Each by its own."""
+    telemetry.upstream_failed(Reason.UPSTREAM_TIMEOUT, "late")
+    telemetry.upstream_failed(Reason.UPSTREAM_UNAVAILABLE, "refused")
+    telemetry.upstream_failed(Reason.UPSTREAM_UNAVAILABLE, "refused")
+    assert value(metrics, "sidecar_upstream_errors_total", reason="upstream_timeout") == 1
+    assert value(metrics, "sidecar_upstream_errors_total", reason="upstream_unavailable") == 2
 
 
 def test_session_calls_are_counted_by_outcome_and_timed(telemetry: LoggedMetrics, metrics: Metrics) -> None:

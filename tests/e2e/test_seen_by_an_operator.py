@@ -1,0 +1,292 @@
+"""What an operator sees of a real sidecar: log lines, counters and request ids while things fail."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.support.platform import STORE, metric
+from tests.support.processes import Running, run_to_end, running, wait_until
+from tests.support.servers import served
+
+WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
+
+FAILING = """
+import sidecar.doors.admin, sidecar.session_client.client, sidecar.http.client.forwarder, sidecar.extract.extractor
+import sidecar.guard.guard
+from sidecar.__main__ import main
+
+def failing(where):
+    def fail(*args, **options):
+        raise RuntimeError(f"thrown in {where}")
+    return fail
+
+def in_place_of(owner, name, where, wanted):
+    real = getattr(owner, name)
+    def perhaps(self, *args, **options):
+        if any(wanted in repr(arg) for arg in args):
+            raise RuntimeError(f"thrown in {where}")
+        return real(self, *args, **options)
+    setattr(owner, name, perhaps)
+
+in_place_of(sidecar.extract.extractor.Extractor, "plan", "extraction", "fail-extract")
+in_place_of(sidecar.guard.guard.Guard, "decide", "the guard", "fail-guard")
+in_place_of(sidecar.session_client.client.HttpSessionService, "ensure", "the session client", "fail-session")
+in_place_of(sidecar.http.client.forwarder.Upstream, "forward", "the forwarder", "fail-forward")
+sidecar.doors.admin.choose_encoder = failing("the admin address")
+main(["serve"])
+"""
+
+
+def service() -> Starlette:
+    """A memory service and a session service in one, which repeats the request ids that it was given."""
+
+    async def session(request: Request) -> Response:
+        body = await request.json()
+        seen.append(("session", dict(request.headers)))
+        session = {"session_id": request.path_params["id"], "user_id": body["user_id"], "status": "active"}
+        return JSONResponse(session, 201)
+
+    async def store(request: Request) -> Response:
+        seen.append(("memory", dict(request.headers)))
+        return JSONResponse({"success": True})
+
+    seen: list[tuple[str, dict[str, str]]] = []
+    app = Starlette(
+        routes=[
+            Route("/api/v1/sessions/{id}", session, methods=["PUT"]),
+            Route(STORE, store, methods=["POST"]),
+            Route("/{rest:path}", lambda _request: JSONResponse({}), methods=["GET"]),
+        ]
+    )
+    app.state.seen = seen
+    return app
+
+
+def settings(upstream: str, **more: str) -> dict[str, str]:
+    return {
+        "SIDECAR_LISTEN": "127.0.0.1:0",
+        "SIDECAR_ADMIN": "127.0.0.1:0",
+        "SIDECAR_UPSTREAM": upstream,
+        "SIDECAR_SESSION_SERVICE": upstream,
+        "SIDECAR_LOG": "json",
+        **more,
+    }
+
+
+def lines(process: Running) -> list[dict[str, Any]]:
+    """What was logged so far; fails where a line is no JSON object."""
+    return [json.loads(line) for line in list(process.stderr)]
+
+
+def events(process: Running, event: str) -> list[dict[str, Any]]:
+    return [line for line in lines(process) if line["event"] == event]
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        yield client
+
+
+def closed_address() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("fast_lane", ["true", "false"])
+def test_a_dead_memory_service_is_logged_and_counted_by_reason(
+    tmp_path: Path, http: httpx.Client, fast_lane: str
+) -> None:
+    """Reads, unguarded writes and known sessions' writes, on both ways through the sidecar."""
+    with served(service()) as sessions:
+        dead = closed_address()
+        env = settings(dead, SIDECAR_SESSION_SERVICE=sessions, SIDECAR_FAST_LANE=fast_lane)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            headers = {"X-Request-ID": "req-7"}
+            answers = [http.get(sidecar.url() + "/health", headers=headers)]
+            answers += [http.post(sidecar.url() + STORE, json=WRITE, headers=headers) for _ in range(3)]
+            assert {answer.status_code for answer in answers} == {502}
+            assert {answer.headers["x-request-id"] for answer in answers} == {"req-7"}
+            wait_until(lambda: len(events(sidecar, "the memory service failed")) == 4, "four lines")
+            for line in events(sidecar, "the memory service failed"):
+                assert (line["reason"], line["upstream"], line["request_id"]) == ("upstream_unavailable", dead, "req-7")
+            metrics = http.get(sidecar.url("admin") + "/metrics").text
+    assert metric(metrics, "sidecar_upstream_errors_total", reason="upstream_unavailable") == 4
+    assert metric(metrics, "sidecar_responses_total", code="5xx") == 4
+
+
+def test_a_memory_service_that_dies_under_known_sessions_is_seen_on_the_fast_path(
+    tmp_path: Path, http: httpx.Client
+) -> None:
+    """Connections are there and break."""
+    with served(service()) as sessions, socket.create_server(("127.0.0.1", 0)) as listener:
+        env = settings(f"http://127.0.0.1:{listener.getsockname()[1]}", SIDECAR_SESSION_SERVICE=sessions)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            answers = (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nConte")
+            codes = [_store_while(listener, answer, sidecar, http) for answer in answers]
+            wait_until(lambda: len(events(sidecar, "the memory service failed")) == 2, "two lines")
+            metrics = http.get(sidecar.url("admin") + "/metrics").text
+    assert codes == [200, 502, 502]
+    assert metric(metrics, "sidecar_upstream_errors_total", reason="upstream_unavailable") == 2
+
+
+def _store_while(listener: socket.socket, answer: bytes, sidecar: Running, http: httpx.Client) -> int:
+    """Store through the sidecar while the memory service takes one connection, answers so and closes it."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    status = http.post(sidecar.url() + STORE, json=WRITE).status_code
+    thread.join()
+    return status
+
+
+def test_a_memory_service_that_does_not_answer_is_a_504_logged_and_counted(tmp_path: Path, http: httpx.Client) -> None:
+    """A connection that is accepted and then left alone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = settings(f"http://127.0.0.1:{listener.getsockname()[1]}", SIDECAR_UPSTREAM_TIMEOUT="200ms")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert http.get(sidecar.url() + "/health").status_code == 504
+            wait_until(lambda: events(sidecar, "the memory service failed"), "the line")
+            assert events(sidecar, "the memory service failed")[0]["reason"] == "upstream_timeout"
+            metrics = http.get(sidecar.url("admin") + "/metrics").text
+    assert metric(metrics, "sidecar_upstream_errors_total", reason="upstream_timeout") == 1
+
+
+def test_a_refusal_names_detail_request_id_and_what_the_session_service_answered(
+    tmp_path: Path, http: httpx.Client
+) -> None:
+    """And the client gets the id, made where it gave none."""
+
+    async def session(_request: Request) -> Response:
+        return JSONResponse({"detail": "another's", "reason": "session_conflict"}, 409)
+
+    app = Starlette(routes=[Route("/{rest:path}", session, methods=["PUT", "GET"])])
+    with served(app) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar:
+        refused = http.post(sidecar.url() + STORE, json=WRITE)
+        assert refused.status_code == 403
+        wait_until(lambda: events(sidecar, "write refused"), "the line")
+        (line,) = events(sidecar, "write refused")
+    assert line["reason"] == "session_owned_by_another_user"
+    assert line["detail"] == refused.json()["detail"]
+    assert line["request_id"] == refused.headers["x-request-id"]
+    assert (line["session_service_answer"], line["session_service"]) == ("409", url)
+    assert (line["session_id"], line["user_id"], line["path"]) == ("s-1", "ada", STORE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id"),
+    [
+        ({"X-Request-ID": "abc/1"}, "abc/1"),
+        ({"traceparent": f"00-{'4b' * 16}-{'01' * 8}-01"}, "4b" * 16),
+        ({}, None),
+    ],
+)
+def test_one_request_id_ties_log_session_call_and_memory_request_together(
+    tmp_path: Path, http: httpx.Client, headers: dict[str, str], request_id: str | None
+) -> None:
+    """The memory service gets what the client sent, and nothing else."""
+    app = service()
+    with served(app) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar:
+        assert http.post(sidecar.url() + STORE, json=WRITE, headers=headers).status_code == 200
+        wait_until(lambda: events(sidecar, "write decided"), "the line")
+        (line,) = events(sidecar, "write decided")
+    (to_sessions,) = [given for role, given in app.state.seen if role == "session"]
+    (to_memory,) = [given for role, given in app.state.seen if role == "memory"]
+    assert line["decision"] == "created"
+    assert line["request_id"] == to_sessions["x-request-id"]
+    assert request_id in (None, line["request_id"])
+    assert to_memory.get("x-request-id") == headers.get("X-Request-ID")
+    assert to_sessions.get("traceparent") == to_memory.get("traceparent") == headers.get("traceparent")
+
+
+def test_every_line_is_json_with_an_exception_thrown_in_each_layer(tmp_path: Path, http: httpx.Client) -> None:
+    """Extraction, guard, session client, forwarder and admin address; start and stop are told too."""
+    process: Running | None = None
+    with served(service()) as url:
+        env = {**settings(url, SIDECAR_UPSTREM="x"), "PYTHONPATH": str(Path(__file__).parents[2])}
+        process = Running([sys.executable, "-c", FAILING], env, tmp_path)
+        try:
+            process.wait_ready("sidecar")
+            for name in ("fail-extract", "fail-forward"):
+                assert http.get(f"{process.url()}/api/v1/{name}").status_code == 500
+            for name in ("fail-guard", "fail-session"):
+                http.post(process.url() + STORE, json={**WRITE, "session_id": name})
+            assert http.get(process.url("admin") + "/metrics").status_code == 500
+        finally:
+            code = process.stop(signal.SIGTERM)
+            process.close()
+    logged = lines(process)
+    assert code == 0
+    thrown = "\n".join(line.get("exception", "") for line in logged)
+    for where in ("extraction", "the guard", "the session client", "the forwarder", "the admin address"):
+        assert f"thrown in {where}" in thrown
+    told = [line["event"] for line in logged]
+    assert told[0] == "SIDECAR_UPSTREM is not a setting; did you mean SIDECAR_UPSTREAM?"
+    assert told[-2:] == ["stopping", "stopped"]
+    (started,) = [line for line in logged if line["event"] == "started"]
+    assert (started["mode"], started["profile"], started["upstream"]) == ("enforce", "isa", url)
+    assert started["listen"] == process.addresses["listen"]
+    assert started["version"]
+
+
+def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> None:
+    """What keeps it from starting is read by the same machine."""
+    bad = run_to_end("sidecar", "serve", env={"SIDECAR_LOG": "json", "SIDECAR_CACHE_SIZE": "0"}, cwd=tmp_path)
+    assert bad.process.returncode == 2
+    assert [line["event"].partition(":")[0] for line in lines(bad)] == ["SIDECAR_CACHE_SIZE"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = {"SIDECAR_LOG": "json", "SIDECAR_LISTEN": f"127.0.0.1:{listener.getsockname()[1]}"}
+        taken = run_to_end("sidecar", "serve", env=env, cwd=tmp_path)
+    assert taken.process.returncode == 1
+    assert "already in use" in lines(taken)[-1]["event"]
+
+
+def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, http: httpx.Client) -> None:
+    """Without the query, which may hold what no log should."""
+    with served(service()) as url:
+        env = settings(url, SIDECAR_ACCESS_LOG="true")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            for _ in range(2):
+                http.post(sidecar.url() + STORE + "?secret=1", json=WRITE, headers={"X-Request-ID": "r-1"})
+            wait_until(lambda: len(events(sidecar, "request")) == 2, "both lines")
+            logged = events(sidecar, "request")
+    assert [line["decision"] for line in logged] == ["created", "known"]
+    for line in logged:
+        assert (line["method"], line["path"], line["status"], line["request_id"]) == ("POST", STORE, 200, "r-1")
+        assert line["received"] > 0
+        assert line["sent"] == len('{"success":true}')
+        assert line["complete"] is True
+
+
+def test_what_runs_and_what_was_prevented_are_published(tmp_path: Path, http: httpx.Client) -> None:
+    """Ten first writes for one session made one session."""
+    with served(service()) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as one:
+        for _ in range(10):
+            http.post(one.url() + STORE, json=WRITE)
+        metrics = http.get(one.url("admin") + "/metrics").text
+    assert metric(metrics, "sidecar_orphan_writes_prevented_total") == 1
+    assert metric(metrics, "sidecar_build_info", mode="enforce", profile="isa", compiled="false") == 1
+    assert metric(metrics, "sidecar_creation_stopped") == 0
+    assert metric(metrics, "sidecar_responses_total", code="2xx") == 10
+    assert metric(metrics, "process_resident_memory_bytes") > 0

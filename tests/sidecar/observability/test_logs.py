@@ -1,0 +1,130 @@
+"""Log lines: every line of the process in one format, whoever wrote it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from sidecar.observability.logs import LogFormat, LogLevel, configure_logging
+
+EVERYTHING = """
+import asyncio, gc, logging, sys, threading, warnings
+from sidecar.observability.logs import configure_logging
+
+log = configure_logging("json", "test")
+try:
+    raise ValueError("caught\\nin two lines")
+except ValueError:
+    log.exception("structlog")
+    logging.getLogger("library").exception("standard %s", "library")
+logging.getLogger("uvicorn.error").error("uvicorn")
+logging.getLogger("library").error("%d", "no number")
+warnings.warn("a warning")
+log.info("surrogates", value="\\udcff", huge=2**80)
+
+class Bad:
+    def __del__(self):
+        raise RuntimeError("in a finalizer")
+
+Bad()
+
+def fail():
+    raise RuntimeError("in a thread")
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+
+async def task():
+    raise RuntimeError("in a task")
+
+async def main():
+    asyncio.get_running_loop().call_soon(fail)
+    asyncio.create_task(task())
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+asyncio.run(main())
+raise RuntimeError("in the main thread")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    """Logging is the process's, and other tests have their own."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook
+    shown = warnings.showwarning
+    yield
+    root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook = before
+    logging.captureWarnings(capture=False)
+    warnings.showwarning = shown
+    structlog.reset_defaults()
+
+
+def logged(style: LogFormat, level: LogLevel = "info") -> tuple[io.StringIO, structlog.typing.FilteringBoundLogger]:
+    stream = io.StringIO()
+    return stream, configure_logging(style, "test", level=level, stream=stream)
+
+
+def test_every_line_is_json_whatever_failed_and_whoever_says_so(tmp_path: Path) -> None:
+    """structlog, the standard library, warnings, threads, tasks, callbacks, finalizers, and the end of the process."""
+    command = [sys.executable, "-c", EVERYTHING]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+    exceptions = "\n".join(line.get("exception", "") for line in lines)
+    for where in ("in two lines", "in a finalizer", "in a thread", "in a task", "in the main thread"):
+        assert where in exceptions
+    events = [line["event"] for line in lines]
+    for event in ("structlog", "standard library", "uvicorn", "a log record could not be written", "surrogates"):
+        assert event in events
+    assert any("a warning" in event for event in events)
+
+
+def test_a_value_cannot_leave_its_line_on_a_terminal() -> None:
+    """Escape codes and line feeds from a client are written out."""
+    stream, log = logged("console")
+    log.info("refused", session_id="a\nb\x1b[31m")
+    (line,) = stream.getvalue().splitlines()
+    assert r"a\nb\x1b[31m" in line
+
+
+def test_tracebacks_for_a_person_show_no_variables() -> None:
+    """A token in a frame must not get into a log."""
+    stream, log = logged("console")
+    secret = "hush"  # noqa: F841 -- it is there to be shown
+    try:
+        raise ValueError("failed")
+    except ValueError:
+        log.exception("it failed")
+    assert "ValueError: failed" in stream.getvalue()
+    assert "'hush'" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("level", "heard"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_the_level_decides_what_is_written(level: LogLevel, heard: int) -> None:
+    """Of structlog's lines."""
+    stream, log = logged("json", level)
+    for method in (log.debug, log.info, log.warning, log.error):
+        method("line")
+    assert len(stream.getvalue().splitlines()) == heard
+
+
+def test_libraries_are_heard_from_warnings_on() -> None:
+    """Their progress is no news to an operator."""
+    stream, _ = logged("json")
+    logging.getLogger("uvicorn.error").info("started")
+    logging.getLogger("uvicorn.error").warning("odd")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["odd"]
