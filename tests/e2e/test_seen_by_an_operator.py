@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.platform import STORE, metric
-from tests.support.processes import Running, run_to_end, running, wait_until
+from tests.support.processes import DEADLINE, Running, run_to_end, running, wait_until
 from tests.support.servers import served
 
 WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
@@ -130,35 +130,37 @@ def test_a_dead_memory_service_is_logged_and_counted_by_reason(
     assert metric(metrics, "sidecar_responses_total", code="5xx") == 4
 
 
-def test_a_memory_service_that_dies_under_known_sessions_is_seen_on_the_fast_path(
-    tmp_path: Path, http: httpx.Client
+@pytest.mark.parametrize("cut", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun"])
+def test_a_connection_that_breaks_under_a_known_session_is_seen_on_the_fast_path(
+    tmp_path: Path, http: httpx.Client, cut: bytes
 ) -> None:
-    """Connections are there and break."""
-    with served(service()) as sessions, socket.create_server(("127.0.0.1", 0)) as listener:
-        env = settings(f"http://127.0.0.1:{listener.getsockname()[1]}", SIDECAR_SESSION_SERVICE=sessions)
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
-            answers = (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nConte")
-            codes = [_store_while(listener, answer, sidecar, http) for answer in answers]
-            wait_until(lambda: len(events(sidecar, "the memory service failed")) == 2, "two lines")
-            metrics = http.get(sidecar.url("admin") + "/metrics").text
-    assert codes == [200, 502, 502]
-    assert metric(metrics, "sidecar_upstream_errors_total", reason="upstream_unavailable") == 2
-
-
-def _store_while(listener: socket.socket, answer: bytes, sidecar: Running, http: httpx.Client) -> int:
-    """Store through the sidecar while the memory service takes one connection, answers so and closes it."""
+    """Before the answer and in the middle of it, on a connection that answered before."""
 
     def serve() -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.recv(65536)
-            connection.sendall(answer)
+            for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", cut):
+                received = b""
+                while not received.endswith(b"}"):
+                    received += connection.recv(65536)
+                connection.sendall(answer)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    status = http.post(sidecar.url() + STORE, json=WRITE).status_code
-    thread.join()
-    return status
+    with served(service()) as sessions, socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        memory = threading.Thread(target=serve, daemon=True)
+        memory.start()
+        env = settings(f"http://127.0.0.1:{listener.getsockname()[1]}", SIDECAR_SESSION_SERVICE=sessions)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert http.post(sidecar.url() + STORE, json=WRITE).status_code == 200
+            if cut:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    http.post(sidecar.url() + STORE, json=WRITE)
+            else:
+                assert http.post(sidecar.url() + STORE, json=WRITE).status_code == 502
+            wait_until(lambda: events(sidecar, "the memory service failed"), "the line")
+            metrics = http.get(sidecar.url("admin") + "/metrics").text
+        memory.join()
+    assert metric(metrics, "sidecar_upstream_errors_total", reason="upstream_unavailable") == 1
 
 
 def test_a_memory_service_that_does_not_answer_is_a_504_logged_and_counted(tmp_path: Path, http: httpx.Client) -> None:

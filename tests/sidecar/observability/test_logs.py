@@ -125,6 +125,6 @@ def test_the_level_decides_what_is_written(level: LogLevel, heard: int) -> None:
 def test_libraries_are_heard_from_warnings_on() -> None:
     """Their progress is no news to an operator."""
     stream, _ = logged("json")
-    logging.getLogger("uvicorn.error").info("started")
-    logging.getLogger("uvicorn.error").warning("odd")
+    logging.getLogger("some.library").info("started")
+    logging.getLogger("some.library").warning("odd")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["odd"]
