@@ -21,6 +21,7 @@ from sidecar.settings import Settings, load_settings
 from sidecar.tools.backfill_job import Job, Request, open_job
 from sidecar.tools.backfill_report import Reporter
 from sidecar.tools.backfilling import backfill_all
+from sidecar.tools.claims import DryRun
 from sidecar.tools.ensuring import CALL_TIMEOUT, Ensure, InBulk, OneByOne, ServiceFailed
 from sidecar.tools.pairs import SourceFailed, UnreadableSource
 
@@ -99,7 +100,11 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
         return InBulk(await stack.enter_async_context(client), discovery, habits.bulk)
     telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
     service = HttpSessionService(transport, discovery, telemetry, habits, token=token, timeout=settings.session_timeout)
-    return OneByOne(service.look if dry_run else service.ensure)
+    if not dry_run:
+        return OneByOne(service.ensure)
+    trial = DryRun(OneByOne(service.look))
+    stack.callback(trial.close)
+    return trial
 
 
 def _name(settings: Settings) -> str:

@@ -83,6 +83,9 @@ async def backfill_all(
     try:
         async with aclosing(source.batches()) as batches:
             async for batch in batches:
+                # The first user of a session is its owner, so two batches that name one session keep their order.
+                while any(_sessions(batch) & _sessions(earlier) for earlier, _ in under_way):
+                    await _finish(under_way, done, failures, on_batch)
                 under_way.append((batch, asyncio.create_task(_acknowledge(batch, ensure))))
                 if len(under_way) == IN_FLIGHT:
                     await _finish(under_way, done, failures, on_batch)
@@ -114,6 +117,10 @@ async def _acknowledge(batch: Batch, ensure: Ensure) -> Acknowledged:
     pairs = [record for record in batch.records if isinstance(record, Pair)]
     outcomes = iter(await ensure(pairs) if pairs else [])
     return [(record, Outcome.INVALID if isinstance(record, Bad) else next(outcomes)) for record in batch.records]
+
+
+def _sessions(batch: Batch) -> set[str]:
+    return {record.session_id for record in batch.records if isinstance(record, Pair)}
 
 
 def _take(records: Iterable[Record]) -> list[Record]:

@@ -138,6 +138,17 @@ def test_a_trial_creates_nothing(command: Any, shared: Service) -> None:
     assert files() == ["pairs.jsonl", "pairs.jsonl.dry-run.failures.jsonl"]
 
 
+def test_a_trial_counts_claims_within_its_input_as_the_real_run_does(command: Any, shared: Service) -> None:
+    """The first user of a missing session would own it; the others find it or are in conflict, in later batches too."""
+    pairs = [("alice", "t9-a"), ("alice", "t9-a"), ("bob", "t9-a"), ("bob", "t9-b")]
+    filler = [("alice", f"t9-{number}") for number in range(1_000)]
+    Path("pairs.jsonl").write_bytes(lines(*pairs, *filler, ("carol", "t9-b"), ("bob", "t9-b"), ("bob", "bobs")))
+    trial = table(command("--dry-run", "pairs.jsonl"))
+    real = table(command("pairs.jsonl"))
+    assert trial == {"would be created": 1_002, **{name: count for name, count in real.items() if name != "created"}}
+    assert (real["created"], real["already there"], real["conflicts"]) == (1_002, 3, 2)
+
+
 def test_reads_standard_input(command: Any, shared: Service) -> None:
     """`-` is a pipe."""
     assert command("-", stdin=lines(("alice", "t4"))).exit_code == 0
