@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import yaml
+
+import memory_service.settings
+import session_service.settings
+import sidecar.settings
 from tests.support.deployment import DEPLOY, PROGRAMS, compose, tool
 
 SERVICES = compose()["services"]
@@ -65,3 +70,30 @@ def test_every_mounted_file_exists() -> None:
         for volume in service.get("volumes", ()):
             if volume.startswith("./"):
                 assert (DEPLOY / volume.partition(":")[0]).is_file(), volume
+
+
+def test_ports_are_the_programs_defaults() -> None:
+    """Somebody who knows one way of running it finds the same ports in the others."""
+    defaults = {
+        "SIDECAR_LISTEN": sidecar.settings.Settings.model_fields["listen"].default,
+        "SIDECAR_ADMIN": sidecar.settings.Settings.model_fields["admin"].default,
+        "SESSION_SERVICE_LISTEN": session_service.settings.Settings.model_fields["listen"].default,
+        "MEMORY_SERVICE_LISTEN": memory_service.settings.Settings.model_fields["listen"].default,
+    }
+    set_there = {
+        name: value
+        for service in OURS.values()
+        for name, value in service.get("environment", {}).items()
+        if name in defaults
+    }
+    assert set_there == {name: f"0.0.0.0:{address.port}" for name, address in defaults.items()}
+
+
+def test_prometheus_scrapes_services_that_exist_where_they_listen() -> None:
+    configuration = yaml.safe_load((DEPLOY / "observability/prometheus.yaml").read_text())
+    targets = [
+        t for job in configuration["scrape_configs"] for static in job["static_configs"] for t in static["targets"]
+    ]
+    for target in targets:
+        name, _, port = target.partition(":")
+        assert any(value.endswith(f":{port}") for value in SERVICES[name]["environment"].values())
