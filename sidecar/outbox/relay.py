@@ -99,9 +99,10 @@ class OutboxRelay:
         failures = 0
         loop = asyncio.get_running_loop()
         while True:
-            if loop.time() >= self._retry_at:
+            if (began := loop.time()) >= self._retry_at:
                 await self._in_turn(self._retry_all)
-                self._retry_at = loop.time() + self._retry_pause
+                # Never busier with these than idle, however many there are.
+                self._retry_at = loop.time() + max(self._retry_pause, loop.time() - began)
             if self._debts.any_owed() and not await self._in_turn(self._pay_all):
                 failures = min(failures + 1, 10)
                 longest = min(LONGEST_BACKOFF, LOOK_EVERY * 2**failures)
@@ -139,13 +140,17 @@ class OutboxRelay:
         return True
 
     async def _retry_all(self) -> bool:
-        """Try what was set aside, until none of those tried can be paid."""
+        """Try each debt that was set aside once, those that are due before it; false in an outage."""
         self._retry_pause = min(self._retry_pause * 2, LONGEST_RETRY)
-        while due := await self._debts.due(AT_ONCE, set_aside=True):
-            paid, _ = await self._pay_batch(due)
-            if not paid:
+        tried: set[Reference] = set()
+        # What fails goes behind the others, so a debt that comes up again is the end of the round.
+        while (due := await self._debts.due(AT_ONCE, set_aside=True)) and tried.isdisjoint(due):
+            if self._debts.any_owed() and not await self._pay_all():
                 return False
-            self._retry_pause = FIRST_RETRY
+            tried.update(due)
+            paid, _ = await self._pay_batch(due)
+            if paid:
+                self._retry_pause = FIRST_RETRY
         return True
 
     async def _pay_batch(self, due: Sequence[Reference]) -> tuple[int, int]:

@@ -165,6 +165,21 @@ async def test_what_was_set_aside_is_tried_again(outbox: Outbox, telemetry: Tele
     assert service.created == {"s0": 1}
 
 
+async def test_what_stays_unpayable_holds_up_nothing_that_was_set_aside(outbox: Outbox, telemetry: Telemetry) -> None:
+    """A round tries every debt, also behind more stubborn ones than are tried at a time."""
+    service = Service()
+    several = debts(3 * AT_ONCE + 1)
+    service.special = {reference.session_id: Untrustworthy("it answered with another id") for reference in several}
+    for reference in several:
+        await outbox.owe(reference)
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: not outbox.any_owed())
+        asked = service.asked["s0"]
+        del service.special[several[-1].session_id]
+        await eventually(lambda: outbox.count() == 3 * AT_ONCE)
+    assert service.asked["s0"] <= asked + 2
+
+
 async def test_an_outage_sets_nothing_aside(outbox: Outbox, telemetry: Telemetry) -> None:
     """Where nothing is answered, the reason is not the debt's own."""
     service = Service()
