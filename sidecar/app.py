@@ -7,27 +7,19 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 import uvloop
-from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
 from service_kit.registration import Registration, health_url
-from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.access_log import AccessLog
 from sidecar.doors.admin import AdminServer, admin_app
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.fast_path import FastPathProtocol
-from sidecar.doors.proxy import EnforceHandler, PassthroughHandler, ProxyApp
-from sidecar.doors.shadow import ShadowHandler
-from sidecar.extract.extractor import Extractor
-from sidecar.guard.decisions import OnEnded
-from sidecar.guard.guard import Guard
-from sidecar.guard.outage_policy import OnOutage
-from sidecar.guard.shadow import Shadow
+from sidecar.doors.fast_path import FastPath, FastPathProtocol
+from sidecar.doors.proxy import proxy_app
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
@@ -35,34 +27,12 @@ from sidecar.http.server.server import Server
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.outbox.outbox import Outbox
-from sidecar.outbox.relay import OutboxRelay, RelayLock
-from sidecar.ports import DebtNotWritten, Discovery, SessionService
-from sidecar.profile.session_api import At
-from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
-from sidecar.session_client.events import EventFollower
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_guard import SessionGuard, started, text_of
 from sidecar.settings import Settings
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
 to look after every 700, as Python does, costs the ordinary lane a sixth of its time."""
-
-
-class Startable(Protocol):
-    """A part that works in the background."""
-
-    async def start(self) -> None:
-        """Begin."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-
-Part = TypeVar("Part", bound=Startable)
 
 
 def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
@@ -85,16 +55,6 @@ def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
     return code
 
 
-@contextlib.asynccontextmanager
-async def started(part: Part) -> AsyncIterator[Part]:
-    """Have the part work until the block ends."""
-    await part.start()
-    try:
-        yield part
-    finally:
-        await part.stop()
-
-
 class _Sidecar:
     """One running sidecar: its parts, in the order in which they need each other."""
 
@@ -113,7 +73,9 @@ class _Sidecar:
         async with self._stack:
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
             upstream = self._upstream()
-            endpoint = await self._endpoint(upstream)
+            guard = await self._stack.enter_async_context(
+                SessionGuard(self._settings, metrics=self._metrics, telemetry=self._telemetry)
+            )
             await self._register(bound_address(listener), bound_address(admin_listener))
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
@@ -122,14 +84,14 @@ class _Sidecar:
             listen, admin = str(bound_address(listener)), str(bound_address(admin_listener))
             # The fast path leaves no moment to log a request.
             fast = self._settings.fast_lane and not self._settings.access_log
-            app = ProxyApp(endpoint)
+            app = proxy_app(upstream, guard.guarding)
             server = Server(
                 AccessLog(app, self._log) if self._settings.access_log else app,
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Timeouts(body=self._settings.body_timeout),
                 protocol=FastPathProtocol if fast else HardenedProtocol,
-                fast_path=(endpoint, upstream),
+                fast_path=FastPath(guard.extractor, guard.guard, upstream),
                 on_ready=lambda: self._be_ready(listen, admin),
                 on_drain=self._be_unready,
             )
@@ -156,58 +118,10 @@ class _Sidecar:
         app = admin_app(
             registry_of(self._metrics, build),
             lambda: self._is_ready,
-            _text(self._settings.admin_token),
+            text_of(self._settings.admin_token),
             loopback=is_loopback(bound_address(listener)),
         )
         return AdminServer(app, listener)
-
-    async def _endpoint(self, upstream: Upstream) -> EnforceHandler | PassthroughHandler | ShadowHandler:
-        """The application of the mode, with everything that it stands on."""
-        settings = self._settings
-        if settings.mode == "off":
-            return PassthroughHandler(upstream, self._telemetry)
-        profile = settings.profile
-        known = SessionCache(
-            settings.cache_size,
-            settings.cache_ttl,
-            followed=profile.service.events is not None,
-            ended_admits=settings.on_ended == "forward",
-        )
-        self._metrics.gauge("sidecar_known_sessions", "Sessions in the cache.", lambda: len(known))
-        self._metrics.counter(
-            "sidecar_known_session_lookups",
-            "Looks into the cache of known sessions.",
-            lambda: {"hit": known.hits, "miss": known.misses},
-            label="outcome",
-        )
-        discovery = await self._discovery()
-        transport = await self._stack.enter_async_context(PooledTransport())
-        if profile.service.events is not None:
-            token = _text(settings.session_service_token)
-            follower = EventFollower(discovery, known, self._telemetry, path=profile.service.events, token=token)
-            await self._stack.enter_async_context(started(follower))
-        service = self._session_service(transport, discovery)
-        reader = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
-        budget = BodyBudget(settings.max_buffered)
-        bodies = BodyReader(limit=settings.max_body, budget=budget)
-        on_ended = OnEnded(settings.on_ended)
-        if settings.mode == "shadow":
-            shadow = Shadow(known, service, self._telemetry, on_ended=on_ended, timeout=settings.session_timeout)
-            self._stack.push_async_callback(shadow.aclose)
-            return ShadowHandler(
-                reader, shadow, upstream, self._telemetry, bodies=bodies, budget=budget, limit=settings.max_body
-            )
-        guard = Guard(
-            known,
-            service,
-            self._telemetry,
-            debts=await self._debts(service, known),
-            on_outage=OnOutage(settings.on_outage),
-            on_ended=on_ended,
-            timeout=settings.session_timeout,
-        )
-        self._stack.push_async_callback(guard.aclose)
-        return EnforceHandler(reader, guard, upstream, self._telemetry, bodies)
 
     def _upstream(self) -> Upstream:
         settings = self._settings
@@ -228,46 +142,6 @@ class _Sidecar:
         )
         return upstream
 
-    async def _discovery(self) -> Discovery:
-        settings = self._settings
-        if settings.profile.service.at is At.UPSTREAM:
-            return FixedAddress(settings.upstream)
-        if settings.consul is None:
-            return FixedAddress(settings.session_service)
-        fallback = settings.session_service if settings.session_service_is_explicit else None
-        discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
-        return await self._stack.enter_async_context(started(discovery))
-
-    def _session_service(self, transport: PooledTransport, discovery: Discovery) -> HttpSessionService:
-        service = HttpSessionService(
-            transport,
-            discovery,
-            self._telemetry,
-            self._settings.profile.service,
-            token=_text(self._settings.session_service_token),
-            timeout=self._settings.session_timeout,
-            scope_names=self._settings.profile.scope,
-            owner=self._settings.profile.owner,
-        )
-        self._metrics.gauge(
-            "sidecar_creation_stopped",
-            "Whether no more sessions are created, because the session service gave one an id of its own.",
-            lambda: service.mints,
-        )
-        return service
-
-    async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
-        """The journal, where one is wanted or where an earlier run left debts behind."""
-        path = self._settings.outbox
-        if self._settings.on_outage != "forward" and not path.exists():
-            return None
-        debts = Outbox(path)
-        self._stack.push_async_callback(debts.aclose)
-        relay = OutboxRelay(debts, service, known, self._telemetry, RelayLock(path))
-        await self._stack.enter_async_context(started(relay))
-        self._metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
-        return debts
-
     async def _register(self, listen: Address, admin: Address) -> None:
         settings = self._settings
         advertise = settings.advertise or listen
@@ -278,7 +152,3 @@ class _Sidecar:
             settings.consul, name=settings.register_as, advertise=advertise, health=health, tags=["sidecar"]
         )
         await self._stack.enter_async_context(started(self._registration))
-
-
-def _text(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None

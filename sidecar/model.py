@@ -1,7 +1,7 @@
 """The words the rest of the program is said in.
 
 A reader makes a `Extraction` out of a request, the session service gives an `Verdict`, and a decision is an
-`Permit` or a `Refusal`. All of them are values: immutable, comparable, free of I/O.
+`Allow` or a `Refusal`. All of them are values: immutable, comparable, free of I/O.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Credentials:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Reference:
     """This request writes to session `session_id` for `user_id`.
 
@@ -119,10 +119,10 @@ class Grounds(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
-    """The permit without which nothing is forwarded. Only the guard makes one."""
+class Allow:
+    """The decision that one call may go; a guard turns the decisions of a whole request into a permit."""
 
-    how: Grounds
+    grounds: Grounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ RpcId: TypeAlias = str | int | float | Notification | None
 NOTIFICATION: Final = Notification.NOTIFICATION
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Call:
     """One unit that is decided and, if need be, refused by itself: a REST request, or a call of an MCP message.
 
@@ -171,20 +171,12 @@ class Call:
     rpc_id: RpcId = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Extraction:
     """What the reader made of a request. A REST or RPC reading has exactly one call."""
 
-    shape: RefusalFormat
+    refusal_format: RefusalFormat
     calls: tuple[Call, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """What the head alone says: how refusals are written, and whether the body must be read before deciding."""
-
-    shape: RefusalFormat
-    needs_body: bool
 
 
 @dataclass(frozen=True, slots=True)

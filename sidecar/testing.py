@@ -12,14 +12,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from starlette.types import Receive, Scope, Send
+
+from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.ports import DebtNotWritten
+from sidecar.http.ports import PermitLapsed, UpstreamError
 from sidecar.model import (
     Absent,
+    Allow,
     Conflict,
     Created,
     Found,
     Gone,
+    Grounds,
     Owed,
-    Permit,
     Reason,
     Reference,
     Session,
@@ -28,7 +34,6 @@ from sidecar.model import (
     Unknown,
     Verdict,
 )
-from sidecar.ports import DebtNotWritten, PermitLapsed, Receive, Scope, Send, StillValid, UpstreamError
 
 Before: TypeAlias = Callable[[str, Reference], Awaitable[Verdict | None]]
 """Runs before a fake session service answers: may wait, and may answer in its place."""
@@ -206,17 +211,15 @@ class FakeForwarder:
     `wait` stands for the wait for a connection; without one there is always a connection free.
     """
 
-    forwarded: list[tuple[Permit, bytes]] = field(default_factory=list)
+    forwarded: list[tuple[Allow, bytes]] = field(default_factory=list)
     failure: UpstreamError | None = None
     wait: Callable[[], None] | None = None
 
-    async def forward(
-        self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None
-    ) -> None:
+    async def forward(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request to its end and answer it."""
         if self.wait is not None:
             self.wait()
-            if still_valid is not None and not still_valid():
+            if not permit.still_valid():
                 raise PermitLapsed
         body, more = b"", True
         while more:
@@ -224,7 +227,7 @@ class FakeForwarder:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         if self.failure is not None:
             raise self.failure
-        self.forwarded.append((admit, body))
+        self.forwarded.append((Allow(permit.grounds), body))
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
@@ -282,3 +285,8 @@ class FakeTelemetry:
     def overhead(self, seconds: float) -> None:
         """Note time of our own."""
         self.notes.append(("overhead",))
+
+
+def permit(grounds: Grounds = Grounds.PASSED) -> Permit:
+    """Issue a permit for a test of what comes after the guard."""
+    return Permit(SEAL, grounds)

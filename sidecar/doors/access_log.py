@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.ports import WIRE, Message, Receive, Scope, Send
+from sidecar.http.ports import WIRE
 from sidecar.request_context import enter_request
 
 

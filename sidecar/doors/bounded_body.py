@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self
 
+from starlette.types import Message, Receive
+
 from sidecar.doors.content_coding import coding_of, decode
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Headers, Reason, Refusal
-from sidecar.ports import Message, Receive
 
 RETRY_AFTER: Final = 1
 """Seconds after which a client may try again when too much is being held."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from sidecar.model import NOTIFICATION, Call, Classification, Extraction, Headers, Reason, Refusal, RefusalFormat
+from sidecar.model import NOTIFICATION, Call, Extraction, Headers, Reason, Refusal, RefusalFormat
 from sidecar.request_context import REQUEST_ID, current_request
 
 RPC_REFUSED: Final = -31040
@@ -60,19 +60,19 @@ def identified(response: Response) -> Response:
     return replace(response, headers=(*response.headers, (REQUEST_ID, request.id.encode("ascii"))))
 
 
-def refuse_request(plan: Classification, refusal: Refusal) -> Response:
+def refuse_request(refusal_format: RefusalFormat, refusal: Refusal) -> Response:
     """Refuse a request whose body was not read: the id of its call, if it is one, is not known."""
-    return _rest(refusal) if plan.shape is RefusalFormat.REST else _rpc_without_id(refusal)
+    return _rest(refusal) if refusal_format is RefusalFormat.REST else _rpc_without_id(refusal)
 
 
-def refuse_reading(reading: Extraction, refusals: Sequence[Refusal | None]) -> Response:
-    """Refuse a request that was read. `refusals` has one place for each call; a batch is refused as a whole."""
+def refuse_extraction(extraction: Extraction, refusals: Sequence[Refusal | None]) -> Response:
+    """Refuse a request whose calls are known. `refusals` has one place for each call; a batch is refused as a whole."""
     first = next(refusal for refusal in refusals if refusal is not None)
-    if reading.shape is RefusalFormat.REST:
+    if extraction.refusal_format is RefusalFormat.REST:
         return _rest(first)
-    if reading.shape is RefusalFormat.RPC:
-        return _rpc(reading.calls[0], first)
-    return _batch(reading.calls, refusals, first)
+    if extraction.refusal_format is RefusalFormat.RPC:
+        return _rpc(extraction.calls[0], first)
+    return _batch(extraction.calls, refusals, first)
 
 
 def _rest(refusal: Refusal) -> Response:

@@ -7,11 +7,10 @@ upstream once, and then only recognised.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from sidecar.http.server.request_head import RequestHead
-from sidecar.model import Head, Headers, Permit
+from sidecar.model import Headers
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
@@ -20,26 +19,24 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
 class RequestTemplate:
     """A good head of a request with a declared length or without a body, seen on the connection of `peer`.
 
-    It is also its own `ports.WireHead`. `decide` admits a body that comes with it, or does not say; `passes` admits the
-    request where no rule looks at it. `written_before` and `written_after` are how the head is written for the
-    upstream, around the digits of its length; without a body `written_before` is all of it.
+    It is also its own `ports.WireHead`. `classification` is what the extractor made of it. `written_before` and
+    `written_after` are how the head is written for the upstream, around the digits of its length; without a body
+    `written_before` is all of it.
     """
 
     has_host = True
     chunked = False
     upgrade = False
 
-    def __init__(self, head: RequestHead, peer: str | None, decide: Callable[[bytes], Permit | None]) -> None:
+    def __init__(self, head: RequestHead, peer: str | None) -> None:
         self.method = head.method
         self.target = head.target
         self.version = head.version
         self.headers: Headers = head.raw_headers
-        self.notes = head.notes
+        self.memo = head.memo
+        self.classification = head.memo.classification
         self.closes = not head.keep_alive
         self.peer = peer
-        self.decide = decide
-        self.model = Head(head.method, head.target, head.headers)
-        self.passes: Callable[[], Permit] | None = None
         self.has_body = head.has_body
         self._before, self._after = _around_length(head.raw) if head.has_body else (head.raw, b"")
         self.written_before, self.written_after = b"", b""

@@ -1,80 +1,68 @@
-"""Mode `shadow`: every request is forwarded at once; a copy of what is guarded is decided after the answer has gone."""
+"""Mode `shadow`: every request is forwarded at once; a copy of what is guarded is decided after the response."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sidecar.doors.asgi import begin, classification_of, head_of
 from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, Lease, replay
-from sidecar.doors.proxy import begin, forward_unread, head_of, unanswered
-from sidecar.doors.refusal import Response
-from sidecar.extract.extractor import Extractor
-from sidecar.guard.shadow import Shadow
-from sidecar.model import Call, Classification, Extraction, Grounds, Head, Permit
-from sidecar.ports import Forwarder, Message, Receive, Scope, Send, Telemetry, UpstreamError
-
-_PASSED = Permit(Grounds.PASSED)
+from sidecar.doors.middleware import run_permitted
+from sidecar.extract.extractor import Classification, Extractor
+from sidecar.guard.ports import Telemetry
+from sidecar.guard.shadow import ShadowGuard
+from sidecar.model import Call, Extraction, Head
 
 
-class ShadowHandler:
-    """Forwards everything, and notes what the guard would have said. `limit` is the most bytes of a body it copies."""
+class ShadowMiddleware:
+    """Permits everything, and has the guard decide on the side. `limit` is the most bytes of a body that it copies."""
 
     def __init__(
         self,
-        reader: Extractor,
-        shadow: Shadow,
-        forwarder: Forwarder,
-        telemetry: Telemetry,
+        app: ASGIApp,
         *,
+        extractor: Extractor,
+        guard: ShadowGuard,
+        telemetry: Telemetry,
         bodies: BodyReader,
         budget: BodyBudget,
         limit: int,
     ) -> None:
-        self._reader = reader
-        self._shadow = shadow
-        self._forwarder = forwarder
+        self._app = app
+        self._extractor = extractor
+        self._guard = guard
         self._telemetry = telemetry
         self._bodies = bodies
         self._budget = budget
         self._limit = limit
 
-    def prepare(self, head: Head) -> Callable[[bytes], Permit | None]:
-        """Let the fast lane take only what would be passed anyway: it leaves no moment to look afterwards."""
-        passes = self._reader.plan(head) is None
-        return lambda _body: self._shadow.passed() if passes else None
-
-    def passing(self, head: Head) -> Callable[[], Permit] | None:
-        """Let the fast lane take what no rule looks at."""
-        return self._shadow.passed if self._reader.plan(head) is None else None
-
-    def unanswered(self, _head: Head, _body: bytes, error: UpstreamError) -> Response:
-        """Give the answer for a request that the fast lane forwarded in vain."""
-        return unanswered(error)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        begin(scope)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         head = head_of(scope)
-        plan = self._reader.plan(head)
-        if plan is None:
-            await forward_unread(self._forwarder, self._shadow.passed(), scope, receive, send)
-        elif isinstance(plan, Extraction):
-            await forward_unread(self._forwarder, _PASSED, scope, receive, send)
-            self._shadow.shadow(plan)
+        begin(head)
+        classification = classification_of(scope, head, self._extractor)
+        if classification is None:
+            await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
+        elif not classification.needs_body:
+            await run_permitted(self._app, self._guard.permit_unread(), scope, receive, send)
+            self._guard.observe(classification.extract(b""))
         else:
             with self._budget.lease() as lease:
                 copy = _Copy(receive, lease, self._limit)
-                await forward_unread(self._forwarder, _PASSED, scope, copy.receive, send)
+                await run_permitted(self._app, self._guard.permit_unread(), scope, copy.receive, send)
             if copy.is_whole:
-                self._shadow.shadow(await self._read(plan, head, copy))
+                self._guard.observe(await self._extract(classification, head, copy))
             else:
                 self._telemetry.shadow_dropped()
 
-    async def _read(self, plan: Classification, head: Head, copy: _Copy) -> Extraction:
+    async def _extract(self, classification: Classification, head: Head, copy: _Copy) -> Extraction:
         try:
             async with self._bodies.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
-                return self._reader.read(head, body.content)
+                return classification.extract(body.content)
         except BodyRefused as refused:
-            return Extraction(plan.shape, (Call(refusal=refused.refuse),))
+            return Extraction(classification.refusal_format, (Call(refusal=refused.refuse),))
 
 
 class _Copy:

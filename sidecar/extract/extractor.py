@@ -1,21 +1,19 @@
-"""The reader: turns a request into the session it writes to, or into the reason why that cannot be told.
+"""The extractor turns a request into references to sessions, or into the reason why it cannot.
 
-It looks at the head first (`plan`) and, where that is not enough, at the decoded body (`read`). Whatever two readers
-of the same bytes could disagree about is refused here, so that the guard never checks another id than the one that
-the memory service will use.
+It classifies the head first and, where that is not enough, extracts from the decoded body. It refuses what two readers
+of the same bytes could read in two ways, so that the guard checks the id that the memory service will use.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from sidecar.extract.content_type import Form, declared_form
 from sidecar.extract.field_names import FieldNames
-from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, SessionIdentity, has_plain_bodies
+from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
 from sidecar.extract.form_fields import read_urlencoded
-from sidecar.extract.head_candidates import HeadReader
+from sidecar.extract.head_candidates import HeadCandidates, HeadReader
 from sidecar.extract.id_resolver import Candidates, IdResolver
 from sidecar.extract.ids import IdFormat
 from sidecar.extract.json_paths import JsonPathExtractor
@@ -24,29 +22,34 @@ from sidecar.extract.multipart import read_multipart
 from sidecar.extract.refused import RequestRefused, unreadable
 from sidecar.extract.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 from sidecar.extract.strict_json import JsonReader
-from sidecar.model import Call, Classification, Extraction, Head, Reference, Refusal, RefusalFormat
+from sidecar.model import Call, Extraction, Head, Reference, Refusal, RefusalFormat
 from sidecar.profile.profile import REQUIRED_IF, Profile
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What reads the bodies that come with one head, sooner than `Extractor.read` does.
+class Classification:
+    """What the head of a guarded request says: how to write a refusal, and what extracts the references.
 
-    `plain`, where the head itself names nothing, gives what stands in a plain body, and None for another. `find`, where
-    a body refers to one session at most, gives that, and raises Refusal.
+    `extract` takes the decoded body, empty where `needs_body` is false, and parses it once. A classification depends on
+    nothing but the head, so it serves every request that repeats the head.
     """
 
-    plain: Callable[[bytes], SessionIdentity | None] | None = None
-    find: Callable[[bytes], Reference | None] | None = None
+    __slots__ = ("extract", "needs_body", "refusal_format")
+
+    def __init__(
+        self, refusal_format: RefusalFormat, extract: Callable[[bytes], Extraction], *, needs_body: bool
+    ) -> None:
+        self.refusal_format = refusal_format
+        self.extract = extract
+        self.needs_body = needs_body
 
 
 class Extractor:
-    """Reads requests by one profile.
+    """Extracts references by one profile.
 
     `id_format` is what is demanded of ids (`opaque` or `uuid`), `user_header` the header that alone names the owner,
-    set by a gateway in front. A reader has no state but what it remembers of paths, and never waits.
+    set by a gateway in front. The extractor has no state but what it remembers of paths, and never waits.
     """
 
     def __init__(self, profile: Profile, *, id_format: str = IdFormat.OPAQUE, user_header: str | None = None) -> None:
@@ -63,76 +66,94 @@ class Extractor:
         self._json = JsonReader(members.keys)
         self._form_names = FieldNames(fields, paths)
         self._mcp = McpReader(profile, judge)
-        self._has_plain = has_plain_bodies(profile) and user_header is None
-        self._plain = FlatJsonExtractor(profile, self._json)
-        self._plain_call = FlatCallExtractor(profile, self._mcp.json, self._mcp.kind)
+        self._has_flat = has_flat_bodies(profile) and user_header is None
+        self._flat = FlatJsonExtractor(profile, self._json)
+        self._flat_call = FlatCallExtractor(profile, self._mcp.json, self._mcp.kind)
 
-    def plan(self, head: Head) -> Classification | Extraction | None:
-        """What the head alone says.
-
-        None: there is nothing to guard, let it through as it comes. A plan: it is guarded; have it read, with its
-        body where the plan says so. A reading: it is refused already.
-        """
+    def classify(self, head: Head) -> Classification | None:
+        """Say what the head alone says; None where no rule looks at the request and it passes unread."""
         path, _, query = head.target.partition(b"?")
         route = self._route(head, path)
         if route is None:
             return None
         if isinstance(route, Refusal) or b"#" in query:
-            return Extraction(RefusalFormat.REST, (Call(refusal=AMBIGUOUS_PATH),))
+            return _refused(AMBIGUOUS_PATH)
         if route.shape is RefusalFormat.RPC:
-            return _RPC_PLAN
-        return _BODY_PLAN if route.reads_body and self._reads_bodies else _HEAD_PLAN
+            return Classification(RefusalFormat.RPC, self._rpc_body(head, query), needs_body=True)
+        if route.reads_body and self._reads_bodies:
+            return Classification(RefusalFormat.REST, self._rest_body(head, route, query), needs_body=True)
+        return Classification(RefusalFormat.REST, self._rest_head(head, route, query), needs_body=False)
 
-    def read(self, head: Head, body: bytes) -> Extraction:
-        """Read a request that has a plan; `body` is decoded, and empty where the plan does not need it."""
-        path, _, query = head.target.partition(b"?")
-        route = self._route(head, path)
-        if not isinstance(route, Route):
-            return Extraction(RefusalFormat.REST, (Call(refusal=route),))
-        if route.shape is RefusalFormat.RPC:
-            return self._mcp.read(head.headers, body, lambda: self._outside.read({}, head.headers, query))
-        try:
-            reference = self._reference(head, route, query, body)
-        except RequestRefused as refusal:
-            return Extraction(RefusalFormat.REST, (Call(refusal=refusal.refuse),))
-        return Extraction(RefusalFormat.REST, (Call(reference),))
-
-    def prepare(self, head: Head) -> Prepared:
-        """Give what reads any body that comes with this head: what the head says is read once."""
-        path, _, query = head.target.partition(b"?")
-        route = self._route(head, path)
-        if not isinstance(route, Route) or not (route.reads_body and self._reads_bodies):
-            return Prepared()
+    def _rest_head(self, head: Head, route: Route, query: bytes) -> Callable[[bytes], Extraction]:
         try:
             outside = self._outside.read(route.captured, head.headers, query)
+            candidates = outside.everything() if outside.query else outside.claims
+            found = _rest(self._judge.resolve_ids(candidates, route.kind, outside.users))
+        except RequestRefused as refused:
+            found = _rest_refused(refused)
+        return lambda _body: found
+
+    def _rest_body(self, head: Head, route: Route, query: bytes) -> Callable[[bytes], Extraction]:
+        """Read the head once, for any body that comes with it."""
+        unclear: Extraction | None = None
+        form: Form | None = None
+        try:
+            outside = self._outside.read(route.captured, head.headers, query)
+        except RequestRefused as refused:
+            found = _rest_refused(refused)
+            return lambda _body: found
+        try:
             form = declared_form(head.headers)
-        except RequestRefused:
-            return Prepared()
+        except RequestRefused as refused:
+            unclear = _rest_refused(refused)
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        has_plain = self._has_plain and not any(values for name, values in said if name != REQUIRED_IF)
-        if route.shape is RefusalFormat.RPC:
-            return Prepared(self._plain_call.read if has_plain else None)
         kind, users = route.kind, outside.users
+        is_flat = self._has_flat and form is None and unclear is None and not _names_anything(said)
+        flat = self._flat.read if is_flat else None
+        identified = self._judge.identified
 
-        def find(body: bytes) -> Reference | None:
-            claims = {name: values.copy() for name, values in said}
-            self._add_body(claims, form, body)
-            return self._judge.resolve_ids(claims, kind, users)
+        def extract(body: bytes) -> Extraction:
+            if flat is not None and (named := flat(body)) is not None:
+                reference = identified(*named, kind)
+                if reference is not None:
+                    return _rest(reference)
+            if body and unclear is not None:
+                return unclear
+            candidates = {name: values.copy() for name, values in said}
+            try:
+                if body:
+                    self._add_body(candidates, form, body)
+                return _rest(self._judge.resolve_ids(candidates, kind, users))
+            except RequestRefused as refused:
+                return _rest_refused(refused)
 
-        return Prepared(self._plain.read if has_plain and form is None else None, find)
+        return extract
+
+    def _rpc_body(self, head: Head, query: bytes) -> Callable[[bytes], Extraction]:
+        try:
+            outside: HeadCandidates | Refusal = self._outside.read({}, head.headers, query)
+        except RequestRefused as refused:
+            outside = refused.refuse
+        silent = (
+            isinstance(outside, HeadCandidates) and not outside.query and not _names_anything(outside.claims.items())
+        )
+        flat = self._flat_call.read if self._has_flat and silent and _has_clear_type(head) else None
+        identified = self._judge.identified
+
+        def extract(body: bytes) -> Extraction:
+            if flat is not None and (call := flat(body)) is not None:
+                reference = identified(call.session_id, call.user_id, call.kind)
+                if reference is not None:
+                    return Extraction(RefusalFormat.RPC, (Call(reference, rpc_id=call.rpc_id),))
+            return self._mcp.read(head.headers, body, outside)
+
+        return extract
 
     def _route(self, head: Head, path: bytes) -> Route | Refusal | None:
         route = self._router.route(head.method, path)
         if route is None and wants_upgrade(head.headers):
             return self._router.upgrade_route(path)
         return route
-
-    def _reference(self, head: Head, route: Route, query: bytes, body: bytes) -> Reference | None:
-        outside = self._outside.read(route.captured, head.headers, query)
-        claims = outside.everything() if outside.query else outside.claims
-        if body and route.reads_body and self._reads_bodies:
-            self._add_body(claims, declared_form(head.headers), body)
-        return self._judge.resolve_ids(claims, route.kind, outside.users)
 
     def _add_body(self, claims: Candidates, form: Form | None, body: bytes) -> None:
         """A body is read as JSON whatever it claims to be, and as the form that it claims to be."""
@@ -160,6 +181,35 @@ class Extractor:
             claims[name].extend(fields[field] for field in own if field in fields)
 
 
-_RPC_PLAN = Classification(RefusalFormat.RPC, needs_body=True)
-_BODY_PLAN = Classification(RefusalFormat.REST, needs_body=True)
-_HEAD_PLAN = Classification(RefusalFormat.REST, needs_body=False)
+class NothingGuarded:
+    """The extractor of mode `off`: no rule looks at any request."""
+
+    def classify(self, _head: Head) -> None:
+        """Say that the request passes unread."""
+
+
+def _rest(reference: Reference | None) -> Extraction:
+    return Extraction(RefusalFormat.REST, (Call(reference),))
+
+
+def _rest_refused(refused: RequestRefused) -> Extraction:
+    return Extraction(RefusalFormat.REST, (Call(refusal=refused.refuse),))
+
+
+def _refused(refusal: Refusal) -> Classification:
+    found = Extraction(RefusalFormat.REST, (Call(refusal=refusal),))
+    return Classification(RefusalFormat.REST, lambda _body: found, needs_body=False)
+
+
+def _names_anything(said: Iterable[tuple[str, list[object]]]) -> bool:
+    """Whether candidates name anything that a body could contradict."""
+    return any(values for name, values in said if name != REQUIRED_IF)
+
+
+def _has_clear_type(head: Head) -> bool:
+    """Whether the media type can be read; where it cannot, the full extraction refuses."""
+    try:
+        declared_form(head.headers)
+    except RequestRefused:
+        return False
+    return True

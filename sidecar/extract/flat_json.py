@@ -1,28 +1,38 @@
-"""The plainest bodies: one that names a session and its owner once each, and nothing else that is watched.
+"""Flat bodies: one that names a session and its owner once each, and no other watched name.
 
-Most writes are such, as a JSON object or as the arguments of one MCP call, and in them nothing has to be weighed. Any
-other body, and any that is wrong, is for `Reader`.
+Most writes are such, as a JSON object or as the arguments of one MCP call, and there is nothing to resolve in them. Any
+other body, and any that is wrong, is left to the full extraction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
 from sidecar.extract.mcp import NAMES
 from sidecar.extract.strict_json import MOST_VALUES, JsonReader
-from sidecar.model import RuleKind
+from sidecar.model import NOTIFICATION, Notification, RpcId, RuleKind
 from sidecar.profile.profile import SESSION, USER, IdGrammar, Owner, Profile
 
 SessionIdentity: TypeAlias = tuple[str, str]
-"""A session's and a user's id as they stand in a body; whether they may be ids, nobody has looked yet."""
+"""A session's and a user's id as they stand in a body; their grammar is not checked yet."""
+
+
+class FlatCall(NamedTuple):
+    """A `tools/call` with both ids, unchecked, at the top of its arguments."""
+
+    session_id: str
+    user_id: str
+    kind: RuleKind
+    rpc_id: RpcId
+
 
 _Keys: TypeAlias = tuple[str, str]
 
 
-def has_plain_bodies(profile: Profile) -> bool:
+def has_flat_bodies(profile: Profile) -> bool:
     """Whether a session is nothing more than its id and an owner."""
     plain = not (profile.scope or profile.variables or profile.service.credentials)
     return plain and profile.owner is Owner.REQUIRED and profile.id_grammar is IdGrammar.SAFE
@@ -36,7 +46,7 @@ class FlatJsonExtractor:
         self._keys = _names_together(profile)
 
     def read(self, body: bytes) -> SessionIdentity | None:
-        """Give what a plain body names; None for any other."""
+        """Give what a flat body names; None for any other."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
         return None if keys is None else _named(_value(body), keys)
@@ -54,8 +64,8 @@ class FlatCallExtractor:
         together = _names_together(profile)
         self._keys = {names | around: keys for names, keys in together.items() for around in (_CALL, _NOTIFICATION)}
 
-    def read(self, body: bytes) -> SessionIdentity | None:
-        """Give what a plain call names; None for any other body."""
+    def read(self, body: bytes) -> FlatCall | None:
+        """Give what a flat call names; None for any other body."""
         names = self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
         if keys is None:
@@ -64,9 +74,13 @@ class FlatCallExtractor:
         if type(message) is not dict or message.get("method") != "tools/call":
             return None
         params = message.get("params")
-        if type(params) is not dict or self._kind(params.get("name")) is RuleKind.PASS:
+        if type(params) is not dict or (kind := self._kind(params.get("name"))) is RuleKind.PASS:
             return None
-        return _named(params.get("arguments"), keys)
+        named = _named(params.get("arguments"), keys)
+        rpc_id = message.get("id", NOTIFICATION)
+        if named is None or type(rpc_id) not in _PLAIN_IDS:
+            return None
+        return FlatCall(*named, kind, rpc_id)
 
 
 def _names_together(profile: Profile) -> dict[frozenset[bytes], _Keys]:
@@ -102,5 +116,6 @@ def _token(key: str) -> bytes:
     return f'"{key}"'.encode()
 
 
+_PLAIN_IDS: Final = frozenset({str, int, Notification})
 _CALL: Final = frozenset(map(_token, NAMES))
 _NOTIFICATION: Final = _CALL - {_token("id")}

@@ -37,6 +37,12 @@ class IdResolver:
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
         self._user_header = user_header
 
+    def identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
+        """Give the reference that two ids make which stand alone; None where one of them is outside the grammar."""
+        if self._is_session_id(session_id) and self._is_user_id(user_id):
+            return Reference(session_id, user_id, kind)
+        return None
+
     def resolve_ids(self, claims: Candidates, kind: RuleKind, header_users: Sequence[str]) -> Reference | None:
         """The reference that the claims make, None where no session is named.
 

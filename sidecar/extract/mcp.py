@@ -7,7 +7,7 @@ read even where the revision knows none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -49,7 +49,7 @@ class McpReader:
         self._judge = judge
         self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
 
-    def read(self, headers: Headers, body: bytes, outside: Callable[[], HeadCandidates]) -> Extraction:
+    def read(self, headers: Headers, body: bytes, outside: HeadCandidates | Refusal) -> Extraction:
         """Read one message or a batch; an empty body has nothing to guard and is the memory service's to refuse."""
         if not body:
             return Extraction(RefusalFormat.RPC, (Call(),))
@@ -61,10 +61,9 @@ class McpReader:
                 unreadable(f"The batch has more than {MOST_MESSAGES} messages.")
         except RequestRefused as refusal:
             return Extraction(RefusalFormat.RPC, (Call(refusal=refusal.refuse),))
-        around = _attempt(outside)
         if isinstance(content, list):
-            return Extraction(RefusalFormat.BATCH, tuple(self._call(message, around) for message in content))
-        return Extraction(RefusalFormat.RPC, (self._call(content, around),))
+            return Extraction(RefusalFormat.BATCH, tuple(self._call(message, outside) for message in content))
+        return Extraction(RefusalFormat.RPC, (self._call(content, outside),))
 
     def _call(self, message: object, outside: HeadCandidates | Refusal) -> Call:
         answer_to: RpcId = None
@@ -144,14 +143,6 @@ class McpReader:
             if pattern.fullmatch(name):
                 return kind
         return RuleKind.PASS
-
-
-def _attempt(outside: Callable[[], HeadCandidates]) -> HeadCandidates | Refusal:
-    """A refusal here belongs to every guarded call of a batch, under each one's own id."""
-    try:
-        return outside()
-    except RequestRefused as refusal:
-        return refusal.refuse
 
 
 def rpc_id(message: object) -> RpcId:

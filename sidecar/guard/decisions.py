@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, assert_never
 from sidecar.model import (
     UNOWNED,
     Absent,
+    Allow,
     Conflict,
     Create,
     Created,
@@ -19,7 +20,6 @@ from sidecar.model import (
     Grounds,
     Invalid,
     Owed,
-    Permit,
     Reason,
     Reference,
     Refusal,
@@ -34,7 +34,7 @@ from sidecar.model import (
 RETRY_AFTER: Final = 1
 """Seconds after which a client may try again where nothing better is known."""
 
-Decision: TypeAlias = Permit | Create | Refusal
+Decision: TypeAlias = Allow | Create | Refusal
 
 
 class OnEnded(enum.StrEnum):
@@ -54,7 +54,7 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
         case Created(session):
             return decide_by_session(reference, session, Grounds.CREATED, on_ended)
         case Owed(owner):
-            return Permit(Grounds.OWED) if owner == reference.user_id else owned_by_another(reference)
+            return Allow(Grounds.OWED) if owner == reference.user_id else owned_by_another(reference)
         case Absent():
             return Create() if reference.kind is RuleKind.ENSURE else _not_found(reference)
         case Conflict():
@@ -73,7 +73,7 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
             assert_never(answer)
 
 
-def decide_by_session(reference: Reference, session: Session, how: Grounds, on_ended: OnEnded) -> Permit | Refusal:
+def decide_by_session(reference: Reference, session: Session, how: Grounds, on_ended: OnEnded) -> Allow | Refusal:
     """Decide by a session that is known; a tombstone is the same for everybody, whoever owned it."""
     if session.status is SessionStatus.DELETED:
         return _gone(reference)
@@ -81,7 +81,7 @@ def decide_by_session(reference: Reference, session: Session, how: Grounds, on_e
         return owned_by_another(reference)
     if session.status is SessionStatus.ENDED and on_ended is OnEnded.REJECT:
         return _refuse(Reason.SESSION_ENDED, "The session has ended and takes no more writes.", reference)
-    return Permit(how)
+    return Allow(how)
 
 
 def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> bool:

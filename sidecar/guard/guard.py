@@ -1,4 +1,4 @@
-"""The guard: nothing is forwarded without the `Permit` that it makes, and it makes one only on grounds it can name.
+"""The guard: nothing is forwarded without the `Allow` that it makes, and it makes one only on grounds it can name.
 
 What is known answers at once; the rest is asked of the session service, decided by the table in `core.decide`, and
 only then created, or in an outage owed.
@@ -20,16 +20,18 @@ from sidecar.guard.decisions import (
     still_refuses,
 )
 from sidecar.guard.outage_policy import OnOutage, OutagePolicy
+from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.ports import Debts, KnownSessions, SessionService, Telemetry
 from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_resolver import SessionResolver
 from sidecar.model import (
+    Allow,
     Call,
     Create,
     Extraction,
     Found,
     Grounds,
     Owed,
-    Permit,
     Reference,
     Refusal,
     Refusals,
@@ -37,10 +39,10 @@ from sidecar.model import (
     Unknown,
     Verdict,
 )
-from sidecar.ports import Debts, KnownSessions, SessionService, Telemetry
 
-_PASSED: Final = Permit(Grounds.PASSED)
-_KNOWN: Final = Permit(Grounds.KNOWN)
+_PASSED: Final = Allow(Grounds.PASSED)
+_KNOWN: Final = Allow(Grounds.KNOWN)
+_UNGUARDED: Final = Permit(SEAL, Grounds.PASSED)
 
 _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATED, Grounds.OWED)
 """A batch is admitted on the last of these that any of its calls was."""
@@ -51,7 +53,7 @@ _MOST_DECIDED: Final = 3
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
 
-Decided: TypeAlias = Permit | Refusal
+Decided: TypeAlias = Allow | Refusal
 T = TypeVar("T")
 
 
@@ -89,72 +91,64 @@ class Guard:
         # Looked up once: the fast lane asks these for every request.
         self._admits = known.admits
         self._decided = telemetry.decided
+        self._recheck = self._would_permit
 
-    def passed(self) -> Permit:
-        """Admit a request that no rule looks at."""
+    def pass_through(self) -> Permit:
+        """Permit a request that no rule looks at."""
         self._decided("passed")
-        return _PASSED
+        return _UNGUARDED
 
-    def admit_known(self, reading: Extraction) -> Permit | None:
-        """Admit at once what needs no question: no call has a reference, or every one is known for its user.
+    def permit_known(self, extraction: Extraction) -> Permit | None:
+        """Permit at once what needs no question: each call names no session, or one that is known for its user.
 
-        None says nothing against the reading: `decide` has to be asked.
+        None says nothing against the request: `authorize` has to be asked.
         """
-        calls = reading.calls
+        calls = extraction.calls
         if len(calls) != 1:
-            return self._admit_known_batch(calls)
-        return None if calls[0].refusal is not None else self.admit_if_known(calls[0].reference)
-
-    def admit_if_known(self, reference: Reference | None) -> Permit | None:
-        """Admit at once a request that is to be decided by this reference alone; None has to be asked about."""
+            return self._permit_known_batch(extraction)
+        call = calls[0]
+        if call.refusal is not None:
+            return None
+        reference = call.reference
         if reference is None or reference.kind is RuleKind.PASS:
-            return self.passed()
+            return self.pass_through()
         if not self._admits(reference.key, reference.user_id):
             return None
         self._decided("known", None, reference)
-        return _KNOWN
+        return Permit(SEAL, Grounds.KNOWN, extraction, self._recheck)
 
-    def admit_named(self, session_id: str, user_id: str) -> Permit | None:
-        """Admit at once a write that names this session and this owner, and nothing else; None has to be asked about.
-
-        Nobody need have looked whether they may be ids: only what was weighed is ever known.
-        """
-        if not self._admits(session_id, user_id):
-            return None
-        self._decided("known")
-        return _KNOWN
-
-    async def decide(self, reading: Extraction) -> Permit | Refusals:
-        """Decide all calls of a reading. One that is refused refuses all, and then nothing was created."""
-        decisions = await self._decide_calls(reading.calls)
-        record_decisions(self._telemetry, reading.calls, decisions)
-        admits = [decision for decision in decisions if isinstance(decision, Permit)]
-        if len(admits) == len(decisions):
-            return max(admits, key=lambda one: _EVENTFUL.index(one.how), default=_PASSED)
+    async def authorize(self, extraction: Extraction) -> Permit | Refusals:
+        """Decide every call of a request. One refusal refuses all of them, and then no session was created."""
+        decisions = await self._decide_calls(extraction.calls)
+        record_decisions(self._telemetry, extraction.calls, decisions)
+        allowed = [decision.grounds for decision in decisions if isinstance(decision, Allow)]
+        if len(allowed) == len(decisions):
+            grounds = max(allowed, key=_EVENTFUL.index, default=Grounds.PASSED)
+            return Permit(SEAL, grounds, extraction, self._recheck)
         return Refusals(tuple(decision if isinstance(decision, Refusal) else None for decision in decisions))
-
-    def still_valid(self, reading: Extraction) -> bool:
-        """Whether what was admitted would be admitted again, at once, by what is known now."""
-        return all(isinstance(self._decide_locally(call), Permit) for call in reading.calls)
 
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
         await self._resolver.aclose()
 
-    def _admit_known_batch(self, calls: Sequence[Call]) -> Permit | None:
-        admits: list[Permit] = []
-        for call in calls:
+    def _permit_known_batch(self, extraction: Extraction) -> Permit | None:
+        allowed: list[Allow] = []
+        for call in extraction.calls:
             reference = call.reference
             if call.refusal is not None:
                 return None
             if reference is None or reference.kind is RuleKind.PASS:
-                admits.append(_PASSED)
+                allowed.append(_PASSED)
             elif self._admits(reference.key, reference.user_id):
-                admits.append(_KNOWN)
+                allowed.append(_KNOWN)
             else:
                 return None
-        record_decisions(self._telemetry, calls, admits)
-        return _KNOWN if _KNOWN in admits else _PASSED
+        record_decisions(self._telemetry, extraction.calls, allowed)
+        grounds = Grounds.KNOWN if _KNOWN in allowed else Grounds.PASSED
+        return Permit(SEAL, grounds, extraction, self._recheck)
+
+    def _would_permit(self, extraction: Extraction) -> bool:
+        return all(isinstance(self._decide_locally(call), Allow) for call in extraction.calls)
 
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decided | None]:
         """Decide each call; None for one that was left undecided because another was refused.
@@ -177,13 +171,13 @@ class Guard:
         Gives the reference where nothing is known any more.
         """
         reference = call.reference
-        if not isinstance(decision, Permit) or reference is None or reference.kind is RuleKind.PASS:
+        if not isinstance(decision, Allow) or reference is None or reference.kind is RuleKind.PASS:
             return decision
-        settled = decision.how is Grounds.OWED and not self._outage.is_owed(reference.key)
+        settled = decision.grounds is Grounds.OWED and not self._outage.is_owed(reference.key)
         if not settled and not self._known.overtaken(reference.key, ticket):
             return decision
         now = self._decide_locally(call)
-        return decision if isinstance(now, Permit) else now
+        return decision if isinstance(now, Allow) else now
 
     async def _decide_once(self, calls: Sequence[Call], deadline: float) -> list[Decided | None]:
         decisions = [self._decide_locally(call) for call in calls]

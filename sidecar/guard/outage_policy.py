@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from sidecar.guard.ports import DebtNotWritten, Debts
 from sidecar.model import Conflict, Gone, Owed, Reference, RuleKind, SessionKey, Unknown, Verdict
-from sidecar.ports import DebtNotWritten, Debts
 
 
 class OnOutage(enum.StrEnum):

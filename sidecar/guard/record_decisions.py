@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.model import Call, Create, Grounds, Permit, Reason, Refusal
-from sidecar.ports import Telemetry
+from sidecar.guard.ports import Telemetry
+from sidecar.model import Allow, Call, Create, Grounds, Reason, Refusal
 
 
 def record_decisions(
-    telemetry: Telemetry, calls: Sequence[Call], decisions: Sequence[Permit | Create | Refusal | None], prefix: str = ""
+    telemetry: Telemetry, calls: Sequence[Call], decisions: Sequence[Allow | Create | Refusal | None], prefix: str = ""
 ) -> None:
     """Count the decision of every call, in order. None is a call that was not decided, because another was refused."""
     refused = any(isinstance(decision, Refusal) for decision in decisions)
@@ -19,5 +19,5 @@ def record_decisions(
         elif refused or decision is None:
             telemetry.decided(f"{prefix}refused", Reason.BATCH_REFUSED, call.reference)
         else:
-            how = decision.how if isinstance(decision, Permit) else Grounds.CREATED
+            how = decision.grounds if isinstance(decision, Allow) else Grounds.CREATED
             telemetry.decided(f"{prefix}{how.value}", None, call.reference)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from sidecar.guard.ports import KnownSessions, SessionService
 from sidecar.guard.single_flight import SingleFlight
 from sidecar.model import (
     Absent,
@@ -26,7 +27,6 @@ from sidecar.model import (
     Unknown,
     Verdict,
 )
-from sidecar.ports import KnownSessions, SessionService
 
 _TOMBSTONE: Final = Session(None, SessionStatus.DELETED)
 _OVERTAKEN: Final = Unknown("it keeps changing while it is asked for")

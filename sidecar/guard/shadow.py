@@ -12,23 +12,25 @@ from contextvars import Context, copy_context
 from typing import Final
 
 from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
+from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
 from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_resolver import SessionResolver
-from sidecar.model import Call, Extraction, Grounds, Permit, Reference, RuleKind
-from sidecar.ports import KnownSessions, SessionService, Telemetry
+from sidecar.model import Allow, Call, Extraction, Grounds, Reference, RuleKind
 
 PREFIX: Final = "shadow_"
 """Stands before the decision that would have been taken, wherever decisions are counted."""
 
 ROOM: Final = 1_000
-"""Readings that may wait to be decided; what finds no room is dropped and counted."""
+"""Extractions that may wait to be decided; what finds no room is dropped and counted."""
 
 _WORKERS: Final = 8
 logger = logging.getLogger(__name__)
-_PASSED: Final = Permit(Grounds.PASSED)
+_PASSED: Final = Allow(Grounds.PASSED)
+_PERMIT: Final = Permit(SEAL, Grounds.PASSED)
 
 
-class Shadow:
+class ShadowGuard:
     """Stands where the guard would, and lets everything through.
 
     Has to be used on a running event loop, and closed. `timeout` is in seconds and covers everything that is asked
@@ -54,20 +56,26 @@ class Shadow:
         self._waiting: asyncio.Queue[tuple[Extraction, Context]] = asyncio.Queue(room)
         self._workers: list[asyncio.Task[None]] = []
 
-    def passed(self) -> Permit:
-        """Admit a request that no rule looks at."""
+    def pass_through(self) -> Permit:
+        """Permit a request that no rule looks at."""
         self._telemetry.decided(f"{PREFIX}passed")
-        return _PASSED
+        return _PERMIT
 
-    def shadow(self, reading: Extraction) -> Permit:
-        """Admit the reading at once and decide it later, if there is room."""
+    def permit_known(self, _extraction: Extraction) -> None:
+        """Permit nothing at once: the fast path leaves no moment to look afterwards."""
+
+    def permit_unread(self) -> Permit:
+        """Permit a guarded request that is decided on the side; `observe` counts it."""
+        return _PERMIT
+
+    def observe(self, extraction: Extraction) -> None:
+        """Decide an extraction later, if there is room."""
         if not self._workers:
             self._workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
         try:
-            self._waiting.put_nowait((reading, copy_context()))
+            self._waiting.put_nowait((extraction, copy_context()))
         except asyncio.QueueFull:
             self._telemetry.shadow_dropped()
-        return _PASSED
 
     async def drained(self) -> None:
         """Wait until everything taken in so far is decided."""
@@ -82,16 +90,16 @@ class Shadow:
 
     async def _work(self) -> None:
         while True:
-            reading, context = await self._waiting.get()
+            extraction, context = await self._waiting.get()
             try:
-                await asyncio.create_task(self._record(reading), context=context)
+                await asyncio.create_task(self._record(extraction), context=context)
             except Exception:
                 logger.exception("shadow mode could not decide a request")
             finally:
                 self._waiting.task_done()
 
-    async def _record(self, reading: Extraction) -> None:
-        record_decisions(self._telemetry, reading.calls, await self._decide_calls(reading.calls), PREFIX)
+    async def _record(self, extraction: Extraction) -> None:
+        record_decisions(self._telemetry, extraction.calls, await self._decide_calls(extraction.calls), PREFIX)
 
     async def _decide_calls(self, calls: Sequence[Call]) -> list[Decision]:
         return [call.refusal or await self._decide(call.reference) for call in calls]

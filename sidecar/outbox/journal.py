@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import Conflict, Gone, Owed, Reference, SessionKey
-from sidecar.ports import DebtNotWritten
 
 VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0

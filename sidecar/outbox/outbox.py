@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
 from sidecar.outbox.journal import Journal, Operation, OutboxReader
-from sidecar.ports import DebtNotWritten
 
 _UNREADABLE: Final = Unknown("the outbox cannot be read, and may hold a debt for the session")
 

@@ -17,10 +17,10 @@ from typing import Final
 
 import structlog
 
+from sidecar.guard.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
 from sidecar.guard.session_resolver import remember
 from sidecar.model import Conflict, Created, Found, Gone, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.outbox.outbox import unpayable
-from sidecar.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
 
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks for debts, which may be another process's."""

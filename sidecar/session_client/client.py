@@ -15,13 +15,14 @@ import stamina
 import structlog
 
 from sidecar.cache.clock import elapsed
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Absent, Created, Found, Reference, Unknown, Untrustworthy, Verdict
-from sidecar.ports import Discovery, Telemetry
 from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall
+from sidecar.session_client.ports import Discovery
 
 MOST_ANSWER: Final = 4 << 20
 """Bytes of an answer that are read; what is longer is not believed to be a session."""

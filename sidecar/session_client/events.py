@@ -19,7 +19,8 @@ import structlog
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE
-from sidecar.ports import Discovery, SessionEvents, Telemetry
+from sidecar.guard.ports import Telemetry
+from sidecar.session_client.ports import Discovery, SessionEvents
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
 
 PATH: Final = "/api/v1/session-events"

@@ -12,7 +12,7 @@ import orjson
 import stamina
 
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Verdict
-from sidecar.ports import Discovery
+from sidecar.session_client.ports import Discovery
 from sidecar.tools.pairs import Pair
 
 MOST_AT_ONCE: Final = 1_000

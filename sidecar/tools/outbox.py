@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service_kit.settings import BadSettings
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.outbox.journal import Entry, Journal
-from sidecar.ports import DebtNotWritten
 from sidecar.settings import load_settings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.guard.ports import Debts
 from sidecar.model import Conflict, Created, Gone, Owed, Reference, Session, SessionStatus
 from sidecar.outbox.outbox import Outbox
-from sidecar.ports import Debts
 from sidecar.testing import FakeDebts
 
 ANN = Reference("s-1", "ann")

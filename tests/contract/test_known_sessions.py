@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.ports import KnownSessions
 from sidecar.model import Session, SessionStatus
-from sidecar.ports import KnownSessions
 from sidecar.testing import FakeKnownSessions
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import httpx
 import pytest
 
+from sidecar.guard.ports import SessionService
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus
-from sidecar.ports import SessionService
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import FixedAddress

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import structlog
 
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Grounds, Reason, Reference
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.ports import Telemetry
 from sidecar.testing import FakeTelemetry
 
 ANN = Reference("s-1", "ann", scope=("app",))

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.types import Message, Scope
 
-from sidecar.ports import WIRE, Message, Scope
+from sidecar.http.ports import WIRE, HeadMemo
+from sidecar.model import Extraction
 
 
 @dataclass
@@ -16,7 +18,8 @@ class _Wire:
     """What the application itself asks of the wire."""
 
     target: bytes
-    notes: dict[object, Any] = field(default_factory=dict)
+    memo: HeadMemo = field(default_factory=HeadMemo)
+    extraction: Extraction | None = None
 
 
 @dataclass

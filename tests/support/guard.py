@@ -5,7 +5,19 @@ from __future__ import annotations
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
-from sidecar.model import Call, Extraction, Reason, Reference, RefusalFormat, Refusals, RuleKind, Verdict
+from sidecar.guard.permit import SEAL, Permit
+from sidecar.model import (
+    Allow,
+    Call,
+    Extraction,
+    Grounds,
+    Reason,
+    Reference,
+    RefusalFormat,
+    Refusals,
+    RuleKind,
+    Verdict,
+)
 from sidecar.testing import Before, FakeClock, FakeDebts, FakeSessionService, FakeTelemetry
 
 
@@ -28,9 +40,27 @@ class House:
         self.known.stream_up()
         self.guard = Guard(self.known, self.service, self.telemetry, **{"debts": self.debts, "timeout": 10.0, **policy})
 
+    async def decide(self, reading: Extraction) -> Allow | Refusals:
+        """What the guard decides, without what the permit is bound to."""
+        decided = await self.guard.authorize(reading)
+        return Allow(decided.grounds) if isinstance(decided, Permit) else decided
+
+    def permit_known(self, reading: Extraction) -> Allow | None:
+        """What the guard permits at once."""
+        permit = self.guard.permit_known(reading)
+        return None if permit is None else Allow(permit.grounds)
+
+    def pass_through(self) -> Allow:
+        """What the guard permits unread."""
+        return Allow(self.guard.pass_through().grounds)
+
+    def would_permit(self, reading: Extraction) -> bool:
+        """Whether a permit for the reading, issued on whatever grounds, would still be valid."""
+        return Permit(SEAL, Grounds.PASSED, reading, self.guard._recheck).still_valid()
+
     async def reason(self, reading: Extraction) -> Reason | None:
         """Why a reading is refused."""
-        refused = await self.guard.decide(reading)
+        refused = await self.guard.authorize(reading)
         return refused.refusals[0].reason if isinstance(refused, Refusals) else None
 
 

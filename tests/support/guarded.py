@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.proxy import EnforceHandler, ProxyApp
+from sidecar.doors.fast_path import FastPath
+from sidecar.doors.middleware import EnforceMiddleware
+from sidecar.doors.proxy import proxy_app
 from sidecar.extract.extractor import Extractor
 from sidecar.http.client.forwarder import Upstream
 from tests.support.guard import House
@@ -17,16 +22,16 @@ class GuardedHouse(House):
         super().__init__()
         self.budget = BodyBudget(1 << 20)
 
-    def app(self, upstream: Upstream) -> GuardedApp:
-        bodies = BodyReader(limit=1 << 20, budget=self.budget)
-        return GuardedApp(EnforceHandler(Extractor(ISA), self.guard, upstream, self.telemetry, bodies))
+    def app(self, upstream: Upstream) -> Starlette:
+        extractor, bodies = Extractor(ISA), BodyReader(limit=1 << 20, budget=self.budget)
 
+        def guarding(app: ASGIApp) -> ASGIApp:
+            return EnforceMiddleware(
+                app, extractor=extractor, guard=self.guard, bodies=bodies, telemetry=self.telemetry
+            )
 
-class GuardedApp(ProxyApp):
-    """The application and the door of its lane in one."""
+        return proxy_app(upstream, guarding)
 
-    def __init__(self, enforcing: EnforceHandler) -> None:
-        super().__init__(enforcing)
-        self.prepare = enforcing.prepare
-        self.passing = enforcing.passing
-        self.unanswered = enforcing.unanswered
+    def fast_path(self, upstream: Upstream) -> FastPath:
+        """The fast path beside `app`."""
+        return FastPath(Extractor(ISA), self.guard, upstream)

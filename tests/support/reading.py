@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.extract.extractor import Extractor
-from sidecar.model import Call, Classification, Extraction, Head, Reason, Reference, Refusal
+from sidecar.model import Call, Extraction, Head, Reason, Reference, Refusal, RefusalFormat
 from sidecar.profile.files import find_profile
 from sidecar.profile.loading import load_profile
 from sidecar.profile.profile import Profile
@@ -141,9 +142,41 @@ def head(method: str, target: str | bytes, *headers: tuple[bytes, bytes]) -> Hea
     return Head(method, target.encode("latin-1") if isinstance(target, str) else target, list(headers))
 
 
-def reader(profile: Profile = ISA, **settings: Any) -> Extractor:
+@dataclass(frozen=True)
+class Plan:
+    """What a classification says before it extracts anything."""
+
+    refusal_format: RefusalFormat
+    needs_body: bool
+
+
+class Reader(Extractor):
+    """An extractor whose two steps give values that can be compared."""
+
+    def plan(self, request: Head) -> Plan | Extraction | None:
+        """What the head alone says; an extraction where it refuses because of its path."""
+        classification = self.classify(request)
+        if classification is None:
+            return None
+        if not classification.needs_body:
+            extraction = classification.extract(b"")
+            refusal = extraction.calls[0].refusal
+            if refusal is not None and refusal.reason is Reason.AMBIGUOUS_PATH:
+                return extraction
+        return Plan(classification.refusal_format, classification.needs_body)
+
+    def read(self, request: Head, body: bytes) -> Extraction:
+        """What head and body together say."""
+        classification = self.classify(request)
+        return _NOTHING if classification is None else classification.extract(body)
+
+
+_NOTHING = Extraction(RefusalFormat.REST, (Call(),))
+
+
+def reader(profile: Profile = ISA, **settings: Any) -> Reader:
     """A reader for a profile."""
-    return Extractor(profile, **settings)
+    return Reader(profile, **settings)
 
 
 def read(
@@ -155,12 +188,12 @@ def read(
     **settings: Any,
 ) -> Extraction:
     """Plan and read one request from scratch; a body that is no bytes is written as JSON."""
-    one = Extractor(profile, **settings)
+    one = Reader(profile, **settings)
     request = head(method, target, *headers)
     plan = one.plan(request)
     if isinstance(plan, Extraction):
         return plan
-    assert isinstance(plan, Classification), "the request is not guarded at all"
+    assert isinstance(plan, Plan), "the request is not guarded at all"
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     reading = one.read(request, raw if plan.needs_body else b"")
     assert one.read(request, raw if plan.needs_body else b"") == reading, "a reader must not change its mind"

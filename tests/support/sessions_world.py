@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import httpx
 import orjson
 
-from sidecar.model import Permit, Reference, Refusals, SessionStatus
+from sidecar.guard.permit import Permit
+from sidecar.model import Reference, Refusals, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.sessions import error, session, target
 

@@ -10,19 +10,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.doors.fast_path import FastPathProtocol
+from starlette.types import Receive, Scope, Send
+
+from sidecar.doors.fast_path import FastPath, FastPathProtocol
 from sidecar.doors.refusal import Response
+from sidecar.extract.extractor import Classification
+from sidecar.guard.permit import SEAL, Permit
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.client.response import UpstreamFailure
+from sidecar.http.ports import UpstreamError
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
-from sidecar.model import Grounds, Head, Permit
-from sidecar.ports import Receive, Scope, Send, UpstreamError
+from sidecar.model import Call, Extraction, Grounds, Head, Reason, RefusalFormat
+from sidecar.testing import permit
 from tests.support.eventually import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-ADMIT = Permit(Grounds.PASSED)
+ADMIT = permit(Grounds.PASSED)
+
+
+def permit_while(still_valid: Callable[[], bool]) -> Permit:
+    """Give a permit that is valid as long as `still_valid` says so."""
+    return Permit(SEAL, Grounds.PASSED, Extraction(RefusalFormat.REST, (Call(),)), lambda _extraction: still_valid())
 
 
 @dataclass
@@ -148,6 +158,8 @@ class SilentTelemetry:
 
     def overhead(self, seconds: float) -> None: ...
 
+    def upstream_failed(self, reason: Reason, detail: str) -> None: ...
+
 
 @dataclass
 class Running:
@@ -182,7 +194,7 @@ def admitting(upstream: Upstream, still_valid: Callable[[Scope], bool] = lambda 
         if scope["type"] != "http":
             return
         try:
-            await upstream.forward(ADMIT, scope, receive, send, lambda: still_valid(scope))
+            await upstream.forward(permit_while(lambda: still_valid(scope)), scope, receive, send)
         except UpstreamError as error:
             status, text = failure(error)
             headers = [(b"Content-Length", b"%d" % len(text))]
@@ -192,24 +204,40 @@ def admitting(upstream: Upstream, still_valid: Callable[[Scope], bool] = lambda 
     return app
 
 
-class AdmittingDoor:
-    """What `admitting` is for the application: the lane's door."""
+class Admitting:
+    """Extractor and guard of `admitting` for the fast path: no rule looks at anything."""
 
-    def prepare(self, head: Head) -> Callable[[bytes], Permit]:
-        return lambda body: ADMIT
+    def classify(self, _head: Head) -> Classification | None:
+        return None
 
-    def passing(self, head: Head) -> Callable[[], Permit]:
-        return lambda: ADMIT
+    def pass_through(self) -> Permit:
+        return ADMIT
 
-    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
-        status, text = failure(error)
-        return Response(status, [(b"Content-Length", b"%d" % len(text))], text)
+    def permit_known(self, _extraction: Extraction) -> Permit | None:
+        return ADMIT
+
+
+def admitting_fast_path(upstream: Upstream) -> FastPath:
+    """The fast path beside `admitting`."""
+    return FastPath(Admitting(), Admitting(), upstream, in_plain_text)
+
+
+def in_plain_text(_extraction: Extraction | None, error: UpstreamError) -> Response:
+    """Answer a failure as `admitting` does."""
+    status, text = failure(error)
+    return Response(status, [(b"Content-Length", b"%d" % len(text))], text)
 
 
 def failure(error: UpstreamError) -> tuple[int, bytes]:
     """Give status and text of a failure."""
     reason = error.reason.value
     return {"upstream_timeout": 504, "overloaded": 503, "body_timeout": 408}.get(reason, 502), reason.encode()
+
+
+def _fast_path_of(app: Callable[[Upstream], App]) -> Callable[[Upstream], FastPath]:
+    """The fast path that belongs to an application: that of the object it is a method of, where there is one."""
+    owner = getattr(app, "__self__", None)
+    return getattr(owner, "fast_path", admitting_fast_path)
 
 
 @contextlib.asynccontextmanager
@@ -220,16 +248,15 @@ async def running(
     patience: Timeouts | None = None,
     drain_timeout: float = 10.0,
     lane: bool = False,
+    fast_path: Callable[[Upstream], FastPath] | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
     """Run a sidecar in front of `url`; it is stopped, and must stop, at the end.
 
-    With `lane` the fast lane is on, and finds a free connection to begin with. Its door is the application where that
-    can be one.
+    With `lane` the fast path is on, and finds a free connection to begin with.
     """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
     served: Any = app(upstream)
-    door = served if hasattr(served, "prepare") else AdmittingDoor()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     port = listener.getsockname()[1]
@@ -240,7 +267,7 @@ async def running(
         drain_timeout=drain_timeout,
         patience=patience,
         protocol=FastPathProtocol if lane else HardenedProtocol,
-        fast_path=(door, upstream),
+        fast_path=(fast_path or _fast_path_of(app))(upstream),
         on_ready=ready.set,
         handle_signals=False,
     )

@@ -7,8 +7,8 @@ import contextlib
 from dataclasses import dataclass
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from sidecar.ports import Receive, Scope, Send
 from tests.support.connected import Connected
 from tests.support.wire import OK, RawClient, raw_client, raw_upstream, read_answer
 

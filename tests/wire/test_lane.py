@@ -10,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.doors.fast_path import FastPath
 from sidecar.doors.refusal import Response
-from sidecar.model import Grounds, Head, Permit
-from sidecar.ports import UpstreamError
+from sidecar.extract.extractor import Classification
+from sidecar.http.ports import UpstreamError
+from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat
+from sidecar.testing import permit
 from tests.support import wire
 from tests.support.eventually import eventually
 from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client, raw_upstream
@@ -20,54 +23,59 @@ from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, r
 SMALL = b'{"session_id": "s-1", "user_id": "ann"}'
 
 
-class CountingDoor:
-    """Knows every body but those that say `unknown`, and counts what it admitted. It is the application as well."""
+class Counting:
+    """Knows every body but those that say `unknown`, and counts what it admitted by the fast path and otherwise."""
 
-    def __init__(self, upstream) -> None:
-        self.upstream = upstream
+    def __init__(self) -> None:
         self.by_lane = 0
         self.by_application = 0
 
-    def prepare(self, head: Head):
-        def decide(body: bytes) -> Permit | None:
-            if b"unknown" in body:
-                return None
-            self.by_lane += 1
-            return Permit(Grounds.KNOWN)
+    def app(self, upstream):
+        forward = wire.admitting(upstream)
 
-        return decide
+        async def app(scope, receive, send) -> None:
+            if scope["type"] == "http":
+                self.by_application += 1
+                await forward(scope, receive, send)
 
-    def passing(self, head: Head):
-        def passed() -> Permit:
-            self.by_lane += 1
-            return Permit(Grounds.PASSED)
+        return app
 
-        return None if b"guarded" in head.target else passed
+    def fast_path(self, upstream):
+        return FastPath(self, self, upstream, self.unanswered)
 
-    def unanswered(self, head: Head, body: bytes, error: UpstreamError) -> Response:
+    def classify(self, head: Head):
+        if head.method in ("POST", "PATCH", "PUT") or b"guarded" in head.target:
+            return Classification(RefusalFormat.REST, self.extract, needs_body=True)
+        return None
+
+    def extract(self, body: bytes) -> Extraction:
+        return Extraction(RefusalFormat.REST, (Call(Reference(body.decode("latin-1"), "ann")),))
+
+    def pass_through(self):
+        self.by_lane += 1
+        return permit()
+
+    def permit_known(self, extraction: Extraction):
+        if "unknown" in extraction.calls[0].reference.session_id:
+            return None
+        self.by_lane += 1
+        return permit(Grounds.KNOWN)
+
+    def unanswered(self, extraction, error: UpstreamError) -> Response:
         status, text = wire.failure(error)
+        body = b"" if extraction is None else extraction.calls[0].reference.session_id.encode("latin-1")
         return Response(status, [(b"Content-Length", b"%d" % len(text)), (b"X-Body", body)], text)
-
-    async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] == "http":
-            self.by_application += 1
-            await wire.admitting(self.upstream)(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
 async def stage(answer=OK, *, lane=True, **options):
     """An upstream, a sidecar and its door."""
-    doors = []
-
-    def app(upstream):
-        doors.append(CountingDoor(upstream))
-        return doors[0]
-
+    door = Counting()
     async with (
         raw_upstream(answer) as upstream,
-        wire.running(upstream.url, app=app, lane=lane, **options) as sidecar,
+        wire.running(upstream.url, app=door.app, fast_path=door.fast_path, lane=lane, **options) as sidecar,
     ):
-        yield upstream, sidecar, doors[0]
+        yield upstream, sidecar, door
         await sidecar.quiet()
 
 
@@ -216,15 +224,20 @@ async def test_without_a_free_connection_the_application_waits_for_one():
 async def test_what_the_door_stumbles_over_is_the_applications():
     """An error of ours costs the lane, not the connection."""
 
-    class Stumbling(CountingDoor):
-        def prepare(self, head):
+    class Stumbling(Counting):
+        def classify(self, head):
             if b"/head" in head.target:
                 raise ValueError("on purpose")
-            return lambda body: 1 // 0
+            return super().classify(head)
+
+        def permit_known(self, extraction):
+            raise ZeroDivisionError
+
+    door = Stumbling()
 
     async with (
         raw_upstream() as upstream,
-        wire.running(upstream.url, app=Stumbling, lane=True) as sidecar,
+        wire.running(upstream.url, app=door.app, fast_path=door.fast_path, lane=True) as sidecar,
         raw_client(sidecar.port) as client,
     ):
         for target in ("/head", "/body", "/body"):

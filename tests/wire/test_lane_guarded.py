@@ -50,14 +50,15 @@ async def everything_seen(requests: list[bytes], *, lane: bool) -> tuple[object,
 
     async with (
         raw_upstream(answer) as upstream,
-        wire.running(upstream.url, app=house.app, lane=lane) as sidecar,
+        wire.running(upstream.url, app=house.app, fast_path=house.fast_path, lane=lane) as sidecar,
         raw_client(sidecar.port) as client,
     ):
         answers = []
         for request in requests:
             await client.send(request)
             got = await client.answer()
-            answers.append((got.status, got.fields, got.body))
+            fields = [field for field in got.fields if field[0] != b"x-request-id"]  # of its own for each request
+            answers.append((got.status, fields, got.body))
         above = [(seen.head, seen.body) for seen in upstream.seen]
     await house.guard.aclose()
     return answers, above, house.service.asked, house.telemetry.notes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from sidecar.http.server.connection import Timeouts
-from sidecar.ports import Receive, Scope, Send
 from tests.support.eventually import eventually
 from tests.support.wire import Seen, get, post, raw_client, raw_upstream
 

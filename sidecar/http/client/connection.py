@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from sidecar.http.client.response import ConnectionLost, ResponseTimeout, UpstreamFailure
 from sidecar.http.client.response_reader import ResponseReader
 from sidecar.http.framing import ResponseHead
-from sidecar.ports import ResponseReceiver
+from sidecar.http.ports import ResponseReceiver
 
 if TYPE_CHECKING:
     from sidecar.http.client.pool import Pool

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from starlette.types import Receive, Scope, Send
+
+from sidecar.guard.permit import Permit
+from sidecar.guard.ports import Telemetry
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.proxied_request import ProxiedRequest
@@ -19,19 +23,8 @@ from sidecar.http.client.response import ConnectionLost, UpstreamFailure, as_ups
 from sidecar.http.client.response_buffer import ClientGone
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.model import Grounds, Headers, Permit, Reason
-from sidecar.ports import (
-    WIRE,
-    Receive,
-    ResponseReceiver,
-    Scope,
-    Send,
-    StillValid,
-    Telemetry,
-    UpstreamError,
-    UpstreamExchange,
-    WireHead,
-)
+from sidecar.http.ports import WIRE, ResponseReceiver, UpstreamError, UpstreamExchange, WireHead
+from sidecar.model import Grounds, Headers, Reason
 
 _NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
 
@@ -115,15 +108,13 @@ class Upstream:
         except UpstreamFailure as failure:
             raise as_upstream_error(failure) from failure
 
-    async def forward(
-        self, admit: Permit, scope: Scope, receive: Receive, send: Send, still_valid: StillValid | None = None
-    ) -> None:
+    async def forward(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request and its answer.
 
-        Raises PermitLapsed where `still_valid` denies it after a wait for a connection, and UpstreamError while nothing
-        of the answer was sent on. Returns quietly when the client has gone.
+        Raises PermitLapsed where the permit is no longer valid after a wait for a connection, and UpstreamError while
+        nothing of the response was sent on. Returns quietly when the client has gone.
         """
-        passage = ProxiedRequest(self, admit, scope["extensions"][WIRE], receive, send, still_valid=still_valid)
+        passage = ProxiedRequest(self, permit, scope["extensions"][WIRE], receive, send)
         try:
             await passage.run()
         except ClientGone:
@@ -143,29 +134,29 @@ class Upstream:
 
     def request_head(self, wire: WireHead) -> bytes:
         """Write the head of the request as the upstream gets it."""
-        written: bytes | None = wire.notes.get(self)
-        if written is not None:
-            return written
+        memo = wire.memo
+        if memo.upstream_head is not None:
+            return memo.upstream_head
         fields = self.rules.request_fields(
             wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
         )
         host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
         line = b"%b %b HTTP/1.1\r\n" % (wire.method.encode("ascii"), wire.target)
-        written = wire.notes[self] = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
-        return written
+        memo.upstream_head = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
+        return memo.upstream_head
 
     def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
         """Give the head of an answer as the client gets it; the same object as long as both are the same."""
         last, how, passed = self._last_answer
-        if head is last and admit.how is how:
+        if head is last and admit.grounds is how:
             return passed
         fields = self.rules.response_fields(head.headers)
         if self.decision_header:
-            fields.append((DECISION_HEADER, admit.how.value.encode("ascii")))
+            fields.append((DECISION_HEADER, admit.grounds.value.encode("ascii")))
         if head.until_close:
             fields.append((b"Connection", b"close"))
         passed = ForwardedHead(head.status, head.reason, fields, head.framing)
-        self._last_answer = head, admit.how, passed
+        self._last_answer = head, admit.grounds, passed
         return passed
 
     def interim_fields(self, head: ResponseHead) -> Headers:

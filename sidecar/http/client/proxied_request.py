@@ -7,12 +7,15 @@ import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from starlette.types import Receive, Send
+
+from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.response import ConnectionLost
 from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer, Upgraded
 from sidecar.http.framing import ResponseHead
-from sidecar.model import Permit, Reason
-from sidecar.ports import PermitLapsed, Receive, Send, StillValid, UpstreamError, Wire
+from sidecar.http.ports import PermitLapsed, UpstreamError, Wire
+from sidecar.model import Reason
 
 if TYPE_CHECKING:
     from sidecar.http.client.forwarder import Upstream
@@ -27,20 +30,17 @@ class ProxiedRequest:
     def __init__(
         self,
         upstream: Upstream,
-        admit: Permit,
+        permit: Permit,
         wire: Wire,
         receive: Receive,
         send: Send,
-        *,
-        still_valid: StillValid | None,
     ) -> None:
         self.wire = wire
         self.answering = False
         self._upstream = upstream
-        self._admit = admit
+        self._permit = permit
         self._receive = receive
         self._send = send
-        self._still_valid = still_valid
         self._relay = ResponseBuffer(upstream.loop, self._interim)
         self._expecting = False
 
@@ -91,7 +91,7 @@ class ProxiedRequest:
 
     async def _wait_for_connection(self, *, fresh: bool = False) -> UpstreamConnection:
         connection = await self._upstream.pool.acquire(fresh=fresh)
-        if self._still_valid is not None and not self._still_valid():
+        if not self._permit.still_valid():
             connection.pool.release(connection)
             raise PermitLapsed
         return connection
@@ -154,7 +154,7 @@ class ProxiedRequest:
 
     async def _answer(self) -> None:
         head = await self._relay.response()
-        passed = self._upstream.answer_head(head, self._admit)
+        passed = self._upstream.answer_head(head, self._permit)
         self.answering = True
         start = {
             "type": "http.response.start",

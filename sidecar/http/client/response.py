@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.http.framing import ResponseHead, read_framing
+from sidecar.http.ports import UpstreamError
 from sidecar.model import Reason
-from sidecar.ports import UpstreamError
 
 _RETRY_AFTER: Final = 1
 

@@ -12,7 +12,7 @@ import httptools
 
 from sidecar.http.client.response import BadResponse, ResponseTemplate, UpstreamFailure, read_head
 from sidecar.http.framing import Framing, ResponseHead
-from sidecar.ports import ResponseReceiver
+from sidecar.http.ports import ResponseReceiver
 
 MAX_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from starlette.types import Message, Scope
+
 from sidecar.http.headers import encode_fields
+from sidecar.http.ports import WIRE
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.response_writer import ResponseWriter
-from sidecar.model import Headers
-from sidecar.ports import WIRE, Message, Scope
+from sidecar.model import Extraction, Headers
 
 if TYPE_CHECKING:
     from sidecar.http.server.protocol import HardenedProtocol
@@ -34,7 +36,8 @@ class Exchange:
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, arrived: float) -> None:
-        self.notes = head.notes
+        self.memo = head.memo
+        self.extraction: Extraction | None = None
         self.method = head.method
         self.target = head.target
         self.headers: Headers = head.raw_headers

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import uvicorn
+from starlette.types import Scope
 
 from sidecar.http.server.connection import ClientConnection, Timeouts
 from sidecar.http.server.exchange import Exchange
@@ -20,7 +21,6 @@ from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
-from sidecar.ports import Scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""

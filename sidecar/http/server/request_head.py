@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Final
+from typing import Final
 
 from sidecar.http.headers import connection_options, upgrade_options
+from sidecar.http.ports import HeadMemo
 
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
@@ -66,7 +67,7 @@ class RequestHead:
         self, raw: bytes, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]
     ) -> None:
         self.raw = raw
-        self.notes: dict[object, Any] = {}
+        self.memo = HeadMemo()
         self.method = method
         self.target = target
         self.version = version

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 
+from starlette.types import Scope
+
 from sidecar.http.server.request_head import RequestHead
-from sidecar.ports import Scope
 
 
 def connection_scope(transport: asyncio.BaseTransport) -> Scope:

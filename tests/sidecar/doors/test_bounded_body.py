@@ -7,6 +7,7 @@ import gzip
 from collections.abc import Sequence
 
 import pytest
+from starlette.types import Message, Receive
 
 from sidecar.doors.bounded_body import (
     RETRY_AFTER,
@@ -18,7 +19,6 @@ from sidecar.doors.bounded_body import (
     replay,
 )
 from sidecar.model import Headers, Reason, Refusal
-from sidecar.ports import Message, Receive
 
 TOO_LARGE = Refusal(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
 

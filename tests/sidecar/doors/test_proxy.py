@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.proxy import EnforceHandler, PassthroughHandler, ProxyApp
+from sidecar.doors.middleware import EnforceMiddleware
+from sidecar.doors.passthrough import PassthroughMiddleware
+from sidecar.doors.proxy import ForwardingApp, proxy_app
 from sidecar.extract.extractor import Extractor
-from sidecar.model import Grounds, Head, Permit, Reason, Session, SessionStatus, Unknown
-from sidecar.ports import UpstreamError
+from sidecar.guard.open import OpenGuard
+from sidecar.http.ports import UpstreamError
+from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
 from sidecar.testing import FakeForwarder, FakeTelemetry
 from tests.support.asgi import Request
 from tests.support.guard import House, always
@@ -30,7 +33,13 @@ class Stage(House):
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
         bodies = BodyReader(limit=limit, budget=self.budget)
-        self.proxy = EnforceHandler(Extractor(ISA), self.guard, self.forwarder, self.telemetry, bodies)
+        self.proxy = EnforceMiddleware(
+            ForwardingApp(self.forwarder),
+            extractor=Extractor(ISA),
+            guard=self.guard,
+            bodies=bodies,
+            telemetry=self.telemetry,
+        )
 
     def know(self) -> None:
         """Let the session of `WRITE` be known as its user's."""
@@ -62,14 +71,14 @@ async def test_a_write_for_a_missing_session_is_forwarded_once_the_session_exist
     stage = Stage()
     await stage.serve(write())
     assert stage.service.sessions["s-1"].owner == "ann"
-    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), json.dumps(WRITE).encode())]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.CREATED), json.dumps(WRITE).encode())]
 
 
 async def test_a_body_in_pieces_is_forwarded_whole() -> None:
     stage = Stage()
     raw = json.dumps(WRITE).encode()
     await stage.serve(Request(target=STORE, pieces=(raw[:7], raw[7:20], raw[20:])))
-    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), raw)]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.CREATED), raw)]
 
 
 async def test_a_compressed_body_is_read_decoded_and_forwarded_as_it_came() -> None:
@@ -77,7 +86,7 @@ async def test_a_compressed_body_is_read_decoded_and_forwarded_as_it_came() -> N
     raw = gzip.compress(json.dumps(WRITE).encode())
     await stage.serve(Request(target=STORE, pieces=(raw,), headers=[("Content-Encoding", "gzip")]))
     assert "s-1" in stage.service.sessions
-    assert stage.forwarder.forwarded == [(Permit(Grounds.CREATED), raw)]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.CREATED), raw)]
 
 
 async def test_the_second_write_asks_nobody() -> None:
@@ -86,14 +95,14 @@ async def test_the_second_write_asks_nobody() -> None:
     asked = len(stage.service.asked)
     await stage.serve(write())
     assert len(stage.service.asked) == asked
-    assert stage.forwarder.forwarded[-1][0] == Permit(Grounds.KNOWN)
+    assert stage.forwarder.forwarded[-1][0] == Allow(Grounds.KNOWN)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "OPTIONS"])
 async def test_what_is_not_looked_at_is_forwarded_without_a_question(method: str) -> None:
     stage = Stage()
     await stage.serve(Request(method=method, target=f"{STORE}?session_id=s-1"))
-    assert stage.forwarder.forwarded == [(Permit(Grounds.PASSED), b"")]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.PASSED), b"")]
     assert stage.service.asked == []
 
 
@@ -201,7 +210,7 @@ async def test_a_write_that_waited_while_nothing_changed_goes_on(make: Callable[
     stage.forwarder.wait = lambda: None
     request = await stage.serve(make())
     assert (request.status, len(stage.service.asked)) == (200, 1)
-    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [Grounds.CREATED]
+    assert [admit.grounds for admit, _ in stage.forwarder.forwarded] == [Grounds.CREATED]
 
 
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
@@ -213,7 +222,7 @@ async def test_a_write_whose_session_was_forgotten_while_it_waited_is_asked_abou
     stage.forwarder.wait = lambda: None if next(waits) else stage.known.forget_all()
     request = await stage.serve(make())
     assert (request.status, len(stage.service.asked)) == (200, 1)
-    assert [admit.how for admit, _ in stage.forwarder.forwarded] == [Grounds.FOUND]
+    assert [admit.grounds for admit, _ in stage.forwarder.forwarded] == [Grounds.FOUND]
 
 
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
@@ -233,20 +242,10 @@ async def test_while_nobody_can_say_the_write_is_refused_with_a_time_to_retry() 
     assert int(request.response_headers[b"retry-after"]) >= 1
 
 
-async def test_for_the_fast_lane_a_known_write_is_admitted_at_once_and_another_is_not() -> None:
-    stage = Stage()
-    head, body = Head("POST", STORE.encode(), ()), json.dumps(WRITE).encode()
-    assert stage.proxy.prepare(head)(body) is None
-    await stage.serve(write())
-    assert stage.proxy.prepare(head)(body) == Permit(Grounds.KNOWN)
-    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"") == Permit(Grounds.PASSED)
-    assert stage.proxy.prepare(Head("POST", b"/api/v1/memories//x", ()))(body) is None
-
-
 async def test_every_path_belongs_to_the_memory_service() -> None:
     """Starlette's routes would miss some of these; its router's default does not."""
     stage = Stage()
-    app = ProxyApp(stage.proxy)
+    app = proxy_app(stage.forwarder, lambda _app: stage.proxy)
     for target in ("*", "/", "/a\nb", "/docs", "/metrics", "//", "/%0a"):
         request = Request(method="OPTIONS", target=target)
         await app(request.scope | {"path": target, "root_path": ""}, request.receive, request.send)
@@ -257,6 +256,7 @@ async def test_every_path_belongs_to_the_memory_service() -> None:
 async def test_switched_off_it_forwards_everything_and_looks_at_nothing() -> None:
     forwarder, telemetry = FakeForwarder(), FakeTelemetry()
     request = write(b"no json")
-    await PassthroughHandler(forwarder, telemetry)(request.scope, request.receive, request.send)
-    assert forwarder.forwarded == [(Permit(Grounds.PASSED), b"no json")]
+    app = PassthroughMiddleware(ForwardingApp(forwarder), guard=OpenGuard(telemetry))
+    await app(request.scope, request.receive, request.send)
+    assert forwarder.forwarded == [(Allow(Grounds.PASSED), b"no json")]
     assert telemetry.decisions == [("passed", None)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from sidecar.doors.refusal import STATUS, Response, refuse_reading, refuse_request
-from sidecar.model import NOTIFICATION, Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat
+from sidecar.doors.refusal import STATUS, Response, refuse_extraction, refuse_request
+from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat
 
 GONE = Refusal(Reason.SESSION_GONE, "Session 's1' was deleted.", "s1")
 BUSY = Refusal(Reason.SESSION_SERVICE_UNAVAILABLE, "Nobody can say whether session 's1' exists.", "s1", retry_after=3)
@@ -51,25 +51,25 @@ def test_every_reason_has_a_status() -> None:
     ],
 )
 def test_a_rest_client_gets_the_status_of_the_reason(reason: Reason, status: int) -> None:
-    response = refuse_reading(reading(RefusalFormat.REST, None), [Refusal(reason, "Why.", "s1")])
+    response = refuse_extraction(reading(RefusalFormat.REST, None), [Refusal(reason, "Why.", "s1")])
     assert response.status == status
     assert dict(response.headers)[b"x-sidecar-reason"] == reason.value.encode()
 
 
 def test_a_rest_client_gets_detail_reason_and_session_id() -> None:
-    response = refuse_reading(reading(RefusalFormat.REST, None), [GONE])
+    response = refuse_extraction(reading(RefusalFormat.REST, None), [GONE])
     assert content(response) == {"detail": "Session 's1' was deleted.", "reason": "session_gone", "session_id": "s1"}
     assert b"retry-after" not in dict(response.headers)
 
 
 def test_retry_after_is_a_header_for_rest() -> None:
-    response = refuse_reading(reading(RefusalFormat.REST, None), [BUSY])
+    response = refuse_extraction(reading(RefusalFormat.REST, None), [BUSY])
     assert dict(response.headers)[b"retry-after"] == b"3"
 
 
 @pytest.mark.parametrize("id_", [7, 0, "seven", "", 1.5])
 def test_an_mcp_call_gets_200_and_an_error_with_its_own_id(id_: object) -> None:
-    response = refuse_reading(reading(RefusalFormat.RPC, id_), [GONE])
+    response = refuse_extraction(reading(RefusalFormat.RPC, id_), [GONE])
     assert response.status == 200
     assert content(response) == {
         "jsonrpc": "2.0",
@@ -84,7 +84,7 @@ def test_an_mcp_call_gets_200_and_an_error_with_its_own_id(id_: object) -> None:
 
 
 def test_retry_after_is_in_the_error_data_for_mcp_too() -> None:
-    response = refuse_reading(reading(RefusalFormat.RPC, 1), [BUSY])
+    response = refuse_extraction(reading(RefusalFormat.RPC, 1), [BUSY])
     answer = content(response)
     assert isinstance(answer, dict)
     assert answer["error"]["data"]["retry_after"] == 3
@@ -92,13 +92,13 @@ def test_retry_after_is_in_the_error_data_for_mcp_too() -> None:
 
 
 def test_a_refused_notification_gets_202_and_nothing_to_read() -> None:
-    response = refuse_reading(reading(RefusalFormat.RPC, NOTIFICATION), [GONE])
+    response = refuse_extraction(reading(RefusalFormat.RPC, NOTIFICATION), [GONE])
     assert (response.status, response.body) == (202, b"")
     assert dict(response.headers) == {b"content-length": b"0", b"x-sidecar-reason": b"session_gone"}
 
 
 def test_one_refusal_refuses_the_whole_batch_and_each_call_gets_its_answer() -> None:
-    response = refuse_reading(reading(RefusalFormat.BATCH, 1, NOTIFICATION, "two"), [None, None, GONE])
+    response = refuse_extraction(reading(RefusalFormat.BATCH, 1, NOTIFICATION, "two"), [None, None, GONE])
     answers = content(response)
     assert response.status == 200
     assert isinstance(answers, list)
@@ -110,13 +110,13 @@ def test_one_refusal_refuses_the_whole_batch_and_each_call_gets_its_answer() -> 
 
 
 def test_a_refused_batch_of_notifications_gets_202() -> None:
-    response = refuse_reading(reading(RefusalFormat.BATCH, NOTIFICATION, NOTIFICATION), [GONE, None])
+    response = refuse_extraction(reading(RefusalFormat.BATCH, NOTIFICATION, NOTIFICATION), [GONE, None])
     assert (response.status, response.body) == (202, b"")
 
 
 def test_an_unreadable_body_on_the_mcp_path_is_a_parse_error_with_400() -> None:
     refusal = Refusal(Reason.UNREADABLE_BODY, "The body is not strict JSON.")
-    response = refuse_reading(Extraction(RefusalFormat.RPC, (Call(refusal=refusal),)), [refusal])
+    response = refuse_extraction(Extraction(RefusalFormat.RPC, (Call(refusal=refusal),)), [refusal])
     answer = content(response)
     assert response.status == 400
     assert isinstance(answer, dict)
@@ -133,7 +133,7 @@ def test_an_unreadable_body_on_the_mcp_path_is_a_parse_error_with_400() -> None:
     ],
 )
 def test_an_mcp_request_whose_body_was_not_read_gets_the_status_and_no_id(reason: Reason, status: int) -> None:
-    response = refuse_request(Classification(RefusalFormat.RPC, needs_body=True), Refusal(reason, "Why."))
+    response = refuse_request(RefusalFormat.RPC, Refusal(reason, "Why."))
     answer = content(response)
     assert response.status == status
     assert isinstance(answer, dict)
@@ -141,8 +141,6 @@ def test_an_mcp_request_whose_body_was_not_read_gets_the_status_and_no_id(reason
 
 
 def test_a_rest_request_whose_body_was_not_read_is_refused_as_rest() -> None:
-    response = refuse_request(
-        Classification(RefusalFormat.REST, needs_body=True), Refusal(Reason.BODY_TOO_LARGE, "Too large.")
-    )
+    response = refuse_request(RefusalFormat.REST, Refusal(Reason.BODY_TOO_LARGE, "Too large."))
     assert response.status == 413
     assert content(response) == {"detail": "Too large.", "reason": "body_too_large", "session_id": None}

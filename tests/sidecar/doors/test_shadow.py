@@ -11,10 +11,11 @@ import pytest
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.shadow import ShadowHandler
+from sidecar.doors.proxy import ForwardingApp
+from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.extract.extractor import Extractor
-from sidecar.guard.shadow import Shadow
-from sidecar.model import Grounds, Head, Permit, Reason
+from sidecar.guard.shadow import ShadowGuard
+from sidecar.model import Allow, Call, Extraction, Grounds, Reason, RefusalFormat
 from sidecar.testing import FakeForwarder, FakeSessionService, FakeTelemetry
 from tests.support.asgi import Request
 from tests.support.reading import ISA, STORE
@@ -30,10 +31,16 @@ class Stage:
         self.telemetry = FakeTelemetry()
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(budget)
-        self.shadow = Shadow(SessionCache(100, 300), self.service, self.telemetry, timeout=2.0)
+        self.shadow = ShadowGuard(SessionCache(100, 300), self.service, self.telemetry, timeout=2.0)
         bodies = BodyReader(limit=limit, budget=self.budget)
-        self.proxy = ShadowHandler(
-            Extractor(ISA), self.shadow, self.forwarder, self.telemetry, bodies=bodies, budget=self.budget, limit=limit
+        self.proxy = ShadowMiddleware(
+            ForwardingApp(self.forwarder),
+            extractor=Extractor(ISA),
+            guard=self.shadow,
+            telemetry=self.telemetry,
+            bodies=bodies,
+            budget=self.budget,
+            limit=limit,
         )
 
     async def serve(self, body: Any = WRITE, target: str = STORE, **more: Any) -> Request:
@@ -54,7 +61,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_a_write_is_forwarded_and_what_would_have_been_created_is_counted_and_not_created(stage: Stage) -> None:
     request = await stage.serve()
     assert request.status == 200
-    assert stage.forwarder.forwarded == [(Permit(Grounds.PASSED), json.dumps(WRITE).encode())]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.PASSED), json.dumps(WRITE).encode())]
     assert stage.telemetry.decisions == [("shadow_created", None)]
     assert stage.service.sessions == {}
     assert [operation for operation, _ in stage.service.asked] == ["look"]
@@ -89,7 +96,7 @@ async def test_a_body_too_large_to_read_is_forwarded_whole_and_counted() -> None
     stage = Stage(limit=20)
     body = json.dumps(WRITE).encode()
     await stage.serve(body)
-    assert stage.forwarder.forwarded == [(Permit(Grounds.PASSED), body)]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.PASSED), body)]
     assert stage.telemetry.decisions == [("shadow_refused", Reason.BODY_TOO_LARGE)]
     await stage.shadow.aclose()
 
@@ -98,7 +105,7 @@ async def test_a_body_for_which_there_is_no_room_is_forwarded_and_the_drop_count
     stage = Stage(limit=1000, budget=8)
     body = json.dumps(WRITE).encode()
     await stage.serve(body)
-    assert stage.forwarder.forwarded == [(Permit(Grounds.PASSED), body)]
+    assert stage.forwarder.forwarded == [(Allow(Grounds.PASSED), body)]
     assert stage.telemetry.notes == [("shadow_dropped",)]
     assert stage.budget.held == 0
     await stage.shadow.aclose()
@@ -120,5 +127,5 @@ async def test_the_answer_does_not_wait_for_the_session_service(stage: Stage) ->
 
 
 async def test_the_fast_lane_takes_only_what_would_be_passed(stage: Stage) -> None:
-    assert stage.proxy.prepare(Head("POST", b"/other", ()))(b"{}") == Permit(Grounds.PASSED)
-    assert stage.proxy.prepare(Head("POST", STORE.encode(), ()))(b"{}") is None
+    assert stage.shadow.pass_through().grounds is Grounds.PASSED
+    assert stage.shadow.permit_known(Extraction(RefusalFormat.REST, (Call(),))) is None

@@ -63,7 +63,7 @@ def test_json_is_read_whatever_the_type_says(header: tuple[bytes, bytes]) -> Non
 
 def test_a_refused_write_is_answered_as_what_it_is() -> None:
     """Not as a call of MCP."""
-    assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).shape is RefusalFormat.REST
+    assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).refusal_format is RefusalFormat.REST
 
 
 def test_path_query_and_body_must_agree() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
+from sidecar.model import Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from sidecar.profile.loading import load_profile
-from tests.support.reading import STORE, found, head, only, reader, reason
+from tests.support.reading import STORE, Plan, found, head, only, reader, reason
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
 REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
@@ -37,14 +37,14 @@ def test_other_paths_are_never_looked_at(target: str) -> None:
 )  # fmt: skip
 def test_writes_under_the_prefix_are_read(method: str, target: str) -> None:
     """By what they carry, whatever their exact route."""
-    assert reader().plan(head(method, target)) == Classification(RefusalFormat.REST, needs_body=True)
+    assert reader().plan(head(method, target)) == Plan(RefusalFormat.REST, needs_body=True)
 
 
 def test_a_plan_is_the_same_the_second_time() -> None:
     """Paths are remembered, and remembering changes nothing."""
     one = reader()
     for _ in range(2):
-        assert one.plan(head("POST", STORE)) == Classification(RefusalFormat.REST, needs_body=True)
+        assert one.plan(head("POST", STORE)) == Plan(RefusalFormat.REST, needs_body=True)
         assert one.plan(head("GET", STORE)) is None
         assert one.plan(head("POST", "/x")) is None
         assert isinstance(one.plan(head("POST", STORE + "/..")), Extraction)
@@ -204,7 +204,7 @@ def test_the_query_names_an_id_once(target: str) -> None:
 )  # fmt: skip
 def test_an_upgrade_is_guarded_by_path_and_query(method: str, target: str) -> None:
     """What travels inside cannot be, so its beginning is."""
-    assert reader().plan(head(method, target, UPGRADE)) == Classification(RefusalFormat.REST, needs_body=False)
+    assert reader().plan(head(method, target, UPGRADE)) == Plan(RefusalFormat.REST, needs_body=False)
     assert found(b"", UPGRADE, target=target, method=method) == REFERENCE
 
 
@@ -243,7 +243,7 @@ def test_a_second_upgrade_header_counts_too() -> None:
 
 def test_a_write_that_asks_for_an_upgrade_is_a_write() -> None:
     """Its body is read."""
-    assert reader().plan(head("POST", STORE, UPGRADE)) == Classification(RefusalFormat.REST, needs_body=True)
+    assert reader().plan(head("POST", STORE, UPGRADE)) == Plan(RefusalFormat.REST, needs_body=True)
     assert found(BOTH, UPGRADE) == REFERENCE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, has_plain_bodies
+from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
 from sidecar.extract.id_resolver import IdResolver
 from sidecar.extract.ids import IdFormat
 from sidecar.extract.json_paths import JsonPathExtractor
@@ -96,7 +96,7 @@ def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method
 @pytest.mark.parametrize("more", ["", '"id": 1,', '"id": "x", "trace": [1],'])
 def test_a_plain_call_gives_the_ids_of_its_arguments(more):
     """With an id to answer to, or as a notification."""
-    assert CALLS.read(call(more=more)) == ("s", "u")
+    assert CALLS.read(call(more=more))[:2] == ("s", "u")
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(mo
         style = "put"
         """
     )
-    assert not has_plain_bodies(profile)
+    assert not has_flat_bodies(profile)

@@ -10,7 +10,6 @@ import pytest
 from sidecar.model import (
     NOTIFICATION,
     Call,
-    Classification,
     Extraction,
     Reason,
     Reference,
@@ -18,7 +17,7 @@ from sidecar.model import (
     RefusalFormat,
     RuleKind,
 )
-from tests.support.reading import JSON, URLENCODED, head, only, read, reader, tool
+from tests.support.reading import JSON, URLENCODED, Plan, head, only, read, reader, tool
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
 REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
@@ -31,7 +30,7 @@ def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **set
 
 def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
     reading = mcp(body, *headers, **settings)
-    assert reading.shape is RefusalFormat.RPC
+    assert reading.refusal_format is RefusalFormat.RPC
     return only(reading)
 
 
@@ -45,7 +44,7 @@ def reason(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Reas
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_mcp_is_spoken_below_its_path(target: str, method: str) -> None:
     """Refusals are written as JSON-RPC there, whatever the method."""
-    assert reader().plan(head(method, target)) == Classification(RefusalFormat.RPC, needs_body=True)
+    assert reader().plan(head(method, target)) == Plan(RefusalFormat.RPC, needs_body=True)
 
 
 def test_a_tool_call_refers_to_the_session_in_its_arguments() -> None:

@@ -24,7 +24,7 @@ def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **set
 
 def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
     reading = mcp(body, *headers, **settings)
-    assert reading.shape is RefusalFormat.RPC
+    assert reading.refusal_format is RefusalFormat.RPC
     return only(reading)
 
 
@@ -162,7 +162,7 @@ def test_each_call_of_a_batch_is_read_by_itself() -> None:
         tool("get_x", BOTH, call_id=3),
     ]
     reading = mcp(batch)
-    assert reading.shape is RefusalFormat.BATCH
+    assert reading.refusal_format is RefusalFormat.BATCH
     assert [(one.reference, one.refusal.reason if one.refusal else None, one.rpc_id) for one in reading.calls] == [
         (REFERENCE, None, 1),
         (None, None, "p"),

@@ -10,6 +10,7 @@ from sidecar.guard.decisions import OnEnded, cannot_create, decide, decide_by_se
 from sidecar.model import (
     UNOWNED,
     Absent,
+    Allow,
     Conflict,
     Create,
     Created,
@@ -17,7 +18,6 @@ from sidecar.model import (
     Gone,
     Grounds,
     Owed,
-    Permit,
     Reason,
     Reference,
     Refusal,
@@ -32,10 +32,10 @@ ANN = Reference("s-1", "ann")
 ANN_REQUIRES = Reference("s-1", "ann", RuleKind.REQUIRE)
 
 
-def outcome(decision: Permit | Create | Refusal) -> str:
+def outcome(decision: Allow | Create | Refusal) -> str:
     """A decision in one word."""
     match decision:
-        case Permit(how):
+        case Allow(how):
             return how.value
         case Refusal(reason):
             return reason.value
@@ -104,7 +104,7 @@ def test_what_a_session_decides(owner, status, on_ended, expected):
 def test_a_session_without_an_owner_admits_a_request_without_a_user():
     """Where the profile's sessions have no owner there is nobody else."""
     ownerless = Reference("s-1", None)
-    assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Permit(Grounds.FOUND)
+    assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Allow(Grounds.FOUND)
     assert outcome(decide(ownerless, Found(session("ann")), OnEnded.FORWARD)) == "session_owned_by_another_user"
 
 

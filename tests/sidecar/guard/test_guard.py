@@ -9,13 +9,14 @@ import pytest
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.permit import Permit
 from sidecar.model import (
+    Allow,
     Call,
     Conflict,
     Extraction,
     Gone,
     Grounds,
-    Permit,
     Reason,
     Reference,
     Refusal,
@@ -39,7 +40,7 @@ def house():
 
 async def test_a_first_write_creates_its_session_in_one_question(house):
     """One ensure, and the write goes through as `created`."""
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
     assert house.service.asked == [("ensure", Reference("s-1", "ann"))]
     assert house.service.sessions["s-1"] == Session("ann", SessionStatus.ACTIVE)
     assert house.telemetry.decisions == [("created", None)]
@@ -47,9 +48,9 @@ async def test_a_first_write_creates_its_session_in_one_question(house):
 
 async def test_the_second_write_is_known_and_asks_nobody(house):
     """What was created is known, at once."""
-    await house.guard.decide(write())
-    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
-    assert await house.guard.decide(write()) == Permit(Grounds.KNOWN)
+    await house.decide(write())
+    assert house.permit_known(write()) == Allow(Grounds.KNOWN)
+    assert await house.decide(write()) == Allow(Grounds.KNOWN)
     assert len(house.service.asked) == 1
     assert house.telemetry.decisions[1:] == [("known", None)] * 2
     assert house.telemetry.references == [Reference("s-1", "ann")] * 3
@@ -58,31 +59,43 @@ async def test_the_second_write_is_known_and_asks_nobody(house):
 async def test_a_session_that_was_there_is_found(house):
     """Found sessions are admitted and remembered."""
     house.service.add("s-1", "ann")
-    assert await house.guard.decide(write()) == Permit(Grounds.FOUND)
-    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
+    assert await house.decide(write()) == Allow(Grounds.FOUND)
+    assert house.permit_known(write()) == Allow(Grounds.KNOWN)
 
 
 async def test_what_is_unknown_is_not_admitted_without_a_question(house):
     """`admit_known` says nothing for and nothing against a session it does not know."""
-    assert house.guard.admit_known(write()) is None
+    assert house.permit_known(write()) is None
     assert house.telemetry.decisions == []
 
 
-async def test_two_bare_ids_are_admitted_where_the_session_is_known_for_the_user(house):
-    """And nowhere else: whatever never was a good id is never known."""
-    assert house.guard.admit_named("s-1", "ann") is None
-    await house.guard.decide(write())
-    assert house.guard.admit_named("s-1", "ann") == Permit(Grounds.KNOWN)
-    assert house.guard.admit_named("s-1", "bob") is None
-    assert house.guard.admit_named("", "") is None
-    assert house.guard.admit_named("\0", "ann") is None
-    assert house.telemetry.decisions == [("created", None), ("known", None)]
+async def test_a_permit_is_bound_to_what_it_permits(house):
+    """It carries the references of its request, and is valid as long as it would be issued again."""
+    permit = await house.guard.authorize(write())
+    assert permit.references == (Reference("s-1", "ann"),)
+    assert permit.still_valid()
+    house.known.deleted("s-1")
+    assert not permit.still_valid()
+    assert "s-1 of ann" in repr(permit)
+
+
+@pytest.mark.parametrize("seal", [None, object(), "seal"])
+def test_only_a_guard_issues_a_permit(seal):
+    """The constructor demands a seal that stays in the guard's room."""
+    with pytest.raises(TypeError, match=r"^only a guard issues a permit$"):
+        Permit(seal, Grounds.KNOWN)
+
+
+def test_a_permit_for_what_no_rule_looks_at_names_nothing_and_stays_valid(house):
+    """There is nothing to check again."""
+    permit = house.guard.pass_through()
+    assert (permit.references, permit.still_valid()) == ((), True)
 
 
 async def test_a_known_session_does_not_admit_another_user(house):
     """The owner is compared on every hit, and the refusal needs no question."""
-    await house.guard.decide(write(user="ann"))
-    assert house.guard.admit_known(write(user="bob")) is None
+    await house.decide(write(user="ann"))
+    assert house.permit_known(write(user="bob")) is None
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert len(house.service.asked) == 1
     assert house.telemetry.decisions[-1] == ("refused", Reason.SESSION_OWNED_BY_ANOTHER_USER)
@@ -95,15 +108,15 @@ async def test_a_known_session_does_not_admit_another_user(house):
 )
 async def test_what_no_rule_guards_passes(house, reading):
     """Without a reference, or where the rule is `pass`, nobody is asked."""
-    assert house.guard.admit_known(reading) == Permit(Grounds.PASSED)
-    assert await house.guard.decide(reading) == Permit(Grounds.PASSED)
+    assert house.permit_known(reading) == Allow(Grounds.PASSED)
+    assert await house.decide(reading) == Allow(Grounds.PASSED)
     assert house.service.asked == []
     assert house.telemetry.decisions == [("passed", None)] * 2
 
 
 async def test_the_door_can_admit_what_no_rule_looks_at(house):
     """`passed` makes the permit for requests that were never read, and counts it."""
-    assert house.guard.passed() == Permit(Grounds.PASSED)
+    assert house.pass_through() == Allow(Grounds.PASSED)
     assert house.telemetry.decisions == [("passed", None)]
 
 
@@ -126,15 +139,15 @@ async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, readi
     house.known.remember("known", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
     house.known.deleted("gone")
     await house.debts.owe(Reference("owed", "ann"))
-    assert house.guard.still_valid(reading) is still_valid
+    assert house.would_permit(reading) is still_valid
     assert (house.service.asked, house.telemetry.decisions) == ([], [])
 
 
 async def test_what_the_reader_refused_stays_refused(house):
     """A reader's refusal is passed on as it is, whatever else is known."""
     reading = Extraction(RefusalFormat.REST, (Call(refusal=REFUSAL),))
-    assert house.guard.admit_known(reading) is None
-    assert await house.guard.decide(reading) == Refusals((REFUSAL,))
+    assert house.permit_known(reading) is None
+    assert await house.decide(reading) == Refusals((REFUSAL,))
     assert house.telemetry.decisions == [("refused", Reason.UNREADABLE_BODY)]
     assert house.service.asked == []
 
@@ -149,8 +162,8 @@ async def test_a_required_session_is_looked_up_and_never_created(house):
 async def test_a_required_session_that_exists_is_found(house):
     """A `require` rule admits what is there."""
     house.service.add("s-1", "ann")
-    assert await house.guard.decide(write(kind=RuleKind.REQUIRE)) == Permit(Grounds.FOUND)
-    assert house.guard.admit_known(write(kind=RuleKind.REQUIRE)) == Permit(Grounds.KNOWN)
+    assert await house.decide(write(kind=RuleKind.REQUIRE)) == Allow(Grounds.FOUND)
+    assert house.permit_known(write(kind=RuleKind.REQUIRE)) == Allow(Grounds.KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +188,7 @@ async def test_errors_are_never_remembered(house, answer):
     house.service.before = always(answer)
     await house.reason(write())
     house.service.before = None
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
 
 
 async def test_a_tombstone_is_remembered(house):
@@ -200,7 +213,7 @@ async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
     house.service.add("s-1", "ann", SessionStatus.ENDED)
     assert await house.reason(write()) is expected
     assert await house.reason(write()) is expected
-    assert (house.guard.admit_known(write()) is None) == (expected is not None)
+    assert (house.permit_known(write()) is None) == (expected is not None)
     assert len(house.service.asked) == 1
 
 
@@ -208,7 +221,7 @@ async def test_a_fresh_answer_counts_more_than_what_was_known_last():
     """What expired is recalled only where nobody can say."""
     house = House()
     house.service.add("s-1", "ann", SessionStatus.DELETED)
-    await house.guard.decide(write())
+    await house.decide(write())
     house.clock.advance(301)
     house.service.before = always(Conflict())
     assert await house.reason(write()) is Reason.SESSION_OWNED_BY_ANOTHER_USER
@@ -217,17 +230,17 @@ async def test_a_fresh_answer_counts_more_than_what_was_known_last():
 async def test_without_a_journal_nobody_owes_anything():
     """Debts are minded only where they are kept."""
     house = House(debts=None)
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
     house.service.down = True
     assert await house.reason(write("s-2")) is Reason.SESSION_SERVICE_UNAVAILABLE
 
 
 async def test_an_expired_session_is_asked_about_again(house):
     """After its time to live nothing is believed."""
-    await house.guard.decide(write())
+    await house.decide(write())
     house.clock.advance(301)
-    assert house.guard.admit_known(write()) is None
-    assert await house.guard.decide(write()) == Permit(Grounds.FOUND)
+    assert house.permit_known(write()) is None
+    assert await house.decide(write()) == Allow(Grounds.FOUND)
 
 
 @pytest.mark.parametrize("kind", [RuleKind.ENSURE, RuleKind.REQUIRE])

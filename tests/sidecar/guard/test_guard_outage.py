@@ -8,11 +8,11 @@ from sidecar.guard.decisions import OnEnded
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.model import (
     Absent,
+    Allow,
     Conflict,
     Gone,
     Grounds,
     Owed,
-    Permit,
     Reason,
     Reference,
     Refusals,
@@ -35,7 +35,7 @@ async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
     """503 with the service's own Retry-After; nothing is owed."""
     house = House()
     house.service.before = always(Unknown("away", retry_after=7))
-    refused = await house.guard.decide(write())
+    refused = await house.decide(write())
     assert isinstance(refused, Refusals)
     assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
     assert refused.refusals[0].retry_after == 7
@@ -45,7 +45,7 @@ async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
 async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(house):
     """Then it goes through as `owed`."""
     house.service.down = True
-    assert await house.guard.decide(write()) == Permit(Grounds.OWED)
+    assert await house.decide(write()) == Allow(Grounds.OWED)
     assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
     assert house.telemetry.decisions == [("owed", None)]
 
@@ -53,7 +53,7 @@ async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(hou
 async def test_a_disk_that_fails_is_an_outage_again(house):
     """No debt on disk, no admit."""
     house.service.down = house.debts.broken = True
-    refused = await house.guard.decide(write())
+    refused = await house.decide(write())
     assert isinstance(refused, Refusals)
     assert refused.refusals[0].reason is Reason.SESSION_SERVICE_UNAVAILABLE
     assert "the fake disk is full" in refused.refusals[0].detail
@@ -76,10 +76,10 @@ async def test_a_session_that_is_only_required_is_never_owed(house):
 async def test_an_owed_session_belongs_to_its_first_claimant(house):
     """His next writes go through without a question, others' are refused, also once the service is back."""
     house.service.down = True
-    await house.guard.decide(write(user="ann"))
+    await house.decide(write(user="ann"))
     house.service.down = False
     house.service.asked.clear()
-    assert await house.guard.decide(write(user="ann")) == Permit(Grounds.OWED)
+    assert await house.decide(write(user="ann")) == Allow(Grounds.OWED)
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.service.asked == []
 
@@ -87,9 +87,9 @@ async def test_an_owed_session_belongs_to_its_first_claimant(house):
 async def test_nothing_new_is_owed_while_the_service_answers(house):
     """A debt holds up its own session alone."""
     house.service.down = True
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     house.service.down = False
-    assert await house.guard.decide(write("s-2")) == Permit(Grounds.CREATED)
+    assert await house.decide(write("s-2")) == Allow(Grounds.CREATED)
     house.service.add("s-3", "ann")
     assert await house.reason(write("s-3", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-1"]
@@ -99,31 +99,31 @@ async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
     """With the policy back at `reject`, claims hold and hold nothing else up."""
     house = House()
     await house.debts.owe(Reference("s-1", "ann"))
-    assert await house.guard.decide(write("s-1")) == Permit(Grounds.OWED)
+    assert await house.decide(write("s-1")) == Allow(Grounds.OWED)
     assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.service.asked == []
-    assert await house.guard.decide(write("s-2")) == Permit(Grounds.CREATED)
+    assert await house.decide(write("s-2")) == Allow(Grounds.CREATED)
 
 
 async def test_a_debt_set_aside_admits_nobody_without_a_question(house):
     """Its claimant gets what the service says; others are refused by the claim."""
     house.service.down = True
-    await house.guard.decide(write())
+    await house.decide(write())
     await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
     house.service.down = False
     house.service.before = always(Untrustworthy("lies"))
     assert await house.reason(write()) is Reason.SESSION_SERVICE_UNTRUSTWORTHY
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     house.service.before = None
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
 
 
 async def test_a_debt_set_aside_is_a_claim_in_the_next_outage(house):
     """It is on disk already, and another user's write is refused."""
     house.service.down = True
-    await house.guard.decide(write())
+    await house.decide(write())
     await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
-    assert await house.guard.decide(write()) == Permit(Grounds.OWED)
+    assert await house.decide(write()) == Allow(Grounds.OWED)
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
 
 
@@ -134,7 +134,7 @@ async def test_a_debt_set_aside_is_a_claim_in_the_next_outage(house):
 async def test_what_could_not_be_paid_is_not_owed_again(house, answer, reason):
     """In the next outage it is known that the session is not this user's, or no more."""
     house.service.down = True
-    await house.guard.decide(write())
+    await house.decide(write())
     await house.debts.settle(Reference("s-1", "ann"), answer)
     assert await house.reason(write()) is reason
     assert house.debts.owed == {}
@@ -159,22 +159,22 @@ async def test_a_session_owed_while_a_batch_looks_is_not_created_for_another(hou
 
     house.service.before = say
     others = [Reference(f"s-{number}", "bob") for number in range(1, 21)]
-    assert isinstance(await house.guard.decide(batch(*others)), Refusals)
+    assert isinstance(await house.decide(batch(*others)), Refusals)
     assert "s-20" not in house.service.sessions
 
 
 async def test_what_is_known_needs_no_service(house):
     """Known sessions go on as before through an outage."""
-    await house.guard.decide(write())
+    await house.decide(write())
     house.service.down = True
-    assert await house.guard.decide(write()) == Permit(Grounds.KNOWN)
+    assert await house.decide(write()) == Allow(Grounds.KNOWN)
     assert house.debts.owed == {}
 
 
 async def test_a_tombstone_refuses_however_old_it_is(house):
     """Too old to be believed, it is still remembered where nobody can say."""
     house.service.add("s-1", "ann", SessionStatus.DELETED)
-    await house.guard.decide(write())
+    await house.decide(write())
     house.clock.advance(1000)
     house.service.down = True
     assert await house.reason(write()) is Reason.SESSION_GONE
@@ -183,19 +183,19 @@ async def test_a_tombstone_refuses_however_old_it_is(house):
 
 async def test_another_owner_refuses_however_old_the_knowledge_is(house):
     """A session that was somebody else's is not owed to a new claimant."""
-    await house.guard.decide(write(user="ann"))
+    await house.decide(write(user="ann"))
     house.clock.advance(1000)
     house.service.down = True
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
-    assert await house.guard.decide(write(user="ann")) == Permit(Grounds.OWED)
+    assert await house.decide(write(user="ann")) == Allow(Grounds.OWED)
 
 
 async def test_what_was_known_last_refuses_without_debts_too():
     """With the policy `reject` as well, who is refused for good is told so, and not to try again."""
     house = House()
     house.service.add("s-2", "ann", SessionStatus.DELETED)
-    await house.guard.decide(write("s-1", "ann"))
-    await house.guard.decide(write("s-2", "ann"))
+    await house.decide(write("s-1", "ann"))
+    await house.decide(write("s-2", "ann"))
     house.clock.advance(1000)
     house.service.down = True
     assert await house.reason(write("s-1", "bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
@@ -207,7 +207,7 @@ async def test_an_end_refuses_however_old_it_is():
     """Where ended sessions take no writes, an outage does not change that."""
     house = House(on_outage=OnOutage.FORWARD, on_ended=OnEnded.REJECT)
     house.service.add("s-1", "ann", SessionStatus.ENDED)
-    await house.guard.decide(write())
+    await house.decide(write())
     house.clock.advance(1000)
     house.service.down = True
     assert await house.reason(write()) is Reason.SESSION_ENDED
@@ -216,7 +216,7 @@ async def test_an_end_refuses_however_old_it_is():
 async def test_a_tombstone_outweighs_a_claim(house):
     """What was deleted after it was owed takes no more writes, however long ago that was."""
     house.service.down = True
-    await house.guard.decide(write())
+    await house.decide(write())
     house.known.deleted("s-1")
     assert await house.reason(write()) is Reason.SESSION_GONE
     house.clock.advance(1000)
@@ -248,7 +248,7 @@ async def test_nobody_owes_a_session_that_became_known_as_anothers_meanwhile(dur
         house.debts.owe = owe
     # Sixteen are asked about at a time, so the last one only after the first has been answered.
     others = [Reference(f"s-{number}", "ann") for number in (*range(3, 18), 2)]
-    decided = await house.guard.decide(batch(Reference("s-1", "bob"), *others))
+    decided = await house.decide(batch(Reference("s-1", "bob"), *others))
     assert isinstance(decided, Refusals)
     assert decided.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert ("s-1" in house.debts.owed) == (during == "the writing of the debt")

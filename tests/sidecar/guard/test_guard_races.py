@@ -10,10 +10,10 @@ from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.model import (
+    Allow,
     Created,
     Found,
     Grounds,
-    Permit,
     Reason,
     Reference,
     Refusals,
@@ -48,10 +48,10 @@ async def house():
 
 async def test_a_thousand_first_writes_ask_once(house):
     """One call to the session service, one `created`, and everybody else found it."""
-    decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
+    decisions = await asyncio.gather(*(house.decide(write()) for _ in range(1000)))
     assert len(house.service.asked) == 1
-    assert decisions.count(Permit(Grounds.CREATED)) == 1
-    assert decisions.count(Permit(Grounds.FOUND)) == 999
+    assert decisions.count(Allow(Grounds.CREATED)) == 1
+    assert decisions.count(Allow(Grounds.FOUND)) == 999
 
 
 async def test_two_sidecars_leave_one_session_with_one_owner(house):
@@ -59,17 +59,17 @@ async def test_two_sidecars_leave_one_session_with_one_owner(house):
     other = House()
     other.guard = Guard(other.known, house.service, other.telemetry, timeout=10.0)
     decisions = await asyncio.gather(
-        *(one.guard.decide(write(user=user)) for _ in range(250) for one in (house, other) for user in ("ann", "bob"))
+        *(one.decide(write(user=user)) for _ in range(250) for one in (house, other) for user in ("ann", "bob"))
     )
-    assert sum(isinstance(one, Permit) for one in decisions) == 500
-    assert decisions.count(Permit(Grounds.CREATED)) == 1
+    assert sum(isinstance(one, Allow) for one in decisions) == 500
+    assert decisions.count(Allow(Grounds.CREATED)) == 1
     assert house.service.sessions == {"s-1": Session("ann", SessionStatus.ACTIVE)}
 
 
 async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house):
     """The owner is compared in single flight too."""
-    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
-    assert ann == Permit(Grounds.CREATED)
+    ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
+    assert ann == Allow(Grounds.CREATED)
     assert isinstance(bob, Refusals)
     assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.service.sessions["s-1"].owner == "ann"
@@ -78,30 +78,30 @@ async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house
 async def test_a_conflict_of_one_user_says_nothing_of_another(house):
     """When the first asker is refused, the owner who waited asks for himself."""
     house.service.add("s-1", "bob")
-    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
+    ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
     assert isinstance(ann, Refusals)
-    assert bob == Permit(Grounds.FOUND)
+    assert bob == Allow(Grounds.FOUND)
 
 
 async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(house):
     """Who waits for a look asks again if he wants the session made."""
     required, ensured = await asyncio.gather(
-        house.guard.decide(write(kind=RuleKind.REQUIRE)), house.guard.decide(write(kind=RuleKind.ENSURE))
+        house.decide(write(kind=RuleKind.REQUIRE)), house.decide(write(kind=RuleKind.ENSURE))
     )
     assert isinstance(required, Refusals)
-    assert ensured == Permit(Grounds.CREATED)
+    assert ensured == Allow(Grounds.CREATED)
 
 
 async def test_two_lookups_share_their_absence(house):
     """For those who only require it, absent is the answer of both, whoever they are."""
-    await asyncio.gather(*(house.guard.decide(write(user=user, kind=RuleKind.REQUIRE)) for user in ("ann", "bob")))
+    await asyncio.gather(*(house.decide(write(user=user, kind=RuleKind.REQUIRE)) for user in ("ann", "bob")))
     assert len(house.service.asked) == 1
 
 
 async def test_writes_of_one_user_share_their_conflict(house):
     """What is somebody else's is asked about once."""
     house.service.add("s-1", "bob")
-    decisions = await asyncio.gather(*(house.guard.decide(write(user="ann")) for _ in range(10)))
+    decisions = await asyncio.gather(*(house.decide(write(user="ann")) for _ in range(10)))
     assert all(isinstance(one, Refusals) for one in decisions)
     assert len(house.service.asked) == 1
 
@@ -109,20 +109,20 @@ async def test_writes_of_one_user_share_their_conflict(house):
 async def test_an_outage_is_shared_too(house):
     """A thousand waiting writes do not become a thousand more questions to a service that is down."""
     house.service.down = True
-    await asyncio.gather(*(house.guard.decide(write(user=user)) for user in ["ann", "bob"] * 10))
+    await asyncio.gather(*(house.decide(write(user=user)) for user in ["ann", "bob"] * 10))
     assert len(house.service.asked) == 1
 
 
 async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
     """The question outlives its first asker."""
     gate = Gate(house)
-    leader = asyncio.create_task(house.guard.decide(write()))
+    leader = asyncio.create_task(house.decide(write()))
     await gate.asked.wait()
-    follower = asyncio.create_task(house.guard.decide(write()))
+    follower = asyncio.create_task(house.decide(write()))
     await asyncio.sleep(0)
     leader.cancel()
     gate.open.set()
-    assert await follower == Permit(Grounds.FOUND)
+    assert await follower == Allow(Grounds.FOUND)
     with pytest.raises(asyncio.CancelledError):
         await leader
     assert len(house.service.asked) == 1
@@ -131,12 +131,12 @@ async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
 async def test_when_everybody_goes_away_the_answer_is_still_remembered(house):
     """What was asked is not asked in vain."""
     gate = Gate(house)
-    leader = asyncio.create_task(house.guard.decide(write()))
+    leader = asyncio.create_task(house.decide(write()))
     await gate.asked.wait()
     leader.cancel()
     gate.open.set()
     await house.guard.aclose()
-    assert house.guard.admit_known(write()) == Permit(Grounds.KNOWN)
+    assert house.permit_known(write()) == Allow(Grounds.KNOWN)
 
 
 async def test_a_delete_that_overtakes_an_answer_wins(house):
@@ -155,7 +155,7 @@ async def test_a_delete_that_overtakes_an_answer_wins(house):
 
     house.service.before = overtaken
     assert await house.reason(write()) is Reason.SESSION_GONE
-    assert house.guard.admit_known(write()) is None
+    assert house.permit_known(write()) is None
     assert len(house.service.asked) == 2
 
 
@@ -173,7 +173,7 @@ async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
         return None
 
     house.service.before = overtaken
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
     assert len(house.service.asked) == 2
 
 
@@ -181,9 +181,9 @@ async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
 async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer(event):
     """What was known when a batch began may be gone when the last of its calls is decided."""
     house = House(on_ended=OnEnded.REJECT)
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     gate = Gate(house)
-    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
+    waiting = asyncio.create_task(house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
     await gate.asked.wait()
     getattr(house.known, event)("s-1")
     gate.open.set()
@@ -195,32 +195,32 @@ async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer
 
 async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing(house):
     """Where ended sessions take writes, one that ends meanwhile is decided anew and admitted again."""
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     gate = Gate(house)
-    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
+    waiting = asyncio.create_task(house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
     await gate.asked.wait()
     house.known.ended("s-1")
     gate.open.set()
-    assert isinstance(await waiting, Permit)
+    assert isinstance(await waiting, Allow)
     assert [reference.session_id for _, reference in house.service.asked].count("s-1") == 1
 
 
 async def test_a_batch_is_asked_about_anew_when_all_is_forgotten_while_it_waits(house):
     """What is no longer to be believed admits nobody: the session that was known is asked about too."""
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     gate = Gate(house)
-    waiting = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
+    waiting = asyncio.create_task(house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
     await gate.asked.wait()
     house.service.asked.clear()
     house.known.forget_all()
     gate.open.set()
-    assert await waiting == Permit(Grounds.FOUND)
+    assert await waiting == Allow(Grounds.FOUND)
     assert ("ensure", Reference("s-1", "ann")) in house.service.asked
 
 
 async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_for_now(house):
     """Three times all is asked about, and no more."""
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     house.service.asked.clear()
 
     async def forget_at_every_other_question(operation, reference):
@@ -228,7 +228,7 @@ async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_f
             house.known.forget_all()
 
     house.service.before = forget_at_every_other_question
-    refused = await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann")))
+    refused = await house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann")))
     assert _reason(refused) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert any(
         one and one.detail.endswith(": something happened to it while the request was decided.")
@@ -244,11 +244,11 @@ async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
     owed = Reference("s-1", "ann")
     await house.debts.owe(owed)
     writing, written = _slow_disk(house)
-    waiting = asyncio.create_task(house.guard.decide(batch(owed, Reference("s-2", "ann"))))
+    waiting = asyncio.create_task(house.decide(batch(owed, Reference("s-2", "ann"))))
     await writing.wait()
     await house.debts.settle(owed, Created(Session("ann", SessionStatus.ACTIVE)))
     written.set()
-    assert await waiting == Permit(Grounds.OWED)
+    assert await waiting == Allow(Grounds.OWED)
     assert list(house.debts.owed) == ["s-2", "s-1"]
 
 
@@ -256,7 +256,7 @@ async def test_a_debt_outlives_the_return_of_the_stream():
     """Missed events are no reason to refuse a batch whose session is owed."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
-    await house.guard.decide(write("s-1"))
+    await house.decide(write("s-1"))
     owe = house.debts.owe
 
     async def slowly(reference):
@@ -265,7 +265,7 @@ async def test_a_debt_outlives_the_return_of_the_stream():
         return await owe(reference)
 
     house.debts.owe = slowly
-    assert await house.guard.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == Permit(Grounds.OWED)
+    assert await house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == Allow(Grounds.OWED)
     await house.guard.aclose()
 
 
@@ -288,21 +288,21 @@ async def test_an_event_about_another_session_overtakes_nothing(house):
         house.known.deleted(another_key("s-1"))
 
     house.service.before = elsewhere
-    assert await house.guard.decide(write()) == Permit(Grounds.CREATED)
+    assert await house.decide(write()) == Allow(Grounds.CREATED)
     assert len(house.service.asked) == 1
 
 
 async def test_a_write_that_waited_decides_by_what_became_known(house):
     """Who asks after an answer was remembered asks nobody."""
-    await house.guard.decide(write())
-    await asyncio.gather(*(house.guard.decide(write()) for _ in range(10)))
+    await house.decide(write())
+    await asyncio.gather(*(house.decide(write()) for _ in range(10)))
     assert len(house.service.asked) == 1
 
 
 async def test_a_batch_and_a_single_write_for_one_session_create_it_once(house):
     """Batches take part in single flight."""
     two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
-    await asyncio.gather(house.guard.decide(write()), house.guard.decide(two))
+    await asyncio.gather(house.decide(write()), house.decide(two))
     assert [reference.session_id for operation, reference in house.service.asked if operation == "ensure"] == [
         "s-1",
         "s-2",
@@ -313,8 +313,8 @@ async def test_two_users_owing_one_session_at_once_leave_one_claimant():
     """In an outage the first to be written down owns the session here."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
-    ann, bob = await asyncio.gather(house.guard.decide(write(user="ann")), house.guard.decide(write(user="bob")))
-    assert ann == Permit(Grounds.OWED)
+    ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
+    assert ann == Allow(Grounds.OWED)
     assert isinstance(bob, Refusals)
     assert bob.refusals[0].reason is Reason.SESSION_OWNED_BY_ANOTHER_USER
 
@@ -332,8 +332,8 @@ async def test_a_thousand_writes_in_an_outage_are_one_debt():
         return await owe(reference)
 
     house.debts.owe = counted
-    decisions = await asyncio.gather(*(house.guard.decide(write()) for _ in range(1000)))
-    assert set(decisions) == {Permit(Grounds.OWED)}
+    decisions = await asyncio.gather(*(house.decide(write()) for _ in range(1000)))
+    assert set(decisions) == {Allow(Grounds.OWED)}
     assert len(written) == 1
     await house.guard.aclose()
 
@@ -343,13 +343,13 @@ async def test_an_answer_under_way_comes_before_debts():
     before anything is owed for its other calls."""
     house = House(on_outage=OnOutage.FORWARD)
     gate = Gate(house)
-    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
+    ann = asyncio.create_task(house.decide(write(user="ann")))
     await gate.asked.wait()
     await house.debts.owe(Reference("s-2", "ann"))
-    bob = asyncio.create_task(house.guard.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
+    bob = asyncio.create_task(house.decide(batch(Reference("s-1", "bob"), Reference("s-9", "bob"))))
     await asyncio.sleep(0)
     gate.open.set()
-    assert await ann == Permit(Grounds.CREATED)
+    assert await ann == Allow(Grounds.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-2"]
 
@@ -359,7 +359,7 @@ async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
     house = House(on_outage=OnOutage.FORWARD)
     bob, ann, answered = await _waiting_to_owe(house, "bob", None)
     answered.set()
-    assert await ann == Permit(Grounds.CREATED)
+    assert await ann == Allow(Grounds.CREATED)
     assert _reason(await bob) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert list(house.debts.owed) == ["s-9"]
 
@@ -369,16 +369,14 @@ async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain
     house = House(on_outage=OnOutage.FORWARD)
     two, one, answered = await _waiting_to_owe(house, "ann", Unknown("it is down"))
     answered.set()
-    assert await one == await two == Permit(Grounds.OWED)
+    assert await one == await two == Allow(Grounds.OWED)
 
 
 async def test_one_question_in_vain_is_enough_for_all_who_wait_for_it():
     """Whoever only looks takes it from whoever would have created that nobody can say."""
     house = House()
     house.service.before = always(Unknown("it is down"))
-    decided = await asyncio.gather(
-        *(house.guard.decide(write(kind=kind)) for kind in (RuleKind.ENSURE, RuleKind.REQUIRE))
-    )
+    decided = await asyncio.gather(*(house.decide(write(kind=kind)) for kind in (RuleKind.ENSURE, RuleKind.REQUIRE)))
     assert [_reason(each) for each in decided] == [Reason.SESSION_SERVICE_UNAVAILABLE] * 2
     assert len(house.service.asked) == 1
 
@@ -387,8 +385,8 @@ async def test_of_two_users_whose_question_was_in_vain_one_owes():
     """They shared the question and share the debt: the session is the first claimant's, and the other is refused."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("it is down"))
-    decided = await asyncio.gather(*(house.guard.decide(write(user=user)) for user in ("ann", "bob")))
-    assert decided[0] == Permit(Grounds.OWED)
+    decided = await asyncio.gather(*(house.decide(write(user=user)) for user in ("ann", "bob")))
+    assert decided[0] == Allow(Grounds.OWED)
     assert _reason(decided[1]) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
     assert len(house.service.asked) == 1
@@ -399,9 +397,9 @@ async def test_a_deletion_that_is_told_while_the_debt_is_written_down_refuses_al
     house = House(on_outage=OnOutage.FORWARD)
     writing, written = _slow_disk(house)
     house.service.down = True
-    first = asyncio.create_task(house.guard.decide(write()))
+    first = asyncio.create_task(house.decide(write()))
     await writing.wait()
-    second = asyncio.create_task(house.guard.decide(write()))
+    second = asyncio.create_task(house.decide(write()))
     await asyncio.sleep(0)
     house.known.deleted("s-1")
     house.clock.advance(1000)
@@ -414,13 +412,13 @@ async def test_nothing_is_asked_while_its_debt_is_written_down():
     house = House(on_outage=OnOutage.FORWARD)
     writing, written = _slow_disk(house)
     house.service.down = True
-    bob = asyncio.create_task(house.guard.decide(write(user="bob")))
+    bob = asyncio.create_task(house.decide(write(user="bob")))
     await writing.wait()
     house.service.down = False
-    ann = asyncio.create_task(house.guard.decide(write(user="ann")))
+    ann = asyncio.create_task(house.decide(write(user="ann")))
     await asyncio.sleep(0)
     written.set()
-    assert await bob == Permit(Grounds.OWED)
+    assert await bob == Allow(Grounds.OWED)
     assert _reason(await ann) is Reason.SESSION_OWNED_BY_ANOTHER_USER
     assert [reference.user_id for _, reference in house.service.asked] == ["bob"]
 
@@ -438,9 +436,9 @@ async def _waiting_to_owe(house, user, answer):
         return answer if operation == "ensure" else Unknown("it is down")
 
     house.service.before = say
-    owing = asyncio.create_task(house.guard.decide(batch(Reference("s-1", user), Reference("s-9", user))))
+    owing = asyncio.create_task(house.decide(batch(Reference("s-1", user), Reference("s-9", user))))
     await _asked(house, ("look", "s-9"))
-    asking = asyncio.create_task(house.guard.decide(write(user="ann")))
+    asking = asyncio.create_task(house.decide(write(user="ann")))
     await _asked(house, ("ensure", "s-1"))
     held["look", "s-9"].set()
     await eventually(lambda: "s-9" in house.debts.owed)

@@ -29,6 +29,7 @@ from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.permit import Permit
 from sidecar.guard.session_resolver import remember
 from sidecar.model import (
     Call,
@@ -39,7 +40,6 @@ from sidecar.model import (
     Gone,
     Grounds,
     Owed,
-    Permit,
     Reason,
     Reference,
     RefusalFormat,
@@ -145,14 +145,11 @@ class Guarding(RuleBasedStateMachine):
         calls = tuple(Call(reference) for reference in references)
         reading = Extraction(RefusalFormat.BATCH if len(calls) > 1 else RefusalFormat.REST, calls)
         self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is RuleKind.ENSURE}
-        admit = self.guard.admit_known(reading)
-        if len(references) == 1 and not self.scope:
-            # The shorter way of the fast lane is no other way.
-            assert self.guard.admit_named(references[0].session_id, references[0].user_id or "") == admit
+        admit = self.guard.permit_known(reading)
         if admit is not None:
             self._check_admit(references, admit)
             return
-        task = self.loop.create_task(self.guard.decide(reading))
+        task = self.loop.create_task(self.guard.authorize(reading))
         self.writes.append(Write(tuple(references), task))
         self._settle()
 
@@ -317,9 +314,9 @@ class Guarding(RuleBasedStateMachine):
         reference = Reference(f"s-fresh-{self.fresh}", "ann", scope=self.scope)
         self.asked_for.add((reference.session_id, reference.user_id))
         self.world.immediate = True
-        decided = self.loop.run_until_complete(self.guard.decide(Extraction(RefusalFormat.REST, (Call(reference),))))
+        decided = self.loop.run_until_complete(self.guard.authorize(Extraction(RefusalFormat.REST, (Call(reference),))))
         self.world.immediate = False
-        assert decided == Permit(Grounds.CREATED)
+        assert decided.grounds is Grounds.CREATED
 
     # What must hold
 
@@ -374,13 +371,13 @@ class Guarding(RuleBasedStateMachine):
         assert not self.debts.owed
         self.world.immediate = True
         last = Extraction(RefusalFormat.REST, (Call(Reference("s-last", "ann", scope=self.scope)),))
-        assert self.loop.run_until_complete(self.guard.decide(last)) == Permit(Grounds.CREATED)
+        assert self.loop.run_until_complete(self.guard.authorize(last)).grounds is Grounds.CREATED
         self.loop.run_until_complete(self.guard.aclose())
 
     def _check_admit(self, references: tuple[Reference, ...] | list[Reference], admit: Permit) -> None:
         for reference in references:
             claim = self.debts.claimant(reference.key)
-            if admit.how is Grounds.OWED and claim is not None:
+            if admit.grounds is Grounds.OWED and claim is not None:
                 assert claim.owner == reference.user_id
                 remembered = self.known.recall(reference.key)
                 assert remembered is None or remembered.owner == reference.user_id

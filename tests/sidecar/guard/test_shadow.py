@@ -8,12 +8,11 @@ import pytest
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import OnEnded
-from sidecar.guard.shadow import Shadow
+from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import (
     Call,
     Extraction,
     Grounds,
-    Permit,
     Reason,
     Reference,
     Refusal,
@@ -32,12 +31,12 @@ class House:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
         self.known = SessionCache(100, 300.0, clock=FakeClock())
-        self.shadow = Shadow(self.known, self.service, self.telemetry, **{"timeout": 10.0, **settings})
+        self.shadow = ShadowGuard(self.known, self.service, self.telemetry, **{"timeout": 10.0, **settings})
 
     async def would(self, reading: Extraction) -> list[tuple[str, Reason | None]]:
         """What shadow mode says of a reading."""
         self.telemetry.decisions.clear()
-        assert self.shadow.shadow(reading) == Permit(Grounds.PASSED)
+        self.shadow.observe(reading)
         assert self.telemetry.decisions == []
         await self.shadow.drained()
         return self.telemetry.decisions
@@ -111,7 +110,7 @@ async def test_what_no_rule_guards_would_have_passed(house):
     assert await house.would(Extraction(RefusalFormat.REST, (Call(),))) == [("shadow_passed", None)]
     assert await house.would(write(kind=RuleKind.PASS)) == [("shadow_passed", None)]
     house.telemetry.decisions.clear()
-    assert house.shadow.passed() == Permit(Grounds.PASSED)
+    assert house.shadow.pass_through().grounds is Grounds.PASSED
     assert house.telemetry.decisions == [("shadow_passed", None)]
 
 
@@ -134,7 +133,8 @@ async def test_what_finds_no_room_is_dropped_and_counted():
 
     house.service.before = wait
     for n in range(10):
-        assert house.shadow.shadow(write(f"s-{n}")) == Permit(Grounds.PASSED)
+        house.shadow.observe(write(f"s-{n}"))
+        assert house.shadow.permit_unread().grounds is Grounds.PASSED
     assert house.telemetry.notes == [("shadow_dropped",)] * 7
     opened.set()
     await house.shadow.drained()
@@ -156,7 +156,7 @@ async def test_a_silent_service_has_a_deadline_here_too():
 async def test_closing_leaves_undecided_what_still_waits(house):
     """Nothing is left running, and nothing is asked any more."""
     for n in range(50):
-        house.shadow.shadow(write(f"s-{n}"))
+        house.shadow.observe(write(f"s-{n}"))
     await house.shadow.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert len(house.service.asked) < 50

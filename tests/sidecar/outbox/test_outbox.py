@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, Session, SessionStatus, Unknown
 from sidecar.outbox.journal import Journal
 from sidecar.outbox.outbox import Outbox
-from sidecar.ports import DebtNotWritten
 
 ALICE = Reference("s1", "alice")
 ACTIVE = Session("alice", SessionStatus.ACTIVE)

@@ -14,6 +14,7 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from sidecar.guard.ports import Telemetry
 from sidecar.model import (
     Absent,
     Conflict,
@@ -29,7 +30,6 @@ from sidecar.model import (
 )
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
-from sidecar.ports import Telemetry
 from sidecar.testing import FakeKnownSessions
 from tests.support.eventually import eventually
 

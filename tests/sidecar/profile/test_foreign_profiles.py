@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.model import Call, Classification, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
+from sidecar.model import Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from sidecar.profile.loading import load_profile
 from tests.support.reading import (
     ADK,
@@ -16,6 +16,7 @@ from tests.support.reading import (
     MULTIPART,
     SERVICE,
     URLENCODED,
+    Plan,
     fields,
     found,
     head,
@@ -115,7 +116,7 @@ def test_a_session_may_belong_to_nobody() -> None:
 def test_where_only_the_path_matters_the_body_streams_through() -> None:
     """Nothing in it could change the decision."""
     plan = reader(LANGGRAPH).plan(head("POST", "/threads/t1/runs", JSON))
-    assert plan == Classification(RefusalFormat.REST, needs_body=False)
+    assert plan == Plan(RefusalFormat.REST, needs_body=False)
     assert reader(LANGGRAPH).read(head("POST", "/threads/t1/runs", JSON), b"{") == Extraction(
         RefusalFormat.REST, (Call(Reference("t1", None)),)
     )

@@ -188,7 +188,7 @@ class House:
         self.guard = Guard(self.known, self.service, self.telemetry, timeout=timeout)
 
     async def reasons(self, *references: Reference) -> list[Reason | None]:
-        decision = await self.guard.decide(
+        decision = await self.guard.authorize(
             Extraction(RefusalFormat.BATCH, tuple(Call(reference) for reference in references))
         )
         assert isinstance(decision, Refusals)

@@ -13,10 +13,11 @@ import pytest
 
 from sidecar.app import started
 from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Session, SessionStatus
-from sidecar.ports import Discovery, SessionEvents, Telemetry
 from sidecar.session_client.discovery import FixedAddress, Rotation
 from sidecar.session_client.events import EventFollower
+from sidecar.session_client.ports import Discovery, SessionEvents
 from sidecar.testing import FakeClock
 from tests.support.consul import free_ports
 from tests.support.eventually import eventually

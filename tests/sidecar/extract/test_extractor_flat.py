@@ -1,4 +1,4 @@
-"""What is prepared from a head alone finds in any body what reading head and body together finds."""
+"""Flat extraction finds in any body what the full one finds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.extract.extractor import Extractor, Prepared
-from sidecar.extract.ids import is_safe
+from sidecar.extract.extractor import Extractor
 from sidecar.extract.refused import RequestRefused
-from sidecar.model import Head, Reason, Reference
+from sidecar.extract.strict_json import JsonReader
+from sidecar.model import NOTIFICATION, Call, Extraction, Head, Reason, Reference, Refusal
 from sidecar.profile.files import find_profile
 
 READERS = [Extractor(find_profile("isa")), Extractor(find_profile("isa"), user_header="X-User")]
@@ -33,12 +33,14 @@ BODIES = [
 ]  # fmt: skip
 
 
-def agrees(named, call):
-    """The same ids were found, or refused for nothing but their form: such ids are never known."""
-    if call.refusal is not None:
-        about_ids = call.refusal.reason in (Reason.INVALID_SESSION_ID, Reason.INVALID_USER_ID)
-        return about_ids and not all(map(is_safe, named))
-    return call.reference == Reference(*named)
+def full(profile, **settings):
+    """An extractor that takes no body for flat."""
+    extractor = Extractor(profile, **settings)
+    extractor._has_flat = False
+    return extractor
+
+
+FULL_READERS = [full(find_profile("isa")), full(find_profile("isa"), user_header="X-User")]
 
 
 heads = st.builds(
@@ -55,30 +57,43 @@ heads = st.builds(
 )
 
 
-@given(st.sampled_from(READERS), heads, st.lists(st.sampled_from(BODIES), min_size=1, max_size=4))
-def test_both_ways_of_reading_agree(reader, head, bodies):
+@given(
+    st.sampled_from(list(zip(READERS, FULL_READERS, strict=True))),
+    heads,
+    st.lists(st.sampled_from(BODIES), min_size=1, max_size=4),
+)
+def test_flat_and_full_extraction_agree(readers, head, bodies):
     """Body after body, with nothing left behind by the one before."""
-    prepared = reader.prepare(head)
-    if prepared.find is None:
+    flat, whole = (one.classify(head) for one in readers)
+    if flat is None or not flat.needs_body:
+        assert (flat is None) == (whole is None)
         return
     for body in bodies:
-        (call,) = reader.read(head, body).calls
-        if call.refusal is None:
-            assert prepared.find(body) == call.reference
-        else:
-            with pytest.raises(RequestRefused) as refused:
-                prepared.find(body)
-            assert refused.value.refuse == call.refusal
-        if prepared.plain is not None and (named := prepared.plain(body)) is not None:
-            assert agrees(named, call)
+        assert flat.extract(body) == whole.extract(body)
 
 
-def test_an_ordinary_write_is_plain():
+def flat_only(head, body, reader=READERS[0]):
+    """What is extracted while the full extraction is out of order; None where it was asked."""
+    classification = reader.classify(head)
+    asked = []
+
+    def refuse(*_: object) -> Extraction:
+        asked.append(True)
+        raise RequestRefused(Refusal(Reason.UNREADABLE_BODY, "asked"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JsonReader, "read", refuse)
+        extraction = classification.extract(body)
+    return None if asked else extraction.calls[0]
+
+
+FLAT = b'{"session_id": "s-1", "user_id": "ann"}'
+
+
+def test_an_ordinary_write_is_flat():
     """Nothing but its body says anything."""
     head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
-    prepared = Extractor(find_profile("isa")).prepare(head)
-    assert prepared.plain(b'{"session_id": "s-1", "user_id": "ann"}') == ("s-1", "ann")
-    assert prepared.find(b'{"session_id": "s-1", "user_id": "ann"}') == Reference("s-1", "ann")
+    assert flat_only(head, FLAT) == Call(Reference("s-1", "ann"))
 
 
 @pytest.mark.parametrize(
@@ -89,37 +104,28 @@ def test_an_ordinary_write_is_plain():
         Head("POST", b"/api/v1/memories", [(b"content-type", b"application/x-www-form-urlencoded")]),
     ],
 )
-def test_bodies_are_not_plain_where_the_head_may_say_something_else(head):
-    """A path or a query that names an id, and a form, have to be weighed against the body."""
-    assert READERS[0].prepare(head).plain is None
+def test_bodies_are_not_flat_where_the_head_may_say_something_else(head):
+    """A path or a query that names an id, and a form, have to be compared with the body."""
+    assert flat_only(head, FLAT) is None
 
 
-def test_bodies_are_not_plain_where_a_header_names_the_owner():
+def test_bodies_are_not_flat_where_a_header_names_the_owner():
     """The owner that a body claims is not the one that counts."""
-    reader = Extractor(find_profile("isa"), user_header="X-User")
-    assert reader.prepare(Head("POST", b"/api/v1/memories", ())).plain is None
+    assert flat_only(Head("POST", b"/api/v1/memories", ()), FLAT, READERS[1]) is None
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        Head("POST", b"/other", ()),
-        Head("POST", b"/api/v1/memories//x", ()),
-        Head("GET", b"/api/v1/memories", [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]),
-    ],
-)
-def test_nothing_is_prepared_where_there_is_more_to_it(head):
-    """What is not guarded, refused already, or guarded by its head alone."""
-    assert READERS[0].prepare(head) == Prepared()
+def test_ids_outside_the_grammar_are_left_to_the_full_extraction():
+    """It says what is wrong with them."""
+    head = Head("POST", b"/api/v1/memories", [(b"content-type", b"application/json")])
+    assert flat_only(head, b'{"session_id": "no good", "user_id": "ann"}') is None
 
 
-def test_of_an_mcp_message_only_a_plain_call_is_prepared():
+def test_of_an_mcp_message_only_a_plain_call_is_flat():
     """A batch has calls of its own."""
-    prepared = Extractor(find_profile("isa")).prepare(Head("POST", b"/mcp", ()))
-    assert prepared.find is None
-    assert prepared.plain(CALL) == ("s-1", "ann")
-    assert prepared.plain(CALL.replace(b'"id": 1, ', b"")) == ("s-1", "ann")
-    assert prepared.plain(b"[%b]" % CALL) is None
+    head = Head("POST", b"/mcp", ())
+    assert flat_only(head, CALL) == Call(Reference("s-1", "ann"), rpc_id=1)
+    assert flat_only(head, CALL.replace(b'"id": 1, ', b"")) == Call(Reference("s-1", "ann"), rpc_id=NOTIFICATION)
+    assert flat_only(head, b"[%b]" % CALL) is None
 
 
 @pytest.mark.parametrize(
@@ -127,13 +133,18 @@ def test_of_an_mcp_message_only_a_plain_call_is_prepared():
     [
         (READERS[0], Head("POST", b"/mcp?session_id=s-2", ())),
         (READERS[0], Head("POST", b"/mcp?user_id=eve", ())),
-        (READERS[0], Head("POST", b"/mcp", [(b"content-type", b"text/plain")] * 2)),
         (READERS[1], Head("POST", b"/mcp", ())),
     ],
 )
-def test_a_call_is_not_plain_where_the_head_may_say_something_else(reader, head):
-    """A query that names an id, an unclear type, or an owner in a header."""
-    assert reader.prepare(head).plain is None
+def test_a_call_is_not_flat_where_the_head_may_say_something_else(reader, head):
+    """A query that names an id, or an owner in a header."""
+    assert flat_only(head, CALL, reader) is None
+
+
+def test_a_call_with_an_unclear_type_is_refused():
+    """The type decides nothing for MCP, and must be clear all the same."""
+    classification = READERS[0].classify(Head("POST", b"/mcp", [(b"content-type", b"text/plain")] * 2))
+    assert classification.extract(CALL).calls[0].refusal is not None
 
 
 def members(*ordinary: str, odd: Sequence[str]) -> st.SearchStrategy[str]:
@@ -177,11 +188,8 @@ MESSAGES = st.tuples(PARAMS, PARAMS).flatmap(
 
 @settings(max_examples=300)
 @given(st.one_of(MESSAGES, MESSAGES.map(lambda message: f"[{message}]")))
-def test_a_plain_call_is_what_the_whole_reading_finds(message):
+def test_a_flat_call_is_what_the_full_extraction_finds(message):
     """Whatever else a message holds, and however often."""
     head = Head("POST", b"/mcp", [(b"content-type", b"application/json")])
-    named = READERS[0].prepare(head).plain(message.encode())
-    calls = READERS[0].read(head, message.encode()).calls
-    if named is not None:
-        (call,) = calls
-        assert agrees(named, call)
+    flat, whole = READERS[0].classify(head), FULL_READERS[0].classify(head)
+    assert flat.extract(message.encode()) == whole.extract(message.encode())

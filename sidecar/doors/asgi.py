@@ -1,0 +1,83 @@
+"""What every ASGI door shares: the head of a request as it stood on the wire, and complete responses of our own."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Final
+
+from starlette.types import Scope, Send
+
+from sidecar.doors.refusal import Response, identified
+from sidecar.extract.extractor import Classification, Extractor
+from sidecar.http.ports import WIRE, Wire
+from sidecar.model import Extraction, Head
+from sidecar.request_context import enter_request
+
+PERMIT: Final = "session_guard"
+"""Where the permit of an admitted request stands in its ASGI scope."""
+
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
+
+
+def wire_of(scope: Scope) -> Wire | None:
+    """Give what our own server knows of the request beyond ASGI; None under any other server."""
+    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
+    return wire
+
+
+def head_of(scope: Scope) -> Head:
+    """Give the head of a request: the target as it stood on the wire, field names in lower case.
+
+    A WebSocket handshake is the GET that it is (RFC 6455, section 4.1).
+    """
+    wire = wire_of(scope)
+    target = _target(scope) if wire is None else wire.target
+    return Head(scope.get("method", "GET"), target, scope["headers"])
+
+
+def begin(head: Head) -> None:
+    """Have what is logged and asked from here on name this request."""
+    enter_request(head.method, head.target, head.headers)
+
+
+def classification_of(scope: Scope, head: Head, extractor: Extractor) -> Classification | None:
+    """Classify a request, or give what the same head was classified as before on the same connection."""
+    wire = wire_of(scope)
+    if wire is None:
+        return extractor.classify(head)
+    memo = wire.memo
+    if not memo.classified:
+        memo.classification = extractor.classify(head)
+        memo.classified = True
+    return memo.classification
+
+
+def extraction_of(scope: Scope) -> Extraction | None:
+    """Give what the fast path extracted from the body before it gave way."""
+    wire = wire_of(scope)
+    return None if wire is None else wire.extraction
+
+
+async def respond(scope: Scope, send: Send, response: Response) -> None:
+    """Send a complete response with the id of its request.
+
+    A WebSocket handshake gets it as its denial, where the server can send one.
+    """
+    response = identified(response)
+    prefix = "http"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        prefix = "websocket.http"
+    await send({"type": f"{prefix}.response.start", "status": response.status, "headers": list(response.headers)})
+    await send({"type": f"{prefix}.response.body", "body": response.body})
+
+
+def _target(scope: Scope) -> bytes:
+    raw: bytes | None = scope.get("raw_path")
+    if not raw:
+        raw = urllib.parse.quote(scope["path"], safe=_PATH_SAFE).encode("ascii")
+    path = raw.partition(b"?")[0]  # some servers leave the query in `raw_path`
+    query = scope.get("query_string", b"")
+    return b"%b?%b" % (path, query) if query else path

@@ -1,0 +1,110 @@
+"""The guard as ASGI middleware: it decides a request before the application behind it sees any of it.
+
+The application may be one that forwards (the proxy) or one that serves memories itself. It finds the permit in its
+scope.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sidecar.doors.asgi import PERMIT, begin, classification_of, extraction_of, head_of, respond
+from sidecar.doors.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
+from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
+from sidecar.extract.extractor import Classification, Extractor
+from sidecar.guard.guard import Guard
+from sidecar.guard.permit import Permit
+from sidecar.guard.ports import Telemetry
+from sidecar.http.ports import PermitLapsed, UpstreamError
+from sidecar.model import Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
+
+_MOST_LAPSES: Final = 3
+"""How often the permit of one request may lapse before the request is refused for now."""
+_LAPSED: Final = Refusal(
+    Reason.OVERLOADED, "What is known of the session changed again and again while the write waited.", retry_after=1
+)
+_UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
+_GUARDED: Final = ("http", "websocket")
+
+
+class EnforceMiddleware:
+    """Mode `enforce`: forwards what the guard permits and refuses the rest.
+
+    `app` may raise PermitLapsed and UpstreamError before it has received or sent anything: the guard then decides
+    again, or the middleware answers in the application's place.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, extractor: Extractor, guard: Guard, bodies: BodyReader, telemetry: Telemetry
+    ) -> None:
+        self._app = app
+        self._extractor = extractor
+        self._guard = guard
+        self._bodies = bodies
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or hand on what is none."""
+        if scope["type"] not in _GUARDED:
+            await self._app(scope, receive, send)
+            return
+        head = head_of(scope)
+        begin(head)
+        classification = classification_of(scope, head, self._extractor)
+        if classification is None:
+            await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
+        elif classification.needs_body and scope["type"] == "http":
+            await self._read_and_decide(classification, head, scope, receive, send)
+        else:
+            await self._decide(classification.extract(b""), scope, receive, send)
+
+    async def _read_and_decide(
+        self, classification: Classification, head: Head, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        try:
+            async with self._bodies.hold(head.headers, receive) as body:
+                extraction = extraction_of(scope) or classification.extract(body.content)
+                await self._decide(extraction, scope, replay(body.raw, receive), send)
+        except BodyRefused as refused:
+            self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)
+            await respond(scope, send, refuse_request(classification.refusal_format, refused.refuse))
+        except ClientDisconnected:
+            return
+
+    async def _decide(self, extraction: Extraction, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with a permit, or refuse. A permit that lapses before it is used is asked for again."""
+        decided = self._guard.permit_known(extraction) or await self._guard.authorize(extraction)
+        lapses = 0
+        while isinstance(decided, Permit):
+            scope[PERMIT] = decided
+            try:
+                await self._app(scope, receive, send)
+            except PermitLapsed:
+                lapses += 1
+                decided = Refusals((_LAPSED,) * len(extraction.calls))
+                if lapses < _MOST_LAPSES:
+                    decided = await self._guard.authorize(extraction)
+            except UpstreamError as error:
+                await respond(scope, send, refuse_unanswered(extraction, error))
+                return
+            else:
+                return
+        await respond(scope, send, refuse_extraction(extraction, decided.refusals))
+
+
+async def run_permitted(app: ASGIApp, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application for a request of which nothing was read; failures of the upstream are answered as REST."""
+    scope[PERMIT] = permit
+    try:
+        await app(scope, receive, send)
+    except UpstreamError as error:
+        await respond(scope, send, refuse_unanswered(None, error))
+
+
+def refuse_unanswered(extraction: Extraction | None, error: UpstreamError) -> Response:
+    """Answer a request that was forwarded in vain, in its own format; one of which nothing was read, as REST."""
+    read = extraction or _UNREAD
+    refusal = Refusal(error.reason, error.detail, retry_after=error.retry_after)
+    return refuse_extraction(read, (refusal,) * len(read.calls))

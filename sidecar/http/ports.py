@@ -1,0 +1,229 @@
+"""What passes between the server side, the client side and the doors: wires, upstream exchanges, receivers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from sidecar.extract.extractor import Classification
+from sidecar.guard.permit import Permit
+from sidecar.http.framing import ForwardedHead, ResponseHead
+from sidecar.model import Extraction, Headers, Reason
+
+
+class PermitLapsed(Exception):
+    """The permit is no longer valid because of what became known while the request waited to be sent."""
+
+
+class Forwarder(Protocol):
+    """Hands a request on to the memory service and its answer back, byte for byte."""
+
+    async def forward(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request that holds the permit.
+
+        If the request has to wait for a connection, the permit is checked when there is one. Raises PermitLapsed where
+        it is no longer valid, and then nothing was received or sent. Raises UpstreamError while no byte of the response
+        was sent on; later failures break the connection, so that a cut response never looks complete.
+        """
+        ...
+
+
+class HeadMemo:
+    """What follows from a head alone, worked out once for as long as the connection repeats its bytes.
+
+    `classification` counts only where `classified` is true: None says that no rule looks at the request.
+    `upstream_head` is the head as it is written to the upstream.
+    """
+
+    __slots__ = ("classification", "classified", "upstream_head")
+
+    def __init__(self) -> None:
+        self.classified = False
+        self.classification: Classification | None = None
+        self.upstream_head: bytes | None = None
+
+
+class WireHead(Protocol):
+    """What the wire said of a request before its body."""
+
+    method: str
+    target: bytes
+    """The request target byte for byte."""
+    headers: Headers
+    """The fields as they came, names in the sender's case."""
+    version: str
+    """`1.0` or `1.1`."""
+    peer: str | None
+    """The client's IP address; None on a Unix socket."""
+    has_host: bool
+    has_body: bool
+    chunked: bool
+    upgrade: bool
+    """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
+    memo: HeadMemo
+
+
+class Wire(WireHead, Protocol):
+    """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
+
+    An `http.response.start` message may carry three keys more than ASGI's own: `reason` (bytes, the phrase after the
+    status), `framing` (what the fields say of it, where that is known) and `body_follows` (true if a body message comes
+    at once, so that both can leave in one write). Field names are written in the case they are given. An answer with
+    neither `Content-Length` nor `Transfer-Encoding` is chunked, unless it says `Connection: close`: then it ends with
+    the connection.
+    """
+
+    extraction: Extraction | None
+    """What the fast path extracted from the body before it gave way; None where the body is still to be parsed."""
+    arrived: float
+    """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
+    body_arrived: bool
+    """Some of the body, or its end, is there: the first `receive` will not wait."""
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
+        ...
+
+    def yield_continue(self) -> bool:
+        """Leave `100 Continue` to the upstream; says whether the client is still waiting for one."""
+        ...
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim answer (1xx, but not 101) on, to clients that know what it is (HTTP/1.1)."""
+        ...
+
+    def break_off(self) -> None:
+        """Break the connection so that the answer begun cannot look complete."""
+        ...
+
+    async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
+        """Answer 101, then pass bytes both ways untouched, `first` before all others; returns when it is over."""
+        ...
+
+
+WIRE: Final = "sidecar.wire"
+
+
+class UpstreamExchange(Protocol):
+    """A connection to the upstream that carries one request there and its answer to a `ResponseReceiver`."""
+
+    def start(self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool) -> None:
+        """Write the head of a request, and its body if `complete`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Hold the upstream back."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        ...
+
+    def abort(self) -> None:
+        """Give the exchange up: the receiver hears no more, and the connection is closed."""
+        ...
+
+
+class ResponseReceiver(Protocol):
+    """Gets one answer by plain calls, none of which may raise.
+
+    After `whole`, `end`, `upgraded` or `failed` there are no more.
+    """
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx answer came; the real one is still to come."""
+        ...
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
+        ...
+
+    def head(self, head: ResponseHead) -> None:
+        """The status line and header fields came."""
+        ...
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body came."""
+        ...
+
+    def flush(self) -> None:
+        """All that one read brought has been told."""
+        ...
+
+    def end(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        """The upstream switched protocols: the connection and the bytes after the head are the receiver's now."""
+        ...
+
+    def failed(self, failure: Exception) -> None:
+        """There will be no answer, or no more of it."""
+        ...
+
+
+class FastForwarder(Protocol):
+    """What the fast lane needs of a forwarder: a connection that is free now, and no waiting."""
+
+    def take(self) -> UpstreamExchange | None:
+        """Give a free connection, if there is one."""
+        ...
+
+    def put_back(self, line: UpstreamExchange) -> None:
+        """Give back a connection that was not needed after all."""
+        ...
+
+    def request_head(self, wire: WireHead) -> bytes:
+        """Write the head of a request as the upstream is to get it."""
+        ...
+
+    def send(
+        self,
+        admit: Permit,
+        line: UpstreamExchange,
+        request: bytes,
+        receiver: ResponseReceiver,
+        arrived: float,
+        /,
+        *,
+        method: str,
+    ) -> None:
+        """Send a whole request that was here at `arrived`, never a second time; the answer goes to `receiver`.
+
+        `request` begins with a head that `request_head` wrote for `method`, and asks for no upgrade.
+        """
+        ...
+
+    def is_stale(self, failure: Exception) -> bool:
+        """Whether a request failed before any byte of its answer, on a connection used before."""
+        ...
+
+    async def connect(self) -> UpstreamExchange:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError."""
+        ...
+
+    def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
+        """Give what the client may see of the head of an answer; the same object as long as both are the same."""
+        ...
+
+    def interim_fields(self, head: ResponseHead) -> Headers:
+        """Give what the client may see of the fields of a 1xx answer."""
+        ...
+
+    def explain(self, failure: Exception) -> UpstreamError:
+        """Say what a failure that a receiver was told means."""
+        ...
+
+
+class UpstreamError(Exception):
+    """The memory service gave no answer; `reason` is one of `upstream_*`, `overloaded` or `body_timeout`."""
+
+    def __init__(self, reason: Reason, detail: str, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after

@@ -1,0 +1,312 @@
+"""The guard with all that it stands on, wired from Settings: the proxy, the authoriser and library users run it.
+
+`SessionGuard` and `SessionGuardMiddleware` are public, as `from sidecar import …`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
+
+import structlog
+from pydantic import SecretStr
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sidecar.cache.session_cache import SessionCache
+from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.middleware import EnforceMiddleware
+from sidecar.doors.passthrough import PassthroughMiddleware
+from sidecar.doors.refusal import Response, refuse_extraction
+from sidecar.doors.shadow import ShadowMiddleware
+from sidecar.extract.extractor import Extractor, NothingGuarded
+from sidecar.guard.decisions import OnEnded
+from sidecar.guard.guard import Guard
+from sidecar.guard.open import OpenGuard
+from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.permit import Permit
+from sidecar.guard.ports import SessionService
+from sidecar.guard.shadow import ShadowGuard
+from sidecar.model import Head
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.outbox.outbox import Outbox
+from sidecar.outbox.relay import OutboxRelay, RelayLock
+from sidecar.profile.session_api import At
+from sidecar.request_context import enter_request
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
+from sidecar.session_client.events import EventFollower
+from sidecar.session_client.ports import Discovery
+from sidecar.session_client.transport import PooledTransport
+from sidecar.settings import Settings, load_settings
+
+
+class Startable(Protocol):
+    """A part that works in the background."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+Part = TypeVar("Part", bound=Startable)
+
+
+@contextlib.asynccontextmanager
+async def started(part: Part) -> AsyncIterator[Part]:
+    """Have the part work until the block ends."""
+    await part.start()
+    try:
+        yield part
+    finally:
+        await part.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `SessionGuard.decide` says of a request: exactly one of the two is set.
+
+    `permit` admits it, and every session that it names exists by then. `response` refuses it: status, fields and body
+    as the proxy would answer.
+    """
+
+    permit: Permit | None = None
+    response: Response | None = None
+
+
+class SessionGuard:
+    """The guard of one process. Use it in an `async with` block: it works in the background until the block ends.
+
+    `telemetry` and `metrics` belong together; without them the guard counts for itself, in `metrics`, a collector for
+    a prometheus-client registry.
+    """
+
+    def __init__(
+        self, settings: Settings, *, metrics: Metrics | None = None, telemetry: LoggedMetrics | None = None
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.telemetry = telemetry or LoggedMetrics(
+            self.metrics, structlog.get_logger("sidecar"), upstream_url=settings.upstream
+        )
+        self.extractor: Extractor | NothingGuarded = NothingGuarded()
+        self.guard: Guard | ShadowGuard | OpenGuard = OpenGuard(self.telemetry)
+        self._budget = BodyBudget(settings.max_buffered)
+        self._bodies = BodyReader(limit=settings.max_body, budget=self._budget)
+        self._stack = contextlib.AsyncExitStack()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make a guard as `settings` say; nothing is opened before its `async with` block begins."""
+        return cls(settings)
+
+    async def __aenter__(self) -> Self:
+        """Open the cache, the way to the session service and, where there are debts, the outbox.
+
+        Raises sidecar.guard.ports.DebtNotWritten where the outbox cannot be opened.
+        """
+        await self._stack.__aenter__()
+        try:
+            if self.settings.mode != "off":
+                await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Wait for what is being asked or written down, then close everything."""
+        await self._stack.aclose()
+
+    def guarding(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an ASGI application: the middleware of the mode that the settings name."""
+        guard, extractor = self.guard, self.extractor
+        if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
+            return PassthroughMiddleware(app, guard=OpenGuard(self.telemetry))
+        if isinstance(guard, ShadowGuard):
+            return ShadowMiddleware(
+                app,
+                extractor=extractor,
+                guard=guard,
+                telemetry=self.telemetry,
+                bodies=self._bodies,
+                budget=self._budget,
+                limit=self.settings.max_body,
+            )
+        return EnforceMiddleware(app, extractor=extractor, guard=guard, bodies=self._bodies, telemetry=self.telemetry)
+
+    async def decide(
+        self,
+        method: str,
+        target: str | bytes,
+        headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+    ) -> Decision:
+        """Decide a request that has come by another way than ASGI, and create its sessions where they are missing.
+
+        `target` is the request target of RFC 9112, section 3.2, percent-encoded as it was sent; `body` is without
+        content coding. In mode `shadow` and `off` every request is permitted.
+        """
+        head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
+        enter_request(head.method, head.target, head.headers)
+        classification = self.extractor.classify(head)
+        if classification is None:
+            return Decision(self.guard.pass_through())
+        extraction = classification.extract(body if classification.needs_body else b"")
+        if isinstance(self.guard, ShadowGuard):
+            self.guard.observe(extraction)
+            return Decision(self.guard.permit_unread())
+        permit = self.guard.permit_known(extraction)
+        if permit is not None or isinstance(self.guard, OpenGuard):
+            return Decision(permit)
+        decided = await self.guard.authorize(extraction)
+        if isinstance(decided, Permit):
+            return Decision(decided)
+        return Decision(response=refuse_extraction(extraction, decided.refusals))
+
+    async def _start(self) -> None:
+        settings, profile = self.settings, self.settings.profile
+        known = SessionCache(
+            settings.cache_size,
+            settings.cache_ttl,
+            followed=profile.service.events is not None,
+            ended_admits=settings.on_ended == "forward",
+        )
+        self.metrics.gauge("sidecar_known_sessions", "Sessions in the cache.", lambda: len(known))
+        self.metrics.counter(
+            "sidecar_known_session_lookups",
+            "Looks into the cache of known sessions.",
+            lambda: {"hit": known.hits, "miss": known.misses},
+            label="outcome",
+        )
+        discovery = await self._discovery()
+        transport = await self._stack.enter_async_context(PooledTransport())
+        if profile.service.events is not None:
+            token = text_of(settings.session_service_token)
+            follower = EventFollower(discovery, known, self.telemetry, path=profile.service.events, token=token)
+            await self._stack.enter_async_context(started(follower))
+        service = self._session_service(transport, discovery)
+        self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
+        on_ended = OnEnded(settings.on_ended)
+        if settings.mode == "shadow":
+            self.guard = ShadowGuard(
+                known, service, self.telemetry, on_ended=on_ended, timeout=settings.session_timeout
+            )
+        else:
+            self.guard = Guard(
+                known,
+                service,
+                self.telemetry,
+                debts=await self._debts(service, known),
+                on_outage=OnOutage(settings.on_outage),
+                on_ended=on_ended,
+                timeout=settings.session_timeout,
+            )
+        self._stack.push_async_callback(self.guard.aclose)
+
+    async def _discovery(self) -> Discovery:
+        settings = self.settings
+        if settings.profile.service.at is At.UPSTREAM:
+            return FixedAddress(settings.upstream)
+        if settings.consul is None:
+            return FixedAddress(settings.session_service)
+        fallback = settings.session_service if settings.session_service_is_explicit else None
+        discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
+        return await self._stack.enter_async_context(started(discovery))
+
+    def _session_service(self, transport: PooledTransport, discovery: Discovery) -> HttpSessionService:
+        service = HttpSessionService(
+            transport,
+            discovery,
+            self.telemetry,
+            self.settings.profile.service,
+            token=text_of(self.settings.session_service_token),
+            timeout=self.settings.session_timeout,
+            scope_names=self.settings.profile.scope,
+            owner=self.settings.profile.owner,
+        )
+        self.metrics.gauge(
+            "sidecar_creation_stopped",
+            "Whether no more sessions are created, because the session service gave one an id of its own.",
+            lambda: service.mints,
+        )
+        return service
+
+    async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
+        """The journal, where one is wanted or where an earlier run left debts behind."""
+        path = self.settings.outbox
+        if self.settings.on_outage != "forward" and not path.exists():
+            return None
+        debts = Outbox(path)
+        self._stack.push_async_callback(debts.aclose)
+        relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
+        await self._stack.enter_async_context(started(relay))
+        self.metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
+        return debts
+
+
+class SessionGuardMiddleware:
+    """Pure ASGI middleware that guards any application: `SessionGuardMiddleware(app, guard=guard)`.
+
+    Without `guard` it makes one from the environment when the application starts and closes it when that stops, so
+    `app.add_middleware(SessionGuardMiddleware)` is all that an application needs; its server has to speak the lifespan
+    protocol then. The permit of a request, with the sessions that it names, stands in `scope["session_guard"]`.
+    """
+
+    def __init__(self, app: ASGIApp, guard: SessionGuard | None = None) -> None:
+        self._app = app
+        self._guard = guard
+        self._guarded: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the application's lifespan.
+
+        Raises RuntimeError for a request that comes before the guard has started.
+        """
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if self._guarded is None:
+            if self._guard is None:
+                raise RuntimeError("SessionGuardMiddleware has no guard: pass one, or serve with the lifespan protocol")
+            self._guarded = self._guard.guarding(self._app)
+        await self._guarded(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open the guard before the application starts, and close it after the application has stopped."""
+        if self._guard is not None:
+            await self._app(scope, receive, send)
+            return
+        stack = contextlib.AsyncExitStack()
+
+        async def starting() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                guard = await stack.enter_async_context(SessionGuard.from_settings(load_settings()))
+                self._guarded = guard.guarding(self._app)
+            return message
+
+        async def stopping(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await stack.aclose()
+            await send(message)
+
+        async with stack:
+            await self._app(scope, starting, stopping)
+
+
+def text_of(secret: SecretStr | None) -> str | None:
+    """Give the text of a secret setting."""
+    return secret.get_secret_value() if secret else None
+
+
+def _fields(headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    if isinstance(headers, Mapping):
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return [(name.lower(), value) for name, value in headers]
