@@ -143,12 +143,12 @@ class OutboxRelay:
         """Try each debt that was set aside once, those that are due before it; false in an outage."""
         self._retry_pause = min(self._retry_pause * 2, LONGEST_RETRY)
         tried: set[Reference] = set()
-        # What fails goes behind the others, so a debt that comes up again is the end of the round.
-        while (due := await self._debts.due(AT_ONCE, set_aside=True)) and tried.isdisjoint(due):
+        # What fails goes behind the others, so the round is over when only debts come up that were tried in it.
+        while untried := [one for one in await self._debts.due(AT_ONCE, set_aside=True) if one not in tried]:
             if self._debts.any_owed() and not await self._pay_all():
                 return False
-            tried.update(due)
-            paid, _ = await self._pay_batch(due)
+            tried.update(untried)
+            paid, _ = await self._pay_batch(untried)
             if paid:
                 self._retry_pause = FIRST_RETRY
         return True
