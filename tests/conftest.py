@@ -8,11 +8,13 @@ import pytest
 
 from tests.support.consul import consul_agent  # noqa: F401 # a fixture, found here by every test
 
+INTEROP = Path(__file__).parent / "interop"
 ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run what takes minutes")
+    parser.addoption("--interop", action="store_true", help="run the tests with the servers of others, and no others")
     parser.addoption(
         "--fail-on-unlisted-skip",
         action="store_true",
@@ -26,13 +28,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long runs are deselected, not skipped: a skip means that something is missing here."""
-    if config.getoption("--long"):
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    """What is not wanted is deselected, not skipped: a skip means that something is missing here."""
+    interop, long = config.getoption("--interop"), config.getoption("--long")
+
+    def is_wanted(item: pytest.Item) -> bool:
+        return (
+            INTEROP in item.path.parents
+            if interop
+            else (INTEROP not in item.path.parents and (long or not item.get_closest_marker("long")))
+        )
+
+    unwanted = [item for item in items if not is_wanted(item)]
+    if unwanted:
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if is_wanted(item)]
 
 
 class SkipAccountant:
