@@ -14,6 +14,8 @@ from sidecar.settings import load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
 from sidecar.tools.outbox import outbox
+from sidecar.tools.probe import probe
+from sidecar.tools.probe_record import unsafe_create
 from sidecar.tools.profiles import profiles
 from sidecar.tools.up import up
 
@@ -32,6 +34,9 @@ def serve() -> None:
     except BadSettings as bad:
         _report(bad.problems)
         sys.exit(2)
+    if (harm := unsafe_create(settings)) is not None:
+        _report([harm])
+        sys.exit(2)
     sys.exit(app.run(settings, warnings=unknown_variables()))
 
 
@@ -48,6 +53,7 @@ def _report(problems: list[str]) -> None:
 main.add_command(backfill)
 main.add_command(check)
 main.add_command(outbox)
+main.add_command(probe)
 main.add_command(profiles)
 main.add_command(up)
 

@@ -108,6 +108,7 @@ class Settings(ConsulSettings):
     on_outage: Literal["reject", "forward"] = "reject"
     on_ended: Literal["forward", "reject"] = "forward"
     after_delete: Literal["refuse", "recreate"] | None = None
+    unsafe_create: str | None = None
     id_format: Literal["opaque", "uuid"] = "opaque"
 
     cache_size: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
