@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.cache.session_cache import SessionCache
+from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
@@ -27,6 +28,7 @@ from sidecar.guard.open import OpenGuard
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
+from sidecar.guard.recovery import Recovery
 from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import Head
 from sidecar.observability.metrics import Metrics
@@ -99,6 +101,7 @@ class SessionGuard:
         self.guard: Guard | ShadowGuard | OpenGuard = OpenGuard(self.telemetry)
         self._budget = BodyBudget(settings.max_buffered)
         self._bodies = BodyReader(limit=settings.max_body, budget=self._budget)
+        self._recovery: Recovery | None = None
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -126,7 +129,7 @@ class SessionGuard:
 
     def guarding(self, app: ASGIApp) -> ASGIApp:
         """Wrap an ASGI application: the middleware of the mode that the settings name."""
-        guard, extractor = self.guard, self.extractor
+        guard, extractor, recovery = self.guard, self.extractor, self._recovery
         if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
             return PassthroughMiddleware(app, guard=OpenGuard(self.telemetry))
         if isinstance(guard, ShadowGuard):
@@ -138,6 +141,15 @@ class SessionGuard:
                 bodies=self._bodies,
                 budget=self._budget,
                 limit=self.settings.max_body,
+            )
+        if recovery is not None:
+            app = AnswerMiddleware(
+                app,
+                extractor=extractor,
+                recovery=recovery,
+                budget=self._budget,
+                limit=self.settings.max_body,
+                scope_names=self.settings.profile.scope,
             )
         return EnforceMiddleware(app, extractor=extractor, guard=guard, bodies=self._bodies, telemetry=self.telemetry)
 
@@ -156,7 +168,7 @@ class SessionGuard:
         head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
         enter_request(head.method, head.target, head.headers)
         classification = self.extractor.classify(head)
-        if classification is None:
+        if classification is None or classification.after is not None:
             return Decision(self.guard.pass_through())
         extraction = classification.extract(body if classification.needs_body else b"")
         if isinstance(self.guard, ShadowGuard):
@@ -208,7 +220,17 @@ class SessionGuard:
                 on_ended=on_ended,
                 timeout=settings.session_timeout,
             )
+            self._recovery = self._recovering(service, known)
         self._stack.push_async_callback(self.guard.aclose)
+
+    def _recovering(self, service: HttpSessionService, known: SessionCache) -> Recovery | None:
+        """What the profile's rules that act on answers need, if there are any."""
+        if not self.settings.profile.acts_on_answers:
+            return None
+        after_delete = self.settings.after_delete or self.settings.profile.after_delete.value
+        recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
+        self._stack.push_async_callback(recovery.aclose)
+        return recovery
 
     async def _discovery(self) -> Discovery:
         settings = self.settings

@@ -80,6 +80,14 @@ class FakeSessionService:
             return Created(session)
         return answer
 
+    async def create(self, reference: Reference) -> Verdict:
+        """Create without a look."""
+        answer = await self._interfere("create", reference) or self._look(reference)
+        if isinstance(answer, Absent):
+            session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
+            return Created(session)
+        return answer
+
     def add(self, key: SessionKey, owner: str | None, status: SessionStatus = SessionStatus.ACTIVE) -> None:
         """Put a session there."""
         self.sessions[key] = Session(owner, status)
@@ -114,6 +122,14 @@ class FakeKnownSessions:
     def get(self, key: SessionKey) -> Session | None:
         """Give what is there."""
         return self.sessions.get(key)
+
+    def bury(self, key: SessionKey) -> None:
+        """Put a tombstone there."""
+        self.sessions[key] = Session(None, SessionStatus.DELETED)
+
+    def forget(self, key: SessionKey) -> None:
+        """Forget it."""
+        self.sessions.pop(key, None)
 
     def recall(self, key: SessionKey) -> Session | None:
         """Give what is there: nothing grows old here."""

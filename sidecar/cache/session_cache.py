@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.lru import ShardedLru
-from sidecar.model import Session, SessionKey, SessionStatus
+from sidecar.model import UNOWNED, Session, SessionKey, SessionStatus
 
 SILENCE: Final = 15.0
 """Seconds without a sign of life after which the event stream counts as lost."""
@@ -174,6 +174,16 @@ class SessionCache:
         """Note the event that the session was deleted. The tombstone is kept even if the session was not known."""
         self._events.touch(session_id)
         self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
+
+    def bury(self, key: SessionKey) -> None:
+        """Note a deletion that went through this process. The tombstone stays for as long as there is room for it."""
+        self._events.touch(key if isinstance(key, str) else key[-1])
+        self._entries.put(key, (None, _DELETED, self._events.ticket(), _NEVER))
+
+    def forget(self, key: SessionKey) -> None:
+        """Forget one session, and drop what is being learnt of it."""
+        self._events.touch(key if isinstance(key, str) else key[-1])
+        self._entries.put(key, (UNOWNED, _ACTIVE, self._events.ticket(), 0.0))
 
     def forget_all(self) -> None:
         """Forget everything: the past that the follower asked for is no longer kept."""

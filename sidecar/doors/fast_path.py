@@ -163,7 +163,7 @@ class FastPathProtocol(HardenedProtocol):
             super()._begin(head)
             return
         classification = head.memo.classification
-        if classification is not None and not classification.needs_body:
+        if classification is not None and (classification.after is not None or not classification.needs_body):
             super()._begin(head)
             return
         self._template = self._make_template(head)

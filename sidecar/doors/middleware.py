@@ -53,7 +53,7 @@ class EnforceMiddleware:
         head = head_of(scope)
         begin(head)
         classification = classification_of(scope, head, self._extractor)
-        if classification is None:
+        if classification is None or classification.after is not None:
             await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
         elif classification.needs_body and scope["type"] == "http":
             await self._read_and_decide(classification, head, scope, receive, send)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import begin, classification_of, head_of
-from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, Lease, replay
+from sidecar.doors.body_copy import BodyCopy
+from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
 from sidecar.doors.middleware import run_permitted
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.guard.ports import Telemetry
@@ -43,56 +44,23 @@ class ShadowMiddleware:
         head = head_of(scope)
         begin(head)
         classification = classification_of(scope, head, self._extractor)
-        if classification is None:
+        if classification is None or classification.after is not None:
             await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
         elif not classification.needs_body:
             await run_permitted(self._app, self._guard.permit_unread(), scope, receive, send)
             self._guard.observe(classification.extract(b""))
         else:
             with self._budget.lease() as lease:
-                copy = _Copy(receive, lease, self._limit)
+                copy = BodyCopy(receive, lease, self._limit)
                 await run_permitted(self._app, self._guard.permit_unread(), scope, copy.receive, send)
             if copy.is_whole:
                 self._guard.observe(await self._extract(classification, head, copy))
             else:
                 self._telemetry.shadow_dropped()
 
-    async def _extract(self, classification: Classification, head: Head, copy: _Copy) -> Extraction:
+    async def _extract(self, classification: Classification, head: Head, copy: BodyCopy) -> Extraction:
         try:
             async with self._bodies.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
                 return classification.extract(body.content)
         except BodyRefused as refused:
             return Extraction(classification.refusal_format, (Call(refusal=refused.refuse),))
-
-
-class _Copy:
-    """Hears a body go by, and keeps it as far as there is room."""
-
-    def __init__(self, receive: Receive, lease: Lease, limit: int) -> None:
-        self._receive = receive
-        self._lease = lease
-        self._limit = limit
-        self.pieces: list[bytes] = []
-        # A request without a body is whole before anything is received.
-        self.is_whole = True
-
-    async def receive(self) -> Message:
-        """Give what the client sends, and keep it."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self.is_whole = not message.get("more_body", False)
-            self._keep(message.get("body", b""))
-        return message
-
-    def _keep(self, piece: bytes) -> None:
-        """One byte over the limit is enough to see that the body is too large."""
-        room = self._limit + 1 - self._lease.size
-        if room <= 0 or not piece:
-            return
-        try:
-            self._lease.take(len(piece[:room]))
-        except BodyRefused:
-            self.is_whole = False
-            self._limit = 0
-            return
-        self.pieces.append(piece[:room])

@@ -24,6 +24,7 @@ from sidecar.extract.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
 from sidecar.extract.strict_json import JsonReader
 from sidecar.model import Call, Extraction, Head, Reference, Refusal, RefusalFormat
 from sidecar.profile.profile import REQUIRED_IF, Profile
+from sidecar.profile.rules import PathRule
 
 _LOOKS_LIKE_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*\{").match
 
@@ -32,14 +33,21 @@ class Classification:
     """What the head of a guarded request says: how to write a refusal, and what extracts the references.
 
     `extract` takes the decoded body, empty where `needs_body` is false, and parses it once. A classification depends on
-    nothing but the head, so it serves every request that repeats the head.
+    nothing but the head, so it serves every request that repeats the head. With `after`, the request is forwarded at
+    once and that rule acts on its answer.
     """
 
-    __slots__ = ("extract", "needs_body", "refusal_format")
+    __slots__ = ("after", "extract", "needs_body", "refusal_format")
 
     def __init__(
-        self, refusal_format: RefusalFormat, extract: Callable[[bytes], Extraction], *, needs_body: bool
+        self,
+        refusal_format: RefusalFormat,
+        extract: Callable[[bytes], Extraction],
+        *,
+        needs_body: bool,
+        after: PathRule | None = None,
     ) -> None:
+        self.after = after
         self.refusal_format = refusal_format
         self.extract = extract
         self.needs_body = needs_body
@@ -81,8 +89,10 @@ class Extractor:
         if route.shape is RefusalFormat.RPC:
             return Classification(RefusalFormat.RPC, self._rpc_body(head, query), needs_body=True)
         if route.reads_body and self._reads_bodies:
-            return Classification(RefusalFormat.REST, self._rest_body(head, route, query), needs_body=True)
-        return Classification(RefusalFormat.REST, self._rest_head(head, route, query), needs_body=False)
+            extract = self._rest_body(head, route, query)
+            return Classification(RefusalFormat.REST, extract, needs_body=True, after=route.after)
+        extract = self._rest_head(head, route, query)
+        return Classification(RefusalFormat.REST, extract, needs_body=False, after=route.after)
 
     def _rest_head(self, head: Head, route: Route, query: bytes) -> Callable[[bytes], Extraction]:
         try:

@@ -23,12 +23,16 @@ AMBIGUOUS_PATH: Final = Refusal(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A guarded request: how it is answered, what its rule wants, the ids in its path, and if its body matters."""
+    """A guarded request: how it is answered, what its rule wants, the ids in its path, and if its body matters.
+
+    `after` is the rule of a request that is forwarded at once: it acts on the answer.
+    """
 
     shape: RefusalFormat
     kind: RuleKind
     captured: Mapping[str, str]
     reads_body: bool = True
+    after: PathRule | None = None
 
 
 class Router:
@@ -97,10 +101,10 @@ class Router:
         return any(is_under(segments, prefix) for prefix in self._prefixes)
 
 
-def _rest_route(rule: PathRule, captured: Mapping[str, str]) -> Route | None:
-    """The route of a rule; one that recovers or forgets asks for nothing before the request is forwarded."""
+def _rest_route(rule: PathRule, captured: Mapping[str, str]) -> Route:
     if rule.kind in (RuleKind.RECOVER, RuleKind.FORGET):
-        return None
+        reads_body = rule.kind is RuleKind.RECOVER
+        return Route(RefusalFormat.REST, rule.kind, captured, reads_body=reads_body, after=rule)
     needed = rule.session_required_if
     if needed is not None and needed.equals is not None:
         captured = {**captured, REQUIRED_IF: needed.equals}

@@ -24,6 +24,14 @@ class SessionService(Protocol):
         ...
 
 
+class SessionCreator(Protocol):
+    """Creates sessions that another has said to be missing. Never raises for what the service does or fails to do."""
+
+    async def create(self, reference: Reference) -> Verdict:
+        """Create the session without a look; `Created` alone says that it did not exist until now."""
+        ...
+
+
 class KnownSessions(Protocol):
     """What was learnt of sessions, for as long as it may be believed."""
 
@@ -45,6 +53,14 @@ class KnownSessions(Protocol):
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
         """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned."""
+        ...
+
+    def bury(self, key: SessionKey) -> None:
+        """Note a deletion that went through this process."""
+        ...
+
+    def forget(self, key: SessionKey) -> None:
+        """Forget one session, and drop what is being learnt of it."""
         ...
 
     def overtaken(self, key: SessionKey, ticket: int) -> bool:

@@ -179,6 +179,12 @@ class Profile:
         methods = frozenset(method for rule in looked_at for method in rule.methods)
         return methods.union(LOOKED_AT) if self.mcp else methods
 
+    @property
+    def acts_on_answers(self) -> bool:
+        """Whether a rule acts on the answer to a request: one that recovers or forgets."""
+        kinds = {rule.kind for rule in self.rules}
+        return bool(kinds & {RuleKind.RECOVER, RuleKind.FORGET})
+
     def unreachable_rules(self) -> list[str]:
         """One sentence, with file and line, for each rule that can never match, in the order of the profile."""
         found = unreachable(self.rules, self.prefixes, self.mcp)

@@ -116,6 +116,13 @@ class HttpSessionService:
             return await self._create(reference, deadline)
         return answer
 
+    async def create(self, reference: Reference) -> Verdict:
+        """Create the session without a look before or after; `Created` alone says that it was missing until now."""
+        if self._creating is None:
+            return Untrustworthy("the profile has no create call")
+        made = await self._prove_and_post(reference, self._deadline())
+        return made.otherwise if isinstance(made, Doubt) else made
+
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout
 

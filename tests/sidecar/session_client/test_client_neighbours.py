@@ -10,12 +10,14 @@ from sidecar.extract.credentials import CredentialsReader, credentials_in
 from sidecar.model import (
     UNOWNED,
     Absent,
+    Conflict,
     Created,
     Found,
     Invalid,
     Reference,
     Session,
     SessionStatus,
+    Unknown,
     Untrustworthy,
 )
 from sidecar.profile.files import find_profile
@@ -53,16 +55,31 @@ async def test_a_routers_404_is_no_absence(body: object, expected: type) -> None
 
 
 async def test_an_equal_uuid_is_the_session_that_was_asked_for() -> None:
-    """LangGraph answers in lower case; that stops nothing, and a create call needs no look before."""
+    """LangGraph answers in lower case; that stops nothing, and a create call alone is made."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID.lower()}))
-    assert await recorder.service.ensure(THREAD) == Found(Session(None, SessionStatus.ACTIVE))
+    assert await recorder.service.create(THREAD) == Created(Session(None, SessionStatus.ACTIVE))
     assert not recorder.service.mints
     (request,) = recorder.requests
     assert orjson.loads(request.content) == {
         "thread_id": UUID,
-        "if_exists": "do_nothing",
+        "if_exists": "raise",
         "metadata": {"graph_id": "agent"},
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (httpx.Response(409, json={"detail": "Thread already exists"}), Conflict()),
+        (httpx.Response(500, json={}), Unknown("it answered 500")),
+        (httpx.Response(403, json={}), Conflict()),
+    ],
+)
+async def test_a_create_call_without_a_look_makes_no_other_call(answer: httpx.Response, expected: object) -> None:
+    """Whatever it is answered."""
+    recorder = asked(LANGGRAPH, answer)
+    assert await recorder.service.create(THREAD) == expected
+    assert len(recorder.requests) == 1
 
 
 async def test_another_uuid_is_another_session() -> None:
@@ -74,7 +91,7 @@ async def test_another_uuid_is_another_session() -> None:
 async def test_a_variable_without_a_value_leaves_its_field_out() -> None:
     """The rest of the body stays."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
-    await recorder.service.ensure(Reference(UUID, None))
+    await recorder.service.create(Reference(UUID, None))
     assert orjson.loads(recorder.requests[0].content)["metadata"] == {}
 
 
