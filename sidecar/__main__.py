@@ -13,6 +13,7 @@ from sidecar.observability.logs import configure_logging
 from sidecar.settings import load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
+from sidecar.tools.explain import explain
 from sidecar.tools.outbox import outbox
 from sidecar.tools.probe import probe
 from sidecar.tools.probe_record import unsafe_create
@@ -52,6 +53,7 @@ def _report(problems: list[str]) -> None:
 
 main.add_command(backfill)
 main.add_command(check)
+main.add_command(explain)
 main.add_command(outbox)
 main.add_command(probe)
 main.add_command(profiles)

@@ -68,7 +68,7 @@ class Router:
         if segments is None or isinstance(segments, Refusal):
             return segments
         for rule in self._upgrade_rules:
-            captured = _match(rule.paths, rule.kind, segments)
+            captured = match_paths(rule.paths, rule.kind, segments)
             if captured is not None:
                 return (
                     None
@@ -84,7 +84,7 @@ class Router:
         if any(is_under(segments, prefix) for prefix in self._profile.mcp):
             return Route(RefusalFormat.RPC, RuleKind.ENSURE, {}) if method in LOOKED_AT else None
         for rule in self._path_rules:
-            captured = _match(rule.paths, rule.kind, segments) if method in rule.methods else None
+            captured = match_paths(rule.paths, rule.kind, segments) if method in rule.methods else None
             if captured is not None:
                 return None if rule.kind is RuleKind.PASS else _rest_route(rule, captured)
         return None
@@ -119,7 +119,7 @@ def wants_upgrade(headers: Headers) -> bool:
     return False
 
 
-def _match(paths: Sequence[Template], kind: RuleKind, segments: Segments) -> Mapping[str, str] | None:
+def match_paths(paths: Sequence[Template], kind: RuleKind, segments: Segments) -> Mapping[str, str] | None:
     """What the first template that matches captures.
 
     A pass is a permission, so its literals must be written exactly and its ids well: a spelling that only some

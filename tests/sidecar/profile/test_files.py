@@ -13,7 +13,8 @@ from sidecar.profile.problems import ProfileError
 from sidecar.profile.session_api import Style
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "operators" / "profiles.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGE = ROOT / "docs" / "operators" / "profiles.md"
+EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 BASE = 'name = "x"\nprefixes = ["/a"]\n'
 
 

@@ -1,0 +1,171 @@
+"""`session-sidecar explain`: the rule, the places, the ids, the decision, and why nothing is guarded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sidecar.__main__ import main
+from tests.support.probed import PROFILE, Service
+from tests.support.servers import served
+
+WRITE = '{"session_id": "s-1", "user_id": "ann"}'
+STORE = "http://127.0.0.1:8080/api/v1/memories/session/store"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str, text: bytes | None = None, **env: str) -> Result:
+    return CliRunner().invoke(main, ["explain", *arguments], env=env, input=text)
+
+
+def last(result: Result) -> str:
+    return str(result.output.splitlines()[-1])
+
+
+def as_json(*arguments: str, **env: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(run("--json", *arguments, **env).stdout)
+    return loaded
+
+
+def test_an_admitted_write_names_rule_line_places_and_ids() -> None:
+    """The rule that matched is marked, with its line in the profile."""
+    result = run("-d", WRITE, STORE)
+    assert result.exit_code == 0
+    assert "* isa.toml:" in result.output
+    assert 'session_id in JSON session_id: "s-1"' in result.output
+    assert "session_id in JSON context.session_id: nothing" in result.output
+    assert "names session_id=s-1, user_id=ann" in result.output
+    assert last(result).startswith("admitted: forwarded once the session exists")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "expected"),
+    [
+        (["/health"], {}, "passes: the path is under no prefix of the profile (/api/v1/memories, /mcp)"),
+        (["-X", "PUT", "/threads/t/runs"], {"SIDECAR_PROFILE": "langgraph"}, "passes: no rule for PUT"),
+        (["-d", "{}", "/threads/t/history"], {"SIDECAR_PROFILE": "langgraph"}, "passes: no rule for this path"),
+        (["-d", "{}", "/api/v1/memories/session/s/deactivate"], {}, "passes: rule isa.toml:26 lets it pass"),
+        (["-d", '{"run_id": "r"}', STORE], {}, "a similar name `run_id` is there"),
+        (["-d", '{"a": [{"thread": 1}], "chatId": 2}', STORE], {}, "similar names `a[].thread`, `chatId` are there"),
+    ],
+)
+def test_why_a_request_is_not_guarded(arguments: list[str], env: dict[str, str], expected: str) -> None:
+    """The exit code is 0: it passes."""
+    result = run(*arguments, **env)
+    assert result.exit_code == 0
+    assert last(result).endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-d", '{"session_id": "s"}', STORE], "refused 422 user_id_required"),
+        (["-d", '{"session_id": "s", "user_id": "a", "session_id": "t"}', STORE], "refused 400 ambiguous_session"),
+        (["-d", "no json", "-H", "content-type: application/json", STORE], "refused 400 unreadable_body"),
+        (["-d", WRITE, "/api/v1/memories/session%2Fstore"], "refused 400 ambiguous_path"),
+        (["-d", '{"session_id": "../s", "user_id": "a"}', STORE], "refused 422 invalid_session_id"),
+    ],
+)
+def test_a_refused_request_has_exit_code_1_and_its_reason(arguments: list[str], expected: str) -> None:
+    """The status and the code are those that the client would get."""
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert expected in last(result)
+
+
+def test_a_request_that_is_forwarded_at_once_says_what_the_answer_does() -> None:
+    """A rule that recovers."""
+    body = '{"appName": "app", "userId": "ann", "sessionId": "s 1"}'
+    result = run("-d", body, "/run", SIDECAR_PROFILE="adk")
+    assert last(result).startswith("passes: forwarded at once; if the answer says that the session is missing")
+    assert "names session_id=s 1, user_id=ann, app=app" in result.output
+
+
+def test_the_calls_of_an_mcp_batch_are_explained_each() -> None:
+    """The rule that matched is that of the tool."""
+    calls = [
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": json.loads(WRITE)}}
+        for name in ("store_memory", "get_session_context")
+    ]
+    found = as_json("-d", json.dumps(calls), "/mcp")
+    assert [outcome["outcome"] for outcome in found["outcomes"]] == ["admitted", "passed"]
+    assert [rule["why"] for rule in found["rules"] if rule["matched"]] == [
+        "the first that matches get_session_context",
+        "the first that matches store_memory",
+    ]
+
+
+def test_form_fields_are_read_as_curl_sends_them() -> None:
+    """-F makes a multipart form."""
+    found = as_json("-F", "session_id=s1", "-F", "user_id=ann", "/agents/x/runs", SIDECAR_PROFILE="agno")
+    assert found["sessions"] == [{"session_id": "s1", "user_id": "ann"}]
+    assert {"name": "session_id", "where": "form session_id", "found": "s1"} in found["places"]
+
+
+def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None:
+    """As with curl."""
+    (tmp_path / "body.json").write_text(WRITE)
+    assert "names session_id=s-1" in run("-d", "@body.json", STORE).output
+    assert "names session_id=s-1" in run("-d", "-", STORE, text=WRITE.encode()).output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-d", "x", "-F", "a=b", STORE], ["-H", "no colon", STORE], ["-F", "no equals", STORE], ["-d", "@missing", STORE]],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    """With one line that says what is allowed."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.output.startswith("session-sidecar: ")
+
+
+def test_nothing_is_asked_without_leave() -> None:
+    """Offline, the session service need not exist."""
+    assert run("-d", WRITE, STORE, SIDECAR_SESSION_SERVICE="http://127.0.0.1:9").exit_code == 0
+
+
+def test_asking_looks_and_never_creates(tmp_path: Path) -> None:
+    """What is absent would be created; what is another's is refused."""
+    by_query = PROFILE.replace("[[rules]]", '[ids.user_id]\nquery = ["user_id"]\n\n[[rules]]', 1)
+    (tmp_path / "tried.toml").write_text(by_query)
+    service = Service("hides")
+    with served(service.app) as url:
+        env = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url}
+        arguments = ["--ask", "-d", "{}", "/memories/s-1?user_id=ann"]
+        absent = run(*arguments, **env)
+        service.sessions["s-1"] = {"id": "s-1", "user": "ann"}
+        found = run(*arguments, **env)
+    assert last(absent) == "admitted: the session is absent; it would be created first"
+    assert last(found) == "admitted: the session is found"
+    assert service.asked_for == set()
+
+
+def test_asking_a_service_that_is_down_shows_the_refusal() -> None:
+    """What the client would get now."""
+    result = run("--ask", "-d", WRITE, STORE, SIDECAR_SESSION_SERVICE="http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "refused 503 session_service_unavailable" in last(result)
+
+
+def test_asking_about_anothers_session_shows_the_refusal() -> None:
+    """The default session service says 403."""
+
+    async def one(_request: Request) -> Response:
+        return JSONResponse({"reason": "session_owned_by_another_user", "title": "x", "status": 403}, 403)
+
+    with served(Starlette(routes=[Route("/api/v1/sessions/{id}", one)])) as url:
+        result = run("--ask", "-d", WRITE, STORE, SIDECAR_SESSION_SERVICE=url)
+    assert (result.exit_code, "refused 403" in last(result)) == (1, True)
