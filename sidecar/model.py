@@ -173,7 +173,10 @@ class Call:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Extraction:
-    """What the reader made of a request. A REST or RPC reading has exactly one call."""
+    """What the reader made of a request.
+
+    An RPC reading has exactly one call; a REST reading has one for each session that its body names, and at least one.
+    """
 
     refusal_format: RefusalFormat
     calls: tuple[Call, ...]

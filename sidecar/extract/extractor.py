@@ -7,7 +7,7 @@ of the same bytes could read in two ways, so that the guard checks the id that t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sidecar.extract.content_type import Form, declared_form
 from sidecar.extract.field_names import FieldNames
@@ -17,6 +17,7 @@ from sidecar.extract.head_candidates import HeadCandidates, HeadReader
 from sidecar.extract.id_resolver import Candidates, IdResolver
 from sidecar.extract.ids import IdFormat
 from sidecar.extract.json_paths import JsonPathExtractor
+from sidecar.extract.list_elements import resolve_elements
 from sidecar.extract.mcp import McpReader
 from sidecar.extract.multipart import read_multipart
 from sidecar.extract.refused import RequestRefused, unreadable
@@ -131,8 +132,9 @@ class Extractor:
                 return unclear
             candidates = {name: values.copy() for name, values in said}
             try:
-                if body:
-                    self._add_body(candidates, form, body)
+                elements = self._add_body(candidates, form, body) if body else ()
+                if elements:
+                    return _rest(*resolve_elements(self._judge, candidates, elements, kind, users))
                 return _rest(self._judge.resolve_ids(candidates, kind, users))
             except RequestRefused as refused:
                 return _rest_refused(refused)
@@ -165,22 +167,24 @@ class Extractor:
             return self._router.upgrade_route(path)
         return route
 
-    def _add_body(self, claims: Candidates, form: Form | None, body: bytes) -> None:
-        """A body is read as JSON whatever it claims to be, and as the form that it claims to be."""
+    def _add_body(self, claims: Candidates, form: Form | None, body: bytes) -> Sequence[Candidates]:
+        """A body is read as JSON whatever it claims to be, and as the form that it claims to be.
+
+        Gives what the elements of its lists name.
+        """
         try:
             value = self._json.read(body)
         except RequestRefused:
             if form is None or not form.declared or _LOOKS_LIKE_JSON(body):
                 raise
             self._add_form(claims, form, body)
-            return
-        self._members.claim(claims, value)
-        if form is None:
-            return
-        if form.boundary is None:
+            return ()
+        self._members.claim_plain(claims, value)
+        if form is not None and form.boundary is None:
             self._add_form(claims, form, body, strict=False)
-        elif b"--" + form.boundary in body:
+        elif form is not None and form.boundary is not None and b"--" + form.boundary in body:
             unreadable("The body is JSON, and contains the boundary of the multipart form that it is declared to be.")
+        return list(self._members.elements(value)) if self._members.has_lists else ()
 
     def _add_form(self, claims: Candidates, form: Form, body: bytes, *, strict: bool = True) -> None:
         if form.boundary is None:
@@ -198,8 +202,8 @@ class NothingGuarded:
         """Say that the request passes unread."""
 
 
-def _rest(reference: Reference | None) -> Extraction:
-    return Extraction(RefusalFormat.REST, (Call(reference),))
+def _rest(*references: Reference | None) -> Extraction:
+    return Extraction(RefusalFormat.REST, tuple(map(Call, references)) or (Call(),))
 
 
 def _rest_refused(refused: RequestRefused) -> Extraction:

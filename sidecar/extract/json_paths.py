@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from sidecar.extract.id_resolver import Candidates
@@ -21,7 +21,35 @@ class JsonPathExtractor:
     def __init__(self, profile: Profile) -> None:
         paths = [(path, name) for name, places in profile.watched.items() for path in places.json]
         self.keys = frozenset(key for path, _ in paths for key in path if key != EACH)
+        self._names = tuple(profile.watched)
         self._tree = _tree(paths)
+        self._plain = _tree([(path, name) for path, name in paths if EACH not in path])
+        lists: dict[JsonPath, list[tuple[JsonPath, str]]] = {}
+        for path, name in paths:
+            if EACH in path:
+                place = path.index(EACH)
+                lists.setdefault(path[:place], []).append((path[place + 1 :], name))
+        self._lists = tuple((start, _tree(below)) for start, below in lists.items())
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether an id may stand in the elements of a list, each of which may name a session of its own."""
+        return bool(self._lists)
+
+    def claim_plain(self, claims: Candidates, value: object) -> None:
+        """Add what stands at paths that lead to one value. Raises Refusal."""
+        _claim(self._plain, claims, value, None, None)
+
+    def elements(self, value: object) -> Iterator[Candidates]:
+        """What each element of the lists names that paths lead through. Raises Refusal."""
+        for start, tree in self._lists:
+            listed = value
+            for key in start:
+                listed = member(listed, key)
+            for element in listed if isinstance(listed, list) else ():
+                claims: Candidates = {name: [] for name in self._names}
+                _claim(tree, claims, element, None, None)
+                yield claims
 
     def claim(
         self,

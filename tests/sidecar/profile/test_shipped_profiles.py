@@ -1,22 +1,20 @@
 """What each shipped profile makes of requests that its server's clients send, told in the tables beside this file.
 
-A line is a request, its body (JSON, a form or `-`) and what comes of it: `pass`, `none` (looked at, and no session is
-named), `refused REASON`, or the kind of the rule with session, user, scope and variables.
+A line is a request, its body (JSON, a form or `-`) and what comes of it: `pass`, `pass REASON` (forwarded; why its
+answer is not acted on), `none` (looked at, and no session is named), `refused REASON`, or the kind of the rule with session, user, scope and variables.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from sidecar.model import Classification, Extraction, RuleKind
+from sidecar.model import Call
 from sidecar.profile.files import find_profile, shipped_profiles, shipped_text
 from sidecar.profile.loading import load_profile
 from sidecar.profile.profile import Profile
-from sidecar.profile.rules import PathRule
 from tests.support.reading import JSON, URLENCODED, head, reader
 
 TABLES = Path(__file__).parent / "requests"
@@ -31,46 +29,32 @@ def profile_named(name: str) -> Profile:
     return load_profile(shipped_text(name))
 
 
-def asking(name: str) -> Profile:
-    """The profile with rules that require in place of those that act on the answer, so that references can be seen."""
-    text = re.sub(r"(?m)^says_missing = .*$", "", shipped_text(name).replace('kind = "recover"', 'kind = "require"'))
-    return load_profile(text.replace('kind = "forget"', 'kind = "require"\nmethods = ["DELETE"]'))
-
-
 def outcome(name: str, request: str, body: str) -> str:
-    """What comes of a request, as the tables write it."""
+    """What comes of a request, as the tables write it; several sessions have ` + ` between them."""
     method, target = request.split(" ")
     profile = profile_named(name)
     headers = [] if body == "-" else [JSON if body.startswith("{") else URLENCODED]
     upgrade = method == "UPGRADE"
     one = head("GET" if upgrade else method, target, *headers, *([(b"upgrade", b"websocket")] if upgrade else []))
-    extractor = reader(asking(name))
-    plan = extractor.plan(one)
-    if plan is None:
+    classification = reader(profile).classify(one)
+    if classification is None:
         return "pass"
     raw = b"" if body == "-" else body.encode()
-    found = extractor.read(one, raw if plan.needs_body else b"") if isinstance(plan, Classification) else plan
-    assert isinstance(found, Extraction)
-    (call,) = found.calls
+    calls = classification.extract(raw if classification.needs_body else b"").calls
+    if classification.after is not None and (refusal := calls[0].refusal) is not None:
+        return f"pass {refusal.reason}"
+    return " + ".join(map(written, calls))
+
+
+def written(call: Call) -> str:
+    """One call as the tables write it."""
     if call.refusal is not None:
         return f"refused {call.refusal.reason}"
     if call.reference is None:
         return "none"
     reference = call.reference
-    kind = reference.kind if upgrade else kind_of(profile, method, target)
     variables = [f"{key}={value}" for key, value in reference.variables]
-    return " ".join([kind, reference.session_id, reference.user_id or "-", *reference.scope, *variables])
-
-
-def kind_of(profile: Profile, method: str, target: str) -> str:
-    """The kind of the first rule that is about the request and captures safely."""
-    segments = tuple(unquote(target.partition("?")[0]).strip("/").split("/"))
-    for rule in profile.rules:
-        if isinstance(rule, PathRule) and method in rule.methods:
-            exact = rule.kind is RuleKind.PASS
-            if any(path.match(segments, exact=exact) is not None for path in rule.paths):
-                return rule.kind
-    raise AssertionError("no rule is about it")
+    return " ".join([reference.kind, reference.session_id, reference.user_id or "-", *reference.scope, *variables])
 
 
 @pytest.mark.parametrize(("name", "request_line", "body", "expected"), ROWS)
