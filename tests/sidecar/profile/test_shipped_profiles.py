@@ -1,7 +1,8 @@
 """What each shipped profile makes of requests that its server's clients send, told in the tables beside this file.
 
 A line is a request, its body (JSON, a form or `-`) and what comes of it: `pass`, `pass REASON` (forwarded; why its
-answer is not acted on), `none` (looked at, and no session is named), `refused REASON`, or the kind of the rule with session, user, scope and variables.
+answer is not acted on), `none` (looked at, and no session is named), `refused REASON`, or the kind of the rule with
+session, user, scope and variables.
 """
 
 from __future__ import annotations
