@@ -32,7 +32,7 @@ from sidecar.settings import Settings
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
-to look after every 700, as Python does, costs the ordinary lane a sixth of its time."""
+to look after every 700, as Python does, costs the application's way a sixth of its time."""
 
 
 def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
@@ -83,7 +83,7 @@ class _Sidecar:
             gc.set_threshold(_YOUNG_OBJECTS)
             listen, admin = str(bound_address(listener)), str(bound_address(admin_listener))
             # The fast path leaves no moment to log a request.
-            fast = self._settings.fast_lane and not self._settings.access_log
+            fast = self._settings.fast_path and not self._settings.access_log
             app = proxy_app(upstream, guard.guarding)
             server = Server(
                 AccessLog(app, self._log) if self._settings.access_log else app,

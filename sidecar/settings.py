@@ -75,7 +75,13 @@ class Settings(ConsulSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_by_name=True,  # keyword arguments name fields, also those whose variable has a name of its own
+        validate_by_alias=True,
     )
 
     profile: Annotated[Profile, NoDecode, BeforeValidator(_profile)] = Field(default="isa", validate_default=True)
@@ -121,7 +127,7 @@ class Settings(ConsulSettings):
     trusted_proxies: Networks = ()
     outbox: Path = Field(default=Path("data/outbox.db"), validate_default=True)
     decision_header: Switch = False
-    fast_lane: Switch = True
+    fast_path: Switch = Field(default=True, validation_alias="SIDECAR_FAST_LANE")
     log: Literal["console", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: Switch = False

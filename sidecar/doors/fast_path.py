@@ -32,7 +32,7 @@ HOLD: Final = 1.0
 _METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
 _NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
 _BODYLESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-"""Methods whose requests take the lane without a body: each is idempotent (RFC 9110, section 9.2.2)."""
+"""Methods whose requests take the fast path without a body: each is idempotent (RFC 9110, section 9.2.2)."""
 
 logger = logging.getLogger(__name__)
 

@@ -88,7 +88,7 @@ class Guard:
         self._outage = OutagePolicy(debts, on_outage)
         self._on_ended = on_ended
         self._timeout = timeout
-        # Looked up once: the fast lane asks these for every request.
+        # Looked up once: the fast path asks these for every request.
         self._admits = known.admits
         self._decided = telemetry.decided
         self._recheck = self._would_permit

@@ -36,7 +36,7 @@ class KnownSessions(Protocol):
     """What was learnt of sessions, for as long as it may be believed."""
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is known to take this user's writes. The fast lane's question: one look, no objects."""
+        """Whether the session is known to take this user's writes. The fast path's question: one look, no objects."""
         ...
 
     def get(self, key: SessionKey) -> Session | None:

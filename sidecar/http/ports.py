@@ -167,7 +167,7 @@ class ResponseReceiver(Protocol):
 
 
 class FastForwarder(Protocol):
-    """What the fast lane needs of a forwarder: a connection that is free now, and no waiting."""
+    """What the fast path needs of a forwarder: a connection that is free now, and no waiting."""
 
     def take(self) -> UpstreamExchange | None:
         """Give a free connection, if there is one."""

@@ -109,7 +109,7 @@ def session_service() -> AsyncIterator[str]:
         yield url  # type: ignore[misc]
 
 
-@pytest.fixture(params=["true", "false"], ids=["fast lane", "slow lane"])
+@pytest.fixture(params=["true", "false"], ids=["fast path", "application"])
 async def stage(
     request: pytest.FixtureRequest, session_service: str, tmp_path: Path
 ) -> AsyncIterator[tuple[RawUpstream, Running]]:

@@ -108,14 +108,14 @@ def closed_address() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("fast_lane", ["true", "false"])
+@pytest.mark.parametrize("fast_path", ["true", "false"])
 def test_a_dead_memory_service_is_logged_and_counted_by_reason(
-    tmp_path: Path, http: httpx.Client, fast_lane: str
+    tmp_path: Path, http: httpx.Client, fast_path: str
 ) -> None:
     """Reads, unguarded writes and known sessions' writes, on both ways through the sidecar."""
     with served(service()) as sessions:
         dead = closed_address()
-        env = settings(dead, SIDECAR_SESSION_SERVICE=sessions, SIDECAR_FAST_LANE=fast_lane)
+        env = settings(dead, SIDECAR_SESSION_SERVICE=sessions, SIDECAR_FAST_LANE=fast_path)
         with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
             headers = {"X-Request-ID": "req-7"}
             answers = [http.get(sidecar.url() + "/health", headers=headers)]

@@ -82,6 +82,14 @@ def test_it_is_known_whether_the_session_service_was_set_explicitly(monkeypatch:
     assert load(monkeypatch, SESSION_SERVICE_URL="http://127.0.0.1:8205").session_service_is_explicit
 
 
+def test_a_keyword_argument_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a field whose variable is not named after it."""
+    monkeypatch.setenv("SESSION_SERVICE_URL", "http://old")
+    monkeypatch.setenv("SIDECAR_FAST_LANE", "true")
+    settings = Settings(session_service="http://given", fast_path=False)
+    assert (settings.session_service, settings.fast_path) == ("http://given", False)
+
+
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SIDECAR_CACHE_SIZE=5\nSIDECAR_MODE=off\n")
     settings = load(monkeypatch, SIDECAR_CACHE_SIZE="7")

@@ -105,7 +105,7 @@ targets = st.one_of(
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A method and the bytes of a request; one in three is of the kind that the fast lane takes."""
+    """A method and the bytes of a request; one in three is of the kind that the fast path takes."""
     takes_fast_path = draw(st.integers(0, 2)) == 0
     lines = draw(field_lines(COMMON))
     if takes_fast_path:

@@ -247,13 +247,13 @@ async def running(
     app: Callable[[Upstream], App] = admitting,
     patience: Timeouts | None = None,
     drain_timeout: float = 10.0,
-    lane: bool = False,
-    fast_path: Callable[[Upstream], FastPath] | None = None,
+    fast_path: bool = False,
+    parts: Callable[[Upstream], FastPath] | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
     """Run a sidecar in front of `url`; it is stopped, and must stop, at the end.
 
-    With `lane` the fast path is on, and finds a free connection to begin with.
+    With `fast_path` the sidecar serves by the fast path too, and a free connection is there to begin with.
     """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
     served: Any = app(upstream)
@@ -266,15 +266,15 @@ async def running(
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
-        protocol=FastPathProtocol if lane else HardenedProtocol,
-        fast_path=(fast_path or _fast_path_of(app))(upstream),
+        protocol=FastPathProtocol if fast_path else HardenedProtocol,
+        fast_path=(parts or _fast_path_of(app))(upstream),
         on_ready=ready.set,
         handle_signals=False,
     )
     serving = asyncio.create_task(server.run_until_stopped())
     try:
         await ready.wait()
-        if lane:
+        if fast_path:
             with contextlib.suppress(UpstreamFailure):
                 upstream.pool.release(await upstream.pool.acquire())
         yield Running(server, upstream, port, serving)

@@ -1,4 +1,4 @@
-"""The wire is tested on the event loop that carries it in production, without and with the fast lane."""
+"""The wire is tested on the event loop that carries it in production, without and with the fast path."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=[False, True], ids=["application", "lane"])
+@pytest.fixture(params=[False, True], ids=["application", "fast path"])
 def running(request: pytest.FixtureRequest) -> Run:
-    """`wire.running` without and with the fast lane: what is asserted of one is asserted of the other."""
-    return functools.partial(wire.running, lane=request.param)
+    """`wire.running` without and with the fast path: what is asserted of one is asserted of the other."""
+    return functools.partial(wire.running, fast_path=request.param)
 
 
 @pytest.fixture

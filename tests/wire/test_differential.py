@@ -186,7 +186,7 @@ RESPONSE_RULES = (
 
 
 class Bench:
-    """One upstream and three ways to it: directly, through the application, and through the fast lane."""
+    """One upstream and three ways to it: directly, through the application, and through the fast path."""
 
     def __init__(self, upstream: wire.RawUpstream, sidecars: dict[str, wire.Running]) -> None:
         self._ports = {"direct": upstream.port} | {name: sidecar.port for name, sidecar in sidecars.items()}
@@ -200,7 +200,7 @@ class Bench:
     async def exchange(self, way: str, planned: Planned) -> tuple[Sent, Got]:
         """Do it once on one way; gives what both ends saw."""
         self._planned, self._sent = planned, []
-        if way == "lane":
+        if way == "fast path":
             # It takes only requests for which a connection is free at once.
             pool = self._sidecars[way].upstream.pool
             pool.release(await pool.acquire())
@@ -230,8 +230,8 @@ def bench() -> Iterator[tuple[asyncio.Runner, Bench]]:
         async def build() -> Bench:
             upstream = await stack.enter_async_context(wire.raw_upstream(read_body=False))
             sidecars = {
-                name: await stack.enter_async_context(wire.running(upstream.url, lane=name == "lane"))
-                for name in ("application", "lane")
+                name: await stack.enter_async_context(wire.running(upstream.url, fast_path=name == "fast path"))
+                for name in ("application", "fast path")
             }
             return Bench(upstream, sidecars)
 
@@ -258,7 +258,7 @@ def compare(bench: tuple[asyncio.Runner, Bench], planned: Planned) -> None:
         expected_sent = rule(expected_sent, asked)
     for rule in RESPONSE_RULES:
         expected_got = rule(expected_got, asked)
-    for way in ("application", "lane"):
+    for way in ("application", "fast path"):
         seen, answered = runner.run(ways.exchange(way, planned))
         assert request_chunks(seen, asked) == expected_sent, way
         assert response_chunks(own_connection(answered, sent), asked) == expected_got, way
@@ -271,7 +271,7 @@ QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_bas
 @settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(planned=exchanges())
 def test_every_difference_is_published(bench, planned):
-    """On both lanes, which are thereby the same."""
+    """By both paths, which are thereby the same."""
     compare(bench, planned)
 
 

@@ -1,4 +1,4 @@
-"""One request on its way to the upstream and its answer on the way back, for the ASGI lane."""
+"""One request on its way to the upstream and its answer on the way back, for the ASGI application."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_scoped_keys_are_apart(known):
 
 @pytest.mark.parametrize(("ended_admits", "admitted"), [(True, True), (False, False)])
 def test_an_ended_session_admits_by_policy(clock, ended_admits, admitted):
-    """The fast lane follows the policy for ended sessions."""
+    """The fast path follows the policy for ended sessions."""
     known = SessionCache(100, TTL, ended_admits=ended_admits, clock=clock)
     learn(known, session=Session("ann", SessionStatus.ENDED))
     assert known.admits("s-1", "ann") == admitted

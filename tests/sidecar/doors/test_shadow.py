@@ -126,6 +126,6 @@ async def test_the_answer_does_not_wait_for_the_session_service(stage: Stage) ->
     thought.set()
 
 
-async def test_the_fast_lane_takes_only_what_would_be_passed(stage: Stage) -> None:
+async def test_the_fast_path_takes_only_what_would_be_passed(stage: Stage) -> None:
     assert stage.shadow.pass_through().grounds is Grounds.PASSED
     assert stage.shadow.permit_known(Extraction(RefusalFormat.REST, (Call(),))) is None

@@ -1,4 +1,4 @@
-"""The fast lane: what takes it, what gives way, and that nobody at either end can tell which it was."""
+"""The fast path: what takes it, what gives way, and that nobody at either end can tell which it was."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Counting:
     """Knows every body but those that say `unknown`, and counts what it admitted by the fast path and otherwise."""
 
     def __init__(self) -> None:
-        self.by_lane = 0
+        self.by_fast_path = 0
         self.by_application = 0
 
     def app(self, upstream):
@@ -52,13 +52,13 @@ class Counting:
         return Extraction(RefusalFormat.REST, (Call(Reference(body.decode("latin-1"), "ann")),))
 
     def pass_through(self):
-        self.by_lane += 1
+        self.by_fast_path += 1
         return permit()
 
     def permit_known(self, extraction: Extraction):
         if "unknown" in extraction.calls[0].reference.session_id:
             return None
-        self.by_lane += 1
+        self.by_fast_path += 1
         return permit(Grounds.KNOWN)
 
     def unanswered(self, extraction, error: UpstreamError) -> Response:
@@ -68,24 +68,24 @@ class Counting:
 
 
 @contextlib.asynccontextmanager
-async def stage(answer=OK, *, lane=True, **options):
+async def stage(answer=OK, *, fast_path=True, **options):
     """An upstream, a sidecar and its door."""
     door = Counting()
     async with (
         raw_upstream(answer) as upstream,
-        wire.running(upstream.url, app=door.app, fast_path=door.fast_path, lane=lane, **options) as sidecar,
+        wire.running(upstream.url, app=door.app, parts=door.fast_path, fast_path=fast_path, **options) as sidecar,
     ):
         yield upstream, sidecar, door
         await sidecar.quiet()
 
 
-async def test_small_json_writes_take_the_lane():
+async def test_small_json_writes_take_the_fast_path():
     """One after another, whatever their length."""
     async with stage() as (upstream, sidecar, door), raw_client(sidecar.port) as client:
         for length in (2, 200, 20, 2, 65_000):
             await client.send(post("/store", b"x" * length))
             assert (await client.answer()).body == b"ok"
-        assert (door.by_lane, door.by_application) == (5, 0)
+        assert (door.by_fast_path, door.by_application) == (5, 0)
         assert [len(seen.body) for seen in upstream.seen] == [2, 200, 20, 2, 65_000]
         assert [seen.values("content-length") for seen in upstream.seen] == [
             [b"2"],
@@ -97,26 +97,26 @@ async def test_small_json_writes_take_the_lane():
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
-async def test_requests_without_a_body_take_the_lane(method):
+async def test_requests_without_a_body_take_the_fast_path(method):
     """One after another, the same and others, whatever their target."""
     answer = OK.removesuffix(b"ok") if method == "HEAD" else OK
     async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
         for target in ("/a", "/a", "/b?c=%20d", "/a"):
             await client.send(get(target, method=method))
             assert (await client.answer(method=method)).status == 200
-        assert (door.by_lane, door.by_application) == (4, 0)
+        assert (door.by_fast_path, door.by_application) == (4, 0)
         assert [seen.line.split()[1] for seen in upstream.seen] == [b"/a", b"/a", b"/b?c=%20d", b"/a"]
         assert upstream.accepted == 1
 
 
 async def test_a_request_without_a_body_is_sent_once_more_on_a_stale_connection():
-    """By the lane, on a new connection."""
+    """By the fast path, on a new connection."""
     answer = BreaksUnderTheSecond()
     async with stage(answer) as (_, sidecar, door), raw_client(sidecar.port) as client:
         for _ in range(2):
             await client.send(get())
             assert (await client.answer()).status == 200
-        assert (answer.counted, door.by_lane, door.by_application) == (3, 2, 0)
+        assert (answer.counted, door.by_fast_path, door.by_application) == (3, 2, 0)
 
 
 async def test_a_request_is_sent_once_more_and_not_twice():
@@ -133,12 +133,12 @@ async def test_a_request_is_sent_once_more_and_not_twice():
     async with stage(answer) as (_, sidecar, door):
         assert (await ask(sidecar.port, get())).status == 200
         assert (await ask(sidecar.port, get())).status == 502
-        assert (len(answered), door.by_lane) == (3, 2)
+        assert (len(answered), door.by_fast_path) == (3, 2)
 
 
 async def test_a_client_that_leaves_while_its_request_is_sent_once_more():
     """Nothing is left over."""
-    async with raw_upstream(BreaksUnderTheSecond()) as upstream, wire.running(upstream.url, lane=True) as sidecar:
+    async with raw_upstream(BreaksUnderTheSecond()) as upstream, wire.running(upstream.url, fast_path=True) as sidecar:
         assert (await ask(sidecar.port, get())).status == 200
         async with raw_client(sidecar.port) as client:
             await client.send(get())
@@ -194,8 +194,14 @@ async def test_all_else_is_the_applications(request_):
     """And is served as ever."""
     async with stage() as (upstream, sidecar, door):
         assert (await ask(sidecar.port, request_)).body == b"ok"
-        assert (door.by_lane, door.by_application) == (0, 1)
+        assert (door.by_fast_path, door.by_application) == (0, 1)
         assert len(upstream.seen) == 1
+
+
+def held_bytes(sidecar) -> int:
+    """How many bytes the only client connection holds and has not handled."""
+    (connection,) = sidecar.server.shared.connections
+    return len(connection._buffer)
 
 
 async def test_the_body_may_come_in_pieces():
@@ -204,25 +210,25 @@ async def test_the_body_may_come_in_pieces():
         request = post("/", SMALL)
         for cut in (len(request) - 10, len(request) - len(SMALL), 30):
             await client.send(request[:cut])
-            await eventually(lambda: True)
+            await eventually(lambda arrived=cut: held_bytes(sidecar) == arrived)
             await client.send(request[cut:])
             assert (await client.answer()).body == b"ok"
-        assert (door.by_lane, door.by_application) == (3, 0)
+        assert (door.by_fast_path, door.by_application) == (3, 0)
         assert [seen.body for seen in upstream.seen] == [SMALL] * 3
 
 
 async def test_without_a_free_connection_the_application_waits_for_one():
-    """The lane never waits."""
+    """The fast path never waits."""
     async with stage(connections=1) as (upstream, sidecar, door):
         await asyncio.gather(*(ask(sidecar.port, post("/", SMALL)) for _ in range(20)))
-        assert door.by_lane + door.by_application == 20
+        assert door.by_fast_path + door.by_application == 20
         assert len(upstream.seen) == 20
         assert upstream.accepted == 1
 
 
 @pytest.mark.filterwarnings("ignore")
 async def test_what_the_door_stumbles_over_is_the_applications():
-    """An error of ours costs the lane, not the connection."""
+    """An error of ours costs the fast path, not the connection."""
 
     class Stumbling(Counting):
         def classify(self, head):
@@ -237,7 +243,7 @@ async def test_what_the_door_stumbles_over_is_the_applications():
 
     async with (
         raw_upstream() as upstream,
-        wire.running(upstream.url, app=door.app, fast_path=door.fast_path, lane=True) as sidecar,
+        wire.running(upstream.url, app=door.app, parts=door.fast_path, fast_path=True) as sidecar,
         raw_client(sidecar.port) as client,
     ):
         for target in ("/head", "/body", "/body"):
@@ -253,7 +259,7 @@ async def test_a_failure_is_answered_by_the_door():
 
     async with stage(answer) as (_, sidecar, door):
         got = await ask(sidecar.port, post("/", SMALL))
-        assert (got.status, got.values("x-body"), door.by_lane) == (502, [SMALL], 1)
+        assert (got.status, got.values("x-body"), door.by_fast_path) == (502, [SMALL], 1)
 
 
 async def test_a_write_is_never_sent_twice():
@@ -262,7 +268,7 @@ async def test_a_write_is_never_sent_twice():
     async with stage(answer) as (_, sidecar, door):
         assert (await ask(sidecar.port, post("/", SMALL))).status == 200
         assert (await ask(sidecar.port, post("/", SMALL))).status == 502
-        assert (answer.counted, door.by_lane) == (2, 2)
+        assert (answer.counted, door.by_fast_path) == (2, 2)
 
 
 async def test_an_interim_answer_and_a_stream_pass():
@@ -283,7 +289,7 @@ async def test_an_interim_answer_and_a_stream_pass():
         assert sidecar.upstream.connections()["streaming"] == 1
         go.set()
         assert await client.reader.readuntil(b"0\r\n\r\n") == b"3\r\ntwo\r\n0\r\n\r\n"
-        assert door.by_lane == 1
+        assert door.by_fast_path == 1
 
 
 async def test_a_slow_reader_holds_the_upstream_back():
@@ -310,7 +316,7 @@ async def test_a_slow_reader_holds_the_upstream_back():
         assert len((await client.answer()).body) == size
         await client.send(post("/", SMALL))
         assert len((await client.answer()).body) == size
-        assert door.by_lane == 2
+        assert door.by_fast_path == 2
 
 
 async def test_a_client_that_reads_nothing_is_not_answered_for_ever():
@@ -330,7 +336,7 @@ async def test_a_client_that_reads_nothing_is_not_answered_for_ever():
         client.writer.transport.resume_reading()
         for _ in range(2000):
             assert (await client.answer()).status == 200
-        assert door.by_lane + door.by_application == 2000
+        assert door.by_fast_path + door.by_application == 2000
 
 
 requests = st.one_of(
@@ -356,19 +362,19 @@ requests = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requests, min_size=1, max_size=8), st.lists(st.integers(0, 3000), max_size=6))
-def test_both_lanes_are_the_same_to_both_ends(sent, cuts):
+def test_both_paths_are_the_same_to_both_ends(sent, cuts):
     """Any sequence on one connection, cut anywhere: the same requests above, the same bytes below."""
-    assert asyncio.run(both_ends(sent, cuts, lane=True)) == asyncio.run(both_ends(sent, cuts, lane=False))
+    assert asyncio.run(both_ends(sent, cuts, fast_path=True)) == asyncio.run(both_ends(sent, cuts, fast_path=False))
 
 
-async def both_ends(sent: list[bytes], cuts: list[int], *, lane: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
+async def both_ends(sent: list[bytes], cuts: list[int], *, fast_path: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
     data = b"".join(sent)
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
 
     def answer(seen: Seen, _writer) -> bytes:
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(seen.line), seen.line)
 
-    async with stage(answer, lane=lane) as (upstream, sidecar, _), raw_client(sidecar.port) as client:
+    async with stage(answer, fast_path=fast_path) as (upstream, sidecar, _), raw_client(sidecar.port) as client:
         for start, end in itertools.pairwise(edges):
             await client.send(data[start:end])
             await asyncio.sleep(0)

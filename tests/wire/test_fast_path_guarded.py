@@ -1,4 +1,4 @@
-"""With the real guard: the lane decides, forwards, refuses and counts just as the application does."""
+"""With the real guard: the fast path decides, forwards, refuses and counts just as the application does."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ writes = st.builds(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(writes, st.just(get("/api/v1/memories"))), min_size=1, max_size=6))
-def test_nobody_can_tell_the_lane_from_the_application(requests):
+def test_no_end_can_tell_the_fast_path_from_the_application(requests):
     """The client, the upstream, the session service and the counters see the same."""
-    assert asyncio.run(everything_seen(requests, lane=True)) == asyncio.run(everything_seen(requests, lane=False))
+    by_fast_path = asyncio.run(everything_seen(requests, fast_path=True))
+    assert by_fast_path == asyncio.run(everything_seen(requests, fast_path=False))
 
 
-async def everything_seen(requests: list[bytes], *, lane: bool) -> tuple[object, ...]:
+async def everything_seen(requests: list[bytes], *, fast_path: bool) -> tuple[object, ...]:
     house = GuardedHouse()
     for name, status in (("known", SessionStatus.ACTIVE), ("gone", SessionStatus.DELETED)):
         house.known.remember(name, Session("ann", status), house.known.ticket())
@@ -50,7 +51,7 @@ async def everything_seen(requests: list[bytes], *, lane: bool) -> tuple[object,
 
     async with (
         raw_upstream(answer) as upstream,
-        wire.running(upstream.url, app=house.app, fast_path=house.fast_path, lane=lane) as sidecar,
+        wire.running(upstream.url, app=house.app, parts=house.fast_path, fast_path=fast_path) as sidecar,
         raw_client(sidecar.port) as client,
     ):
         answers = []
