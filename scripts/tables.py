@@ -1,4 +1,4 @@
-"""Writes what the code knows into the tables of docs/: defaults of settings, statuses of refusals, metrics.
+"""Writes what the code knows into the tables of docs/: settings, statuses of refusals, metrics, the runbook.
 
 A row is found by the name in its first cell and keeps the cells that only a person can write. With `--check` it writes
 nothing and exits with 1 if a table is out of date. A name without a row, or a row without a name, is always an error.
@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +22,14 @@ import memory_service.settings
 import session_service.settings
 from service_kit.settings import variables
 from sidecar.doors.refusal import STATUS
+from sidecar.observability.catalog import CATALOG, published
+from sidecar.observability.remedies import REMEDIES
 from sidecar.settings import Settings, effective
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = {
     name: next((ROOT / "docs").rglob(f"{name}.md"))
-    for name in ("configuration", "consul", "refusals", "metrics", "benchmark-results")
+    for name in ("configuration", "consul", "refusals", "metrics", "operating", "benchmark-results")
 } | {"README": ROOT / "README.md"}
 NO_STATUS: Final = "–"
 CELL: Final = re.compile(r"(?<!\\)\|")
@@ -127,7 +129,7 @@ def refusal_row(reasons: list[str], cells: Cells) -> Cells:
 
 
 def exported() -> dict[str, tuple[str, str]]:
-    """Type and help text of each of our metrics, as a running sidecar publishes them."""
+    """Type and help text of each metric that a running sidecar publishes."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with tempfile.TemporaryDirectory() as folder:
         free = {"SIDECAR_LISTEN": "127.0.0.1:0", "SIDECAR_ADMIN": "127.0.0.1:0", "SIDECAR_ON_OUTAGE": "forward"}
@@ -157,15 +159,30 @@ def _families(admin: str) -> dict[str, tuple[str, str]]:
     return {name: (types[name], help_texts[name]) for name in types if not name.endswith("_created")}
 
 
-def metrics_row(known: Mapping[str, tuple[str, str]]) -> Callable[[list[str], Cells], Cells]:
-    """A row of the metrics page: the second cell has the type, the fourth the help text; a person writes the labels."""
+def replace_rows(page: str, header: str, new_rows: Iterable[Cells]) -> str:
+    """The page with all rows of the table that begins with this header line replaced."""
+    lines = PAGES[page].read_text().splitlines()
+    first = lines.index(header) + 2
+    last = next(number for number in range(first, len(lines) + 1) if not "".join(lines[number : number + 1]).strip())
+    lines[first:last] = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in new_rows]
+    return "\n".join(lines) + "\n"
 
-    def fill(metrics: list[str], cells: Cells) -> Cells:
-        if metrics[0] in known:
-            cells[1], cells[3] = known[metrics[0]]
-        return cells
 
-    return fill
+def metrics_table() -> Iterator[Cells]:
+    """A row for each metric of the catalog."""
+    for metric in CATALOG.values():
+        kind = "gauge" if metric.type == "info" else metric.type
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield [f"`{published(metric)}`", kind, labels, metric.help, metric.change]
+
+
+# The runbook ----------------------------------------------------------------------------------------------------------
+
+
+def remedies_table() -> Iterator[Cells]:
+    """A row for each kind of problem, with the sentences that the dashboard shows too."""
+    for kind, remedy in REMEDIES.items():
+        yield [f"`{kind}`", *remedy]
 
 
 # The README's comparison ----------------------------------------------------------------------------------------------
@@ -206,18 +223,22 @@ def generate() -> tuple[dict[str, str], list[str]]:
     pages = {
         "configuration": rewrite("configuration", settings_row(known)),
         "refusals": rewrite("refusals", refusal_row),
-        "metrics": rewrite("metrics", metrics_row(metrics)),
+        "metrics": replace_rows(
+            "metrics", "| metric | type | labels | meaning | what a change in it means |", metrics_table()
+        ),
+        "operating": replace_rows("operating", "| kind | means | look at | do |", remedies_table()),
         "README": compared(PAGES["README"].read_text(), PAGES["benchmark-results"].read_text()),
     }
     reasons = {reason.value for reason in STATUS}
     shown = named("configuration") | named("consul")
+    in_catalog = {published(metric) for metric in CATALOG.values()}
     alike = {name for name in named("configuration") if name.isupper()}
     problems = [
         *(f"{name} has no row in docs/operators/configuration.md" for name in sorted(set(known) - shown)),
         *(f"{name} in docs/operators/configuration.md is no setting" for name in sorted(alike - set(known))),
         *(f"{name} has no row in docs/users/refusals.md" for name in sorted(reasons - named("refusals"))),
-        *(f"{name} has no row in docs/metrics.md" for name in sorted(set(metrics) - named("metrics"))),
-        *(f"{name} in docs/metrics.md is not exported" for name in sorted(named("metrics") - set(metrics))),
+        *(f"{name} is exported and not in the catalog" for name in sorted(set(metrics) - in_catalog)),
+        *(f"{name} is in the catalog and not exported" for name in sorted(in_catalog - set(metrics))),
     ]
     return pages, problems
 

@@ -15,8 +15,12 @@ from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
 from service_kit.registration import Registration, health_url
+from sidecar.admin.access import HostNames, host_names
+from sidecar.admin.app import Inspected, admin_app
+from sidecar.admin.health import HealthProbe
+from sidecar.admin.server import AdminServer
+from sidecar.admin.state import DashboardState
 from sidecar.doors.access_log import AccessLog
-from sidecar.doors.admin import AdminServer, admin_app
 from sidecar.doors.fast_path import FastPath, FastPathProtocol
 from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
@@ -24,11 +28,13 @@ from sidecar.http.client.forwarder import Upstream
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
+from sidecar.observability.log_ids import HashedIds
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics, build_info, registry_of
+from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_guard import SessionGuard, started, text_of
-from sidecar.settings import Settings
+from sidecar.settings import Settings, effective
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
@@ -38,7 +44,8 @@ to look after every 700, as Python does, costs the application's way a sixth of 
 def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
     """Serve until told to stop; gives the exit code. `warnings` about the settings are logged first."""
     style = settings.log or ("console" if sys.stderr.isatty() else "json")
-    log = configure_logging(style, "sidecar", level=settings.log_level)
+    ids = HashedIds(settings.profile.literals) if settings.log_ids == "hashed" else None
+    log = configure_logging(style, "sidecar", level=settings.log_level, ids=ids)
     for line in warnings:
         log.warning(line)
     try:
@@ -47,7 +54,7 @@ def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
             contextlib.closing(bind(settings.admin)) as admin_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            code = runner.run(_Sidecar(settings, log).serve(listener, admin_listener))
+            code = runner.run(_Sidecar(settings, log, ids).serve(listener, admin_listener))
     except (OSError, DebtNotWritten) as error:
         log.error(str(error))  # noqa: TRY400 # one line for a person, without a traceback
         return 1
@@ -58,14 +65,20 @@ def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
 class _Sidecar:
     """One running sidecar: its parts, in the order in which they need each other."""
 
-    def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
+    def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: HashedIds | None) -> None:
         self._settings = settings
         self._log = log
         self._is_ready = False
         self._registration: Registration | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._metrics = Metrics()
-        self._telemetry = LoggedMetrics(self._metrics, log, upstream_url=settings.upstream)
+        recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
+        self._telemetry = LoggedMetrics(self._metrics, log, upstream_url=settings.upstream, recent=recent)
+        build = build_info(settings.profile.name, settings.mode)
+        self._state = DashboardState(self._metrics, recent, build, upstream=lambda: settings.upstream)
+        self._inspected = Inspected(
+            registry_of(self._metrics, build), self._state, effective(settings), lambda: self._is_ready
+        )
         self._stack = contextlib.AsyncExitStack()
 
     async def serve(self, listener: socket.socket, admin_listener: socket.socket) -> int:
@@ -76,6 +89,7 @@ class _Sidecar:
             guard = await self._stack.enter_async_context(
                 SessionGuard(self._settings, metrics=self._metrics, telemetry=self._telemetry)
             )
+            self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
@@ -91,11 +105,11 @@ class _Sidecar:
                 drain_timeout=self._settings.drain_timeout,
                 patience=Timeouts(body=self._settings.body_timeout),
                 protocol=FastPathProtocol if fast else HardenedProtocol,
-                fast_path=FastPath(guard.extractor, guard.guard, upstream),
+                fast_path=FastPath(guard.extractor, guard.guard, upstream, guard.unguarded),
                 on_ready=lambda: self._be_ready(listen, admin),
                 on_drain=self._be_unready,
             )
-            self._metrics.counter("sidecar_responses", "Responses by class of status.", server.responses, label="code")
+            self._metrics.publish("sidecar_responses", server.responses)
             return await server.run_until_stopped()
 
     def _be_ready(self, listen: str, admin: str) -> None:
@@ -114,14 +128,21 @@ class _Sidecar:
             self._leaving = asyncio.create_task(self._registration.stop())
 
     def _admin(self, listener: socket.socket) -> AdminServer:
-        build = build_info(self._settings.profile.name, self._settings.mode)
+        bound = bound_address(listener)
         app = admin_app(
-            registry_of(self._metrics, build),
-            lambda: self._is_ready,
-            text_of(self._settings.admin_token),
-            loopback=is_loopback(bound_address(listener)),
+            self._inspected,
+            token=text_of(self._settings.admin_token),
+            hosts=HostNames(bound, host_names(self._settings.admin, self._settings.advertise)),
+            loopback=is_loopback(bound),
         )
         return AdminServer(app, listener)
+
+    def _inspect(self, guard: SessionGuard) -> None:
+        """Have the admin address show what the guard knows."""
+        self._inspected.known, self._inspected.scope = guard.known, self._settings.profile.scope
+        if guard.discovery is not None:
+            self._state.session_service = HealthProbe(guard.discovery.pick)
+            self._state.follows_events = self._settings.profile.service.events is not None
 
     def _upstream(self) -> Upstream:
         settings = self._settings
@@ -137,9 +158,7 @@ class _Sidecar:
             telemetry=self._telemetry,
         )
         self._stack.push_async_callback(upstream.close)
-        self._metrics.gauge(
-            "sidecar_upstream_connections", "Connections to the upstream.", upstream.connections, label="state"
-        )
+        self._metrics.publish("sidecar_upstream_connections", upstream.connections)
         return upstream
 
     async def _register(self, listen: Address, admin: Address) -> None:

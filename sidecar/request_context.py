@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final
 
-from sidecar.model import Headers
+from sidecar.model import Headers, Reason
 
 REQUEST_ID: Final = b"x-request-id"
 
@@ -23,18 +23,22 @@ _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]
 
 
 class RequestContext:
-    """One request: its head as it came, and what was decided about it.
+    """One request: its head as it came, what was decided about it, and how the upstream failed it, if it did.
 
     Header names are compared without regard to letter case. The id is found out when it is first asked for.
     """
 
-    __slots__ = ("_id", "decision", "headers", "method", "target")
+    __slots__ = ("_id", "decision", "failure", "headers", "method", "reason", "target", "trace")
 
     def __init__(self, method: str, target: bytes, headers: Headers) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.decision: str | None = None
+        self.reason: Reason | None = None
+        self.failure: Reason | None = None
+        self.trace: list[tuple[bytes, bytes]] | None = None
+        """The fields of the span under which calls are made, where there are spans."""
         self._id: str | None = None
 
     @property
@@ -51,7 +55,9 @@ class RequestContext:
 
     def passed_on(self) -> list[tuple[bytes, bytes]]:
         """Give the header fields that tie a call made for this request to it."""
-        traced = [(name.lower(), value) for name, value in self.headers if name.lower() in _TRACE_HEADERS]
+        traced = self.trace
+        if traced is None:
+            traced = [(name.lower(), value) for name, value in self.headers if name.lower() in _TRACE_HEADERS]
         return [(REQUEST_ID, self.id.encode("ascii")), *traced]
 
 

@@ -21,6 +21,7 @@ from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.doors.shadow import ShadowMiddleware
+from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Extractor, NothingGuarded
 from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
@@ -99,6 +100,9 @@ class SessionGuard:
         )
         self.extractor: Extractor | NothingGuarded = NothingGuarded()
         self.guard: Guard | ShadowGuard | OpenGuard = OpenGuard(self.telemetry)
+        self.unguarded: UnguardedWrites | None = None
+        self.known: SessionCache | None = None
+        self.discovery: Discovery | None = None
         self._budget = BodyBudget(settings.max_buffered)
         self._bodies = BodyReader(limit=settings.max_body, budget=self._budget)
         self._recovery: Recovery | None = None
@@ -141,6 +145,7 @@ class SessionGuard:
                 bodies=self._bodies,
                 budget=self._budget,
                 limit=self.settings.max_body,
+                unguarded=self.unguarded,
             )
         if recovery is not None:
             app = AnswerMiddleware(
@@ -151,7 +156,14 @@ class SessionGuard:
                 limit=self.settings.max_body,
                 scope_names=self.settings.profile.scope,
             )
-        return EnforceMiddleware(app, extractor=extractor, guard=guard, bodies=self._bodies, telemetry=self.telemetry)
+        return EnforceMiddleware(
+            app,
+            extractor=extractor,
+            guard=guard,
+            bodies=self._bodies,
+            telemetry=self.telemetry,
+            unguarded=self.unguarded,
+        )
 
     async def decide(
         self,
@@ -190,21 +202,18 @@ class SessionGuard:
             followed=profile.service.events is not None,
             ended_admits=settings.on_ended == "forward",
         )
-        self.metrics.gauge("sidecar_known_sessions", "Sessions in the cache.", lambda: len(known))
-        self.metrics.counter(
-            "sidecar_known_session_lookups",
-            "Looks into the cache of known sessions.",
-            lambda: {"hit": known.hits, "miss": known.misses},
-            label="outcome",
-        )
+        self.metrics.publish("sidecar_known_sessions", lambda: len(known))
+        self.metrics.publish("sidecar_known_session_lookups", lambda: {"hit": known.hits, "miss": known.misses})
         discovery = await self._discovery()
+        self.known, self.discovery = known, discovery
         transport = await self._stack.enter_async_context(PooledTransport())
         if profile.service.events is not None:
             token = text_of(settings.session_service_token)
             follower = EventFollower(discovery, known, self.telemetry, path=profile.service.events, token=token)
             await self._stack.enter_async_context(started(follower))
         service = self._session_service(transport, discovery)
-        self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
+        extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
+        self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
         on_ended = OnEnded(settings.on_ended)
         if settings.mode == "shadow":
             self.guard = ShadowGuard(
@@ -253,11 +262,7 @@ class SessionGuard:
             scope_names=self.settings.profile.scope,
             owner=self.settings.profile.owner,
         )
-        self.metrics.gauge(
-            "sidecar_creation_stopped",
-            "Whether no more sessions are created, because the session service gave one an id of its own.",
-            lambda: service.mints,
-        )
+        self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
         return service
 
     async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
@@ -269,7 +274,7 @@ class SessionGuard:
         self._stack.push_async_callback(debts.aclose)
         relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
         await self._stack.enter_async_context(started(relay))
-        self.metrics.gauge("sidecar_debts", "Sessions owed to the session service.", debts.count)
+        self.metrics.publish("sidecar_debts", debts.count)
         return debts
 
 

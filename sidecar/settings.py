@@ -130,6 +130,7 @@ class Settings(ConsulSettings):
     fast_path: Switch = Field(default=True, validation_alias="SIDECAR_FAST_LANE")
     log: Literal["console", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_ids: Literal["plain", "hashed"] = "plain"
     access_log: Switch = False
 
     @field_validator("admin", "authz")

@@ -271,6 +271,10 @@ class FakeTelemetry:
         """Note a failure of the memory service."""
         self.notes.append(("upstream_failed", reason))
 
+    def unguarded_write(self) -> None:
+        """Note a write that passed unguarded."""
+        self.notes.append(("unguarded_write",))
+
     def session_answer(self, reference: Reference, answer: str, address: str) -> None:
         """Note an answer of the session service: not its address, which tests choose."""
 

@@ -51,5 +51,10 @@ class ShardedLru(Generic[K, V]):
                 (shard or max(self._shards, key=len)).popitem()
         shard[key] = value
 
+    def discard(self, key: K) -> None:
+        """Let go of the entry, if there is one."""
+        if self._shard(key).pop(key, None) is not None:
+            self._count -= 1
+
     def _shard(self, key: K) -> LRUCache[K, V]:
         return self._shards[hash(key) % len(self._shards)]

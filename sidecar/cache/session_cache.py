@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.lru import ShardedLru
-from sidecar.model import UNOWNED, Session, SessionKey, SessionStatus
+from sidecar.model import Session, SessionKey, SessionStatus
 
 SILENCE: Final = 15.0
 """Seconds without a sign of life after which the event stream counts as lost."""
@@ -146,6 +146,13 @@ class SessionCache:
             return None
         return Session(entry[0], SessionStatus(entry[1]))
 
+    def peek(self, key: SessionKey) -> Session | None:
+        """Give what may be believed of the session now, without counting it as a use."""
+        entry = self._entries.peek(key)
+        if entry is None or not self._is_believed(key, entry):
+            return None
+        return Session(entry[0], SessionStatus(entry[1]))
+
     def ticket(self) -> int:
         """Take a ticket before asking."""
         self._end_belief_in_time()
@@ -183,7 +190,7 @@ class SessionCache:
     def forget(self, key: SessionKey) -> None:
         """Forget one session, and drop what is being learnt of it."""
         self._events.touch(key if isinstance(key, str) else key[-1])
-        self._entries.put(key, (UNOWNED, _ACTIVE, self._events.ticket(), 0.0))
+        self._entries.discard(key)
 
     def forget_all(self) -> None:
         """Forget everything: the past that the follower asked for is no longer kept."""

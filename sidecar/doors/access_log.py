@@ -1,21 +1,28 @@
-"""One log line for each request once its answer is over, as an application around the proxy."""
+"""One log line for each request once its response is over, as an application around the proxy."""
 
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.http.ports import WIRE
-from sidecar.request_context import enter_request
+from sidecar.http.ports import WIRE, Wire
+from sidecar.model import Reason
+from sidecar.request_context import RequestContext, enter_request
+
+_FAILURES: Final = {
+    Reason.UPSTREAM_UNAVAILABLE: "UF",
+    Reason.UPSTREAM_TIMEOUT: "UT",
+    Reason.OVERLOADED: "UO",
+}
 
 
 class AccessLog:
-    """Serves requests by `app`, and logs method, path, status, bytes, time, decision and request id of each.
+    """Serves requests by `app`, and logs method, path, status, bytes, time, decision, flags and request id of each.
 
-    The path is logged without its query. `complete` is false where the answer was broken off.
-
+    The path is logged without its query. The flags say who kept the request from its plain end.
     """
 
     def __init__(self, app: ASGIApp, log: FilteringBoundLogger) -> None:
@@ -24,7 +31,7 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        wire = scope["extensions"][WIRE]
+        wire: Wire = scope["extensions"][WIRE]
         request = enter_request(scope["method"], wire.target, scope["headers"])
         started = time.monotonic()
         status: int | None = None
@@ -49,6 +56,8 @@ class AccessLog:
         try:
             await self._app(scope, counted_receive, noted_send)
         finally:
+            # A tunnel's 101 is not sent by a message.
+            complete = complete or (status is None and wire.answered)
             self._log.info(
                 "request",
                 request_id=request.id,
@@ -56,9 +65,25 @@ class AccessLog:
                 path=request.path,
                 status=status,
                 decision=request.decision,
+                reason=request.reason,
+                flags=response_flags(request, answering=status is not None, complete=complete, left=wire.left),
                 received=received,
                 sent=sent,
                 seconds=round(time.monotonic() - started, 6),
-                complete=complete,
                 client=wire.peer,
             )
+
+
+def response_flags(request: RequestContext, *, answering: bool, complete: bool, left: bool) -> str:
+    """Say who kept a request from its plain end; `-` where nothing did.
+
+    `answering` is whether a response head was sent, `complete` whether its end was. `left` is whether the client closed
+    the connection before.
+    """
+    if request.failure is not None:
+        return "UC" if answering and not complete else _FAILURES.get(request.failure, "UF")
+    if not complete and left:
+        return "DC"
+    if request.decision == "refused":
+        return "SR"
+    return "-" if complete else "SE"

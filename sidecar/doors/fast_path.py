@@ -16,6 +16,7 @@ from sidecar.doors.fast_path_exchange import FastPathExchange
 from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.refusal import Response
 from sidecar.doors.request_template import RequestTemplate
+from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import Permit
 from sidecar.http.ports import FastForwarder, UpstreamError
@@ -64,6 +65,7 @@ class FastPath:
     extractor: Classifier
     guard: ImmediateGuard
     forwarder: FastForwarder
+    unguarded: UnguardedWrites | None = None
     unanswered: Callable[[Extraction | None, UpstreamError], Response] = refuse_unanswered
     """Answers a request that was forwarded in vain."""
 
@@ -76,6 +78,7 @@ class FastPathProtocol(HardenedProtocol):
         path: FastPath = config.fast_path
         self._extractor = path.extractor
         self._guard = path.guard
+        self._unguarded = path.unguarded
         self.forwarder = path.forwarder
         self.unanswered = path.unanswered
         self._template: RequestTemplate | None = None
@@ -133,6 +136,8 @@ class FastPathProtocol(HardenedProtocol):
         try:
             if template.classification is None:
                 permit = self._guard.pass_through()
+                if self._unguarded is not None:
+                    self._unguarded.look(template, body)
             else:
                 extraction = template.classification.extract(body)
                 permit = self._guard.permit_known(extraction)

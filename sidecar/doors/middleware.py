@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sidecar.doors.asgi import PERMIT, begin, classification_of, extraction_of, head_of, respond
 from sidecar.doors.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
+from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
@@ -37,13 +38,21 @@ class EnforceMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, extractor: Extractor, guard: Guard, bodies: BodyReader, telemetry: Telemetry
+        self,
+        app: ASGIApp,
+        *,
+        extractor: Extractor,
+        guard: Guard,
+        bodies: BodyReader,
+        telemetry: Telemetry,
+        unguarded: UnguardedWrites | None = None,
     ) -> None:
         self._app = app
         self._extractor = extractor
         self._guard = guard
         self._bodies = bodies
         self._telemetry = telemetry
+        self._unguarded = unguarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or hand on what is none."""
@@ -54,7 +63,8 @@ class EnforceMiddleware:
         begin(head)
         classification = classification_of(scope, head, self._extractor)
         if classification is None or classification.after is not None:
-            await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
+            looked_at = receive if self._unguarded is None else self._unguarded.looking(head, receive)
+            await run_permitted(self._app, self._guard.pass_through(), scope, looked_at, send)
         elif classification.needs_body and scope["type"] == "http":
             await self._read_and_decide(classification, head, scope, receive, send)
         else:

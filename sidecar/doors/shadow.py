@@ -8,6 +8,7 @@ from sidecar.doors.asgi import begin, classification_of, head_of
 from sidecar.doors.body_copy import BodyCopy
 from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
 from sidecar.doors.middleware import run_permitted
+from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.guard.ports import Telemetry
 from sidecar.guard.shadow import ShadowGuard
@@ -27,11 +28,13 @@ class ShadowMiddleware:
         bodies: BodyReader,
         budget: BodyBudget,
         limit: int,
+        unguarded: UnguardedWrites | None = None,
     ) -> None:
         self._app = app
         self._extractor = extractor
         self._guard = guard
         self._telemetry = telemetry
+        self._unguarded = unguarded
         self._bodies = bodies
         self._budget = budget
         self._limit = limit
@@ -45,7 +48,8 @@ class ShadowMiddleware:
         begin(head)
         classification = classification_of(scope, head, self._extractor)
         if classification is None or classification.after is not None:
-            await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)
+            looked_at = receive if self._unguarded is None else self._unguarded.looking(head, receive)
+            await run_permitted(self._app, self._guard.pass_through(), scope, looked_at, send)
         elif not classification.needs_body:
             await run_permitted(self._app, self._guard.permit_unread(), scope, receive, send)
             self._guard.observe(classification.extract(b""))

@@ -95,6 +95,10 @@ class Extractor:
         extract = self._rest_head(head, route, query)
         return Classification(RefusalFormat.REST, extract, needs_body=False, after=route.after)
 
+    def has_rule(self, head: Head) -> bool:
+        """Whether a rule of the profile speaks of the request, if only to let it pass."""
+        return self._router.has_rule(head.method, head.target.partition(b"?")[0])
+
     def _rest_head(self, head: Head, route: Route, query: bytes) -> Callable[[bytes], Extraction]:
         try:
             outside = self._outside.read(route.captured, head.headers, query)

@@ -62,6 +62,17 @@ class Router:
             self._remembered[key] = route
         return route
 
+    def has_rule(self, method: str, path: bytes) -> bool:
+        """Whether the profile speaks of such a request, if only to let it pass. Not remembered: it is rarely asked."""
+        segments = read_path(without_origin(path))
+        return segments is not None and (
+            any(is_under(segments, prefix) for prefix in self._profile.mcp)
+            or any(
+                method.upper() in rule.methods and match_paths(rule.paths, rule.kind, segments) is not None
+                for rule in self._path_rules
+            )
+        )
+
     def upgrade_route(self, path: bytes) -> Route | Refusal | None:
         """The route of a request that asks to speak another protocol."""
         segments = self._segments(path) if self._upgrade_rules else None

@@ -130,6 +130,10 @@ class Telemetry(Protocol):
         """The memory service gave no answer to the current request, or broke it off."""
         ...
 
+    def unguarded_write(self) -> None:
+        """The current request is a write that passed although a name that the profile watches stands in it."""
+        ...
+
     def session_answer(self, reference: Reference, answer: str, address: str) -> None:
         """The session service at `address` answered a question about the session: a status, or why there was none."""
         ...

@@ -83,6 +83,14 @@ class Wire(WireHead, Protocol):
     body_arrived: bool
     """Some of the body, or its end, is there: the first `receive` will not wait."""
 
+    answered: bool
+    """The answer was complete, or the connection became a tunnel."""
+
+    @property
+    def left(self) -> bool:
+        """Whether the client closed the connection before its answer was complete."""
+        ...
+
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
         ...

@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import orjson
 import stamina
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+_LEFT_BY_JSON: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, line separators and direction marks that JSON (RFC 8259, section 7) need not escape."""
+
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def configure_logging(
-    style: LogFormat, role: str, *, level: LogLevel = "info", stream: TextIO | None = None
+    style: LogFormat,
+    role: str,
+    *,
+    level: LogLevel = "info",
+    ids: Processor | None = None,
+    stream: TextIO | None = None,
 ) -> FilteringBoundLogger:
     """Set up every kind of log line of this process, and return its logger.
 
+    `ids` replaces session and user ids; without it they are logged as they are.
     Libraries are heard from `warning` on, or from `level` if that is higher or `debug`.
     """
     target = stream or sys.stderr
@@ -35,6 +45,7 @@ def configure_logging(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _with_role(role),
+        *([ids] if ids is not None else []),
     ]
     render = _json_renderer() if style == "json" else _console_renderer(colors=target.isatty())
     structlog.configure(
@@ -102,10 +113,11 @@ def _escape_control_characters(_logger: WrappedLogger, _method: str, event: Even
 
 def _to_json(event: EventDict, **_options: object) -> str:
     try:
-        return orjson.dumps(event, default=str).decode()
+        text = orjson.dumps(event, default=str).decode()
     except TypeError:
         # orjson takes neither lone surrogates nor integers beyond 64 bits.
-        return json.dumps(event, default=str)
+        text = json.dumps(event, default=str)
+    return _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _log_what_nothing_caught(log: FilteringBoundLogger) -> None:

@@ -18,11 +18,12 @@ from prometheus_client.registry import Collector
 
 import sidecar.model
 from service_kit.extras import installed_version
+from sidecar.observability.catalog import CATALOG
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
-Reading = float | Mapping[str, float]
-"""What a gauge shows now: a number, or a number for each value of its one label."""
+Reading = float | Mapping[str, float] | Mapping[tuple[str, str], float]
+"""What a gauge or counter shows now: a number, or a number for each value of its labels."""
 
 
 def build_info(profile: str, mode: str) -> dict[str, str]:
@@ -45,11 +46,11 @@ class Histogram:
         self.counts[bisect_left(SECONDS, seconds)] += 1
         self.total += seconds
 
-    def family(self, name: str, documentation: str) -> HistogramMetricFamily:
+    def family(self, name: str) -> HistogramMetricFamily:
         """The samples of this histogram, cumulative as Prometheus wants them."""
         bounds = [*(repr(bound) for bound in SECONDS), "+Inf"]
         return HistogramMetricFamily(
-            name, documentation, list(zip(bounds, accumulate(self.counts), strict=True)), self.total
+            name, CATALOG[name].help, list(zip(bounds, accumulate(self.counts), strict=True)), self.total
         )
 
 
@@ -68,57 +69,35 @@ class Metrics(Collector):
         self.session_call_seconds = Histogram()
         self.upstream_seconds = Histogram()
         self.overhead_seconds = Histogram()
-        self._gauges: list[tuple[str, str, str, Callable[[], Reading]]] = []
-        self._counters: list[tuple[str, str, str, Callable[[], Reading]]] = []
+        self.unguarded_writes = 0
+        self._readings: dict[str, Callable[[], Reading]] = {
+            "sidecar_requests": lambda: self.requests,
+            "sidecar_orphan_writes_prevented": lambda: self.orphans_prevented,
+            "sidecar_upstream_errors": lambda: self.upstream_errors,
+            "sidecar_session_calls": lambda: self.session_calls,
+            "sidecar_breaker_open": lambda: self.breaker_open,
+            "sidecar_events_connected": lambda: self.events_connected,
+            "sidecar_debt_conflicts": lambda: self.debt_conflicts,
+            "sidecar_unguarded_session_writes": lambda: self.unguarded_writes,
+            "sidecar_shadow_dropped": lambda: self.shadow_dropped,
+        }
 
-    def gauge(self, name: str, documentation: str, read: Callable[[], Reading], *, label: str = "") -> None:
-        """Publish what `read` returns at each scrape; `label` names the label where it returns a mapping."""
-        self._gauges.append((name, documentation, label, read))
+    def publish(self, name: str, read: Callable[[], Reading]) -> None:
+        """Publish what `read` returns at each scrape, under a name of the catalog. Raises KeyError for another name."""
+        self._readings[CATALOG[name].name] = read
 
-    def counter(self, name: str, documentation: str, read: Callable[[], Reading], *, label: str = "") -> None:
-        """Publish a number that only grows and is kept elsewhere."""
-        self._counters.append((name, documentation, label, read))
+    def reading(self, name: str) -> Reading | None:
+        """Give what the gauge or counter of this name shows now; None where it is not published."""
+        read = self._readings.get(name)
+        return None if read is None else read()
 
     def collect(self) -> Iterator[Metric]:
         """All families, for a Prometheus registry."""
-        yield _labelled("sidecar_requests", "Requests and MCP calls decided.", ("decision", "reason"), self.requests)
-        yield _labelled(
-            "sidecar_session_calls",
-            "Calls to the session service by outcome.",
-            ("operation", "outcome"),
-            self.session_calls,
-        )
-        yield self.session_call_seconds.family("sidecar_session_call_seconds", "Duration of a session service call.")
-        yield self.upstream_seconds.family("sidecar_upstream_seconds", "Time to the upstream's first response byte.")
-        yield self.overhead_seconds.family("sidecar_overhead_seconds", "Time a request spent in the sidecar itself.")
-        yield _read(
-            CounterMetricFamily,
-            "sidecar_upstream_errors",
-            "Requests that the memory service left without an answer, or without a whole one, by reason.",
-            "reason",
-            self.upstream_errors,
-        )
-        yield CounterMetricFamily(
-            "sidecar_orphan_writes_prevented",
-            "Sessions that a write made, because nobody had created them.",
-            value=self.orphans_prevented,
-        )
-        yield CounterMetricFamily(
-            "sidecar_debt_conflicts", "Owed sessions that could not be created.", value=self.debt_conflicts
-        )
-        yield CounterMetricFamily(
-            "sidecar_shadow_dropped", "Requests that shadow mode had no room to decide.", value=self.shadow_dropped
-        )
-        yield GaugeMetricFamily(
-            "sidecar_breaker_open", "Whether the session service is not being asked.", value=self.breaker_open
-        )
-        yield GaugeMetricFamily(
-            "sidecar_events_connected", "Whether the session event stream is up.", value=self.events_connected
-        )
-        for name, documentation, label, read in self._gauges:
-            yield _read(GaugeMetricFamily, name, documentation, label, read())
-        for name, documentation, label, read in self._counters:
-            yield _read(CounterMetricFamily, name, documentation, label, read())
+        yield self.session_call_seconds.family("sidecar_session_call_seconds")
+        yield self.upstream_seconds.family("sidecar_upstream_seconds")
+        yield self.overhead_seconds.family("sidecar_overhead_seconds")
+        for name, read in self._readings.items():
+            yield _family(name, read())
 
 
 def registry_of(metrics: Metrics, build: Mapping[str, str]) -> CollectorRegistry:
@@ -126,25 +105,16 @@ def registry_of(metrics: Metrics, build: Mapping[str, str]) -> CollectorRegistry
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)
-    Info("sidecar_build", "What runs.", registry=registry).info(dict(build))
+    Info("sidecar_build", CATALOG["sidecar_build"].help, registry=registry).info(dict(build))
     return registry
 
 
-def _labelled(
-    name: str, documentation: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for label_values, value in list(values.items()):
-        family.add_metric(label_values, value)
-    return family
-
-
-def _read(
-    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, documentation: str, label: str, now: Reading
-) -> Metric:
+def _family(name: str, now: Reading) -> Metric:
+    metric = CATALOG[name]
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
     if not isinstance(now, Mapping):
-        return kind(name, documentation, value=now)
-    family = kind(name, documentation, labels=(label,))
-    for label_value, value in now.items():
-        family.add_metric((label_value,), value)
+        return kind(name, metric.help, value=now)
+    family = kind(name, metric.help, labels=metric.labels)
+    for label_values, value in list(now.items()):
+        family.add_metric((label_values,) if isinstance(label_values, str) else label_values, value)
     return family

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,10 +15,18 @@ from structlog.typing import FilteringBoundLogger
 from sidecar.model import Reason, Reference, SessionKey
 from sidecar.observability.flood import FloodLimit
 from sidecar.observability.metrics import Metrics
+from sidecar.observability.recent import RecentProblems
+from sidecar.observability.remedies import DEBT_CONFLICT, UNGUARDED_WRITE
 from sidecar.request_context import RequestContext, current_request
 
 _QUIET: Final = frozenset({"known", "passed", "shadow_known", "shadow_passed"})
 _ANSWERS_KEPT: Final = 1_000
+_ROUTES_KEPT: Final = 1_000
+
+HOUR: Final = 3600.0
+"""Seconds until an unguarded write to the same route is logged again."""
+
+_MAY_BE_AN_ID: Final = re.compile(r"(?!v\d+$)(.*\d.*|.{25,})", re.DOTALL)
 
 
 class LoggedMetrics:
@@ -33,13 +42,17 @@ class LoggedMetrics:
         log: FilteringBoundLogger,
         *,
         upstream_url: str = "",
+        recent: RecentProblems | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._log = log
         self._upstream_url = upstream_url
+        self.recent = recent or RecentProblems()
         self._flood = FloodLimit(clock)
         self._reporting: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._routes_logged: LRUCache[str, float] = LRUCache(_ROUTES_KEPT)
         # What the session service answered last about each session that was asked about lately: (answer, address).
         self._answers: LRUCache[SessionKey, tuple[str, str]] = LRUCache(_ANSWERS_KEPT)
         self.upstream: Callable[[float], None] = metrics.upstream_seconds.observe
@@ -56,7 +69,7 @@ class LoggedMetrics:
         self._metrics.requests[(decision, reason or "")] += 1
         request = current_request()
         if request is not None:
-            request.decision = decision
+            request.decision, request.reason = decision, reason
         if decision in _QUIET:
             return
         fields: dict[str, str] = {"decision": decision}
@@ -66,15 +79,34 @@ class LoggedMetrics:
             fields["detail"] = detail
         if reference is not None:
             fields |= self._session_fields(reference)
+        fields |= _request_fields(request)
         event, level = ("write refused", "warning") if decision == "refused" else ("write decided", "info")
-        self._write(level, f"{event}: {reason or decision}", event, fields | _request_fields(request))
+        if decision == "refused" and reason is not None:
+            self.recent.add(reason, fields)
+        self._write(level, f"{event}: {reason or decision}", event, fields)
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """Count and log that the memory service gave no answer, or no whole one, to the current request."""
         self._metrics.upstream_errors[reason] += 1
         fields = {"reason": reason.value, "detail": detail, "upstream": self._upstream_url}
+        request = current_request()
+        if request is not None:
+            request.failure = reason
+        fields |= _request_fields(request)
+        self.recent.add(reason, fields)
         event = "the memory service failed"
-        self._write("warning", f"{event}: {reason}", event, fields | _request_fields(current_request()))
+        self._write("warning", f"{event}: {reason}", event, fields)
+
+    def unguarded_write(self) -> None:
+        """Count a write that passed although a watched name stands in it; log it once an hour for each route."""
+        self._metrics.unguarded_writes += 1
+        fields = _request_fields(current_request())
+        self.recent.add(UNGUARDED_WRITE, fields)
+        route, now = route_of(fields.get("path", "")), self._clock()
+        if now - self._routes_logged.get(route, -HOUR) >= HOUR:
+            self._routes_logged[route] = now
+            event = "writes that name a session pass unguarded"
+            self._write("warning", event, event, fields | {"route": route})
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one call to the session service and how long it took; one that made a session prevented an orphan."""
@@ -128,16 +160,18 @@ class LoggedMetrics:
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
         """Note a session that was owed and cannot be created."""
         self._metrics.debt_conflicts += 1
-        self._log.error(
-            "an owed session could not be created; its writes were let through during the outage",
-            outcome=outcome,
-            session_id=reference.session_id,
-            user_id=reference.user_id,
-        )
+        fields = {"outcome": outcome, "session_id": reference.session_id, "user_id": reference.user_id or ""}
+        self.recent.add(DEBT_CONFLICT, fields)
+        self._log.error("an owed session could not be created; its writes were let through during the outage", **fields)
 
     def shadow_dropped(self) -> None:
         """Count a request that shadow mode let go undecided."""
         self._metrics.shadow_dropped += 1
+
+
+def route_of(path: str) -> str:
+    """The path with `*` in place of each segment that looks like an id: one with a digit, or a long one."""
+    return "/".join("*" if _MAY_BE_AN_ID.fullmatch(segment) else segment for segment in path.split("/"))
 
 
 def _request_fields(request: RequestContext | None) -> dict[str, str]:

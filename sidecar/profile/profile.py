@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from sidecar.profile.patterns import STRICT
 from sidecar.profile.reachability import unreachable
-from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, RuleKind
+from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, RuleKind, UpgradeRule
 from sidecar.profile.session_api import JsonPath, SessionApi, read_session_api
 from sidecar.profile.templates import Segments, parse_json_path, parse_template
 
@@ -171,6 +171,21 @@ class Profile:
         pointers = dict.fromkeys(pattern.at for pattern in needed if pattern is not None)
         conditions = Places(json=tuple(tuple(at.split("/")[1:]) for at in pointers))
         return {**self.places, **self.variables, **({REQUIRED_IF: conditions} if pointers else {})}
+
+    @property
+    def session_names(self) -> frozenset[str]:
+        """The keys and fields by which requests name a session: the last key of a JSON path, form and query fields."""
+        places = self.places[SESSION]
+        keys = (path[-1].removesuffix("[]") for path in places.json)
+        return frozenset((*keys, *places.form, *places.query))
+
+    @property
+    def literals(self) -> frozenset[str]:
+        """The segments that its paths spell out: no id of a request, whatever else they mean."""
+        by_path = [rule for rule in self.rules if isinstance(rule, PathRule | UpgradeRule)]
+        templates = [template.segments for rule in by_path for template in rule.paths]
+        segments = {segment for path in (*templates, *self.prefixes, *self.mcp) for segment in path}
+        return frozenset(segment for segment in segments if segment.isidentifier() or "-" in segment)
 
     @property
     def methods(self) -> frozenset[str]:

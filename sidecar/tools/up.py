@@ -172,7 +172,7 @@ def _announce(running: list[Child], data_dir: Path) -> None:
     table.add_row("sidecar", _url(sidecar["listen"]), "where memory clients connect")
     table.add_row("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs")
     table.add_row("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs")
-    table.add_row("admin", _url(sidecar["admin"]), f"{_url(sidecar['admin'])}/metrics")
+    table.add_row("dashboard", _url(sidecar["admin"]), f"{_url(sidecar['admin'])}/metrics")
     table.add_row("data", str(data_dir), "SQLite")
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.support.servers import served
 WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
 
 FAILING = """
-import sidecar.doors.admin, sidecar.session_client.client, sidecar.http.client.forwarder, sidecar.extract.extractor
+import sidecar.admin.app, sidecar.session_client.client, sidecar.http.client.forwarder, sidecar.extract.extractor
 import sidecar.guard.guard
 from sidecar.__main__ import main
 
@@ -42,11 +43,11 @@ def in_place_of(owner, name, where, wanted):
         return real(self, *args, **options)
     setattr(owner, name, perhaps)
 
-in_place_of(sidecar.extract.extractor.Extractor, "plan", "extraction", "fail-extract")
-in_place_of(sidecar.guard.guard.Guard, "decide", "the guard", "fail-guard")
+in_place_of(sidecar.extract.extractor.Extractor, "classify", "extraction", "fail-extract")
+in_place_of(sidecar.guard.guard.Guard, "authorize", "the guard", "fail-guard")
 in_place_of(sidecar.session_client.client.HttpSessionService, "ensure", "the session client", "fail-session")
 in_place_of(sidecar.http.client.forwarder.Upstream, "forward", "the forwarder", "fail-forward")
-sidecar.doors.admin.choose_encoder = failing("the admin address")
+sidecar.admin.app.choose_encoder = failing("the admin address")
 main(["serve"])
 """
 
@@ -278,7 +279,136 @@ def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, http: httpx.
         assert (line["method"], line["path"], line["status"], line["request_id"]) == ("POST", STORE, 200, "r-1")
         assert line["received"] > 0
         assert line["sent"] == len('{"success":true}')
-        assert line["complete"] is True
+        assert line["flags"] == "-"
+
+
+def broken_off(connection: socket.socket) -> None:
+    """Begin a response and break the connection."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+
+
+def silent(connection: socket.socket) -> None:
+    """Answer nothing until the other side gives up."""
+    while connection.recv(65536):
+        pass
+
+
+def endless(connection: socket.socket) -> None:
+    """Begin a response, and send no more until the other side gives up."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n")
+    silent(connection)
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve one connection: read a request's head, then answer."""
+
+    def serve() -> None:
+        with listener.accept()[0] as connection:
+            while not connection.recv(65536).endswith(b"\r\n\r\n"):
+                pass
+            answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "leaves", "flags", "status"),
+    [
+        (lambda connection: connection.close(), False, "UF", 502),
+        (broken_off, False, "UC", 200),
+        (silent, False, "UT", 504),
+        (silent, True, "DC", None),
+        (endless, True, "DC", 200),
+    ],
+    ids=["refused", "broken off", "too late", "client left before", "client left midway"],
+)
+def test_the_access_log_says_who_broke_off(
+    tmp_path: Path, answer: Callable[[socket.socket], None], leaves: bool, flags: str, status: int | None
+) -> None:
+    with answering(answer) as url:
+        env = settings(url, SIDECAR_SESSION_SERVICE=closed_address(), SIDECAR_ACCESS_LOG="true")
+        env |= {"SIDECAR_UPSTREAM_TIMEOUT": "60s" if leaves else "200ms"}
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            host, port = sidecar.addresses["listen"].split(":")
+            with socket.create_connection((host, int(port))) as client:
+                client.settimeout(DEADLINE)
+                client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                if leaves and status is not None:
+                    assert client.recv(65536)
+                elif leaves:
+                    wait_until(lambda: upstream_connections(sidecar, "active") == 1, "the request to be forwarded")
+                else:
+                    with contextlib.suppress(ConnectionResetError):
+                        while client.recv(65536):
+                            pass
+            wait_until(lambda: events(sidecar, "request"), "the line")
+            (line,) = events(sidecar, "request")
+    assert (line["flags"], line["status"]) == (flags, status)
+
+
+def upstream_connections(sidecar: Running, state: str) -> float:
+    metrics = httpx.get(sidecar.url("admin") + "/metrics", trust_env=False).text
+    return metric(metrics, "sidecar_upstream_connections", state=state)
+
+
+def test_the_access_log_names_the_reason_of_a_refusal(tmp_path: Path, http: httpx.Client) -> None:
+    with served(service()) as url:
+        env = settings(url, SIDECAR_ACCESS_LOG="true")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            http.post(sidecar.url() + STORE, json={"session_id": "s1"})
+            wait_until(lambda: events(sidecar, "request"), "the line")
+            (line,) = events(sidecar, "request")
+    assert (line["flags"], line["reason"], line["status"]) == ("SR", "user_id_required", 422)
+
+
+def test_hidden_ids_stand_in_no_line_and_not_on_the_dashboard(tmp_path: Path, http: httpx.Client) -> None:
+    with served(service()) as url:
+        env = settings(url, SIDECAR_ACCESS_LOG="true", SIDECAR_LOG_IDS="hashed")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            http.post(sidecar.url() + STORE, json={"session_id": "topsecret", "user_id": "nobodys-name"})
+            http.post(sidecar.url() + "/api/v1/memories/session/topsecret/summarize", json={"user_id": 7})
+            wait_until(lambda: len(events(sidecar, "request")) == 2, "both lines")
+            shown = http.get(sidecar.url("admin") + "/dashboard.json").text
+            logged = "\n".join(sidecar.stderr)
+    for text in (shown, logged):
+        assert "invalid_user_id" in text
+        assert "topsecret" not in text
+        assert "nobodys-name" not in text
+
+
+def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path) -> None:
+    """All of them counted, few of them written."""
+    body = b'{"session_id": "s1"}'
+    request = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        STORE.encode(),
+        len(body),
+        body,
+    )
+    with (
+        served(service()) as url,
+        running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar,
+    ):
+        host, port = sidecar.addresses["listen"].split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.settimeout(DEADLINE)
+            for _ in range(100):
+                client.sendall(request * 100)
+                answers = b""
+                while answers.count(b"HTTP/1.1 422 ") < 100 or not answers.endswith(b"}"):
+                    answers += client.recv(1 << 20)
+        metrics = httpx.get(sidecar.url("admin") + "/metrics", trust_env=False).text
+        wait_until(lambda: events(sidecar, "lines were withheld"), "the count")
+        refusals, withheld = events(sidecar, "write refused"), events(sidecar, "lines were withheld")
+    assert metric(metrics, "sidecar_requests_total", reason="user_id_required") == 10_000
+    assert len(refusals) + sum(line["count"] for line in withheld) <= 10_000
+    assert len(refusals) <= 10 * (len(withheld) + 1)
+    assert len(refusals) + len(withheld) < 1_000
 
 
 def test_what_runs_and_what_was_prevented_are_published(tmp_path: Path, http: httpx.Client) -> None:

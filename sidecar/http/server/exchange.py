@@ -73,6 +73,11 @@ class Exchange:
         """Whether the first `receive` will not wait."""
         return self.body_complete or bool(self._pieces)
 
+    @property
+    def left(self) -> bool:
+        """Whether the client closed the connection before its answer was complete."""
+        return self.gone and not self.answered
+
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called when the client goes away; at once if it has gone already."""
         self._on_gone = callback

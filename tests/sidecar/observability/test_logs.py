@@ -15,7 +15,12 @@ from pathlib import Path
 import pytest
 import structlog
 
+from sidecar.model import Reason, Reference
+from sidecar.observability.log_ids import HashedIds, digest
 from sidecar.observability.logs import LogFormat, LogLevel, configure_logging
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.testing import FakeClock
 
 EVERYTHING = """
 import asyncio, gc, logging, sys, threading, warnings
@@ -128,3 +133,38 @@ def test_libraries_are_heard_from_warnings_on() -> None:
     logging.getLogger("some.library").info("started")
     logging.getLogger("some.library").warning("odd")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["odd"]
+
+
+def test_lines_of_every_logger_have_hidden_ids() -> None:
+    """Where the settings say so."""
+    stream = io.StringIO()
+    configure_logging("json", "test", ids=HashedIds(()), stream=stream)
+    structlog.get_logger().warning("refused", session_id="secret", user_id=None)
+    line = json.loads(stream.getvalue())
+    assert (line["session_id"], line["user_id"]) == (digest("secret"), None)
+
+
+@pytest.mark.parametrize("char", ["\n", "\r", "\x1b", "\x00", "\x7f", "\x9b", "\u0085", "\u2028", "\u2029", "\u202e"])
+def test_no_character_of_an_id_breaks_or_turns_a_json_line(char: str) -> None:
+    """Line ends, escape codes of both kinds, and marks that turn the direction of text stay escaped."""
+    stream, log = logged("json")
+    log.warning("refused", session_id=f"a{char}b 你好")
+    text = stream.getvalue().removesuffix("\n")
+    assert char not in text
+    assert "你好" in text
+    assert json.loads(text)["session_id"] == f"a{char}b 你好"
+
+
+def test_ten_thousand_refusals_leave_a_bounded_log() -> None:
+    """Ten lines and a count, of which none is lost, while another reason is still heard."""
+    stream, log = logged("json")
+    clock = FakeClock()
+    telemetry = LoggedMetrics(Metrics(), log, clock=clock)
+    for number in range(10_000):
+        telemetry.decided("refused", Reason.SESSION_GONE, Reference(f"s{number}", "ada"), "deleted")
+    telemetry.decided("refused", Reason.USER_ID_REQUIRED)
+    clock.advance(1.5)
+    telemetry.decided("refused", Reason.USER_ID_REQUIRED)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 13
+    assert [line["count"] for line in lines if line["event"] == "lines were withheld"] == [9_990]

@@ -181,13 +181,18 @@ def test_a_debt_that_cannot_be_paid_is_counted_and_logged_as_an_error(
 
 def test_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
     sizes = iter([1.0, 5.0])
-    metrics.gauge("sidecar_known_sessions", "Known sessions.", lambda: next(sizes))
+    metrics.publish("sidecar_known_sessions", lambda: next(sizes))
     assert value(metrics, "sidecar_known_sessions") == 1
     assert value(metrics, "sidecar_known_sessions") == 5
 
 
+def test_what_the_catalog_does_not_describe_is_not_published(metrics: Metrics) -> None:
+    with pytest.raises(KeyError):
+        metrics.publish("sidecar_something_new", lambda: 1.0)
+
+
 def test_a_gauge_may_have_one_label(metrics: Metrics) -> None:
-    metrics.gauge("sidecar_upstream_connections", "Connections.", lambda: {"idle": 2.0, "active": 3.0}, label="state")
+    metrics.publish("sidecar_upstream_connections", lambda: {"idle": 2.0, "active": 3.0})
     assert value(metrics, "sidecar_upstream_connections", state="idle") == 2
     assert value(metrics, "sidecar_upstream_connections", state="active") == 3
 
@@ -197,3 +202,22 @@ def test_the_stream_of_events_and_dropped_shadow_work_are_published(telemetry: L
     telemetry.shadow_dropped()
     assert value(metrics, "sidecar_events_connected") == 1
     assert value(metrics, "sidecar_shadow_dropped_total") == 1
+
+
+def test_unguarded_writes_are_counted_and_logged_once_an_hour_for_each_route(
+    metrics: Metrics, captured: LogCapture
+) -> None:
+    clock = FakeClock()
+    log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
+    telemetry = LoggedMetrics(metrics, log, clock=clock)
+    for _ in range(2):
+        for target in (b"/things/1", b"/things/2", b"/other"):
+            with on_behalf_of("POST", target, []):
+                telemetry.unguarded_write()
+        clock.advance(10)
+    assert [entry["route"] for entry in captured.entries] == ["/things/*", "/other"]
+    clock.advance(3600)
+    with on_behalf_of("POST", b"/things/3", []):
+        telemetry.unguarded_write()
+    assert [entry["route"] for entry in captured.entries] == ["/things/*", "/other", "/things/*"]
+    assert value(metrics, "sidecar_unguarded_session_writes_total") == 7

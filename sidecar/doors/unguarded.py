@@ -1,0 +1,80 @@
+"""Notices writes that pass unguarded although a name that the profile watches stands in them.
+
+They show that the profile does not fit the memory service. Only the target and the first piece of a body are searched,
+for the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from starlette.types import Message, Receive
+
+from sidecar.guard.ports import Telemetry
+from sidecar.model import Head, Headers
+from sidecar.request_context import on_behalf_of
+
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class RequestHead(Protocol):
+    """A request's head as any door knows it."""
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        ...
+
+    @property
+    def target(self) -> bytes:
+        """The request target byte for byte."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        ...
+
+
+class UnguardedWrites:
+    """Looks at requests that no rule guards.
+
+    `names` are the watched names. A request for which `has_rule` is true passes because the profile says so, and is not
+    meant.
+    """
+
+    def __init__(self, names: Iterable[str], has_rule: Callable[[Head], bool], telemetry: Telemetry) -> None:
+        self._names = tuple(name.encode() for name in names)
+        self._has_rule = has_rule
+        self._telemetry = telemetry
+
+    def look(self, head: RequestHead, piece: bytes) -> None:
+        """Look at a request and the first piece of its body, which may be empty."""
+        if head.method not in _WRITES:
+            return
+        for name in self._names:
+            if name in piece or name in head.target:
+                self._note(head)
+                return
+
+    def looking(self, head: RequestHead, receive: Receive) -> Receive:
+        """Give a `receive` that looks at the first piece of the body when it comes."""
+        if head.method not in _WRITES:
+            return receive
+        is_first = True
+
+        async def looked_at() -> Message:
+            nonlocal is_first
+            message = await receive()
+            if is_first:
+                is_first = False
+                self.look(head, message.get("body", b""))
+            return message
+
+        return looked_at
+
+    def _note(self, head: RequestHead) -> None:
+        if not self._has_rule(Head(head.method, head.target, head.headers)):
+            with on_behalf_of(head.method, head.target, head.headers):
+                self._telemetry.unguarded_write()

@@ -1,0 +1,172 @@
+"""Spans of a request: the whole, the decision with its calls to the session service, and the forwarding.
+
+Imported only where tracing is on, which the standard variables of OpenTelemetry say. A request's span continues the
+trace of its `traceparent` (W3C Trace Context). The session service is asked under the span of the decision; the memory
+service gets the client's own `traceparent`, since forwarded bytes are not changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sidecar.http.ports import WIRE
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.request_context import RequestContext, enter_request
+
+_SPANS: Final = "session_guard.spans"
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """Makes and exports spans. `OTEL_*` variables say where to, which are sampled, and what the service is called."""
+
+    def __init__(self, version: str) -> None:
+        # What the environment says of the resource wins over these.
+        own = Resource({SERVICE_NAME: "session-sidecar", SERVICE_VERSION: version})
+        self._provider = TracerProvider(resource=own.merge(_environments_resource()))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self.tracer = self._provider.get_tracer("sidecar", version)
+
+    def close(self) -> None:
+        """Export what is left, and stop. Blocks for as long as the exporter's time-out at most."""
+        self._provider.shutdown()
+
+    def session_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """Record a call to the session service that has just ended, under the current span."""
+        ended = time.time_ns()
+        span = self.tracer.start_span(
+            f"session {operation}", kind=SpanKind.CLIENT, start_time=ended - int(seconds * 1e9)
+        )
+        span.set_attribute("session_guard.outcome", outcome)
+        if outcome == "unknown":
+            span.set_status(StatusCode.ERROR)
+        span.end(ended)
+
+
+class TracedTelemetry(LoggedMetrics):
+    """`LoggedMetrics` that records each call to the session service as a span too."""
+
+    tracing: Tracing
+
+    def session_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """Count the call, and record its span."""
+        super().session_call(operation, outcome, seconds)
+        self.tracing.session_call(operation, outcome, seconds)
+
+
+class TracedRequests:
+    """ASGI middleware around the guard: a span for the request, and in it one for the decision."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self._app = app
+        self._tracer = tracing.tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = enter_request(scope["method"], scope["extensions"][WIRE].target, scope["headers"])
+        parent = _PROPAGATOR.extract(_trace_headers(request))
+        attributes = {
+            "http.request.method": request.method,
+            "url.path": request.path,
+            "session_guard.request_id": request.id,
+        }
+        span = self._tracer.start_span(request.method, parent, SpanKind.SERVER, attributes)
+
+        async def noted_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                span.set_attribute("http.response.status_code", message["status"])
+                if message["status"] >= 500:
+                    span.set_status(StatusCode.ERROR)
+            await send(message)
+
+        with _current(span, end_on_exit=True):
+            decision = self._tracer.start_span("decision")
+            scope[_SPANS] = span, decision
+            try:
+                with _current(decision), _asked_under(request):
+                    await self._app(scope, receive, noted_send)
+            finally:
+                decision.end()
+                _describe(span, request)
+
+
+class TracedForwarding:
+    """ASGI middleware inside the guard: ends the span of the decision, and has one for the forwarding."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self._app = app
+        self._tracer = tracing.tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward one request."""
+        spans: tuple[Span, Span] | None = scope.get(_SPANS)
+        if spans is None:
+            await self._app(scope, receive, send)
+            return
+        whole, decision = spans
+        decision.end()
+        parent = trace.set_span_in_context(whole)
+        with self._tracer.start_as_current_span("upstream", parent, SpanKind.CLIENT) as span:
+
+            async def noted_send(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                await send(message)
+
+            await self._app(scope, receive, noted_send)
+
+
+def _current(span: Span, *, end_on_exit: bool = False) -> AbstractContextManager[Span]:
+    """Make the span the current one; an exception that passes, such as that of a client that left, is not its own."""
+    return trace.use_span(span, end_on_exit, record_exception=False, set_status_on_exception=False)
+
+
+@contextmanager
+def _asked_under(request: RequestContext) -> Iterator[None]:
+    """Have calls made for the request name the current span as their parent."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    request.trace = [(name.encode("ascii"), value.encode("ascii")) for name, value in carrier.items()]
+    try:
+        yield
+    finally:
+        request.trace = None
+
+
+def _describe(span: Span, request: RequestContext) -> None:
+    found = {
+        "session_guard.decision": request.decision,
+        "session_guard.reason": request.reason,
+        "session_guard.upstream_error": request.failure,
+    }
+    for name, value in found.items():
+        if value is not None:
+            span.set_attribute(name, str(value))
+
+
+def _trace_headers(request: RequestContext) -> Mapping[str, str]:
+    """The fields of the trace, where each is there once; a trace that two fields name differently is not continued."""
+    fields: dict[str, list[str]] = {}
+    for name, value in request.headers:
+        if name.lower() in (b"traceparent", b"tracestate"):
+            fields.setdefault(name.lower().decode("ascii"), []).append(value.decode("latin-1"))
+    if len(fields.get("traceparent", ())) != 1:
+        return {}
+    return {name: ",".join(values) for name, values in fields.items()}
+
+
+def _environments_resource() -> Resource:
+    found = Resource.create().attributes
+    return Resource({name: value for name, value in found.items() if not str(value).startswith("unknown_service")})
