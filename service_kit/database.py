@@ -31,6 +31,9 @@ _CONNECT_WAIT: Final = 5.0
 _STATEMENT_WAIT: Final = 15.0
 _SQLITE_LOCK_WAIT_MS: Final = 15_000
 _READ_ONLY: Final = "read_only"
+_OF_THE_SERVER: Final = frozenset({"08", "25", "40", "53", "54", "55", "57", "58", "F0", "XX"})
+"""SQLSTATE classes of errors that say nothing of the rows: connections, transactions, resources, shutdown, faults."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -127,9 +130,20 @@ def _translated() -> Iterator[None]:
     except (IntegrityError, ProgrammingError, DataError):
         raise
     except DBAPIError as error:
+        if _blames_the_statement(error):
+            raise
         raise DatabaseUnavailable(str(error.orig), stale=error.connection_invalidated) from error
     except (PoolTimeout, OSError, TimeoutError) as error:
         raise DatabaseUnavailable(str(error) or type(error).__name__) from error
+
+
+def _blames_the_statement(error: DBAPIError) -> bool:
+    """Whether Postgres names a cause that lies in the rows of one statement, and not in its own state.
+
+    The first two characters of an SQLSTATE are its class (ISO/IEC 9075-2).
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(state, str) and not error.connection_invalidated and state[:2] not in _OF_THE_SERVER
 
 
 def _reading_options(engine: AsyncEngine) -> dict[str, Any]:

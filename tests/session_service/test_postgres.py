@@ -117,3 +117,27 @@ async def test_services_in_two_schemas_of_one_database_do_not_hear_each_other(ur
     await theirs.ensure([Wanted("theirs", "bob")])
     assert (await EventLog(other).history()).last == before
     await elsewhere.close()
+
+
+async def test_a_row_that_the_database_refuses_fails_alone(url: str, other: Database) -> None:
+    """Sessions that are created in the same transaction are created all the same."""
+    async with other.writing() as connection:
+        for statement in (
+            (
+                f"CREATE FUNCTION {SCHEMA}.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN IF NEW.session_id = 'refused' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$"
+            ),
+            f"CREATE TRIGGER refuse BEFORE INSERT ON {SCHEMA}.sessions FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.refuse()",
+        ):
+            await connection.execute(text(statement))
+    service = SessionService(Settings(SESSION_DATABASE_URL=url))
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as client:
+        ids = [f"beside-{number}" for number in range(20)]
+        ids.insert(10, "refused")
+        answers = await asyncio.gather(*(client.put(f"/sessions/{each}", json={"user_id": "ann"}) for each in ids))
+    assert {
+        each: answer.status_code for each, answer in zip(ids, answers, strict=True) if answer.status_code != 201
+    } == {"refused": 500}
+    async with other.writing() as connection:
+        await connection.execute(text(f"DROP FUNCTION {SCHEMA}.refuse() CASCADE"))
