@@ -8,12 +8,14 @@ import gc
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
+from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
+from service_kit.extras import installed_version, missing
 from service_kit.registration import Registration, health_url
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
@@ -34,7 +36,10 @@ from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_guard import SessionGuard, started, text_of
-from sidecar.settings import Settings, effective
+from sidecar.settings import Settings, effective, wants_tracing
+
+if TYPE_CHECKING:
+    from sidecar.observability.tracing import Tracing
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
@@ -73,7 +78,14 @@ class _Sidecar:
         self._leaving: asyncio.Task[None] | None = None
         self._metrics = Metrics()
         recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
-        self._telemetry = LoggedMetrics(self._metrics, log, upstream_url=settings.upstream, recent=recent)
+        self._tracing = _open_tracing(log) if wants_tracing() else None
+        self._telemetry = LoggedMetrics(
+            self._metrics,
+            log,
+            upstream_url=settings.upstream,
+            recent=recent,
+            on_session_call=None if self._tracing is None else self._tracing.session_call,
+        )
         build = build_info(settings.profile.name, settings.mode)
         self._state = DashboardState(self._metrics, recent, build, upstream=lambda: settings.upstream)
         self._inspected = Inspected(
@@ -96,9 +108,9 @@ class _Sidecar:
             gc.freeze()
             gc.set_threshold(_YOUNG_OBJECTS)
             listen, admin = str(bound_address(listener)), str(bound_address(admin_listener))
-            # The fast path leaves no moment to log a request.
-            fast = self._settings.fast_path and not self._settings.access_log
-            app = proxy_app(upstream, guard.guarding)
+            # The fast path leaves no moment to log or trace a request.
+            fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
+            app = self._proxy(upstream, guard)
             server = Server(
                 AccessLog(app, self._log) if self._settings.access_log else app,
                 listener,
@@ -111,6 +123,13 @@ class _Sidecar:
             )
             self._metrics.publish("sidecar_responses", server.responses)
             return await server.run_until_stopped()
+
+    def _proxy(self, upstream: Upstream, guard: SessionGuard) -> ASGIApp:
+        tracing = self._tracing
+        if tracing is None:
+            return proxy_app(upstream, guard.guarding)
+        self._stack.push_async_callback(asyncio.to_thread, tracing.close)
+        return tracing.requests(proxy_app(upstream, lambda app: guard.guarding(tracing.forwarding(app))))
 
     def _be_ready(self, listen: str, admin: str) -> None:
         self._is_ready = True
@@ -171,3 +190,13 @@ class _Sidecar:
             settings.consul, name=settings.register_as, advertise=advertise, health=health, tags=["sidecar"]
         )
         await self._stack.enter_async_context(started(self._registration))
+
+
+def _open_tracing(log: FilteringBoundLogger) -> Tracing | None:
+    """Begin to make spans. The libraries are imported only here: off, tracing costs nothing."""
+    if absent := missing("otel"):
+        log.warning("spans are wanted and cannot be made: the extra otel is not installed", missing=absent)
+        return None
+    from sidecar.observability.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing(installed_version())

@@ -33,7 +33,7 @@ class LoggedMetrics:
     """The `Telemetry` port over `Metrics` and a structured log.
 
     Of lines with the same decision and reason, ten in a second are written and the others counted. `upstream_url` is
-    named where the memory service fails. `clock` gives seconds.
+    named where the memory service fails. `on_session_call` is told of each call too. `clock` gives seconds.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class LoggedMetrics:
         *,
         upstream_url: str = "",
         recent: RecentProblems | None = None,
+        on_session_call: Callable[[str, str, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
@@ -51,6 +52,7 @@ class LoggedMetrics:
         self.recent = recent or RecentProblems()
         self._flood = FloodLimit(clock)
         self._reporting: asyncio.TimerHandle | None = None
+        self._on_session_call = on_session_call
         self._clock = clock
         self._routes_logged: LRUCache[str, float] = LRUCache(_ROUTES_KEPT)
         # What the session service answered last about each session that was asked about lately: (answer, address).
@@ -112,6 +114,8 @@ class LoggedMetrics:
         """Count one call to the session service and how long it took; one that made a session prevented an orphan."""
         self._metrics.session_calls[(operation, outcome)] += 1
         self._metrics.session_call_seconds.observe(seconds)
+        if self._on_session_call is not None:
+            self._on_session_call(operation, outcome, seconds)
         if outcome == "created":
             self._metrics.orphans_prevented += 1
 

@@ -22,7 +22,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.http.ports import WIRE
-from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.request_context import RequestContext, enter_request
 
 _SPANS: Final = "session_guard.spans"
@@ -39,6 +38,14 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self.tracer = self._provider.get_tracer("sidecar", version)
 
+    def requests(self, app: ASGIApp) -> ASGIApp:
+        """Wrap the proxy."""
+        return TracedRequests(app, self)
+
+    def forwarding(self, app: ASGIApp) -> ASGIApp:
+        """Wrap what forwards, inside the guard."""
+        return TracedForwarding(app, self)
+
     def close(self) -> None:
         """Export what is left, and stop. Blocks for as long as the exporter's time-out at most."""
         self._provider.shutdown()
@@ -53,17 +60,6 @@ class Tracing:
         if outcome == "unknown":
             span.set_status(StatusCode.ERROR)
         span.end(ended)
-
-
-class TracedTelemetry(LoggedMetrics):
-    """`LoggedMetrics` that records each call to the session service as a span too."""
-
-    tracing: Tracing
-
-    def session_call(self, operation: str, outcome: str, seconds: float) -> None:
-        """Count the call, and record its span."""
-        super().session_call(operation, outcome, seconds)
-        self.tracing.session_call(operation, outcome, seconds)
 
 
 class TracedRequests:

@@ -1,0 +1,153 @@
+"""One write, followed by its request id and as one trace through a collector in this process."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sidecar.settings import wants_tracing
+from tests.support.built import ROOT
+from tests.support.platform import STORE
+from tests.support.processes import running, wait_until
+from tests.support.servers import served
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CLIENT_SPAN = "b7ad6b7169203331"
+SENT = {"traceparent": f"00-{TRACE}-{CLIENT_SPAN}-01", "tracestate": "vendor=1", "x-request-id": "req-1"}
+WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
+
+
+class Neighbours:
+    """Session service, memory service and collector in one application, which remember what came."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, str]] = []
+        self.stored: list[Mapping[str, str]] = []
+        self.spans: list[Any] = []
+        self.app = Starlette(
+            routes=[
+                Route("/api/v1/sessions/{id}", self._session, methods=["PUT"]),
+                Route(STORE, self._store, methods=["POST"]),
+                Route("/v1/traces", self._collect, methods=["POST"]),
+            ]
+        )
+
+    async def _session(self, request: Request) -> Response:
+        self.asked.append(dict(request.headers))
+        body = await request.json()
+        return JSONResponse({"session_id": request.path_params["id"], "status": "active", **body}, 201)
+
+    async def _store(self, request: Request) -> Response:
+        self.stored.append(dict(request.headers))
+        return JSONResponse({"success": True})
+
+    async def _collect(self, request: Request) -> Response:
+        exported = ExportTraceServiceRequest.FromString(await request.body())
+        for resource in exported.resource_spans:
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        return Response()
+
+    def span(self, name: str) -> Any:
+        """The one span of this name."""
+        (found,) = [span for span in self.spans if span.name == name]
+        return found
+
+
+def settings(url: str, **more: str) -> dict[str, str]:
+    free = {"SIDECAR_LISTEN": "127.0.0.1:0", "SIDECAR_ADMIN": "127.0.0.1:0", "SIDECAR_LOG": "json"}
+    return {**free, "SIDECAR_UPSTREAM": url, "SIDECAR_SESSION_SERVICE": url, **more}
+
+
+def test_one_write_is_one_trace_and_keeps_its_request_id(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            answer = httpx.post(sidecar.url() + STORE, json=WRITE, headers=SENT, trust_env=False)
+            assert answer.status_code == 200
+            wait_until(lambda: len(neighbours.spans) >= 4, "the spans")
+            logged = [line for line in sidecar.stderr if '"created"' in line]
+    whole, decision = neighbours.span("POST"), neighbours.span("decision")
+    asked, forwarded = neighbours.span("session ensure"), neighbours.span("upstream")
+    assert {span.trace_id.hex() for span in (whole, decision, asked, forwarded)} == {TRACE}
+    assert whole.parent_span_id.hex() == CLIENT_SPAN
+    assert decision.parent_span_id == forwarded.parent_span_id == whole.span_id
+    assert asked.parent_span_id == decision.span_id
+    found = {attribute.key: attribute.value.string_value for attribute in whole.attributes}
+    assert (found["session_guard.decision"], found["session_guard.request_id"]) == ("created", "req-1")
+    (session,) = neighbours.asked
+    assert session["x-request-id"] == "req-1"
+    assert session["traceparent"] == f"00-{TRACE}-{decision.span_id.hex()}-01"
+    assert session["tracestate"] == "vendor=1"
+    (memory,) = neighbours.stored
+    assert {name: memory[name] for name in SENT} == SENT
+    assert '"request_id":"req-1"' in logged[0]
+
+
+def test_a_refusal_is_a_span_with_its_reason_and_nothing_is_forwarded(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            answer = httpx.post(sidecar.url() + STORE, json={"session_id": "s"}, headers=SENT, trust_env=False)
+            assert answer.headers["x-request-id"] == "req-1"
+            wait_until(lambda: len(neighbours.spans) >= 2, "the spans")
+    found = {attribute.key: attribute.value.string_value for attribute in neighbours.span("POST").attributes}
+    assert found["session_guard.reason"] == "user_id_required"
+    assert {span.name for span in neighbours.spans} == {"POST", "decision"}
+
+
+def test_a_collector_that_is_away_harms_no_request(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="1")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
+
+
+def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with (
+        served(neighbours.app) as url,
+        running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar,
+    ):
+        httpx.post(sidecar.url() + STORE, json=WRITE, headers=SENT, trust_env=False)
+    for (headers,) in (neighbours.asked, neighbours.stored):
+        assert {name: headers[name] for name in SENT} == SENT
+    assert neighbours.spans == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "x"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, False),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, False),
+    ],
+)
+def test_opentelemetrys_own_variables_switch_spans_on(environment: dict[str, str], wanted: bool) -> None:
+    assert wants_tracing(environment) is wanted
+
+
+def test_off_the_libraries_are_not_imported() -> None:
+    """Everything else of the sidecar is."""
+    script = "import sys, sidecar.app; print(sorted(name for name in sys.modules if 'opentelemetry' in name))"
+    command = [sys.executable, "-c", script]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"\[\]\n", printed)
