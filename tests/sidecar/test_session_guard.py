@@ -1,0 +1,191 @@
+"""The public names: a guard in process, around an application that knows nothing of it, under foreign servers."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+import sidecar
+from sidecar import SessionGuard, SessionGuardMiddleware, Settings
+from sidecar.testing import SessionServiceApp, serve_session_service
+from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
+from tests.support.doors import Recorder, Serve, check, under_hypercorn, under_uvicorn
+
+WRITE = {"user_id": "ann", "session_id": "s1", "message_content": "hi"}
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"]
+
+
+@dataclass
+class Door:
+    """An application under the guard, behind a foreign server."""
+
+    port: int
+    sessions: SessionServiceApp
+    recorder: Recorder
+
+
+def unchanged_app(recorder: Recorder) -> FastAPI:
+    """A FastAPI application that answers everything with 200 and knows nothing of any guard."""
+    app = FastAPI()
+
+    @app.api_route("/{path:path}", methods=METHODS)
+    async def anything(path: str, request: Request) -> dict[str, bool]:
+        recorder.seen.append((request.method, await request.body()))
+        recorder.permits.append(request.scope.get("session_guard"))
+        return {"success": True}
+
+    return app
+
+
+@pytest.fixture(scope="module", params=[under_uvicorn, under_hypercorn], ids=["uvicorn", "hypercorn"])
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    serve: Serve = request.param
+    recorder = Recorder()
+    app = unchanged_app(recorder)
+    with serve_session_service() as sessions, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SIDECAR_SESSION_SERVICE", sessions.url)
+        environment.setenv("SIDECAR_MAX_BODY", str(MAX_BODY))
+        app.add_middleware(SessionGuardMiddleware)
+        with serve(app) as port:
+            yield Door(port, sessions, recorder)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_the_middleware_around_an_unchanged_application_passes_the_table(door: Door, case: Case) -> None:
+    """Status, reason, sessions created, and what the application saw are as the table says."""
+    await check(case, door.port, door.sessions, door.recorder)
+
+
+@pytest.mark.parametrize("case", OUTAGE_CASES, ids=str)
+async def test_the_middleware_passes_the_table_of_outages(door: Door, case: Case) -> None:
+    """While the session service is down, guarded writes are refused and all else passes."""
+    door.sessions.down = True
+    try:
+        await check(case, door.port, door.sessions, door.recorder)
+    finally:
+        door.sessions.down = False
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Say on what grounds the request was admitted, and for which sessions."""
+    permit = scope["session_guard"]
+    named = [reference.session_id for reference in permit.references]
+    await JSONResponse({"grounds": permit.grounds.value, "sessions": named})(scope, receive, send)
+
+
+@pytest.fixture
+def sessions() -> Iterator[SessionServiceApp]:
+    with serve_session_service() as service:
+        yield service
+
+
+@pytest.fixture
+async def guard(sessions: SessionServiceApp) -> AsyncIterator[SessionGuard]:
+    async with SessionGuard.from_settings(Settings(session_service=sessions.url)) as guard:
+        yield guard
+
+
+def client_of(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://memory.example")
+
+
+async def test_the_application_finds_grounds_and_references_in_its_scope(guard: SessionGuard) -> None:
+    """`scope["session_guard"]` says why the request was admitted and which sessions it names."""
+    async with client_of(SessionGuardMiddleware(answer, guard=guard)) as client:
+        assert (await client.post(STORE, json=WRITE)).json() == {"grounds": "created", "sessions": ["s1"]}
+        assert (await client.post(STORE, json=WRITE)).json() == {"grounds": "known", "sessions": ["s1"]}
+        assert (await client.get("/anything")).json() == {"grounds": "passed", "sessions": []}
+
+
+async def test_a_guard_serves_several_applications(guard: SessionGuard, sessions: SessionServiceApp) -> None:
+    """What one application's requests have taught the guard, the other's need not ask again."""
+    async with (
+        client_of(SessionGuardMiddleware(answer, guard=guard)) as one,
+        client_of(SessionGuardMiddleware(answer, guard=guard)) as other,
+    ):
+        assert (await one.post(STORE, json=WRITE)).json()["grounds"] == "created"
+        assert (await other.post(STORE, json=WRITE)).json()["grounds"] == "known"
+    assert sessions.calls == [("PUT", "/api/v1/sessions/s1")]
+
+
+async def test_a_middleware_without_a_guard_and_without_lifespan_says_what_is_missing() -> None:
+    """A request that comes before the guard has started is an error that names both remedies."""
+    async with client_of(SessionGuardMiddleware(answer)) as client:
+        with pytest.raises(RuntimeError, match="pass one, or serve with the lifespan protocol"):
+            await client.post(STORE, json=WRITE)
+
+
+async def test_a_starlette_application_takes_the_middleware_and_keeps_its_own_lifespan(
+    sessions: SessionServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`add_middleware` opens the guard before the application starts and closes it after the application stops."""
+    happened = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        happened.append("started")
+        yield
+        happened.append("stopped")
+
+    app = Starlette(
+        routes=[Route("/{path:path}", lambda _r: PlainTextResponse("ok"), methods=["POST"])], lifespan=lifespan
+    )
+    app.add_middleware(SessionGuardMiddleware)
+    monkeypatch.setenv("SIDECAR_SESSION_SERVICE", sessions.url)
+    with under_uvicorn(app) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (await client.post(STORE, json=WRITE)).text == "ok"
+            assert (await client.post(STORE, json=WRITE | {"user_id": "bob"})).status_code == 403
+        assert happened == ["started"]
+    assert happened == ["started", "stopped"]
+    assert sessions.sessions["s1"].user_id == "ann"
+
+
+# A door as an outsider would write one. It uses public names alone.
+
+
+async def checked(guard: SessionGuard, request: dict[str, Any]) -> tuple[int, bytes]:
+    """Answer for a queue whose messages are HTTP requests as dicts."""
+    decision = await guard.decide(request["method"], request["target"], request["headers"], request["body"])
+    if decision.response is not None:
+        return decision.response.status, decision.response.body
+    return 200, b"taken"
+
+
+async def test_an_outsider_writes_a_door_of_ten_lines(guard: SessionGuard, sessions: SessionServiceApp) -> None:
+    """A door of its own kind creates sessions and refuses as the others do."""
+    request = {"method": "POST", "target": STORE, "headers": {"Content-Type": "application/json"}}
+    ann = b'{"user_id": "ann", "session_id": "s1"}'
+    assert await checked(guard, {**request, "body": ann}) == (200, b"taken")
+    assert sessions.sessions["s1"].user_id == "ann"
+    status, body = await checked(guard, {**request, "body": ann.replace(b"ann", b"bob")})
+    assert status == 403
+    assert b"session_owned_by_another_user" in body
+
+
+def test_the_package_names_what_is_public() -> None:
+    """Three names, found by `dir`, and an error for any other."""
+    assert sidecar.__all__ == ["SessionGuard", "SessionGuardMiddleware", "Settings"]
+    assert set(sidecar.__all__) <= set(dir(sidecar))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        sidecar.Nothing  # noqa: B018
+
+
+def test_importing_a_part_of_the_package_does_not_import_the_rest() -> None:
+    """The vocabulary alone needs neither a server nor an HTTP client."""
+    code = (
+        "import sys, sidecar.model; print([m for m in ('uvicorn', 'httpx', 'pydantic_settings') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
