@@ -1,7 +1,7 @@
 """Notices writes that pass unguarded although a name that the profile watches stands in them.
 
-They show that the profile does not fit the memory service. Only the target and the first piece of a body are searched,
-for the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
+They show that the profile does not fit the memory service. Only the target and the beginning of a body are searched, for
+the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from sidecar.model import Head, Headers
 from sidecar.request_context import on_behalf_of
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+SEARCHED: Final = 16 * 1024
+"""Bytes of the first piece of a body that are searched."""
 
 
 class RequestHead(Protocol):
@@ -54,7 +58,7 @@ class UnguardedWrites:
         if head.method not in _WRITES:
             return
         for name in self._names:
-            if name in piece or name in head.target:
+            if piece.find(name, 0, SEARCHED) >= 0 or name in head.target:
                 self._note(head)
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.doors.unguarded import UnguardedWrites
+from sidecar.doors.unguarded import SEARCHED, UnguardedWrites
 from sidecar.extract.extractor import Extractor
 from sidecar.model import Head
 from sidecar.observability.telemetry import route_of
@@ -57,6 +57,10 @@ async def test_only_the_first_piece_of_a_body_is_searched() -> None:
     looking = watch.looking(Head("POST", b"/x", []), receive)
     assert [(await looking())["body"], (await looking())["body"]] == [b"nothing", NAMED]
     assert telemetry.notes == []
+
+
+def test_only_the_beginning_of_a_large_piece_is_searched() -> None:
+    assert noted("POST", "/x", b" " * SEARCHED + NAMED) == 0
 
 
 @pytest.mark.parametrize(
