@@ -1,7 +1,7 @@
 """Notices writes that pass unguarded although a name that the profile watches stands in them.
 
-They show that the profile does not fit the memory service. Only the target and the beginning of a body are searched, for
-the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
+They show that the profile does not fit the memory service. Only the target and the beginning of a body are searched,
+for the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
 """
 
 from __future__ import annotations
