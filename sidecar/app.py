@@ -7,7 +7,7 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -23,6 +23,7 @@ from sidecar.admin.health import HealthProbe
 from sidecar.admin.server import AdminServer
 from sidecar.admin.state import DashboardState
 from sidecar.doors.access_log import AccessLog
+from sidecar.doors.authorizer import Authorizer
 from sidecar.doors.fast_path import FastPath, FastPathProtocol
 from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
@@ -57,14 +58,19 @@ def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
         with (
             contextlib.closing(bind(settings.listen)) as listener,
             contextlib.closing(bind(settings.admin)) as admin_listener,
+            _bound(settings.authz) as authz_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            code = runner.run(_Sidecar(settings, log, ids).serve(listener, admin_listener))
+            code = runner.run(_Sidecar(settings, log, ids).serve(listener, admin_listener, authz_listener))
     except (OSError, DebtNotWritten) as error:
         log.error(str(error))  # noqa: TRY400 # one line for a person, without a traceback
         return 1
     log.info("stopped", code=code)
     return code
+
+
+def _bound(address: Address | None) -> contextlib.AbstractContextManager[socket.socket | None]:
+    return contextlib.nullcontext() if address is None else contextlib.closing(bind(address))
 
 
 class _Sidecar:
@@ -76,6 +82,7 @@ class _Sidecar:
         self._is_ready = False
         self._registration: Registration | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._authorizer: Server | None = None
         self._metrics = Metrics()
         recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
         self._tracing = _open_tracing(log) if wants_tracing() else None
@@ -93,7 +100,9 @@ class _Sidecar:
         )
         self._stack = contextlib.AsyncExitStack()
 
-    async def serve(self, listener: socket.socket, admin_listener: socket.socket) -> int:
+    async def serve(
+        self, listener: socket.socket, admin_listener: socket.socket, authz_listener: socket.socket | None
+    ) -> int:
         """Run until a signal; gives the exit code."""
         async with self._stack:
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
@@ -107,7 +116,8 @@ class _Sidecar:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_YOUNG_OBJECTS)
-            listen, admin = str(bound_address(listener)), str(bound_address(admin_listener))
+            bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
+            addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
             # The fast path leaves no moment to log or trace a request.
             fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
             app = self._proxy(upstream, guard)
@@ -118,11 +128,12 @@ class _Sidecar:
                 patience=Timeouts(body=self._settings.body_timeout),
                 protocol=FastPathProtocol if fast else HardenedProtocol,
                 fast_path=FastPath(guard.extractor, guard.guard, upstream, guard.unguarded),
-                on_ready=lambda: self._be_ready(listen, admin),
+                on_ready=lambda: self._be_ready(addresses),
                 on_drain=self._be_unready,
             )
             self._metrics.publish("sidecar_responses", server.responses)
-            return await server.run_until_stopped()
+            async with self._authorizing(guard, authz_listener):
+                return await server.run_until_stopped()
 
     def _proxy(self, upstream: Upstream, guard: SessionGuard) -> ASGIApp:
         tracing = self._tracing
@@ -131,18 +142,53 @@ class _Sidecar:
         self._stack.push_async_callback(asyncio.to_thread, tracing.close)
         return tracing.requests(proxy_app(upstream, lambda app: guard.guarding(tracing.forwarding(app))))
 
-    def _be_ready(self, listen: str, admin: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _authorizing(self, guard: SessionGuard, listener: socket.socket | None) -> AsyncIterator[None]:
+        """Answer other proxies on `listener` until the block ends and what was asked before is answered."""
+        if listener is None:
+            yield
+            return
+        ready = asyncio.Event()
+        app = Authorizer(
+            guard.guarding,
+            extractor=guard.extractor,
+            enforces=self._settings.mode == "enforce",
+            telemetry=self._telemetry,
+        )
+        server = Server(
+            AccessLog(app, self._log) if self._settings.access_log else app,
+            listener,
+            drain_timeout=self._settings.drain_timeout,
+            patience=Timeouts(body=self._settings.body_timeout),
+            on_ready=ready.set,
+            handle_signals=False,
+        )
+        serving = asyncio.create_task(server.run_until_stopped(), name="authorizer")
+        await ready.wait()
+        self._authorizer = server
+        try:
+            yield
+        finally:
+            if self._authorizer is not None:
+                server.stop()
+            await serving
+
+    def _be_ready(self, addresses: Mapping[str, str]) -> None:
         self._is_ready = True
         settings = self._settings
         sessions = settings.session_service if settings.consul is None else f"Consul at {settings.consul}"
-        where = {"listen": listen, "admin": admin, "upstream": settings.upstream, "session_service": sessions}
+        where = {**addresses, "upstream": settings.upstream, "session_service": sessions}
         self._log.info("started", **build_info(settings.profile.name, settings.mode), **where)
-        print(f"ready role=sidecar listen={listen} admin={admin}", flush=True)  # noqa: T201 # others wait for this line
+        words = " ".join(f"{name}={address}" for name, address in addresses.items())
+        print(f"ready role=sidecar {words}", flush=True)  # noqa: T201 # others wait for this line
 
     def _be_unready(self) -> None:
         """Begin to leave: nobody new is to find this sidecar while it finishes what it has."""
         self._is_ready = False
         self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
+        if self._authorizer is not None:
+            self._authorizer.stop()
+            self._authorizer = None
         if self._registration is not None:
             self._leaving = asyncio.create_task(self._registration.stop())
 
