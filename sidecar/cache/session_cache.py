@@ -1,7 +1,39 @@
-"""What was learnt of sessions, bounded in number and in age: expiry lives in the value.
+"""The cache of known sessions, bounded in number and in age: expiry lives in the value.
 
-Nothing here ever walks over all entries: one that is past its time is noticed when somebody asks for it, so a million
-of them expire, or are forgotten, in no time at all.
+Theory of operation
+-------------------
+
+The cache keeps a counter of events, the generation. An event about a session, a loss of the event stream and its return
+each take the next generation. An entry carries the generation at which it was learnt, and its expiry.
+
+An entry *admits* a write while the cache believes it: before its expiry, and not outdated by a generation limit. The
+limit rises to the generation of the loss when belief ends: `LIFE_WITHOUT_EVENTS` after a noted loss, or `SILENCE` later
+than that where the stream fell silent and no loss was noted. `recall` gives an entry that is too old to admit, because
+a deletion, an end and an owner are never taken back: an old entry can still refuse.
+
+An answer of the session service may be older than an event that arrives before it. So each question takes a *ticket*,
+the generation at which it began. `remember` drops an answer whose ticket is older than the last event about that
+session, or than the last moment at which events about any session may have been missed.
+
+No operation walks over all entries: a generation limit outdates a million of them at once, and an entry past its
+time is noticed when a request looks for it.
+
+What happens after an entry was learnt and a ticket was taken:
+
+    what happens                      admits  recalled  answer
+    --------------------------------  ------  --------  -------
+    nothing                           yes     yes       kept
+    its session ends                  yes     yes       dropped
+    its session is deleted            no      yes       dropped
+    another session is deleted        yes     yes       kept
+    the entry expires                 no      yes       kept
+    the stream is lost                yes     yes       kept
+    the stream is lost for 30 s       no      yes       dropped
+    the stream is lost and returns    yes     yes       dropped
+    the stream is silent for 45 s     no      yes       dropped
+    the service forgot its events     no      no        dropped
+
+Whether an ended session admits is a policy (`ended_admits`); the table shows the default.
 """
 
 from __future__ import annotations
@@ -33,13 +65,13 @@ _ENDED: Final = SessionStatus.ENDED.value
 _DELETED: Final = SessionStatus.DELETED.value
 
 # Only strings and numbers, so that the garbage collector stops tracking an entry the first time it meets it. With an
-# object of ours in it, every full collection would walk over a million entries.
+# instance of a class in it, every full collection would walk over a million entries.
 _Entry: TypeAlias = tuple[str | None, str, int, float]
-"""Owner, status, the place in the order of events at which it was learnt, the time of its expiry."""
+"""Owner, status, the generation at which it was learnt, the time of its expiry."""
 
 
 class InvalidationClock:
-    """Tells whether an event about a key came after a ticket was taken, in constant space.
+    """Counts generations and tells whether an event about a key came after a ticket was taken, in constant space.
 
     Events name a session by its id, so a scoped key stands where its id does. Keys share slots: an answer may be
     dropped for an event about another key, which costs one more question and never a wrong answer.
@@ -53,11 +85,11 @@ class InvalidationClock:
         self._slots = [0] * self._SLOTS
 
     def ticket(self) -> int:
-        """Take the present place in the order of events."""
+        """Give the present generation."""
         return self._now
 
     def advance(self) -> int:
-        """Take a new place in the order, later than everything so far."""
+        """Begin a new generation, later than everything so far."""
         self._now += 1
         return self._now
 
@@ -99,18 +131,28 @@ class SessionCache:
     ) -> None:
         self.hits = 0
         self.misses = 0
+        self._size = size
         self._entries: ShardedLru[SessionKey, _Entry] = ShardedLru(size)
         self._ttl = ttl
         self._clock = clock
         self._admitting = frozenset({_ACTIVE, _ENDED} if ended_admits else {_ACTIVE})
         self._events = InvalidationClock()
-        # Places in the order of events: entries from before them are no longer believed, or not even recalled. What
-        # was learnt before the place of the last loss is disbelieved from `_belief_ends` on.
-        self._lost_place = self._believed_from = self._recalled_from = 0
+        # Generations: entries from before them are no longer believed, or not even recalled. What was learnt before the
+        # generation of the last loss is disbelieved from `_belief_ends` on.
+        self._lost_generation = self._believed_from = self._recalled_from = 0
         self._belief_ends = _NEVER
         self._lost_at: float | None = None
         if followed:
             self.stream_down()
+
+    def __repr__(self) -> str:
+        now = self._clock()
+        stream = "up" if self._lost_at is None else f"lost for {now - self._lost_at:.1f} s"
+        ends = "" if self._belief_ends == _NEVER else f", belief ends in {max(0.0, self._belief_ends - now):.1f} s"
+        return (
+            f"<SessionCache {len(self)} of {self._size} entries, ttl {self._ttl:g} s, event stream {stream}{ends}, "
+            f"generation {self._events.ticket()}, {self.hits} hits, {self.misses} misses>"
+        )
 
     def __len__(self) -> int:
         """How many entries are held, those past their time included."""
@@ -216,7 +258,7 @@ class SessionCache:
             self._lose(self._clock())
 
     def _lose(self, at: float) -> None:
-        self._lost_place = self._events.advance()
+        self._lost_generation = self._events.advance()
         self._lost_at = at
         self._belief_ends = min(self._belief_ends, at + LIFE_WITHOUT_EVENTS)
 
@@ -239,7 +281,7 @@ class SessionCache:
             # Nothing noted a loss: this process was stopped, or the machine suspended, while the stream fell silent.
             self._lose(self._belief_ends - LIFE_WITHOUT_EVENTS)
         self._events.touch_everything()
-        self._believed_from = max(self._believed_from, self._lost_place)
+        self._believed_from = max(self._believed_from, self._lost_generation)
         self._belief_ends = _NEVER
 
     def _expiry(self) -> float:

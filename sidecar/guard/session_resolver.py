@@ -1,8 +1,37 @@
-"""Asks the session service, once for a session however many want to know, and remembers what may be remembered.
+"""The session resolver asks the session service, once for a session however many requests wait for the answer.
 
-An answer that an event overtook is neither remembered nor believed: the question is asked again. Nothing is owed while
-a question about the session is under way, and nothing is asked while its debt is written down: one of the two could
-give the session to somebody else.
+Theory of operation
+-------------------
+
+For one session at most one *step* is under way: a look-up, a creation, or the writing of a debt. The request that
+starts the step leads; requests about the same session that arrive meanwhile wait for its answer. A debt takes its turn
+like a question, because the two may find different owners for one session.
+
+A waiting request wants a step of its own, perhaps for another user. The leader's answer settles it where the answer
+says the same to every request: the session exists, or was deleted, or the session service cannot say. Otherwise the
+waiting request takes its own step once the leader is done. A waiting request of the same user that wants the same step
+always takes the leader's answer.
+
+What a request that waits to take another step gets out of the leader's answer:
+
+    answer         look    create  owe
+    -------------  ------  ------  ------
+    Found          same    same    same
+    Created        Found   Found   Found
+    Gone           same    same    same
+    Owed           same    same    same
+    Unknown        same    same    retry
+    Absent         same    retry   retry
+    Conflict       retry   retry   retry
+    Invalid        retry   retry   retry
+    Untrustworthy  retry   retry   retry
+
+*same*: the leader's answer. *retry*: its own step. Only the leader hears `Created`, so one creation is counted once.
+
+An event may arrive while a question is under way. The resolver takes a ticket of the cache before it asks, and the
+cache refuses the answer of a ticket that an event has outdated. Such an answer is neither remembered nor believed: the
+resolver asks again, at most three times, and then answers `Unknown`. Answers that say nothing of a session (`Unknown`,
+`Absent`, `Conflict`, `Invalid`, `Untrustworthy`) are never remembered.
 """
 
 from __future__ import annotations
@@ -62,7 +91,7 @@ class SessionResolver:
         return await self._within(reference, deadline, _Step.LOOK)
 
     async def ensure(self, reference: Reference, deadline: float) -> Verdict | Owed:
-        """Create the session if it is missing; `Created` is said to one asker only, `Found` to those who waited."""
+        """Create the session if it is missing; only the leader gets `Created`; waiting requests get `Found`."""
         return await self._within(reference, deadline, _Step.CREATE)
 
     async def owe(
@@ -122,7 +151,7 @@ def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket
 
 
 def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | Owed | None:
-    """What another's step says to whoever wants to take this one, or None where it has to be taken all the same."""
+    """What the leader's answer says to a request that waits to take `step`; None where it has to take it itself."""
     match taken.answer:
         case Created(session):
             return Found(session)

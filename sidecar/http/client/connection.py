@@ -1,4 +1,46 @@
-"""One HTTP/1.1 connection to an upstream. It carries one request at a time and tells the response to a receiver."""
+"""One HTTP/1.1 connection to an upstream. It carries one request at a time and tells the response to a receiver.
+
+Theory of operation
+-------------------
+
+The pool opens a connection, lends it to one request at a time and forgets it when it closes. The borrower calls
+`start`, perhaps `write` and `finish_request`; from then on the transport's callbacks drive the connection. Each
+response ends in exactly one of `whole`, `end`, `upgraded` and `failed`, after which the receiver hears no more, or in
+the borrower's `abort`.
+
+A connection whose response has ended goes back to the pool only if the next response can be told from this one: the
+request was sent whole, the upstream keeps the connection open, and no byte came after the response. Otherwise it
+closes.
+
+Bytes that arrive while no request is under way would be read as the response to the next one, so they close the
+connection. The connection sets its `deadline`, and the pool fails what is overdue.
+
+    state      event                      next       receiver
+    ---------  -------------------------  ---------  --------
+    idle       start, part of a request   sending
+    idle       start, a whole request     awaiting
+    idle       bytes                      closed
+    idle       end of stream              closed
+    sending    rest of the request        awaiting
+    sending    response head              receiving  head
+    sending    whole response             closed     end
+    sending    end of stream              closed     failed
+    awaiting   interim response           awaiting   interim
+    awaiting   response head              receiving  head
+    awaiting   whole response             idle       end
+    awaiting   response and more          closed     end
+    awaiting   switching protocols        switched   upgraded
+    awaiting   end of stream              closed     failed
+    awaiting   deadline                   closed     failed
+    awaiting   abort                      closed
+    receiving  rest of the response       idle       end
+    receiving  end of stream              closed     failed
+    receiving  end of stream, as framed   closed     end
+    receiving  abort                      closed
+
+A failure before any byte of the response, on a connection that was used before, is *stale*: the upstream has most
+likely closed the idle connection while the request was on its way (RFC 9112, section 9.3.1).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +63,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.transport: asyncio.Transport = None  # type: ignore[assignment] # set before anybody sees the connection
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # set before the pool gives it out
         self.counted = True
         self.idle_since = 0.0
         self.deadline: float | None = None
@@ -29,20 +71,45 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver: ResponseReceiver | None = None
         self._sent = 0.0
         self._used = False
+        self._switched = False
         self._request_sent = True
         self._writable: asyncio.Future[None] | None = None
         self._writing_held = False
         self._reading_held = False
         self._arrivals = select.poll()
 
+    @property
+    def state(self) -> str:
+        """The state of the table above; `connecting` before the first."""
+        if self.transport is None:
+            return "connecting"
+        if self._switched:
+            return "switched"
+        if self.transport.is_closing():
+            return "closed"
+        if self._receiver is None:
+            return "idle"
+        if self._reader.head is not None:
+            return "receiving"
+        return "awaiting" if self._request_sent else "sending"
+
+    def __repr__(self) -> str:
+        state = self.state
+        times = f" for {monotonic() - self._sent:.1f} s" if state in ("sending", "awaiting", "receiving") else ""
+        due = "" if self.deadline is None else f", due in {self.deadline - monotonic():.1f} s"
+        holds = (", reading held" if self._reading_held else "") + (", writing held" if self._writing_held else "")
+        kind = "" if self.counted else ", stream or tunnel"
+        used = "used before" if self._used else "new"
+        return f"<UpstreamConnection to {self.pool.origin} {state}{times}{due}{holds}{kind}, {used}>"
+
     # What the owner of the connection does
 
     def start(
         self, receiver: ResponseReceiver, data: bytes, *, method: str, upgrade: bool = False, complete: bool
     ) -> None:
-        """Write the head of a request, and its body if `complete`; the answer goes to `receiver`."""
+        """Write the head of a request, and its body if `complete`; the response goes to `receiver`."""
         if self.transport.is_closing():
-            # It was lost between being handed over and being used, when there was nobody to tell.
+            # It was lost between being handed over and being used, when it had no receiver to tell.
             self.pool.discard(self)
             receiver.failed(ConnectionLost("the upstream closed the connection", stale=self._used))
             return
@@ -182,6 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _switch(self, head: ResponseHead, first: bytes) -> None:
         receiver, self._receiver = self._receiver, None
         self.deadline = None
+        self._switched = True
         self.pool.uncount(self)
         self.pool.discard(self)
         if receiver is not None:
@@ -194,7 +262,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.end()
 
     def _finish(self) -> None:
-        """Be ready for another request, or close; whoever waits for the answer has still to be told."""
+        """Be ready for another request, or close; the receiver has still to be told."""
         self._receiver = None
         self.deadline = None
         self._used = True

@@ -1,7 +1,7 @@
 """A bounded pool of connections to one origin, for callers that take turns in the order they came.
 
-`take` answers at once and serves both lanes; `acquire` may connect or wait. Whoever has a connection gives it back by
-letting its answer end, or by aborting it; nothing has to be released by hand.
+`take` answers at once and serves both the fast path and the application; `acquire` may connect or wait. A borrower
+gives its connection back by letting the response end, or by aborting it; it releases nothing by hand.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ class Origin:
             raise ValueError(f"{url!r} is no upstream: http://, https:// or unix:/path is allowed")
         return cls(parts.hostname, parts.port or (443 if tls else 80), tls=tls)
 
+    def __str__(self) -> str:
+        if self.unix is not None:
+            return f"unix:{self.unix}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
     @property
     def authority(self) -> str:
         """The `Host` of the origin, for requests that came without one."""
@@ -85,8 +91,12 @@ class Pool:
         self.template: ResponseTemplate | None = None
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts().items())
+        return f"<Pool to {self.origin}: {counts}; at most {self._limit}>"
+
     def take(self) -> UpstreamConnection | None:
-        """Give a connection that is open and unused, or None. Never overtakes those who wait."""
+        """Give a connection that is open and unused, or None; never ahead of a request that waits for one."""
         if not self._idle:
             return None
         oldest = monotonic() - self.idle
@@ -98,7 +108,7 @@ class Pool:
         return None
 
     def put_back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection that `take` gave and nobody used, as if it had never been taken."""
+        """Keep a connection that `take` gave and that was not used, as if it had never been taken."""
         if not (self._waiting and self._hand_on(connection)):
             self._idle.append(connection)
 
@@ -122,7 +132,7 @@ class Pool:
         return await self._connect()
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose answer has ended, or hand it to who has waited longest."""
+        """Keep a connection whose response has ended, or hand it to the request that has waited longest."""
         if not connection.counted:
             if self._count >= self._limit:
                 connection.abort()
@@ -141,7 +151,7 @@ class Pool:
             self._invite()
 
     def discard(self, connection: UpstreamConnection) -> None:
-        """Forget a connection that is closed or will be; its place goes to who has waited longest."""
+        """Forget a connection that is closed or will be; its place goes to the request that has waited longest."""
         if connection in self._open:
             self._open.discard(connection)
             with contextlib.suppress(ValueError):
@@ -149,23 +159,24 @@ class Pool:
             self.uncount(connection)
 
     def counts(self) -> dict[str, int]:
-        """How many connections are `idle`, `active` (connecting too) and `streaming`, and who is `waiting` for one."""
+        """Connections that are `idle`, `active` (connecting too) and `streaming`, and requests that are `waiting`."""
         idle = len(self._idle)
         streaming = sum(not connection.counted for connection in self._open)
         waiting = sum(not place.done() for place in self._waiting)
         return {"idle": idle, "active": self._count - idle, "streaming": streaming, "waiting": waiting}
 
     async def close(self) -> None:
-        """Close every connection; whoever waits for an answer is told that it will not come."""
+        """Close every connection; each receiver that waits for a response is told that it will not come."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for connection in list(self._open):
-            connection.shut()
+        # Before any connection closes: its place would go to the first that waits, which would open a new one.
         for place in self._waiting:
             if not place.done():
                 place.set_exception(NoFreeConnection("shutting down"))
         self._waiting.clear()
+        for connection in list(self._open):
+            connection.shut()
         # Transports close in the next turn of the loop.
         await asyncio.sleep(0)
 

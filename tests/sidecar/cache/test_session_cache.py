@@ -1,4 +1,4 @@
-"""The cache of known sessions: owners, expiry, events, eras, bounds, and what a million entries cost."""
+"""The cache of known sessions: owners, expiry, events, generations, bounds, and what a million entries cost."""
 
 from __future__ import annotations
 

@@ -1,0 +1,112 @@
+"""The state table of the session resolver holds, cell by cell: what a waiting request gets out of a leader's answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.guard.session_resolver import SessionResolver
+from sidecar.model import (
+    Absent,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Invalid,
+    Owed,
+    Reference,
+    Session,
+    SessionStatus,
+    Unknown,
+    Untrustworthy,
+    Verdict,
+)
+from sidecar.testing import FakeKnownSessions
+from tests.support.state_table import state_table
+
+TABLE = state_table("guard/session_resolver.py")
+STEPS = ("look", "create", "owe")
+ANN, BOB = Reference("s-1", "ann"), Reference("s-1", "bob")
+ANNS = Session("ann", SessionStatus.ACTIVE)
+ANSWERS: dict[str, Verdict | Owed] = {
+    "Found": Found(ANNS),
+    "Created": Created(ANNS),
+    "Gone": Gone(),
+    "Owed": Owed("ann"),
+    "Unknown": Unknown("it is down"),
+    "Absent": Absent(),
+    "Conflict": Conflict(),
+    "Invalid": Invalid(),
+    "Untrustworthy": Untrustworthy("it answers with another id"),
+}
+ITS_OWN = Unknown("the answer to a step of its own")
+
+
+class Scene:
+    """A resolver whose first step gives `answer` once it is let go, and each later step `ITS_OWN`."""
+
+    def __init__(self, answer: Verdict | Owed) -> None:
+        self.resolver = SessionResolver(self, FakeKnownSessions())  # type: ignore[arg-type]
+        self.let_go = asyncio.Event()
+        self.begun = asyncio.Event()
+        self._answers = [answer]
+
+    async def look(self, _reference: Reference) -> Verdict:
+        return await self._take()  # type: ignore[return-value] # the table has answers that a look-up never gives
+
+    ensure = look
+
+    def start(self, step: str, reference: Reference) -> asyncio.Task[Verdict | Owed]:
+        """Have a request take a step."""
+        deadline = asyncio.get_running_loop().time() + 30
+        if step == "owe":
+            return asyncio.create_task(self.resolver.owe(reference, lambda _reference: self._take()))
+        ask = self.resolver.look if step == "look" else self.resolver.ensure
+        return asyncio.create_task(ask(reference, deadline))
+
+    async def _take(self) -> Verdict | Owed:
+        if not self._answers:
+            return ITS_OWN
+        answer = self._answers.pop()
+        self.begun.set()
+        await self.let_go.wait()
+        return answer
+
+
+async def settle(answer: Verdict | Owed, leading: str, waiting: str, waiter: Reference) -> Verdict | Owed:
+    """Give what a request of `waiter` gets that wants the step `waiting` while the step `leading` is under way."""
+    scene = Scene(answer)
+    leader = scene.start(leading, ANN)
+    await scene.begun.wait()
+    follower = scene.start(waiting, waiter)
+    await asyncio.sleep(0)  # the waiting request finds the step under way
+    scene.let_go.set()
+    assert await leader == answer
+    return await follower
+
+
+def test_the_table_names_every_answer() -> None:
+    """A new verdict has to say what waiting requests do with it."""
+    assert {row["answer"] for row in TABLE} == set(ANSWERS)
+    assert {answer.__name__ for answer in (*Verdict.__args__, Owed)} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("waiter", [ANN, BOB], ids=["same user", "another user"])
+@pytest.mark.parametrize("waiting", STEPS)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
+async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: str, waiter: Reference) -> None:
+    """Whatever the other step is that leads."""
+    answer = ANSWERS[row["answer"]]
+    expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[waiting]]
+    for leading in STEPS:
+        if leading != waiting:
+            assert await settle(answer, leading, waiting, waiter) == expected
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_the_same_user_takes_the_answer_to_the_same_step(name: str, step: str) -> None:
+    """`Created` becomes `Found` for all but the leader."""
+    answer = ANSWERS[name]
+    assert await settle(answer, step, step, ANN) == (Found(ANNS) if name == "Created" else answer)
