@@ -53,5 +53,11 @@ class Permit:
         return self._recheck is None or self._extraction is None or self._recheck(self._extraction)
 
     def __repr__(self) -> str:
-        named = ", ".join(f"{one.session_id} of {one.user_id}" for one in self.references) or "no session"
+        named = ", ".join(map(_described, self.references)) or "no session"
         return f"<Permit {self.grounds.value}: {named}>"
+
+
+def _described(reference: Reference) -> str:
+    session = "/".join((*reference.scope, reference.session_id))
+    owner = "no user" if reference.user_id is None else reference.user_id
+    return f"{reference.kind.value} {session} of {owner}"

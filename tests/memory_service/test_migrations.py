@@ -255,4 +255,5 @@ def test_a_table_of_another_kind_is_left_alone(url: str) -> None:
     in_database(url, make)
     upgrade(url)
     downgrade(url, "base")
-    in_database(url, lambda connection: connection.exec_driver_sql("SELECT something FROM session_memories"))
+    rows = in_database(url, lambda one: one.exec_driver_sql("SELECT something FROM session_memories").fetchall())
+    assert rows == []

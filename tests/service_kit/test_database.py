@@ -156,7 +156,8 @@ async def test_many_processes_may_open_a_new_sqlite_file_at_once(tmp_path: Path)
             async with database.writing() as connection:
                 await connection.execute(text("CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"))
 
-        await asyncio.gather(*(touch(database) for database in databases))
+        ends = await asyncio.gather(*(touch(database) for database in databases), return_exceptions=True)
+        assert ends == [None] * 4
         for database in databases:
             await database.close()
 

@@ -81,7 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def state(self) -> str:
         """The state of the table above; `connecting` before the first."""
-        if self.transport is None:
+        if cast("asyncio.Transport | None", self.transport) is None:
             return "connecting"
         if self._switched:
             return "switched"

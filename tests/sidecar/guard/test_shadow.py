@@ -162,6 +162,8 @@ async def test_closing_leaves_undecided_what_still_waits(house):
     assert len(house.service.asked) < 50
 
 
-async def test_closing_what_was_never_used_is_nothing(house):
-    """There is nothing to stop."""
+async def test_closing_what_was_never_used_asks_nothing(house):
+    """And leaves no task behind."""
     await house.shadow.aclose()
+    assert house.service.asked == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
