@@ -59,8 +59,8 @@ def logged_metrics() -> Noted:
         }
 
     def decisions() -> Counter[tuple[str, Reason | None]]:
-        counted = {(decision, Reason(reason) if reason else None): n for (decision, reason), n in metrics.requests.items()}
-        return Counter(counted)
+        counted = metrics.requests.items()
+        return Counter({(decision, Reason(reason) if reason else None): n for (decision, reason), n in counted})
 
     return Noted(telemetry, decisions, others)
 
