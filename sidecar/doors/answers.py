@@ -15,13 +15,14 @@ from typing import Any, Final
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import classification_of, head_of, wire_of
+from sidecar.doors.asgi import classification_of, head_of
 from sidecar.doors.body_copy import BodyCopy
 from sidecar.doors.bounded_body import BodyBudget, replay
 from sidecar.doors.content_coding import coding_of, decode
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery
+from sidecar.http.asgi_wire import wire_of
 from sidecar.model import Headers, Reference, RuleKind
 from sidecar.profile.patterns import AnswerPattern
 from sidecar.profile.rules import PathRule

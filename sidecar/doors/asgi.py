@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from typing import Final
 
 from starlette.types import Scope, Send
 
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor
-from sidecar.http.ports import WIRE, Wire
+from sidecar.http.asgi_wire import target_of, wire_of
 from sidecar.model import Extraction, Head
 from sidecar.request_context import enter_request
 
 PERMIT: Final = "session_guard"
 """Where the permit of an admitted request stands in its ASGI scope."""
-
-_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
-
-
-def wire_of(scope: Scope) -> Wire | None:
-    """Give what our own server knows of the request beyond ASGI; None under any other server."""
-    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
-    return wire
 
 
 def head_of(scope: Scope) -> Head:
@@ -31,7 +22,7 @@ def head_of(scope: Scope) -> Head:
     A WebSocket handshake is the GET that it is (RFC 6455, section 4.1).
     """
     wire = wire_of(scope)
-    target = _target(scope) if wire is None else wire.target
+    target = target_of(scope) if wire is None else wire.target
     return Head(scope.get("method", "GET"), target, scope["headers"])
 
 
@@ -72,12 +63,3 @@ async def respond(scope: Scope, send: Send, response: Response) -> None:
         prefix = "websocket.http"
     await send({"type": f"{prefix}.response.start", "status": response.status, "headers": list(response.headers)})
     await send({"type": f"{prefix}.response.body", "body": response.body})
-
-
-def _target(scope: Scope) -> bytes:
-    raw: bytes | None = scope.get("raw_path")
-    if not raw:
-        raw = urllib.parse.quote(scope["path"], safe=_PATH_SAFE).encode("ascii")
-    path = raw.partition(b"?")[0]  # some servers leave the query in `raw_path`
-    query = scope.get("query_string", b"")
-    return b"%b?%b" % (path, query) if query else path

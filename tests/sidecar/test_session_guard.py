@@ -22,6 +22,7 @@ from sidecar import SessionGuard, SessionGuardMiddleware, Settings
 from sidecar.testing import SessionServiceApp, serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
 from tests.support.doors import Recorder, Serve, check, under_hypercorn, under_uvicorn
+from tests.support.eventually import eventually
 
 WRITE = {"user_id": "ann", "session_id": "s1", "message_content": "hi"}
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"]
@@ -94,6 +95,8 @@ def sessions() -> Iterator[SessionServiceApp]:
 @pytest.fixture
 async def guard(sessions: SessionServiceApp) -> AsyncIterator[SessionGuard]:
     async with SessionGuard.from_settings(Settings(session_service=sessions.url)) as guard:
+        # Until the stream of events is up, an answer may count as overtaken and be asked for again.
+        await eventually(lambda: guard.metrics.events_connected)
         yield guard
 
 

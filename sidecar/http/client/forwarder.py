@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import Telemetry
+from sidecar.http.asgi_wire import AsgiWire, wire_of
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.proxied_request import ProxiedRequest
@@ -23,7 +24,7 @@ from sidecar.http.client.response import ConnectionLost, UpstreamFailure, as_ups
 from sidecar.http.client.response_buffer import ClientGone
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.http.ports import WIRE, ResponseReceiver, UpstreamError, UpstreamExchange, WireHead
+from sidecar.http.ports import ResponseReceiver, UpstreamError, UpstreamExchange, WireHead
 from sidecar.model import Grounds, Headers, Reason
 
 _NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
@@ -112,9 +113,15 @@ class Upstream:
         """Forward one request and its answer.
 
         Raises PermitLapsed where the permit is no longer valid after a wait for a connection, and UpstreamError while
-        nothing of the response was sent on. Returns quietly when the client has gone.
+        nothing of the response was sent on. Returns quietly when the client has gone. Under a foreign server it raises
+        sidecar.http.asgi_wire.ResponseCut where the upstream ends its response early.
         """
-        passage = ProxiedRequest(self, permit, scope["extensions"][WIRE], receive, send)
+        wire = wire_of(scope)
+        if wire is not None:
+            passage = ProxiedRequest(self, permit, wire, receive, send)
+        else:
+            bare = AsgiWire(scope, receive, send)
+            passage = ProxiedRequest(self, permit, bare, bare.receive, bare.send)
         try:
             await passage.run()
         except ClientGone:

@@ -1,0 +1,129 @@
+"""The wire of a request under a foreign ASGI server, made from its scope: the forwarder needs no more to work.
+
+What ASGI does not tell is given up, as docs/users/transparency.md lists: the case of field names, the form of the
+target, reason phrases, interim responses and tunnels.
+"""
+
+# ruff: noqa: ARG002 # a wire takes what the port says, whether ASGI has a use for it or not
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from sidecar.http.ports import WIRE, HeadMemo, Wire
+from sidecar.model import Extraction, Headers
+
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
+
+
+class ResponseCut(Exception):
+    """The upstream's response ended early. The server closes the connection, as the response has begun."""
+
+
+class AsgiWire:
+    """A `ports.Wire` over a bare scope. Its `receive` and `send` take the place of the server's."""
+
+    upgrade = False
+    body_arrived = False
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.target = target_of(scope)
+        self.headers: Headers = scope["headers"]
+        self.version = "1.0" if scope.get("http_version") == "1.0" else "1.1"
+        client = scope.get("client")
+        self.peer: str | None = client[0] if client else None
+        fields = dict(self.headers)
+        self.has_host = b"host" in fields
+        self.chunked = b"transfer-encoding" in fields
+        if not self.chunked and b"content-length" not in fields and scope.get("http_version", "1.1") > "1.1":
+            # HTTP/2 and later need not declare a body in the head (RFC 9113, section 8.1.1).
+            self.chunked = True
+            self.headers = [*self.headers, (b"transfer-encoding", b"chunked")]
+        self.has_body = self.chunked or int(fields.get(b"content-length", b"0")) > 0
+        self.memo = HeadMemo()
+        self.extraction: Extraction | None = None
+        self.arrived = monotonic()
+        self.answered = False
+        self.left = False
+        self._receive = receive
+        self._send = send
+        self._body_complete = not self.has_body
+        self._on_gone: Callable[[], None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def receive(self) -> Message:
+        """Give the next message of the request."""
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._body_complete = True
+            self._watch()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, without what only our own server understands. The server frames the body."""
+        if message["type"] == "http.response.start":
+            headers = [field for field in message["headers"] if field[0].lower() != b"transfer-encoding"]
+            message = {"type": "http.response.start", "status": message["status"], "headers": headers}
+        else:
+            self.answered = not message.get("more_body", False)
+        await self._send(message)
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called when the client disconnects; with None, cease to watch."""
+        self._on_gone = callback
+        if callback is not None:
+            self._watch()
+        elif self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def yield_continue(self) -> bool:
+        """Say that no `100 Continue` is due: the server sends it by itself."""
+        return False
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Drop an interim response: ASGI cannot send any."""
+
+    def break_off(self) -> None:
+        """Raise ResponseCut, upon which a server breaks the connection."""
+        raise ResponseCut("the upstream's response ended early")
+
+    async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
+        """Give up a connection that switched protocols although nothing asked for it. Raises ResponseCut."""
+        upstream.abort()
+        raise ResponseCut("the upstream switched protocols")
+
+    def _watch(self) -> None:
+        """Wait for the disconnect, once the request is complete: before that, its pieces are being received."""
+        if self._body_complete and self._on_gone is not None and self._watcher is None:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = not self.answered
+        if self._on_gone is not None:
+            self._on_gone()
+
+
+def wire_of(scope: Scope) -> Wire | None:
+    """Give what our own server knows of the request beyond ASGI; None under any other server."""
+    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
+    return wire
+
+
+def target_of(scope: Scope) -> bytes:
+    """Give the request target in origin form (RFC 9112, section 3.2.1), as it was sent where the server tells."""
+    raw: bytes | None = scope.get("raw_path")
+    if not raw:
+        raw = urllib.parse.quote(scope["path"], safe=_PATH_SAFE).encode("ascii")
+    path = raw.partition(b"?")[0]  # some servers leave the query in `raw_path`
+    query = scope.get("query_string", b"")
+    return b"%b?%b" % (path, query) if query else path
