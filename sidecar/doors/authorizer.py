@@ -15,11 +15,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import PERMIT, begin, classification_of, respond, wire_of
+from sidecar.doors.asgi import PERMIT, begin, classification_of, respond
 from sidecar.doors.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
+from sidecar.http.asgi_wire import wire_of
 from sidecar.http.ports import WIRE, HeadMemo, Wire
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
