@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
 def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -> None:
     """The addresses are the ones really bound."""
     printed = "\n".join(platform.up.stdout)
+    assert re.search(rf"dashboard +{re.escape(platform.admin)}\b", printed)
+    assert platform.http.get(platform.admin).text.startswith("<!doctype html>")
     for url in (platform.sidecar, platform.memory, platform.sessions, platform.admin):
         assert url in printed
     assert f"curl {platform.sidecar}/api/v1/memories/session/store" in printed
