@@ -10,6 +10,7 @@ from service_kit.extras import DISTRIBUTION
 from service_kit.settings import BadSettings
 from sidecar import app
 from sidecar.observability.logs import configure_logging
+from sidecar.observability.metrics import is_compiled
 from sidecar.settings import load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
@@ -22,7 +23,9 @@ from sidecar.tools.up import up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name=DISTRIBUTION)
+@click.version_option(
+    package_name=DISTRIBUTION, message="%(prog)s, version %(version)s" + (" (compiled)" if is_compiled() else "")
+)
 def main() -> None:
     """Make sure that a session exists before a write reaches the memory service."""
 

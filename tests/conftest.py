@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.observability.metrics import is_compiled
 from tests.support.consul import consul_agent  # noqa: F401 # a fixture, found here by every test
 
 INTEROP = Path(__file__).parent / "interop"
@@ -15,6 +16,7 @@ ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run what takes minutes")
     parser.addoption("--interop", action="store_true", help="run the tests with the servers of others, and no others")
+    parser.addoption("--compiled", action="store_true", help="the compiled wheel is under test: fail if it is not")
     parser.addoption(
         "--fail-on-unlisted-skip",
         action="store_true",
@@ -23,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--compiled") and not is_compiled():
+        raise pytest.UsageError("--compiled: sidecar was imported from its sources; run scripts/test --compiled")
     if config.getoption("--fail-on-unlisted-skip") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipAccountant(config), "skip-accountant")
 

@@ -77,10 +77,10 @@ class Guard:
         service: SessionService,
         telemetry: Telemetry,
         *,
+        timeout: float,
         debts: Debts | None = None,
         on_outage: OnOutage = OnOutage.REJECT,
         on_ended: OnEnded = OnEnded.FORWARD,
-        timeout: float,
     ) -> None:
         self._known = known
         self._resolver = SessionResolver(service, known)

@@ -28,8 +28,13 @@ Reading = float | Mapping[str, float] | Mapping[tuple[str, str], float]
 
 def build_info(profile: str, mode: str) -> dict[str, str]:
     """What runs: version, profile, mode, and whether the hot modules are compiled."""
-    compiled = not str(sidecar.model.__file__).endswith(".py")
-    return {"version": installed_version(), "profile": profile, "mode": mode, "compiled": str(compiled).lower()}
+    compiled = str(is_compiled()).lower()
+    return {"version": installed_version(), "profile": profile, "mode": mode, "compiled": compiled}
+
+
+def is_compiled() -> bool:
+    """Whether the modules that compiled.txt names run as extension modules."""
+    return not str(sidecar.model.__file__).endswith(".py")
 
 
 class Histogram:

@@ -105,7 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What the owner of the connection does
 
     def start(
-        self, receiver: ResponseReceiver, data: bytes, *, method: str, upgrade: bool = False, complete: bool
+        self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool, upgrade: bool = False
     ) -> None:
         """Write the head of a request, and its body if `complete`; the response goes to `receiver`."""
         if self.transport.is_closing():

@@ -42,6 +42,7 @@ class Upstream:
         self,
         url: str,
         *,
+        telemetry: Telemetry,
         connections: int = 256,
         idle: float = 4.0,
         connect_timeout: float = 5.0,
@@ -49,7 +50,6 @@ class Upstream:
         trusted_proxies: Sequence[IpNetwork] = (),
         user_header: str | None = None,
         decision_header: bool = False,
-        telemetry: Telemetry,
     ) -> None:
         self.pool = Pool(
             Origin.parse(url),
