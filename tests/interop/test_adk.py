@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.interop.conftest import Sidecar
 from tests.support.foreign import ForeignServer
@@ -117,3 +118,13 @@ def test_a_write_after_a_deletion(adk: ForeignServer, sidecar: Sidecar, after_de
     assert client.delete(session(session_id)).status_code == 200
     assert client.post("/run", json=run(session_id)).status_code == status
     assert httpx.get(adk.url + session(session_id)).status_code == status
+
+
+async def test_a_live_run_finds_its_session(adk: ForeignServer, sidecar: Sidecar) -> None:
+    """A WebSocket: the session is created before the upgrade."""
+    where = str(sidecar(adk, "adk").base_url).replace("http:", "ws:")
+    session_id = f"s-{uuid.uuid4()}"
+    async with connect(f"{where}/run_live?app_name=echo&user_id=ann&session_id={session_id}"):
+        pass
+    async with httpx.AsyncClient(base_url=adk.url) as client:
+        assert (await client.get(session(session_id))).status_code == 200
