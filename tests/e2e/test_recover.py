@@ -18,7 +18,7 @@ from tests.support.sidecar_process import sidecar_process
 
 PROFILE = """
 name = "checks-itself"
-prefixes = ["/runs", "/sessions"]
+prefixes = ["/runs", "/notes", "/sessions"]
 owner = "none"
 after_delete = "refuse"
 
@@ -30,6 +30,11 @@ kind = "recover"
 methods = ["POST"]
 paths = ["/runs"]
 says_missing = { status = 404, at = "/error", equals = "no session {session_id}" }
+
+[[rules]]
+kind = "ensure"
+methods = ["POST"]
+paths = ["/notes"]
 
 [[rules]]
 kind = "forget"
@@ -62,7 +67,9 @@ class Server:
         routes = [
             Route("/runs", self.run, methods=["POST"]),
             Route("/sessions", self.create, methods=["POST"]),
+            Route("/sessions/{id}", self.look, methods=["GET"]),
             Route("/sessions/{id}", self.delete, methods=["DELETE"]),
+            Route("/notes", lambda _request: JSONResponse({}), methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
 
@@ -81,6 +88,10 @@ class Server:
             return JSONResponse({"error": "taken"}, 409)
         self.sessions[session] = request.headers.get("authorization", "nobody")
         return JSONResponse({"id": session}, 201)
+
+    async def look(self, request: Request) -> Response:
+        session = request.path_params["id"]
+        return JSONResponse({"id": session}, 200 if session in self.sessions else 404)
 
     async def delete(self, request: Request) -> Response:
         self.sessions.pop(request.path_params["id"], None)
@@ -133,6 +144,13 @@ def test_an_answer_that_stands_is_the_upstreams_own(client: httpx.Client, server
 def test_a_restarted_server_is_healed(client: httpx.Client, server: Server) -> None:
     """It has lost its sessions."""
     assert client.post("/runs", json={"session": "s-1"}).status_code == 200
+    server.sessions.clear()
+    assert client.post("/runs", json={"session": "s-1"}).status_code == 200
+
+
+def test_a_session_that_is_known_by_another_rule_is_healed_too(client: httpx.Client, server: Server) -> None:
+    """What is known of it lets no run past the rule that recovers."""
+    assert client.post("/notes", json={"session": "s-1"}).status_code == 200
     server.sessions.clear()
     assert client.post("/runs", json={"session": "s-1"}).status_code == 200
 
