@@ -31,7 +31,7 @@ from tests.support.differential import (
 )
 from tests.support.differential_draws import exchanges
 
-PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
+PAGE = Path(__file__).parents[2] / "docs" / "users" / "transparency.md"
 HOPS = {
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer",
     b"http2-settings", b"upgrade",
