@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
 
@@ -11,10 +12,11 @@ from service_kit.settings import BadSettings
 from sidecar import app
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import is_compiled
-from sidecar.settings import load_settings, unknown_variables, wants_json_logs
+from sidecar.settings import Settings, load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.backfill import backfill
 from sidecar.tools.check import check
 from sidecar.tools.explain import explain
+from sidecar.tools.load_application import NoApplication, load_application
 from sidecar.tools.outbox import outbox
 from sidecar.tools.probe import probe
 from sidecar.tools.probe_record import unsafe_create
@@ -33,15 +35,38 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the sidecar alone."""
+    sys.exit(app.run(_settings(), warnings=unknown_variables()))
+
+
+@main.command()
+@click.argument("application", metavar="MODULE:APP")
+def wrap(application: str) -> None:
+    """Serve an ASGI application under the guard, in one process.
+
+    MODULE is imported from the working directory or the Python path; APP is the application in it.
+    """
+    settings = _settings()
+    try:
+        hosted = load_application(application)
+    except NoApplication as error:
+        _fail([str(error)])
+    sys.exit(app.run(settings, warnings=unknown_variables(), hosted=hosted))
+
+
+def _settings() -> Settings:
+    """Read the settings; what keeps the sidecar from starting ends the process."""
     try:
         settings = load_settings()
     except BadSettings as bad:
-        _report(bad.problems)
-        sys.exit(2)
+        _fail(bad.problems)
     if (harm := unsafe_create(settings)) is not None:
-        _report([harm])
-        sys.exit(2)
-    sys.exit(app.run(settings, warnings=unknown_variables()))
+        _fail([harm])
+    return settings
+
+
+def _fail(problems: list[str]) -> NoReturn:
+    _report(problems)
+    sys.exit(2)
 
 
 def _report(problems: list[str]) -> None:

@@ -7,7 +7,8 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -25,10 +26,12 @@ from sidecar.admin.state import DashboardState
 from sidecar.doors.access_log import AccessLog
 from sidecar.doors.authorizer import Authorizer
 from sidecar.doors.fast_path import FastPath, FastPathProtocol
+from sidecar.doors.hosted import hosted_app
 from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.hosting import HostingProtocol
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
 from sidecar.observability.log_ids import HashedIds
@@ -47,8 +50,11 @@ _YOUNG_OBJECTS: Final = 20_000
 to look after every 700, as Python does, costs the application's way a sixth of its time."""
 
 
-def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
-    """Serve until told to stop; gives the exit code. `warnings` about the settings are logged first."""
+def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | None = None) -> int:
+    """Serve until told to stop; gives the exit code. `warnings` about the settings are logged first.
+
+    With `hosted` the guard stands in front of that application, in this process, and nothing is forwarded.
+    """
     style = settings.log or ("console" if sys.stderr.isatty() else "json")
     ids = HashedIds(settings.profile.literals) if settings.log_ids == "hashed" else None
     log = configure_logging(style, "sidecar", level=settings.log_level, ids=ids)
@@ -61,9 +67,13 @@ def run(settings: Settings, *, warnings: Sequence[str] = ()) -> int:
             _bound(settings.authz) as authz_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            code = runner.run(_Sidecar(settings, log, ids).serve(listener, admin_listener, authz_listener))
+            code = runner.run(_Sidecar(settings, log, ids, hosted).serve(listener, admin_listener, authz_listener))
     except (OSError, DebtNotWritten) as error:
         log.error(str(error))  # noqa: TRY400 # one line for a person, without a traceback
+        return 1
+    except SystemExit:
+        # The server has logged why: uvicorn's own way to say that an application failed to start.
+        log.error("the application failed to start")  # noqa: TRY400 # its traceback is logged already
         return 1
     log.info("stopped", code=code)
     return code
@@ -73,11 +83,23 @@ def _bound(address: Address | None) -> contextlib.AbstractContextManager[socket.
     return contextlib.nullcontext() if address is None else contextlib.closing(bind(address))
 
 
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """What the server serves: the application, and what reads its connections."""
+
+    app: ASGIApp
+    protocol: type[HardenedProtocol]
+    fast_path: FastPath | None = None
+
+
 class _Sidecar:
     """One running sidecar: its parts, in the order in which they need each other."""
 
-    def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: HashedIds | None) -> None:
+    def __init__(
+        self, settings: Settings, log: FilteringBoundLogger, ids: HashedIds | None, hosted: ASGIApp | None
+    ) -> None:
         self._settings = settings
+        self._hosted = hosted
         self._log = log
         self._is_ready = False
         self._registration: Registration | None = None
@@ -106,41 +128,55 @@ class _Sidecar:
         """Run until a signal; gives the exit code."""
         async with self._stack:
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
-            upstream = self._upstream()
             guard = await self._stack.enter_async_context(
                 SessionGuard(self._settings, metrics=self._metrics, telemetry=self._telemetry)
             )
             self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
+            front = self._proxy(guard) if self._hosted is None else self._host(self._hosted, guard)
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_YOUNG_OBJECTS)
             bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
             addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
-            # The fast path leaves no moment to log or trace a request.
-            fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
-            app = self._proxy(upstream, guard)
             server = Server(
-                AccessLog(app, self._log) if self._settings.access_log else app,
+                AccessLog(front.app, self._log) if self._settings.access_log else front.app,
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=Timeouts(body=self._settings.body_timeout),
-                protocol=FastPathProtocol if fast else HardenedProtocol,
-                fast_path=FastPath(guard.extractor, guard.guard, upstream, guard.unguarded),
+                protocol=front.protocol,
+                fast_path=front.fast_path,
                 on_ready=lambda: self._be_ready(addresses),
                 on_drain=self._be_unready,
+                hosts_app=self._hosted is not None,
             )
             self._metrics.publish("sidecar_responses", server.responses)
             async with self._authorizing(guard, authz_listener):
                 return await server.run_until_stopped()
 
-    def _proxy(self, upstream: Upstream, guard: SessionGuard) -> ASGIApp:
+    def _proxy(self, guard: SessionGuard) -> _Front:
+        """Forward what is admitted."""
+        upstream = self._upstream()
+        # The fast path leaves no moment to log or trace a request.
+        fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
+        return _Front(
+            self._traced(guard, lambda guarding: proxy_app(upstream, guarding)),
+            FastPathProtocol if fast else HardenedProtocol,
+            FastPath(guard.extractor, guard.guard, upstream, guard.unguarded),
+        )
+
+    def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:
+        """Hand what is admitted to an application in this process."""
+        return _Front(self._traced(guard, lambda guarding: hosted_app(app, guarding)), HostingProtocol)
+
+    def _traced(self, guard: SessionGuard, front: Callable[[Callable[[ASGIApp], ASGIApp]], ASGIApp]) -> ASGIApp:
+        """Build the application with spans around and inside the guard, if they are wanted."""
         tracing = self._tracing
         if tracing is None:
-            return proxy_app(upstream, guard.guarding)
+            return front(guard.guarding)
         self._stack.push_async_callback(asyncio.to_thread, tracing.close)
-        return tracing.requests(proxy_app(upstream, lambda app: guard.guarding(tracing.forwarding(app))))
+        return tracing.requests(front(lambda app: guard.guarding(tracing.forwarding(app))))
 
     @contextlib.asynccontextmanager
     async def _authorizing(self, guard: SessionGuard, listener: socket.socket | None) -> AsyncIterator[None]:
@@ -177,7 +213,9 @@ class _Sidecar:
         self._is_ready = True
         settings = self._settings
         sessions = settings.session_service if settings.consul is None else f"Consul at {settings.consul}"
-        where = {**addresses, "upstream": settings.upstream, "session_service": sessions}
+        where = {**addresses, "session_service": sessions}
+        if self._hosted is None:
+            where["upstream"] = settings.upstream
         self._log.info("started", **build_info(settings.profile.name, settings.mode), **where)
         words = " ".join(f"{name}={address}" for name, address in addresses.items())
         print(f"ready role=sidecar {words}", flush=True)  # noqa: T201 # others wait for this line

@@ -30,7 +30,10 @@ class AccessLog:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; the lifespan and WebSockets of a hosted application pass without a line."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         wire: Wire = scope["extensions"][WIRE]
         request = enter_request(scope["method"], wire.target, scope["headers"])
         started = time.monotonic()

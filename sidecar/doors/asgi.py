@@ -19,11 +19,15 @@ PERMIT: Final = "session_guard"
 def head_of(scope: Scope) -> Head:
     """Give the head of a request: the target as it stood on the wire, field names in lower case.
 
-    A WebSocket handshake is the GET that it is (RFC 6455, section 4.1).
+    A WebSocket handshake is a GET that asks for an upgrade (RFC 6455, section 4.1), also where it came over HTTP/2 and
+    has no `Upgrade` field (RFC 8441, section 5).
     """
     wire = wire_of(scope)
     target = target_of(scope) if wire is None else wire.target
-    return Head(scope.get("method", "GET"), target, scope["headers"])
+    if scope["type"] == "websocket":
+        fields = [(name.lower(), value) for name, value in scope["headers"] if name.lower() != b"upgrade"]
+        return Head("GET", target, [*fields, (b"upgrade", b"websocket")])
+    return Head(scope["method"], target, scope["headers"])
 
 
 def begin(head: Head) -> None:

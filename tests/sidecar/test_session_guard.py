@@ -156,6 +156,32 @@ async def test_a_starlette_application_takes_the_middleware_and_keeps_its_own_li
     assert sessions.sessions["s1"].user_id == "ann"
 
 
+@pytest.mark.parametrize("headers", [[], [(b"Upgrade", b"websocket")]], ids=["HTTP/2", "mixed case"])
+async def test_a_websocket_handshake_is_guarded_whatever_its_fields(
+    guard: SessionGuard, sessions: SessionServiceApp, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """Over HTTP/2 it has no `Upgrade` field, and some servers keep the case of names: its scope's type decides."""
+    sessions.add("s1", "ann")
+    sent: list[Any] = []
+    reached: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = "/api/v1/memories/session/s1/socket"
+    for user in ("bob", "ann"):
+        scope = {"type": "websocket", "path": path, "query_string": f"user_id={user}".encode(), "headers": headers}
+        await SessionGuardMiddleware(app, guard=guard)(scope, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+    assert [one["session_guard"].references[0].user_id for one in reached] == ["ann"]
+
+
 # A door as an outsider would write one. It uses public names alone.
 
 

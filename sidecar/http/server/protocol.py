@@ -60,7 +60,10 @@ class Shared:
 
 
 class HardenedConfig(uvicorn.Config):
-    """A uvicorn configuration whose connections are hardened and that adds nothing to any answer."""
+    """A uvicorn configuration whose connections are hardened and that adds nothing to any answer.
+
+    With `hosts_app` the application gets its lifespan and WebSockets, where a library for those is installed.
+    """
 
     def __init__(
         self,
@@ -69,12 +72,13 @@ class HardenedConfig(uvicorn.Config):
         patience: Timeouts | None = None,
         protocol: type[HardenedProtocol] | None = None,
         fast_path: Any = None,
+        hosts_app: bool = False,
     ) -> None:
         super().__init__(
             app,
             http=protocol or HardenedProtocol,
-            ws="none",
-            lifespan="off",
+            ws="auto" if hosts_app else "none",
+            lifespan="auto" if hosts_app else "off",
             interface="asgi3",
             log_config=None,
             access_log=False,
@@ -259,13 +263,16 @@ class HardenedProtocol(ClientConnection):
         elif self._on_deadline != self._head_timed_out:
             self._wait(self._patience.head, self._head_timed_out)
 
+    def _scope_of(self, head: RequestHead) -> Scope:
+        return request_scope(self._scope, head)
+
     def _begin(self, head: RequestHead) -> None:
         """Hand a request to the application."""
         self._deadline = None
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        exchange = self._exchange = Exchange(self, head, request_scope(self._scope, head), time.monotonic())
+        exchange = self._exchange = Exchange(self, head, self._scope_of(head), time.monotonic())
         if head.has_body:
             self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
             if self._buffer:

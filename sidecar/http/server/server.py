@@ -17,6 +17,7 @@ from typing import Any, Final
 import uvicorn
 
 from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.hosting import abandon_websockets, close_websockets
 from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -35,7 +36,8 @@ class Server(uvicorn.Server):
 
     `protocol` serves each connection; it finds `fast_path` in its configuration.
     `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
-    `handle_signals` only `stop` stops it.
+    `handle_signals` only `stop` stops it. `hosts_app` gives the application its lifespan and WebSockets; `protocol` is
+    HostingProtocol then.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
+        hosts_app: bool = False,
     ) -> None:
-        hardened = HardenedConfig(app, patience=patience, protocol=protocol, fast_path=fast_path)
+        hardened = HardenedConfig(app, patience=patience, protocol=protocol, fast_path=fast_path, hosts_app=hosts_app)
         super().__init__(hardened)
         self.shared = hardened.shared
         self._listener = listener
@@ -69,7 +72,10 @@ class Server(uvicorn.Server):
         return {f"{digit}xx": float(count) for digit, count in counts if 1 <= digit <= 5 or count}
 
     async def run_until_stopped(self) -> int:
-        """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once."""
+        """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once.
+
+        Raises SystemExit where a hosted application fails to start.
+        """
         await self.serve([self._listener])
         return 1 if self._stop_at_once.is_set() else 0
 
@@ -107,7 +113,7 @@ class Server(uvicorn.Server):
         drained = asyncio.create_task(self._drain(sockets or []))
         hurried = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait({drained, hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
-        if self.shared.connections or self.shared.tasks:
+        if self._is_serving:
             logger.warning("stopping with %d connections still open", len(self.shared.connections))
         for task in (drained, hurried):
             task.cancel()
@@ -116,16 +122,23 @@ class Server(uvicorn.Server):
             self._sweeper.cancel()
         await self.lifespan.shutdown()
 
+    @property
+    def _is_serving(self) -> bool:
+        """Whether any connection is open, or any request or WebSocket of the application is not over."""
+        websockets = self.server_state
+        return bool(self.shared.connections or self.shared.tasks or websockets.connections or websockets.tasks)
+
     async def _drain(self, sockets: list[socket.socket]) -> None:
         for connection in list(self.shared.connections):
             connection.drain_connection()
+        close_websockets(self.server_state)
         # Whoever has connected already is let in before the door is closed.
         await asyncio.sleep(_POLL)
         for server in self.servers:
             server.close()
         for listener in sockets:
             listener.close()
-        while self.shared.connections or self.shared.tasks:  # noqa: ASYNC110 -- two sets, watched only when stopping
+        while self._is_serving:  # noqa: ASYNC110 -- four sets, watched only when stopping
             await asyncio.sleep(_POLL)
 
     async def _abandon(self) -> None:
@@ -139,6 +152,7 @@ class Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await abandon_websockets(self.server_state)
         while self.shared.connections:  # noqa: ASYNC110 -- transports close in the next turn of the loop
             await asyncio.sleep(0)
 
