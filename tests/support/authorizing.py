@@ -38,7 +38,7 @@ def ask(
     address: str, method: str, target: str, fields: Fields = (), body: bytes = b"", *, chunked: bool = False
 ) -> Answer:
     """Send one request with these fields and this target, to the byte, on a connection of its own."""
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=45)
     with contextlib.closing(connection):
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in fields:
@@ -57,10 +57,11 @@ def ask(
 
 
 class Memories:
-    """An upstream that answers 200 to everything and keeps (method, target) of each request."""
+    """An upstream that answers 200 to everything and keeps (method, target) of each request, and all header names."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.header_names: set[bytes] = set()
         self._lock = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +69,7 @@ class Memories:
             pass
         with self._lock:
             self.seen.append((scope["method"], scope["raw_path"].decode()))
+            self.header_names.update(name for name, _ in scope["headers"])
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
@@ -84,9 +86,19 @@ class World:
     _http: httpx.Client
 
     @property
+    def writes(self) -> list[tuple[str, str]]:
+        """The requests that reached the memory service and were no reads."""
+        return [request for request in self.memories.seen if request[0] not in ("GET", "HEAD", "OPTIONS")]
+
+    @property
     def authz(self) -> str:
         """Where the authoriser listens, as HOST:PORT."""
         return self.sidecar.addresses["authz"]
+
+    def create(self, session_id: str, user_id: str) -> None:
+        """Have an active session exist."""
+        url = f"{self.sessions}/api/v1/sessions/{session_id}"
+        self._http.put(url, json={"user_id": user_id}).raise_for_status()
 
     def prepare(self, case: Case) -> None:
         """Have the sessions exist that the case begins with."""
