@@ -75,7 +75,7 @@ class MemoryApp(FastAPI):
             await self._registration.start()
 
     async def stopping(self) -> None:
-        """Let nobody find the service any more, and end the streams, which would never end by themselves."""
+        """Let no client find the service any more, and end the streams, which would never end by themselves."""
         if self._registration is not None:
             await self._registration.stop()
         self._mcp.end_streams()

@@ -43,7 +43,7 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """One tool: what it is told and tells, and what it does with arguments that nobody has checked yet."""
+    """One tool: what it is told and tells, and what it does with arguments that are not checked yet."""
 
     name: str
     description: str

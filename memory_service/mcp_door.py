@@ -2,7 +2,7 @@
 
 A client that initializes gets a transport session; one that does not, or speaks a revision that has none, is served
 all the same; one that accepts no event stream is answered in JSON. The SDK's check of Host and Origin is off: requests
-arrive through proxies that pass on the Host their clients used, whatever that was.
+arrive through proxies that pass on any Host that their clients used.
 """
 
 from __future__ import annotations

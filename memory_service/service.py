@@ -1,6 +1,6 @@
 """What can be done with memories, whichever door a request came in by.
 
-Nothing here asks whether a session exists: a message makes its session known, here and to nobody else.
+Nothing here asks whether a session exists: a message makes its session known, here and nowhere else.
 """
 
 from __future__ import annotations

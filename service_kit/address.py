@@ -46,7 +46,7 @@ Address = Tcp | Unix
 
 
 class AddressInUse(OSError):
-    """Somebody else already listens there; the message is meant for a person."""
+    """Another process already listens there; the message is meant for a person."""
 
 
 def parse_address(text: str) -> Address:
@@ -152,7 +152,7 @@ def _bind_unix(address: Unix, backlog: int) -> socket.socket:
 
 
 def _remove_dead_socket(path: str) -> None:
-    """A socket file outlives a killed process; it is removed only when nobody answers on it."""
+    """A socket file outlives a killed process; it is removed only when no process answers on it."""
     with contextlib.suppress(FileNotFoundError):
         if not Path(path).is_socket():
             return

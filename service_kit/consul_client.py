@@ -24,7 +24,7 @@ class ConsulUnreachable(ConsulException):  # type: ignore[misc] # py-consul is u
 
 
 class AsyncConsul(Consul):  # type: ignore[misc] # py-consul is untyped
-    """A py-consul client whose calls return awaitables; they raise ConsulException for whatever goes wrong."""
+    """A py-consul client whose calls return awaitables; they raise ConsulException for every failure."""
 
     def __init__(self, agent: ConsulAgent, *, timeout: float) -> None:
         """`timeout` is in seconds, for connecting and between two pieces of an answer."""

@@ -38,7 +38,7 @@ _Answer = TypeVar("_Answer")
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer, or gave up half way; nobody is to blame for the statement.
+    """The database did not answer, or gave up half way; the statement is not to blame.
 
     `stale` is true where a pooled connection turned out to be broken: the next attempt takes a fresh one.
     """

@@ -44,7 +44,7 @@ def configure_logging(role: str) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes to stderr, whatever it is when something is logged."""
+    """Writes to what stderr is when something is logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""

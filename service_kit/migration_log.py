@@ -13,7 +13,7 @@ ATTRIBUTE: Final = "migration_log"
 
 
 def _unseen(_what: str, _done: int, _total: int) -> None:
-    """The progress of a migration that nobody watches."""
+    """The progress of a migration that is not displayed."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Work that arrives while other work is under way is done together, in one go, as soon as that is finished.
 
-A lone item waits for nobody; a crowd of them shares a transaction, and with it the one write to disk.
+A lone item does not wait; items that arrive together share a transaction, and with it the one write to disk.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Outcome = TypeVar("Outcome")
 
 
 class Coalescer(Generic[Item, Outcome]):
-    """Hands items to `work`, at most `limit` at a time, and each outcome to whoever brought the item.
+    """Hands items to `work`, at most `limit` at a time, and each outcome to the caller that brought the item.
 
     A `common` error of `work` concerns all whose items were in that go. After any other each item is tried alone, so
-    that nobody fails for another's sake; `work` must have left nothing behind then.
+    that no item fails for another's sake; `work` must have left nothing behind then.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Coalescer(Generic[Item, Outcome]):
     async def _do(self, together: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         try:
             outcomes = await self._work([item for item, _ in together])
-        except Exception as error:  # noqa: BLE001 -- every waiter is told, whatever it was
+        except Exception as error:  # noqa: BLE001 -- every waiting caller gets it, of any kind
             if len(together) > 1 and not isinstance(error, self._common):
                 for alone in together:
                     await self._do([alone])

@@ -1,4 +1,4 @@
-"""Session events in the database: numbered so that whoever has seen a number has seen every lower one.
+"""Session events in the database: numbered so that a follower that has seen a number has seen every lower one.
 
 The one row of the counter is updated by every transaction that writes events, and stays locked until that transaction
 has committed. So numbers are given in the order of commits, and have no gaps.

@@ -125,7 +125,7 @@ class Feed:
                 yield Heartbeat()
 
     async def _next(self, after: int) -> list[Event]:
-        """What comes after a number: from memory, or from the log for whoever lags behind it."""
+        """What comes after a number: from memory, or from the log for a follower that lags behind it."""
         if after >= self._last:
             return []
         if self._recent and self._recent[0].number <= after + 1:

@@ -31,7 +31,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session that somebody wants to exist. Both ids keep to the safe grammar."""
+    """A session that a client wants to exist. Both ids keep to the safe grammar."""
 
     session_id: str
     user_id: str
@@ -55,7 +55,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The session exists for somebody else."""
+    """The session exists for another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ Looked: TypeAlias = Found | Conflict | Gone | Absent
 
 
 def judge(session: Session, user_id: str | None) -> Found | Conflict | Gone:
-    """What an existing session is to somebody; None asks for nobody in particular. A tombstone is one for everybody."""
+    """What an existing session is to a user; None stands for any user. A tombstone is one for every user."""
     if session.status is Status.DELETED:
         return Gone()
     if user_id is not None and session.user_id != user_id:

@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 class Notifications:
     """Calls `wake` for each notification, over one connection that is opened anew whenever it breaks.
 
-    A notification lost meanwhile does no harm: whoever is woken also polls.
+    A notification lost meanwhile does no harm: the follower also polls.
     """
 
     def __init__(self, database: Database, wake: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""How a session id stands in a path: everything up to the end, whatever it is, so that a bad id is refused as an id.
+"""How a session id stands in a path: everything up to the end, so that a bad id is refused as an id.
 
 Starlette's own convertors leave a slash to other routes and drop a final newline, which would make `a%0A` the id `a`.
 """

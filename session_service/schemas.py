@@ -21,7 +21,7 @@ def _safe(text: str) -> str:
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """Python reads JSON that nobody else does: NaN, numbers beyond a double, lone surrogates."""
+    """Python reads JSON that other readers refuse: NaN, numbers beyond a double, lone surrogates."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

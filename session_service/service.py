@@ -45,7 +45,7 @@ class Sessions:
         return outcomes
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
-        """Say what the session is to a user, or to nobody in particular. Calls at the same time share a query."""
+        """Say what the session is to a user, or to any user. Calls at the same time share a query."""
         session = await self._looking.submit(session_id)
         return Absent() if session is None else judge(session, user_id)
 

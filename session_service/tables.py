@@ -82,4 +82,4 @@ session_event_counter: Final = Table(
     Column("base", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
 )
-"""One row. Whoever writes events updates it first and so holds its lock until the commit: see `store`."""
+"""One row. A writer of events updates it first and so holds its lock until the commit: see `store`."""

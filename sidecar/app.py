@@ -221,7 +221,7 @@ class _Sidecar:
         print(f"ready role=sidecar {words}", flush=True)  # noqa: T201 # others wait for this line
 
     def _be_unready(self) -> None:
-        """Begin to leave: nobody new is to find this sidecar while it finishes what it has."""
+        """Begin to leave: no new client is to find this sidecar while it finishes what it has."""
         self._is_ready = False
         self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
         if self._authorizer is not None:

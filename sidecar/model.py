@@ -195,7 +195,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The session exists; its owner may still be somebody else."""
+    """The session exists; its owner may still be another user."""
 
     session: Session
 
@@ -214,7 +214,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The session exists for somebody else, who was not named."""
+    """The session exists for another user, who was not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can say: time-out, refused connection, 5xx, redirect. Never the same as absent.
+    """The session service gives no usable answer (time-out, refused connection, 5xx, redirect): never `Absent`.
 
     `retry_after` is in whole seconds, where something is known of when to ask again.
     """

@@ -1,4 +1,4 @@
-"""The request being served, for whatever is logged or asked on its behalf.
+"""The request being served, for log lines and calls that are made on its behalf.
 
 Its id is the client's `X-Request-ID`, else the trace id of its `traceparent` (W3C Trace Context, section 3.2), else a
 new one.

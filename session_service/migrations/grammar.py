@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 _BROKEN: Final = {
-    # In the order of code points, whatever the database's collation: ranges would mean something else in another.
+    # In the order of code points under every collation of the database: ranges would mean something else in another.
     # The length apart: a bound on the repetition makes the expression a hundred times slower.
     "postgresql": """({0} COLLATE "C" !~ '^[A-Za-z0-9._~:@|+=-]+$' OR {0} IN ('.', '..') OR length({0}) > 255)""",
     # GLOB and length() stop at a NUL, the length in bytes does not.

@@ -41,7 +41,7 @@ def release_foreign_keys() -> None:
 
 
 def ids_to_text() -> None:
-    """Make text of the ids, whatever they were. Raises ValueError for a table that has no session ids."""
+    """Make text of the ids, of any type. Raises ValueError for a table that has no session ids."""
     present = columns("sessions")
     if "session_id" not in present:
         raise ValueError("the table sessions has no column session_id, so it is not a table of sessions")

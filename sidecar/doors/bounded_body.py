@@ -24,7 +24,7 @@ class BodyRefused(Exception):
 
 
 class ClientDisconnected(Exception):
-    """The client went away before its body was complete: there is nobody to answer."""
+    """The client went away before its body was complete: no response can reach it."""
 
 
 class BodyBudget:

@@ -13,7 +13,7 @@ from sidecar.extract.refused import RequestRefused
 from sidecar.model import Headers, Reason, Refusal
 
 MOST_EXPANSION: Final = 100
-"""How many times its own size a body may grow to; below `HARMLESS` bytes nobody counts."""
+"""How many times its own size a body may grow to; below `HARMLESS` bytes any growth is accepted."""
 HARMLESS: Final = 1 << 20
 
 _ZLIB, _RAW, _GZIP = 15, -15, 31

@@ -99,7 +99,7 @@ class FastPathProtocol(HardenedProtocol):
 
     def land(self, data: bytes, *, closes: bool) -> None:
         """Write the last of an answer, and go on to the next request."""
-        # The upstream connection is somebody else's from now on, and must not be held back for this client.
+        # The upstream connection serves other requests from now on, and must not be held back for this client.
         self._on_fast_path = None
         self._transport.write(data)
         self.answered(closes=closes)
@@ -125,7 +125,7 @@ class FastPathProtocol(HardenedProtocol):
             if self._on_deadline != self._give_way:
                 self._wait(HOLD, self._give_way)
             return
-        # A client that does not read its answers is made to wait by the application; here nobody would.
+        # A client that does not read its answers is made to wait by the application; the fast path never waits.
         line = None if self.write_paused else self.forwarder.take()
         if line is None:
             self._give_way()

@@ -53,7 +53,7 @@ class Response:
 
 
 def identified(response: Response) -> Response:
-    """Name the current request's id in the answer, so that whoever gets it can name it to an operator."""
+    """Name the current request's id in the response, so that a client can name it to an operator."""
     request = current_request()
     if request is None:
         return response

@@ -57,5 +57,5 @@ class RequestTemplate:
 
 def _around_length(head: bytes) -> tuple[bytes, bytes]:
     length = _LENGTH.search(head)
-    assert length is not None  # noqa: S101 # for the type checker: whoever comes here has a declared length
+    assert length is not None  # noqa: S101 # for the type checker: a templated request has a declared length
     return head[: length.start(1)], head[length.end(1) :]

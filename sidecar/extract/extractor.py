@@ -172,7 +172,7 @@ class Extractor:
         return route
 
     def _add_body(self, claims: Candidates, form: Form | None, body: bytes) -> Sequence[Candidates]:
-        """A body is read as JSON whatever it claims to be, and as the form that it claims to be.
+        """Every body is read as JSON, and one that claims to be a form is read as that form too.
 
         Gives what the elements of its lists name.
         """

@@ -21,7 +21,7 @@ Candidates: TypeAlias = dict[str, list[object]]
 class IdResolver:
     """Weighs claims by the rules of one profile.
 
-    With a user header its value alone names the owner, and claims of another owner are somebody else's sessions.
+    With a user header its value alone names the owner, and a claim of another owner is refused.
     """
 
     def __init__(self, profile: Profile, *, id_format: IdFormat, user_header: str | None) -> None:

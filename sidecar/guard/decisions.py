@@ -74,7 +74,7 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
 
 
 def decide_by_session(reference: Reference, session: Session, how: Grounds, on_ended: OnEnded) -> Allow | Refusal:
-    """Decide by a session that is known; a tombstone is the same for everybody, whoever owned it."""
+    """Decide by a session that is known; a tombstone is the same for every user, its owner included."""
     if session.status is SessionStatus.DELETED:
         return _gone(reference)
     if session.owner not in (UNOWNED, reference.user_id):
@@ -85,7 +85,7 @@ def decide_by_session(reference: Reference, session: Session, how: Grounds, on_e
 
 
 def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> bool:
-    """Whether what was known refuses this write, now that nobody can say any more.
+    """Whether what was known refuses this write, now that the session service gives no answer.
 
     Neither a deletion nor an end nor an owner is ever taken back. So what is too old to admit can still refuse.
     """
@@ -100,7 +100,7 @@ def cannot_create(reference: Reference) -> Refusal:
 
 
 def owned_by_another(reference: Reference) -> Refusal:
-    """Refuse a write to a session that is somebody else's."""
+    """Refuse a write to a session that is another user's."""
     return _refuse(Reason.SESSION_OWNED_BY_ANOTHER_USER, "The session belongs to another user.", reference)
 
 
@@ -122,7 +122,7 @@ def _not_found(reference: Reference) -> Refusal:
 def _unavailable(reference: Reference, why: str, retry_after: int | None) -> Refusal:
     return Refusal(
         Reason.SESSION_SERVICE_UNAVAILABLE,
-        f"Nobody can say now whether the session exists: {why}.",
+        f"It cannot be determined now whether the session exists: {why}.",
         reference.session_id,
         RETRY_AFTER if retry_after is None else retry_after,
     )

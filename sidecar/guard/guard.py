@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 class _Owe:
-    """The plan for a session of which nobody can say whether it exists: forward, once the debt is on disk."""
+    """The plan for a session of unknown existence: forward, once the debt is on disk."""
 
 
 _OWE: Final = _Owe()
@@ -248,7 +248,7 @@ class Guard:
         return self._unless_recalled(reference, await ask(reference, deadline) if claim is None else claim)
 
     def _unless_recalled(self, reference: Reference, answer: Verdict | Owed) -> Verdict | Owed:
-        """Give the answer, unless nobody could say and what was last known refuses."""
+        """Give the answer, unless it is unknown or owed and what was last known refuses."""
         return self._recall(reference) or answer if isinstance(answer, Unknown | Owed) else answer
 
     def _recall(self, reference: Reference) -> Found | None:

@@ -20,5 +20,5 @@ class OpenGuard:
         return self._permit
 
     def permit_known(self, _extraction: Extraction) -> Permit:
-        """Permit a request whatever it names."""
+        """Permit every request."""
         return self.pass_through()

@@ -9,7 +9,7 @@ from sidecar.model import Conflict, Gone, Owed, Reference, RuleKind, SessionKey,
 
 
 class OnOutage(enum.StrEnum):
-    """What becomes of a write while nobody can say whether its session exists."""
+    """What becomes of a write while it is unknown whether its session exists."""
 
     REJECT = "reject"
     FORWARD = "forward"

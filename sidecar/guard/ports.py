@@ -44,7 +44,7 @@ class KnownSessions(Protocol):
         ...
 
     def recall(self, key: SessionKey) -> Session | None:
-        """Give what was last known, even if it is too old to admit anybody: in an outage it can still refuse."""
+        """Give what was last known, even if it is too old to admit a write: in an outage it can still refuse."""
         ...
 
     def ticket(self) -> int:
@@ -151,7 +151,7 @@ class Telemetry(Protocol):
         ...
 
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
-        """A session owed to the session service could not be paid: somebody else owns it, or it was deleted."""
+        """A session owed to the session service could not be paid: another user owns it, or it was deleted."""
         ...
 
     def shadow_dropped(self) -> None:

@@ -1,6 +1,6 @@
 """Shadow mode: every request is forwarded at once, and decided on the side by lookups alone, if there is room.
 
-It never creates, owes, refuses or makes anybody wait; what it finds is only counted.
+It never creates, owes, refuses or delays a request; it only counts what it finds.
 """
 
 from __future__ import annotations

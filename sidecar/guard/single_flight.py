@@ -1,6 +1,6 @@
-"""Single flight: while a question about a key is under way, whoever asks the same waits for its answer.
+"""Single flight: while a question about a key is under way, each caller that asks the same waits for its answer.
 
-The question runs in a task of its own, so that no asker who goes away takes it from the others.
+The question runs in a task of its own, so that a caller that goes away does not take it from the others.
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ class SingleFlight(Generic[T]):
         try:
             return await ask()
         finally:
-            # Before anybody is told the answer: who comes from now on asks what became known meanwhile.
+            # Before any caller gets the answer: a later caller asks for what became known meanwhile.
             del self._under_way[key]

@@ -48,8 +48,8 @@ class ResponseHead:
 class ForwardedHead:
     """The head of an answer as clients may see it; `framing` is what its fields say.
 
-    `written` is for whoever writes it, by whether the connection closes after it: many answers begin alike, and one
-    object stands for all of them.
+    `written` belongs to the component that writes it, by whether the connection closes after it: many answers begin
+    alike, and one object stands for all of them.
     """
 
     status: int

@@ -62,7 +62,7 @@ class HeaderRules:
         self._trusted = tuple(trusted)
         self._requests: dict[bytes, int] = {}
         self._responses: dict[bytes, int] = {}
-        # Names of answers' fields that go on whatever the others say, unless one of those is none of these.
+        # Names of response fields that go on together, unless a field is there that is none of these.
         self._plain: set[bytes] = set()
 
     def trusts(self, peer: str | None) -> bool:
@@ -92,7 +92,7 @@ class HeaderRules:
     def response_fields(self, headers: Headers, *, upgrade: bool = False) -> list[tuple[bytes, bytes]]:
         """Give the fields that go on to the client for those that came from the upstream.
 
-        `Transfer-Encoding` stays: whoever writes the answer decides on its framing. With `upgrade` (a 101) the
+        `Transfer-Encoding` stays: the writer of the response decides on its framing. With `upgrade` (a 101) the
         fields that say what was switched to stay too.
         """
         if not upgrade and self._plain.issuperset([name for name, _ in headers]):

@@ -98,7 +98,7 @@ def _with_role(role: str) -> Processor:
 
 
 def _named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep a message of the standard library in one piece, whatever it was made of."""
+    """Keep a message of the standard library in one piece, of any number of parts."""
     event["event"] = str(event["event"])
     return event
 

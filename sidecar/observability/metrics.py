@@ -1,4 +1,4 @@
-"""Figures as plain numbers, turned into Prometheus samples only when somebody scrapes.
+"""Figures as plain numbers, turned into Prometheus samples only at a scrape.
 
 Counting happens on the path of every request, scraping every few seconds: so counting is an addition to a
 dictionary or a list, without the lock that a general metrics library takes each time. All of it runs on one event loop.

@@ -1,4 +1,4 @@
-"""The journal of debts, for the event loop: whoever owes at the same time shares one commit, and waits for the disk."""
+"""The journal of debts, for the event loop: debts written together share one commit, and each waits for the disk."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class RelayLock:
 
 
 class OutboxRelay:
-    """Pays in the background, across restarts and for processes that died: whatever is in the file is paid.
+    """Pays in the background, across restarts and for processes that died: it pays what is in the file.
 
     A debt that fails while the session service answers is set aside: it is tried again, ever more slowly, and holds up
     no other. What the service says of a session is told to `known`, as if a write had asked.

@@ -181,7 +181,7 @@ class Profile:
 
     @property
     def literals(self) -> frozenset[str]:
-        """The segments that its paths spell out: no id of a request, whatever else they mean."""
+        """The segments that its paths spell out: none of them is an id of a request."""
         by_path = [rule for rule in self.rules if isinstance(rule, PathRule | UpgradeRule)]
         templates = [template.segments for rule in by_path for template in rule.paths]
         segments = {segment for path in (*templates, *self.prefixes, *self.mcp) for segment in path}

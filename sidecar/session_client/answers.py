@@ -1,7 +1,7 @@
 """What an answer of the session service says, once it is proven to speak of the session that was asked for.
 
-Pure. Whatever is not plainly one thing is `Unknown` (the service fails) or `Untrustworthy` (it says something else);
-neither is ever `Absent`.
+Pure. A reply that is not plainly one thing is `Unknown` (the service fails) or `Untrustworthy` (it says something
+else); neither is ever `Absent`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OUR_ABSENCE: Final = "session_not_found"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response as far as it matters: `body` is None where it was too long or came in a coding nobody asked for."""
+    """A response as far as it matters: `body` is None where it was too long or in a coding not asked for."""
 
     status: int
     body: bytes | None
@@ -88,7 +88,7 @@ class Interpreter:
         return _meaningless(reply) if isinstance(answer, Doubt) else answer
 
     def made(self, reply: Reply, reference: Reference) -> Verdict | Doubt:
-        """Read the reply to a create call. It is `OTHER_ID` where a session was made that nobody asked for."""
+        """Read the reply to a create call. It is `OTHER_ID` where the service made a session under another id."""
         if self._habits.create is None:
             return _undescribed(reply)
         meaning, content, is_told = self._meaning(self._habits.create, reply, reference)
@@ -119,7 +119,7 @@ class Interpreter:
         if isinstance(session, Untrustworthy):
             return session
         if session.owner not in (UNOWNED, reference.user_id):
-            # A foreign service may say 200 for "already there", whoever it belongs to. Ours says 409.
+            # A foreign service may say 200 for "already there", also where it is another user's. Ours says 409.
             may_be_found = meaning is Meaning.FOUND and not self._is_ours
             return Found(session) if may_be_found else OTHER_OWNER
         # Without a look before, "found" may be old; after a look that found nothing, any success is a creation.

@@ -32,14 +32,14 @@ _RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wa
 
 _NO_INSTANCE: Final = Unknown("no instance of the session service is known")
 _LATE: Final = Unknown("the session service did not answer in time")
-_MINTS: Final = Untrustworthy("it gives sessions ids of its own, so no more are created until somebody has looked")
+_MINTS: Final = Untrustworthy("it gives sessions ids of its own, so the sidecar creates no more until it is restarted")
 
 
 _log = structlog.get_logger()
 
 
 class _Again(Exception):
-    """Nobody could say, and it may help to ask again. `answer` stands if it does not."""
+    """The answer says nothing of the session, and it may help to ask again. `answer` stands if it does not."""
 
     def __init__(self, answer: Unknown, deadline: float) -> None:
         super().__init__(answer.why)
@@ -186,7 +186,7 @@ class HttpSessionService:
     async def _persist(
         self, ask: Callable[[Reference, float], Awaitable[Verdict]], reference: Reference, deadline: float
     ) -> Verdict:
-        """Ask, and ask again while nobody can say and there is time."""
+        """Ask, and ask again while the answer says nothing of the session and there is time."""
         first = await ask(reference, deadline)
         if not isinstance(first, Unknown):
             return first

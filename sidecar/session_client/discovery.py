@@ -1,4 +1,4 @@
-"""Where the session service is: a fixed address, or what Consul said last. Nobody who picks ever waits for Consul."""
+"""Where the session service is: a fixed address, or what Consul said last. `pick` never waits for Consul."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Rotation:
         return self._urls
 
     def replace(self, urls: Sequence[str]) -> None:
-        """Take a new set of instances; whoever is new in it starts with a clean name."""
+        """Take a new set of instances; a new instance starts without failures."""
         staying = set(urls) & set(self._urls)
         self._avoided_until = {url: until for url, until in self._avoided_until.items() if url in staying}
         # In an order of our own, or every sidecar that hears of a change would go to the same instance first.

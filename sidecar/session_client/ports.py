@@ -21,9 +21,9 @@ class Discovery(Protocol):
 
 
 class SessionEvents(Protocol):
-    """Whoever wants to hear what the session service tells of its own accord. No method waits or raises.
+    """The receiver of the session service's events. No method waits or raises.
 
-    Events name a session by its id alone, whatever scopes ids where it is cached.
+    Events name a session by its id alone, also where the cache scopes ids.
     """
 
     def ended(self, session_id: str) -> None:

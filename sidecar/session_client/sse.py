@@ -91,7 +91,7 @@ class EventStream:
                 self._id = value
 
     def _dispatch(self) -> Event | None:
-        """An empty line completes the event; one without data changes the last id and is told nobody."""
+        """An empty line completes the event; one without data changes the last id and is not reported."""
         self.last_id = self._id
         event = Event(self._type or "message", "\n".join(self._data), self._id) if self._data else None
         self._type, self._data, self._size = "", [], 0

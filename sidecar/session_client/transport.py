@@ -42,10 +42,10 @@ _TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = 
 class PooledTransport(httpx.AsyncBaseTransport):
     """A transport with at most `connections` ordinary connections an origin, kept unused for `idle` seconds.
 
-    With `unix`, the path of a socket, every request goes there, whatever host its URL names. An idempotent request is
-    repeated once where a used connection turns out to be closed. Raises httpx's own exceptions and honours the
-    request's extensions `timeout` (connect, read; write is covered by read), `target` as httpx's own transport does,
-    and `unix`, which names the socket for one request.
+    With `unix`, the path of a socket, every request goes there, and the host of its URL is not connected to. An
+    idempotent request is repeated once where a used connection turns out to be closed. Raises httpx's own exceptions
+    and honours the request's extensions `timeout` (connect, read; write is covered by read), `target` as httpx's own
+    transport does, and `unix`, which names the socket for one request.
     """
 
     def __init__(

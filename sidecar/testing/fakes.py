@@ -58,8 +58,8 @@ class FakeClock:
 class FakeSessionService:
     """The `SessionService` port over a dict. `asked` holds every question as (operation, reference).
 
-    While `down` is set, nobody can say; without `creates`, what is missing stays so. `before` runs ahead of every
-    answer and may give another.
+    While `down` is set, every answer is `Unknown`; without `creates`, what is missing stays so. `before` runs ahead of
+    every answer and may give another.
     """
 
     sessions: dict[SessionKey, Session] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class FakeDebts:
     broken: bool = False
 
     async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
-        """Write it down, for whoever came first, unless it is known that it cannot be paid."""
+        """Write it down, for the user who came first, unless it is known that it cannot be paid."""
         self._check()
         for debt, answer in self.settled:
             if debt.key == reference.key and isinstance(answer, Gone):

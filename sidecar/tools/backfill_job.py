@@ -30,7 +30,7 @@ class Request:
 
 @dataclass
 class Job:
-    """A source with the files that belong to it. `total` is in the unit of its batches, None where nobody knows."""
+    """A source with the files that belong to it. `total` is in the unit of its batches, None where it is not known."""
 
     name: str
     source: Source

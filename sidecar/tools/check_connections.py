@@ -165,9 +165,9 @@ def _described(answer: Verdict) -> str:
         case Unknown(why=why) | Untrustworthy(why=why):
             return why
         case Found():
-            return "it finds a session that nobody created"
+            return "it finds a session that was never created"
         case _:
-            return f"it answers {type(answer).__name__.lower()} for a session that nobody created"
+            return f"it answers {type(answer).__name__.lower()} for a session that was never created"
 
 
 def _advice(fitting: Sequence[str], profile: Profile) -> str:

@@ -1,6 +1,6 @@
 """Reads (user_id, session_id) pairs from a query's rows as the database gives them, never all at once.
 
-It needs the extra `services`, for SQLAlchemy, so whoever may do without imports it late.
+It needs the extra `services`, for SQLAlchemy, so other modules import it late.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _announce(running: list[Child], data_dir: Path) -> None:
     table.add_row("data", str(data_dir), "SQLite")
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    console.print("\nTry it: store a message in a session that nobody created, then look the session up.\n")
+    console.print("\nTry it: store a message in a session that does not exist yet, then look the session up.\n")
     click.echo(_curl(sidecar["listen"], session["listen"]))
     console.print("\nCtrl-C stops all three.")
 
@@ -206,7 +206,7 @@ async def _watch(running: list[Child], stop: asyncio.Event) -> int:
 
 
 async def _stop_all(running: list[Child], loop: asyncio.AbstractEventLoop) -> None:
-    """The sidecar first, so that nothing is accepted that nobody could store; a second signal kills."""
+    """The sidecar first, so that no write is accepted that could not be stored; a second signal kills."""
 
     def kill_all() -> None:
         for child in running:

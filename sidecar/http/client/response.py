@@ -58,7 +58,7 @@ class ResponseTemplate:
 def read_head(
     status: int, reason: bytes, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, bodiless: bool
 ) -> ResponseHead:
-    """Say how the body ends. Raises BadResponse for a transfer coding that nobody asked for."""
+    """Say how the body ends. Raises BadResponse for a transfer coding that was not asked for."""
     framing = read_framing(headers)
     if framing.odd_coding:
         raise BadResponse("the upstream used a transfer coding other than chunked")

@@ -14,7 +14,7 @@ HIGH_WATER: Final = 128 * 1024
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """No client waits for the response any more."""
 
 
 class Upgraded(Exception):
@@ -70,7 +70,7 @@ class ResponseBuffer:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), not self._ended
 
     def give_up(self, failure: Exception) -> None:
-        """Close the connection and fail whoever waits. Does nothing after the end."""
+        """Close the connection and fail the reader that waits. Does nothing after the end."""
         if not self._ended and self._failure is None:
             self._failure = failure
             if self.connection is not None:
@@ -113,7 +113,7 @@ class ResponseBuffer:
         self._wake()
 
     def end(self) -> None:
-        """The answer is complete, and the connection somebody else's."""
+        """The response is complete, and the connection serves another request."""
         self._ended = True
         self.connection = None
         self._wake()

@@ -97,7 +97,7 @@ class ResponseReader:
     # What the parser tells
 
     def on_message_begin(self) -> None:
-        """A status line begins: that of this request's answer, or of one that nobody asked for."""
+        """A status line begins: that of this request's response, or of an unsolicited one."""
         if self.done:
             self.unfit = True
         self._reason = b""
@@ -132,7 +132,7 @@ class ResponseReader:
         self._receiver.head(self.head)
 
     def on_body(self, data: bytes) -> None:
-        """Tell the receiver; bytes after a complete answer are nobody's."""
+        """Tell the receiver; bytes after a complete response belong to none."""
         if self.done:
             self.unfit = True
         elif self._receiver is not None:

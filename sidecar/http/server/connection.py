@@ -118,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.abort()
 
     def abort(self) -> None:
-        """Close at once, whatever is in flight."""
+        """Close at once, and cut what is in flight."""
         if self._tunnel is not None:
             self._tunnel.cancel()
         else:

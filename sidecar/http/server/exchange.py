@@ -85,7 +85,7 @@ class Exchange:
             callback()
 
     def yield_continue(self) -> bool:
-        """Let somebody else send `100 Continue`, if it is still due."""
+        """Leave `100 Continue` to the caller, if it is still due."""
         due, self._continue_due = self._continue_due, False
         return due
 
@@ -139,7 +139,7 @@ class Exchange:
         self._wake()
 
     def fail_body(self, failure: BaseException) -> None:
-        """Let whoever waits for the body see `failure`."""
+        """Raise `failure` in the reader that waits for the body."""
         self._failure = failure
         self._wake()
 
@@ -209,7 +209,7 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer. Raises ClientDisconnected when nobody is there to get it."""
+        """Send a part of the answer. Raises ClientDisconnected where the client is gone."""
         if self._protocol.write_paused and not self.gone:
             await self._protocol.drain()
         if self.gone:

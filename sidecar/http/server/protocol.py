@@ -43,7 +43,7 @@ class Served(Protocol):
         """End such a stream; where its framing allows, as a complete answer."""
 
     def lose_client(self) -> None:
-        """Give it up: nobody waits for the answer."""
+        """Give it up: no client waits for the response."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ _REQUEST_LINE: Final = re.compile(
     + TOKEN
     + rb"++) (\*|/[\x21-\x7e]*+|[Hh][Tt][Tt][Pp][Ss]?://[^\0- /?#\x7f-\xff][\x21-\x7e]*+) HTTP/1\.([01])\r\n"
 )
-# In any case of letters, since some servers read methods so; whatever the target, its form included.
+# In any case of letters, since some servers read methods so; with every form of target.
 _CONNECT: Final = re.compile(rb"(?i:CONNECT) [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
 # lines means that every line is a field from end to end. A folded line is none, for it starts with white space.
@@ -52,8 +52,8 @@ class RequestHead:
 
     `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
     each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks. One
-    object may stand for several requests of a connection that begin alike: nobody changes it, but that `notes` are for
-    others to keep what they found out about it.
+    object may stand for several requests of a connection that begin alike: it is never changed but for its `memo`,
+    which keeps what follows from it.
     """
 
     length = 0
@@ -89,8 +89,8 @@ def find_head(buffer: bytes, seen: int = 0) -> int:
 
     The first `seen` bytes were there before and no head: they are not looked through again, so that a head that comes
     byte by byte costs no more than another. Empty lines before the request line, a few, belong to the head (RFC 9112,
-    section 2.2). Raises BadRequest as soon as the bytes cannot become a good head, so that nobody waits for the end of
-    a bad one.
+    section 2.2). Raises BadRequest as soon as the bytes cannot become a good head, so that the server does not wait for
+    the end of a bad one.
     """
     start = _skip_empty_lines(buffer)
     end = buffer.find(b"\r\n\r\n", max(start, seen - 3))

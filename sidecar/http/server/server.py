@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def _nothing() -> None:
-    """Stand in for a callback that nobody wants."""
+    """Stand in for a callback that was not given."""
 
 
 class Server(uvicorn.Server):
@@ -132,7 +132,7 @@ class Server(uvicorn.Server):
         for connection in list(self.shared.connections):
             connection.drain_connection()
         close_websockets(self.server_state)
-        # Whoever has connected already is let in before the door is closed.
+        # Clients that have connected already are accepted before the listener closes.
         await asyncio.sleep(_POLL)
         for server in self.servers:
             server.close()

@@ -9,7 +9,7 @@ from sidecar.doors.refusal import STATUS, Response, refuse_extraction, refuse_re
 from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat
 
 GONE = Refusal(Reason.SESSION_GONE, "Session 's1' was deleted.", "s1")
-BUSY = Refusal(Reason.SESSION_SERVICE_UNAVAILABLE, "Nobody can say whether session 's1' exists.", "s1", retry_after=3)
+BUSY = Refusal(Reason.SESSION_SERVICE_UNAVAILABLE, "Session 's1' may or may not exist.", "s1", retry_after=3)
 
 
 def reading(shape: RefusalFormat, *ids: object) -> Extraction:

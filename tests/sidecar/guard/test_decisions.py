@@ -151,7 +151,7 @@ def test_an_outage_says_when_to_try_again(told, passed_on):
     """The service's own Retry-After is passed on; without one it is a second."""
     assert decide(ANN, Unknown("it is away", told), OnEnded.FORWARD) == Refusal(
         Reason.SESSION_SERVICE_UNAVAILABLE,
-        "Nobody can say now whether the session exists: it is away.",
+        "It cannot be determined now whether the session exists: it is away.",
         "s-1",
         passed_on,
     )
