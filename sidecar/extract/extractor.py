@@ -65,16 +65,16 @@ class Extractor:
         members = JsonPathExtractor(profile)
         paths = [path for places in profile.places.values() for path in places.json]
         fields = [field for places in profile.places.values() for field in places.form]
-        judge = IdResolver(profile, id_format=IdFormat(id_format), user_header=user_header)
+        resolver = IdResolver(profile, id_format=IdFormat(id_format), user_header=user_header)
         self._members = members
         self._forms = tuple((name, places.form) for name, places in profile.places.items())
         self._reads_bodies = bool(members.keys or fields)
         self._router = Router(profile)
         self._outside = HeadReader(profile, user_header)
-        self._judge = judge
+        self._resolver = resolver
         self._json = JsonReader(members.keys)
         self._form_names = FieldNames(fields, paths)
-        self._mcp = McpReader(profile, judge)
+        self._mcp = McpReader(profile, resolver)
         self._has_flat = has_flat_bodies(profile) and user_header is None
         self._flat = FlatJsonExtractor(profile, self._json)
         self._flat_call = FlatCallExtractor(profile, self._mcp.json, self._mcp.kind)
@@ -103,7 +103,7 @@ class Extractor:
         try:
             outside = self._outside.read(route.captured, head.headers, query)
             candidates = outside.everything() if outside.query else outside.claims
-            found = _rest(self._judge.resolve_ids(candidates, route.kind, outside.users))
+            found = _rest(self._resolver.resolve_ids(candidates, route.kind, outside.users))
         except RequestRefused as refused:
             found = _rest_refused(refused)
         return lambda _body: found
@@ -125,7 +125,7 @@ class Extractor:
         kind, users = route.kind, outside.users
         is_flat = self._has_flat and form is None and unclear is None and not _names_anything(said)
         flat = self._flat.read if is_flat else None
-        identified = self._judge.identified
+        identified = self._resolver.identified
 
         def extract(body: bytes) -> Extraction:
             if flat is not None and (named := flat(body)) is not None:
@@ -138,8 +138,8 @@ class Extractor:
             try:
                 elements = self._add_body(candidates, form, body) if body else ()
                 if elements:
-                    return _rest(*resolve_elements(self._judge, candidates, elements, kind, users))
-                return _rest(self._judge.resolve_ids(candidates, kind, users))
+                    return _rest(*resolve_elements(self._resolver, candidates, elements, kind, users))
+                return _rest(self._resolver.resolve_ids(candidates, kind, users))
             except RequestRefused as refused:
                 return _rest_refused(refused)
 
@@ -154,7 +154,7 @@ class Extractor:
             isinstance(outside, HeadCandidates) and not outside.query and not _names_anything(outside.claims.items())
         )
         flat = self._flat_call.read if self._has_flat and silent and _has_clear_type(head) else None
-        identified = self._judge.identified
+        identified = self._resolver.identified
 
         def extract(body: bytes) -> Extraction:
             if flat is not None and (call := flat(body)) is not None:

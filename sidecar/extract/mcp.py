@@ -39,14 +39,14 @@ _LONGEST_REMEMBERED: Final = 256
 class McpReader:
     """Reads bodies on the MCP path by one profile; `json` reads the text of them."""
 
-    def __init__(self, profile: Profile, judge: IdResolver) -> None:
+    def __init__(self, profile: Profile, resolver: IdResolver) -> None:
         rules = [rule for rule in profile.rules if isinstance(rule, ToolRule)]
         meta = profile.meta_tool
         self._rules = [(compile_globs(rule.tools), rule.kind) for rule in rules]
         self._meta = meta
         self._members = JsonPathExtractor(profile)
         self.json = JsonReader((*NAMES, *self._members.keys, *((meta.name, meta.arguments) if meta else ())))
-        self._judge = judge
+        self._resolver = resolver
         self._kind_of = lru_cache(maxsize=1024)(self._find_kind)
 
     def read(self, headers: Headers, body: bytes, outside: HeadCandidates | Refusal) -> Extraction:
@@ -80,7 +80,7 @@ class McpReader:
         if isinstance(outside, Refusal):
             raise RequestRefused(outside)
         claims, kinds = self._claims(tools, outside)
-        return self._judge.resolve_ids(
+        return self._resolver.resolve_ids(
             claims, RuleKind.ENSURE if RuleKind.ENSURE in kinds else RuleKind.REQUIRE, outside.users
         )
 

@@ -32,7 +32,7 @@ class Recovery:
         self._known = known
         self._telemetry = telemetry
         self._refuse_deleted = refuse_deleted
-        self._flights: SingleFlight[Verdict] = SingleFlight()
+        self._single_flight: SingleFlight[Verdict] = SingleFlight()
         self._now = 0
         self._created: LRUCache[SessionKey, int] = LRUCache(_MOST_REMEMBERED)
 
@@ -50,7 +50,7 @@ class Recovery:
             return False
         if self._created.get(reference.key, -1) >= ticket:
             return True
-        answer, _ = await self._flights.share(reference.key, lambda: self._create(reference))
+        answer, _ = await self._single_flight.share(reference.key, lambda: self._create(reference))
         return isinstance(answer, Created) or self._created.get(reference.key, -1) >= ticket
 
     def forget(self, reference: Reference) -> None:
@@ -63,7 +63,7 @@ class Recovery:
 
     async def aclose(self) -> None:
         """Wait for the create calls that are under way."""
-        await self._flights.landed()
+        await self._single_flight.landed()
 
     async def _create(self, reference: Reference) -> Verdict:
         answer = await self._service.create(reference)

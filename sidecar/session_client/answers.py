@@ -68,17 +68,17 @@ _NO_SESSION: Final = Untrustworthy("its answer is no session")
 
 
 class Interpreter:
-    """Reads replies by a service's habits."""
+    """Reads replies as a service's API describes them."""
 
-    def __init__(self, habits: SessionApi, scope_names: Sequence[str] = (), owner: Owner = Owner.REQUIRED) -> None:
-        self._habits = habits
+    def __init__(self, api: SessionApi, scope_names: Sequence[str] = (), owner: Owner = Owner.REQUIRED) -> None:
+        self._api = api
         self._scope_names = tuple(scope_names)
         self._owner = owner
-        self._is_ours = habits.is_default
+        self._is_ours = api.is_default
 
     def looked(self, reply: Reply, reference: Reference) -> Verdict:
         """Read the reply to a look."""
-        meaning, content, is_told = self._meaning(self._habits.look, reply, reference)
+        meaning, content, is_told = self._meaning(self._api.look, reply, reference)
         if meaning is None:
             return _undescribed(reply)
         if meaning is Meaning.FOUND:
@@ -89,9 +89,9 @@ class Interpreter:
 
     def made(self, reply: Reply, reference: Reference) -> Verdict | Doubt:
         """Read the reply to a create call. It is `OTHER_ID` where the service made a session under another id."""
-        if self._habits.create is None:
+        if self._api.create is None:
             return _undescribed(reply)
-        meaning, content, is_told = self._meaning(self._habits.create, reply, reference)
+        meaning, content, is_told = self._meaning(self._api.create, reply, reference)
         if meaning is None:
             return NO_PUT if self._is_ours and reply.status in _NO_SUCH_CALL else _undescribed(reply)
         if meaning is Meaning.PERHAPS:
@@ -123,7 +123,7 @@ class Interpreter:
             may_be_found = meaning is Meaning.FOUND and not self._is_ours
             return Found(session) if may_be_found else OTHER_OWNER
         # Without a look before, "found" may be old; after a look that found nothing, any success is a creation.
-        had_no_look = self._is_ours or self._habits.idempotent_create
+        had_no_look = self._is_ours or self._api.idempotent_create
         return Found(session) if meaning is Meaning.FOUND and had_no_look else Created(session)
 
     def _denied(  # noqa: PLR0911 # a table: one return for each meaning
@@ -148,14 +148,14 @@ class Interpreter:
                 return _meaningless(reply)
 
     def _session(self, content: Mapping[str, Any] | None, reference: Reference) -> Session | Untrustworthy:
-        habits = self._habits
-        if content is None or not isinstance(session_id := _at(content, habits.id_field), str):
+        api = self._api
+        if content is None or not isinstance(session_id := _at(content, api.id_field), str):
             return _NO_SESSION
-        if not habits.same_id(session_id, reference.session_id):
+        if not api.same_id(session_id, reference.session_id):
             return OTHER_ID
         owner = reference.user_id
-        if habits.owner_field is not None and self._owner is not Owner.NONE:
-            owner = _at(content, habits.owner_field)
+        if api.owner_field is not None and self._owner is not Owner.NONE:
+            owner = _at(content, api.owner_field)
             if owner is None and self._owner is Owner.OPTIONAL:
                 owner = UNOWNED
             elif not isinstance(owner, str) or not owner:
@@ -165,20 +165,20 @@ class Interpreter:
 
     def _status(self, content: Mapping[str, Any]) -> SessionStatus | None:
         """The session's state, or None where it is none. Ours has three; foreign ones may have more of being active."""
-        if self._habits.status_field is None:
+        if self._api.status_field is None:
             return SessionStatus.ACTIVE
-        value = _at(content, self._habits.status_field)
+        value = _at(content, self._api.status_field)
         if not isinstance(value, str):
             return None
-        if value in self._habits.deleted_values:
+        if value in self._api.deleted_values:
             return SessionStatus.DELETED
-        if value in self._habits.ended_values:
+        if value in self._api.ended_values:
             return SessionStatus.ENDED
         return SessionStatus.ACTIVE if value == _ACTIVE or not self._is_ours else None
 
 
 def _undescribed(reply: Reply) -> Unknown | Untrustworthy:
-    """A status that the habits do not describe: it fails, sends elsewhere or is busy; or it is not what we think."""
+    """A status without a meaning in the API: a failure, a redirect or overload; any other is untrustworthy."""
     if reply.status >= 500 or 300 <= reply.status < 400 or reply.status in _BUSY:
         return Unknown(f"it answered {reply.status}", reply.retry_after)
     return _meaningless(reply)

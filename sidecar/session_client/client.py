@@ -69,7 +69,7 @@ class HttpSessionService:
         transport: httpx.AsyncBaseTransport,
         discovery: Discovery,
         telemetry: Telemetry,
-        habits: SessionApi,
+        api: SessionApi,
         *,
         token: str | None = None,
         timeout: float = 2.0,
@@ -80,18 +80,18 @@ class HttpSessionService:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if token is not None:
             headers.append((b"authorization", b"Bearer " + token.encode()))
-        is_ours = habits.is_default
-        interpreter = Interpreter(habits, scope_names, owner)
+        is_ours = api.is_default
+        interpreter = Interpreter(api, scope_names, owner)
         self.mints = False
         self._transport = transport
         self._discovery = discovery
         self._telemetry = telemetry
         self._is_ours = is_ours
-        self._is_idempotent = habits.idempotent_create
-        self._looking = _Question("look", SessionCall(habits.look, scope_names, headers), interpreter.looked)
+        self._is_idempotent = api.idempotent_create
+        self._looking = _Question("look", SessionCall(api.look, scope_names, headers), interpreter.looked)
         self._creating: _Question | None = None
-        if habits.create is not None:
-            create_call = SessionCall(habits.create, scope_names, headers)
+        if api.create is not None:
+            create_call = SessionCall(api.create, scope_names, headers)
             self._creating = _Question("ensure" if is_ours else "create", create_call, interpreter.made)
         self._timeout = timeout
         self._clock = clock

@@ -92,14 +92,14 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
     await discovery.start()
     stack.push_async_callback(discovery.stop)
     transport = await stack.enter_async_context(PooledTransport())
-    habits, secret = settings.profile.service, settings.session_service_token
+    api, secret = settings.profile.service, settings.session_service_token
     token = secret.get_secret_value() if secret else None
-    if habits.bulk is not None and not dry_run:
+    if api.bulk is not None and not dry_run:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         client = httpx.AsyncClient(transport=transport, headers=headers, timeout=CALL_TIMEOUT, trust_env=False)
-        return InBulk(await stack.enter_async_context(client), discovery, habits.bulk)
+        return InBulk(await stack.enter_async_context(client), discovery, api.bulk)
     telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
-    service = HttpSessionService(transport, discovery, telemetry, habits, token=token, timeout=settings.session_timeout)
+    service = HttpSessionService(transport, discovery, telemetry, api, token=token, timeout=settings.session_timeout)
     if not dry_run:
         return OneByOne(service.ensure)
     trial = DryRun(OneByOne(service.look))

@@ -20,7 +20,7 @@ class Recorder(httpx.AsyncBaseTransport):
     With `reply`, that is asked instead.
     """
 
-    def __init__(self, habits: SessionApi, *, token: str | None = "secret", timeout: float = 5.0, **more: Any) -> None:
+    def __init__(self, api: SessionApi, *, token: str | None = "secret", timeout: float = 5.0, **more: Any) -> None:
         self.requests: list[httpx.Request] = []
         self.answers: list[httpx.Response | Exception] = []
         self.before: Callable[[], Awaitable[object]] | None = None
@@ -29,7 +29,7 @@ class Recorder(httpx.AsyncBaseTransport):
         self.discovery = FakeDiscovery([BASE])
         self.telemetry = FakeTelemetry()
         self.service = HttpSessionService(
-            self, self.discovery, self.telemetry, habits, token=token, timeout=timeout, clock=self.clock, **more
+            self, self.discovery, self.telemetry, api, token=token, timeout=timeout, clock=self.clock, **more
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -118,19 +118,19 @@ class Upstream:
         """
         wire = wire_of(scope)
         if wire is not None:
-            passage = ProxiedRequest(self, permit, wire, receive, send)
+            request = ProxiedRequest(self, permit, wire, receive, send)
         else:
             bare = AsgiWire(scope, receive, send)
-            passage = ProxiedRequest(self, permit, bare, bare.receive, bare.send)
+            request = ProxiedRequest(self, permit, bare, bare.receive, bare.send)
         try:
-            await passage.run()
+            await request.run()
         except ClientGone:
             return
         except (UpstreamFailure, UpstreamError) as failure:
             error = self.explain(failure)
-            if not passage.answering:
+            if not request.answering:
                 raise error from failure
-            passage.wire.break_off()
+            request.wire.break_off()
 
     def explain(self, failure: Exception) -> UpstreamError:
         """Say what a failure means, and take note of it if it is the upstream's."""

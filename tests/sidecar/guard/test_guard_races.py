@@ -76,7 +76,7 @@ async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house
 
 
 async def test_a_conflict_of_one_user_says_nothing_of_another(house):
-    """When the first asker is refused, the owner who waited asks for himself."""
+    """When the first caller is refused, the owner who waited asks again."""
     house.service.add("s-1", "bob")
     ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
     assert isinstance(ann, Refusals)
@@ -114,7 +114,7 @@ async def test_an_outage_is_shared_too(house):
 
 
 async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
-    """The question outlives its first asker."""
+    """The question outlives its first caller."""
     gate = Gate(house)
     leader = asyncio.create_task(house.decide(write()))
     await gate.asked.wait()

@@ -11,7 +11,7 @@ from sidecar.guard.single_flight import SingleFlight
 
 async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
     """One of them asked, the others did not."""
-    flights: SingleFlight[int] = SingleFlight()
+    single_flight: SingleFlight[int] = SingleFlight()
     asked = 0
 
     async def ask() -> int:
@@ -20,37 +20,37 @@ async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
         await asyncio.sleep(0)
         return asked
 
-    answers = await asyncio.gather(*(flights.share("key", ask) for _ in range(5)))
+    answers = await asyncio.gather(*(single_flight.share("key", ask) for _ in range(5)))
     assert answers == [(1, True), *[(1, False)] * 4]
 
 
 async def test_different_keys_do_not_wait_for_each_other():
     """Only the same question is shared."""
-    flights: SingleFlight[str] = SingleFlight()
+    single_flight: SingleFlight[str] = SingleFlight()
     both = asyncio.Barrier(2)
 
     async def ask(key: str) -> str:
         await both.wait()
         return key
 
-    answers = await asyncio.gather(*(flights.share(key, lambda key=key: ask(key)) for key in "ab"))
+    answers = await asyncio.gather(*(single_flight.share(key, lambda key=key: ask(key)) for key in "ab"))
     assert answers == [("a", True), ("b", True)]
 
 
 async def test_a_question_that_has_landed_is_asked_anew():
     """Nothing is kept."""
-    flights: SingleFlight[int] = SingleFlight()
+    single_flight: SingleFlight[int] = SingleFlight()
     answers = iter([1, 2])
 
     async def ask() -> int:
         return next(answers)
 
-    assert [await flights.share("key", ask), await flights.share("key", ask)] == [(1, True), (2, True)]
+    assert [await single_flight.share("key", ask), await single_flight.share("key", ask)] == [(1, True), (2, True)]
 
 
 async def test_a_failure_is_everybodys_and_is_not_kept():
     """The next one may fare better."""
-    flights: SingleFlight[int] = SingleFlight()
+    single_flight: SingleFlight[int] = SingleFlight()
 
     async def fail() -> int:
         raise OSError("no")
@@ -58,25 +58,25 @@ async def test_a_failure_is_everybodys_and_is_not_kept():
     async def succeed() -> int:
         return 1
 
-    results = await asyncio.gather(*(flights.share("key", fail) for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(single_flight.share("key", fail) for _ in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no"] * 3
-    assert await flights.share("key", succeed) == (1, True)
+    assert await single_flight.share("key", succeed) == (1, True)
 
 
 async def test_landed_waits_for_what_nobody_waits_for_any_more():
     """A question whose askers all went away is still brought to its end."""
-    flights: SingleFlight[None] = SingleFlight()
+    single_flight: SingleFlight[None] = SingleFlight()
     opened, ended = asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:
         await opened.wait()
         ended.set()
 
-    asker = asyncio.create_task(flights.share("key", ask))
+    caller = asyncio.create_task(single_flight.share("key", ask))
     await asyncio.sleep(0)
-    asker.cancel()
+    caller.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asker
+        await caller
     asyncio.get_running_loop().call_soon(opened.set)
-    await flights.landed()
+    await single_flight.landed()
     assert ended.is_set()

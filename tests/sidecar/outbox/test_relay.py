@@ -78,13 +78,13 @@ def telemetry() -> Telemetry:
 async def paying(
     outbox: Outbox, service: Service, telemetry: Telemetry, known: FakeKnownSessions | None = None
 ) -> AsyncIterator[OutboxRelay]:
-    """A payer at work."""
-    payer = OutboxRelay(outbox, service, known or FakeKnownSessions(), telemetry, RelayLock(outbox._journal.path))
-    await payer.start()
+    """A relay at work."""
+    relay = OutboxRelay(outbox, service, known or FakeKnownSessions(), telemetry, RelayLock(outbox._journal.path))
+    await relay.start()
     try:
-        yield payer
+        yield relay
     finally:
-        await payer.stop()
+        await relay.stop()
 
 
 def debts(count: int) -> list[Reference]:
@@ -284,8 +284,8 @@ async def test_a_journal_in_trouble_ends_nothing(outbox: Outbox, telemetry: Tele
     service = Service()
     await outbox.owe(debts(1)[0])
     outbox._journal._connection.execute("PRAGMA query_only = ON")
-    async with paying(outbox, service, telemetry) as payer:
-        await eventually(lambda: payer._troubled)
+    async with paying(outbox, service, telemetry) as relay:
+        await eventually(lambda: relay._troubled)
         assert outbox.any_owed()
         outbox._journal._connection.execute("PRAGMA query_only = OFF")
         await eventually(lambda: not outbox.any_owed())

@@ -21,7 +21,7 @@ PATHS = "field names with dots between them are allowed, each perhaps with [] be
 FOREIGN = 'style = "post"\nid_field = "id"\n'
 
 
-def habits(table: str) -> SessionApi:
+def api(table: str) -> SessionApi:
     return load_profile(f"""
     name = "x"
     prefixes = ["/a"]
@@ -34,13 +34,13 @@ def habits(table: str) -> SessionApi:
 
 def complaint(table: str) -> str:
     with pytest.raises(ProfileError) as error:
-        habits(table)
+        api(table)
     return re.sub(r"^profile:\d+: ", "", str(error.value), flags=re.MULTILINE)
 
 
 def test_our_own_service_needs_one_word() -> None:
     """`put` means the contract of this project's session service."""
-    assert habits('style = "put"') is DEFAULT_API
+    assert api('style = "put"') is DEFAULT_API
     assert ISA.service is DEFAULT_API
     assert AGNO.service is DEFAULT_API
     assert DEFAULT_API.creates_by_id
@@ -95,7 +95,7 @@ def test_langgraph_can_be_described() -> None:
 
 def test_every_habit_can_be_written() -> None:
     """All keys at once."""
-    service = habits("""
+    service = api("""
     style = "post"
     id_field = "data.id"
     owner_field = "data.user.id"
@@ -155,10 +155,10 @@ def test_every_habit_can_be_written() -> None:
 
 def test_a_service_that_mints_its_own_ids_has_no_create() -> None:
     """Telling it to create would only litter it."""
-    service = habits(FOREIGN + LOOK)
+    service = api(FOREIGN + LOOK)
     assert service.create is None
     assert not service.creates_by_id
-    assert habits(FOREIGN + LOOK + CREATE).creates_by_id
+    assert api(FOREIGN + LOOK + CREATE).creates_by_id
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_what_cannot_be_used_is_named_with_its_place(table: str, said: str) -> N
 
 def test_statuses_may_be_at_either_end_of_the_range() -> None:
     """100 and 599 are statuses."""
-    assert habits(FOREIGN + LOOK.replace("[200]", "[100, 599]")).look.statuses == {
+    assert api(FOREIGN + LOOK.replace("[200]", "[100, 599]")).look.statuses == {
         100: Meaning.FOUND,
         599: Meaning.FOUND,
     }
@@ -243,7 +243,7 @@ def test_statuses_may_be_at_either_end_of_the_range() -> None:
 
 def test_a_foreign_service_is_looked_at_with_get_and_created_with_post() -> None:
     """Unless it says otherwise."""
-    found = habits(FOREIGN + LOOK + CREATE)
+    found = api(FOREIGN + LOOK + CREATE)
     assert found.create is not None
     assert (found.look.method, found.create.method) == ("GET", "POST")
 

@@ -1,4 +1,4 @@
-"""Session services of other habits: look first, then create, prove it, and look again when in doubt."""
+"""Session services with another API: look first, then create, prove it, and look again when in doubt."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_a_create_that_failed_may_have_worked(recorder, failure):
 
 
 async def test_a_conflict_that_is_certain_needs_no_second_look(recorder):
-    """Where the habits say so."""
+    """Where the API description says so."""
     recorder.answers = [MISSING, httpx.Response(412, json={})]
     assert await recorder.service.ensure(ANN) == Conflict()
     assert methods(recorder) == ["GET", "POST"]
@@ -248,7 +248,7 @@ async def test_scopes_stand_in_the_path_and_ownerless_sessions_need_no_owner():
 
 
 async def test_an_owner_that_answers_do_not_carry_is_the_one_who_asks():
-    """Where habits name no owner field there is nothing to compare."""
+    """Where the API description names no owner field there is nothing to compare."""
     recorder = Recorder(ADK, scope_names=("app", "user"))
     recorder.answers = [httpx.Response(200, json={"id": "s-1", "user_id": "bob"})]
     reference = Reference("s-1", "ann", scope=("app", "ann"))
