@@ -101,10 +101,13 @@ def overlap(one: Address, other: Address) -> bool:
     return bool(hosts) and one.port == other.port != 0
 
 
-def bind(address: Address, *, backlog: int = 2048) -> socket.socket:
-    """Bind and listen. Raises AddressInUse, or OSError with a readable message, where that is impossible."""
+def bind(address: Address, *, backlog: int = 2048, reuse_port: bool = False) -> socket.socket:
+    """Bind and listen. Raises AddressInUse, or OSError with a readable message, where that is impossible.
+
+    With `reuse_port` processes of one user that all ask for it share a TCP address (SO_REUSEPORT, socket(7)).
+    """
     try:
-        return _bind_unix(address, backlog) if isinstance(address, Unix) else _bind_tcp(address, backlog)
+        return _bind_unix(address, backlog) if isinstance(address, Unix) else _bind_tcp(address, backlog, reuse_port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(f"cannot listen on {address}: the address is already in use") from error
@@ -122,13 +125,15 @@ def is_loopback(address: Address) -> bool:
     return isinstance(address, Unix) or address.host in {"localhost", "::1"} or address.host.startswith("127.")
 
 
-def _bind_tcp(address: Tcp, backlog: int) -> socket.socket:
+def _bind_tcp(address: Tcp, backlog: int, reuse_port: bool) -> socket.socket:
     family, kind, protocol, _, where = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(where)
         listener.listen(backlog)
     except OSError:

@@ -62,9 +62,9 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
         log.warning(line)
     try:
         with (
-            contextlib.closing(bind(settings.listen)) as listener,
+            contextlib.closing(bind(settings.listen, reuse_port=settings.reuse_port)) as listener,
             contextlib.closing(bind(settings.admin)) as admin_listener,
-            _bound(settings.authz) as authz_listener,
+            _bound(settings.authz, reuse_port=settings.reuse_port) as authz_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             code = runner.run(_Sidecar(settings, log, ids, hosted).serve(listener, admin_listener, authz_listener))
@@ -79,8 +79,8 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
     return code
 
 
-def _bound(address: Address | None) -> contextlib.AbstractContextManager[socket.socket | None]:
-    return contextlib.nullcontext() if address is None else contextlib.closing(bind(address))
+def _bound(address: Address | None, *, reuse_port: bool) -> contextlib.AbstractContextManager[socket.socket | None]:
+    return contextlib.nullcontext() if address is None else contextlib.closing(bind(address, reuse_port=reuse_port))
 
 
 @dataclass(frozen=True, slots=True)

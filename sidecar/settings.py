@@ -162,6 +162,13 @@ class Settings(ConsulSettings):
             raise ValueError("a port of 1 to 65535 is allowed: clients connect to it")
         return address
 
+    @field_validator("reuse_port")
+    @classmethod
+    def _shares_a_port(cls, reuse_port: bool, info: ValidationInfo) -> bool:
+        if reuse_port and isinstance(info.data.get("listen"), Unix):
+            raise ValueError("false is allowed where SIDECAR_LISTEN is a Unix socket, which one process listens on")
+        return reuse_port
+
     @field_validator("user_header")
     @classmethod
     def _is_a_header_name(cls, name: str | None) -> str | None:

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from service_kit.address import Address, Tcp, parse_address
+from service_kit.address import Address, Tcp, Unix, parse_address
 from service_kit.extras import require_extra
 from service_kit.settings import env_file_values
 
@@ -100,7 +100,35 @@ async def _start_all(environment: dict[str, str], running: list[Child], stop: as
     }
     if "SESSION_SERVICE_URL" not in environment:
         derived["SIDECAR_SESSION_SERVICE"] = _url(session.addresses["listen"])
-    await _start("sidecar", "sidecar", derived | environment, running, stop)
+    await _start_sidecars(derived | environment, running, stop)
+
+
+async def _start_sidecars(environment: dict[str, str], running: list[Child], stop: asyncio.Event) -> None:
+    """Start one sidecar, or with SIDECAR_REUSE_PORT one for each core.
+
+    All listen where the first does. Each has an outbox of its own, and all but the first a free port as admin address.
+    """
+    await _start("sidecar", "sidecar", environment, running, stop)
+    if environment.get("SIDECAR_REUSE_PORT") != "true" or stop.is_set():
+        return
+    first = running[-1].addresses
+    outbox = Path(environment["SIDECAR_OUTBOX"])
+    for number in range(2, _cores() + 1):
+        own = {
+            "SIDECAR_LISTEN": first["listen"],
+            "SIDECAR_ADMIN": _another(parse_address(first["admin"]), number),
+            "SIDECAR_OUTBOX": str(outbox.with_stem(f"{outbox.stem}-{number}")),
+        }
+        await _start("sidecar", "sidecar", environment | own, running, stop)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _another(address: Address, number: int) -> str:
+    return str(Tcp(address.host, 0) if isinstance(address, Tcp) else Unix(f"{address.path}-{number}"))
 
 
 async def _migrate(package: str, environment: Mapping[str, str]) -> None:
@@ -163,7 +191,7 @@ def _url(listen: str) -> str:
 
 
 def _announce(running: list[Child], data_dir: Path) -> None:
-    session, memory, sidecar = (child.addresses for child in running)
+    session, memory, sidecar, *others = (child.addresses for child in running)
     click.echo(
         f"ready role=up listen={sidecar['listen']} admin={sidecar['admin']}"
         f" memory-service={memory['listen']} session-service={session['listen']}"
@@ -173,12 +201,14 @@ def _announce(running: list[Child], data_dir: Path) -> None:
     table.add_row("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs")
     table.add_row("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs")
     table.add_row("dashboard", _url(sidecar["admin"]), f"{_url(sidecar['admin'])}/metrics")
+    for other in others:
+        table.add_row("", _url(other["admin"]), f"{_url(other['admin'])}/metrics")
     table.add_row("data", str(data_dir), "SQLite")
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     console.print("\nTry it: store a message in a session that does not exist yet, then look the session up.\n")
     click.echo(_curl(sidecar["listen"], session["listen"]))
-    console.print("\nCtrl-C stops all three.")
+    console.print("\nCtrl-C stops all of them.")
 
 
 def _curl(sidecar: str, session: str) -> str:
