@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
 from service_kit.extras import DISTRIBUTION
 from service_kit.settings import BadSettings
-from sidecar import app
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import is_compiled
 from sidecar.settings import Settings, load_settings, unknown_variables, wants_json_logs
-from sidecar.tools.backfill import backfill
-from sidecar.tools.check import check
-from sidecar.tools.explain import explain
-from sidecar.tools.load_application import NoApplication, load_application
-from sidecar.tools.outbox import outbox
-from sidecar.tools.probe import probe
 from sidecar.tools.probe_record import unsafe_create
-from sidecar.tools.profiles import profiles
-from sidecar.tools.up import up
+
+_TOOLS: Final = ("backfill", "check", "explain", "outbox", "probe", "profiles", "up")
+"""Commands in `sidecar.tools`: each is a function in the module of its name."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands; the module of a tool is imported when it is asked for, so that `serve` does not pay for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        return sorted([*super().list_commands(ctx), *_TOOLS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Give a command; None where there is no such."""
+        if cmd_name not in _TOOLS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"sidecar.tools.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
     package_name=DISTRIBUTION, message="%(prog)s, version %(version)s" + (" (compiled)" if is_compiled() else "")
 )
@@ -35,6 +45,8 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the sidecar alone."""
+    from sidecar import app  # noqa: PLC0415 # no tool needs it
+
     sys.exit(app.run(_settings(), warnings=unknown_variables()))
 
 
@@ -45,6 +57,9 @@ def wrap(application: str) -> None:
 
     MODULE is imported from the working directory or the Python path; APP is the application in it.
     """
+    from sidecar import app  # noqa: PLC0415 # no tool needs it
+    from sidecar.tools.load_application import NoApplication, load_application  # noqa: PLC0415
+
     settings = _settings()
     try:
         hosted = load_application(application)
@@ -78,14 +93,6 @@ def _report(problems: list[str]) -> None:
         else:
             log.error(problem)
 
-
-main.add_command(backfill)
-main.add_command(check)
-main.add_command(explain)
-main.add_command(outbox)
-main.add_command(probe)
-main.add_command(profiles)
-main.add_command(up)
 
 if __name__ == "__main__":
     main(prog_name="session-sidecar")

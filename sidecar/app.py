@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
 from service_kit.extras import installed_version, missing
-from service_kit.registration import Registration, health_url
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
@@ -43,6 +42,7 @@ from sidecar.session_guard import SessionGuard, started, text_of
 from sidecar.settings import Settings, effective, wants_tracing
 
 if TYPE_CHECKING:
+    from service_kit.registration import Registration
     from sidecar.observability.tracing import Tracing
 
 _YOUNG_OBJECTS: Final = 20_000
@@ -269,6 +269,8 @@ class _Sidecar:
         advertise = settings.advertise or listen
         if settings.register_as is None or settings.consul is None or not isinstance(advertise, Tcp):
             return
+        from service_kit.registration import Registration, health_url  # noqa: PLC0415 # brings Consul's client
+
         health = health_url(admin, "/readyz", advertise=advertise, agent=settings.consul)
         self._registration = Registration(
             settings.consul, name=settings.register_as, advertise=advertise, health=health, tags=["sidecar"]

@@ -39,7 +39,7 @@ from sidecar.outbox.relay import OutboxRelay, RelayLock
 from sidecar.profile.session_api import At
 from sidecar.request_context import enter_request
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
+from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.events import EventFollower
 from sidecar.session_client.ports import Discovery
 from sidecar.session_client.transport import PooledTransport
@@ -247,6 +247,8 @@ class SessionGuard:
             return FixedAddress(settings.upstream)
         if settings.consul is None:
             return FixedAddress(settings.session_service)
+        from sidecar.session_client.consul_discovery import ConsulDiscovery  # noqa: PLC0415 # see its first lines
+
         fallback = settings.session_service if settings.session_service_is_explicit else None
         discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
         return await self._stack.enter_async_context(started(discovery))

@@ -15,7 +15,8 @@ from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import ConsulDiscovery, FixedAddress
+from sidecar.session_client.consul_discovery import ConsulDiscovery
+from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.backfill_job import Job, Request, open_job

@@ -11,7 +11,8 @@ from itertools import count
 import pytest
 
 from service_kit.consul import ConsulAgent
-from sidecar.session_client.discovery import AVOID_SECONDS, ConsulDiscovery, FixedAddress, Rotation
+from sidecar.session_client.consul_discovery import ConsulDiscovery
+from sidecar.session_client.discovery import AVOID_SECONDS, FixedAddress, Rotation
 from sidecar.testing import FakeClock
 from tests.support.consul import Agent, free_ports
 from tests.support.eventually import eventually
