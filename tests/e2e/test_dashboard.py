@@ -90,6 +90,17 @@ def keep(page: Page, name: str, folder: Path) -> None:
     assert (target / f"dashboard-{name}.png").stat().st_size > 10_000
 
 
+def draw_some_lines(cluster: Cluster, page: Page) -> None:
+    """Write until the page has fetched a dozen samples that differ."""
+    served = 'dd[data-name="requests since the start"]'
+    for sample in range(12):
+        before = figure(page, served)
+        writes = 4 + 3 * (sample % 4)
+        for number in range(writes):
+            store(cluster, f"drawn-{sample}-{number % 3}")
+        page.wait_for(f"document.querySelector('{served}').innerText.replace(',', '') >= {before + writes:.0f}", "it")
+
+
 def test_figures_move_under_traffic(cluster: Cluster, dashboard: Page) -> None:
     """Sessions made, requests and known sessions grow by what was sent, and the chart is told about it."""
     made = figure(dashboard, "#prevented")
@@ -191,6 +202,8 @@ def test_it_fits_a_screen_and_a_phone_in_light_and_dark(
     assert (shade == "rgb(20, 24, 29)") is (scheme == "dark")
     dashboard.run("document.querySelectorAll('details').forEach(details => details.open = false)")
     dashboard.wait_for("document.querySelectorAll('#now dd')[0].innerText != '–'", "rates")
+    if "SCREENSHOTS" in os.environ:
+        draw_some_lines(cluster, dashboard)
     keep(dashboard, f"{'phone' if width == PHONE else 'screen'}-{scheme}", tmp_path)
 
 

@@ -85,7 +85,10 @@
                           ticks: { stroke: () => color("line"), width: 1 }, size: 48 });
     const options = {
       width: at(id).clientWidth, height: 180, legend: { show: false }, cursor: { show: false },
-      scales: { y: { range: (_, __, most) => [0, Math.max(most || 0, 1)] } },
+      scales: {
+        x: { range: (_, __, latest) => { const now = latest || Date.now() / 1000; return [now - 60, now]; } },
+        y: { range: (_, __, most) => [0, Math.max(most || 0, 1)] },
+      },
       axes: [axis(), axis()],
       series: [{}, ...names.map(name => ({ stroke: () => color(name), width: 2, points: { show: false } }))],
     };

@@ -46,22 +46,48 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
-from sidecar.http.client.response import ConnectionLost, ResponseTimeout, UpstreamFailure
+from sidecar.http.client.response import ConnectionLost, ResponseTemplate, ResponseTimeout, UpstreamFailure
 from sidecar.http.client.response_reader import ResponseReader
 from sidecar.http.framing import ResponseHead
 from sidecar.http.ports import ResponseReceiver
 
-if TYPE_CHECKING:
-    from sidecar.http.client.pool import Pool
+
+class ConnectionOwner(Protocol):
+    """What a connection asks of the pool that it belongs to."""
+
+    template: ResponseTemplate | None
+    """The response that was read last, to recognize one that begins alike."""
+    response_timeout: float
+    """Seconds that the upstream has to begin its response."""
+    answered: Callable[[float], None]
+    """Is told the seconds from the last byte of a request to the first of its response."""
+
+    @property
+    def origin(self) -> object:
+        """Where the connection goes."""
+        ...
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection whose response has ended."""
+        ...
+
+    def uncount(self, connection: UpstreamConnection) -> None:
+        """Let a connection leave the count: it carries an event stream or a tunnel."""
+        ...
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is closed or will be."""
+        ...
 
 
 class UpstreamConnection(asyncio.Protocol):
     """A connection that belongs to a `Pool` and carries one request at a time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionOwner) -> None:
         self.pool = pool
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set before the pool gives it out
         self.counted = True

@@ -5,23 +5,48 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from starlette.types import Receive, Send
 
 from sidecar.guard.permit import Permit
+from sidecar.guard.ports import Telemetry
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.pool import Pool
 from sidecar.http.client.response import ConnectionLost
 from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer, Upgraded
-from sidecar.http.framing import ResponseHead
-from sidecar.http.ports import PermitLapsed, UpstreamError, Wire
-from sidecar.model import Reason
-
-if TYPE_CHECKING:
-    from sidecar.http.client.forwarder import Upstream
+from sidecar.http.framing import ForwardedHead, ResponseHead
+from sidecar.http.headers import HeaderRules
+from sidecar.http.ports import PermitLapsed, UpstreamError, Wire, WireHead
+from sidecar.model import Headers, Reason
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
+
+
+class UpstreamSide(Protocol):
+    """What a request asks of the forwarder that it belongs to."""
+
+    pool: Pool
+    rules: HeaderRules
+    telemetry: Telemetry
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that serves the request."""
+        ...
+
+    def request_head(self, wire: WireHead) -> bytes:
+        """Write the head of a request as the upstream gets it."""
+        ...
+
+    def answer_head(self, head: ResponseHead, permit: Permit, /) -> ForwardedHead:
+        """Give the head of a response as the client gets it."""
+        ...
+
+    def interim_fields(self, head: ResponseHead) -> Headers:
+        """Give the fields of a 1xx response as the client gets them."""
+        ...
 
 
 class ProxiedRequest:
@@ -29,7 +54,7 @@ class ProxiedRequest:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: UpstreamSide,
         permit: Permit,
         wire: Wire,
         receive: Receive,

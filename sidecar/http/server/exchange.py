@@ -9,18 +9,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from starlette.types import Message, Scope
+from starlette.types import ASGIApp, Message, Scope
 
 from sidecar.http.headers import encode_fields
 from sidecar.http.ports import WIRE
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.model import Extraction, Headers
-
-if TYPE_CHECKING:
-    from sidecar.http.server.protocol import HardenedProtocol
 
 BODY_HIGH_WATER: Final = 128 * 1024
 """Bytes of a body held for the application before the client is no longer read."""
@@ -32,10 +29,64 @@ class ClientDisconnected(OSError):
     """The client is gone; nothing can be sent to it (ASGI HTTP, version 2.4)."""
 
 
+class ExchangeConnection(Protocol):
+    """What an exchange asks of its client connection."""
+
+    app: ASGIApp
+    loop: asyncio.AbstractEventLoop
+    peer: str | None
+    reading_held: bool
+    write_paused: bool
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until more may be written."""
+        ...
+
+    def hold_reading(self) -> None:
+        """Read no more from the client for now."""
+        ...
+
+    def release_reading(self) -> None:
+        """Read on."""
+        ...
+
+    def expect_body(self, *, waiting: bool) -> None:
+        """Begin or cease to wait for a piece of the body."""
+        ...
+
+    def count_response(self, status: int) -> None:
+        """Count a response by the class of its status code."""
+        ...
+
+    def is_last(self) -> bool:
+        """Whether no request is taken after the one being served."""
+        ...
+
+    def answered(self, *, closes: bool) -> None:
+        """Go on to the next request, or close."""
+        ...
+
+    def served(self, task: asyncio.Task[None]) -> None:
+        """Note that the application is done with the request."""
+        ...
+
+    def break_off(self, *, hard: bool) -> None:
+        """Close in the middle of a response."""
+        ...
+
+    async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
+        """Pass bytes both ways until either side ends."""
+        ...
+
+
 class Exchange:
     """What the protocol and the application know of the request being served."""
 
-    def __init__(self, protocol: HardenedProtocol, head: RequestHead, scope: Scope, arrived: float) -> None:
+    def __init__(self, protocol: ExchangeConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
         self.memo = head.memo
         self.extraction: Extraction | None = None
         self.method = head.method
