@@ -219,7 +219,7 @@ class Admitting:
 
 def admitting_fast_path(upstream: Upstream) -> FastPath:
     """The fast path beside `admitting`."""
-    return FastPath(Admitting(), Admitting(), upstream, in_plain_text)
+    return FastPath(Admitting(), Admitting(), upstream, unanswered=in_plain_text)
 
 
 def in_plain_text(_extraction: Extraction | None, error: UpstreamError) -> Response:

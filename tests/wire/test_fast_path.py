@@ -41,7 +41,7 @@ class Counting:
         return app
 
     def fast_path(self, upstream):
-        return FastPath(self, self, upstream, self.unanswered)
+        return FastPath(self, self, upstream, unanswered=self.unanswered)
 
     def classify(self, head: Head):
         if head.method in ("POST", "PATCH", "PUT") or b"guarded" in head.target:
