@@ -186,7 +186,7 @@ class _Sidecar:
             return
         ready = asyncio.Event()
         app = Authorizer(
-            guard.guarding,
+            lambda admit: guard.guarding(admit, reads_answers=False),
             extractor=guard.extractor,
             enforces=self._settings.mode == "enforce",
             telemetry=self._telemetry,

@@ -131,8 +131,11 @@ class SessionGuard:
         """Wait for what is being asked or written down, then close everything."""
         await self._stack.aclose()
 
-    def guarding(self, app: ASGIApp) -> ASGIApp:
-        """Wrap an ASGI application: the middleware of the mode that the settings name."""
+    def guarding(self, app: ASGIApp, *, reads_answers: bool = True) -> ASGIApp:
+        """Wrap an ASGI application: the middleware of the mode that the settings name.
+
+        Without `reads_answers` the rules that act on the memory service's answers do nothing: `app` does not give them.
+        """
         guard, extractor, recovery = self.guard, self.extractor, self._recovery
         if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
             return PassthroughMiddleware(app, guard=OpenGuard(self.telemetry))
@@ -147,7 +150,7 @@ class SessionGuard:
                 limit=self.settings.max_body,
                 unguarded=self.unguarded,
             )
-        if recovery is not None:
+        if recovery is not None and reads_answers:
             app = AnswerMiddleware(
                 app,
                 extractor=extractor,

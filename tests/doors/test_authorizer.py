@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from sidecar.doors.refusal import STATUS
 from sidecar.model import Reason
 from tests.doors.cases import CASES, STORE, Case
 from tests.support.authorizing import Answer, Fields, World, ask, authorizing
+from tests.support.processes import wait_until
 
 # What is decided without the body; nginx never sends it, and neither does Caddy.
 BY_HEAD = {
@@ -189,3 +192,25 @@ def test_an_authoriser_in_mode_shadow_admits_all(tmp_path: Path) -> None:
         assert answer.status == 200
         assert ask(world.authz, "GET", "/nginx", [*GOOD.items()]).status == 200
         assert world.all_sessions() == set()
+
+
+def test_without_the_setting_there_is_no_authoriser(tmp_path: Path) -> None:
+    with authorizing(tmp_path, SIDECAR_AUTHZ="") as world:
+        assert set(world.sidecar.addresses) == {"listen", "admin"}
+
+
+def test_a_question_whose_body_is_on_its_way_is_answered_while_the_sidecar_stops(tmp_path: Path) -> None:
+    body = b'{"user_id": "ann", "session_id": "q-7"}'
+    head = f"POST /envoy{STORE} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with authorizing(tmp_path) as world:
+        host, _, port = world.authz.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head + body[:9])
+            # The answer to another question shows that the head before it has been read.
+            assert ask(world.authz, "GET", "/envoy/health").status == 200
+            world.sidecar.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: any("stopping" in line for line in world.sidecar.stderr), "the sidecar to stop")
+            connection.sendall(body[9:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert world.sidecar.wait() == 0
+        assert world.all_sessions() == {("q-7", "ann")}
