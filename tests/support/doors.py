@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as HypercornConfig
+from starlette.types import Receive, Scope, Send
 
 from service_kit.address import Tcp, bind, bound_address
 from sidecar.testing import SessionServiceApp
@@ -29,6 +30,27 @@ class Recorder:
 
     seen: list[tuple[str, bytes]] = field(default_factory=list)
     permits: list[Any] = field(default_factory=list)
+
+
+def recording(recorder: Recorder) -> Any:
+    """An application that answers everything with 200 and records it."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        recorder.seen.append((scope["method"], body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    return application
 
 
 def written(case: Case) -> bytes:

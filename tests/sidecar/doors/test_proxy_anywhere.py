@@ -17,7 +17,7 @@ from sidecar.doors.proxy import proxy_app
 from sidecar.http.client.forwarder import Upstream
 from sidecar.testing import SessionServiceApp, serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
-from tests.support.doors import Recorder, Serve, check, under_hypercorn, under_uvicorn
+from tests.support.doors import Recorder, Serve, check, recording, under_hypercorn, under_uvicorn
 from tests.support.wire import (
     OK,
     Answer,
@@ -74,22 +74,7 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     serve: Serve = request.param
     recorder = Recorder()
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        recorder.seen.append((scope["method"], body))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    with serve_session_service() as sessions, under_uvicorn(application) as upstream:
+    with serve_session_service() as sessions, under_uvicorn(recording(recorder)) as upstream:
         proxy = HostedProxy(f"http://127.0.0.1:{upstream}", sessions.url, max_body=MAX_BODY)
         with serve(proxy) as port:
             yield Door(port, sessions, recorder)
