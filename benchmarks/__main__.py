@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks import bars, machine, plots, report, tables
 from benchmarks.bench import Bench
 from benchmarks.cases import CASES
-from benchmarks.experiments import first_writes, flat, latency, profile, revocation, throughput
+from benchmarks.experiments import first_writes, flat, latency, overtaking, profile, revocation, throughput
 from benchmarks.lineup import BY_NAME, CONTENDERS
 from benchmarks.options import QUICK, Options
 from benchmarks.processes import FIXED_CORE, Failed
@@ -25,6 +25,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
     "first-writes": first_writes.run,
     "flat": flat.run,
     "revocation": revocation.run,
+    "overtaking": overtaking.run,
     "profile": profile.run,
 }
 TABLE_WIDTH = 130

@@ -75,3 +75,12 @@ def holds(interval: Interval, *, at_least: float | None = None, at_most: float |
     if at_least is not None and interval.low < at_least:
         return False
     return at_most is None or interval.high <= at_most
+
+
+def overtakings(arrivals: Sequence[int]) -> int:
+    """How many even numbers arrived after the odd number that follows them.
+
+    Raises KeyError where an even number arrived without that one.
+    """
+    places = {number: place for place, number in enumerate(arrivals)}
+    return sum(place > places[number + 1] for number, place in places.items() if number % 2 == 0)

@@ -57,6 +57,10 @@ OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "From the answer to DELETE to the first 410, ms",
         (Column("p50", "p50_ms", 1), Column("p99", "p99_ms", 1), Column("longest", "max_ms", 1)),
     ),
+    "overtaking": (
+        "Of 400 POSTs, those before the GET that was sent earlier on another connection",
+        (Column("on new connections", "overtaken_on_new"), Column("on kept connections", "overtaken_on_kept")),
+    ),
 }
 
 

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.figures import Interval, Spread, bootstrap_median, holds, paired_ratios, percentile, shares, spread
+from benchmarks.figures import (
+    Interval,
+    Spread,
+    bootstrap_median,
+    holds,
+    overtakings,
+    paired_ratios,
+    percentile,
+    shares,
+    spread,
+)
 
 RATES = st.lists(st.floats(min_value=0.001, max_value=1e6), min_size=1, max_size=9)
 
@@ -82,3 +92,18 @@ def test_a_bar_holds_by_the_less_favourable_end(
 def test_shares_are_of_everything_also_of_what_is_not_shown() -> None:
     """The first two of three, as parts of the whole."""
     assert shares({"a": 1, "b": 6, "c": 3}, 2) == {"b": 0.6, "c": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "count"),
+    [((), 0), ((0, 1, 2, 3), 0), ((1, 0, 2, 3), 1), ((0, 2, 1, 3), 0), ((1, 3, 2, 0), 2)],
+)
+def test_an_overtaking_is_an_odd_number_before_the_even_one_below_it(arrivals: tuple[int, ...], count: int) -> None:
+    """The order between pairs does not matter."""
+    assert overtakings(arrivals) == count
+
+
+def test_half_a_pair_has_no_order() -> None:
+    """A request that did not arrive is not taken for one that came later."""
+    with pytest.raises(KeyError):
+        overtakings([0, 2, 3])
