@@ -49,10 +49,15 @@ class AddressInUse(OSError):
     """Another process already listens there; the message is meant for a person."""
 
 
+def socket_path(text: str) -> str | None:
+    """Give the path of the Unix socket that `unix:/path` or `unix:///path` names; None for any other address or URL."""
+    return text.removeprefix("unix:").removeprefix("//") if text.startswith("unix:") else None
+
+
 def parse_address(text: str) -> Address:
     """Read an address. Raises ValueError with what is allowed."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
+    path = socket_path(text)
+    if path is not None:
         if not path.startswith("/"):
             raise ValueError(f"{text!r} is not an address: a Unix socket needs an absolute path, unix:/path")
         return Unix(path)

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
+from service_kit.address import socket_path
+
 DEFAULT_PORT = 8500
 
 
@@ -98,8 +100,8 @@ def parse_consul_address(text: str, *, tls: bool) -> tuple[str, str | None]:
     `tls` is CONSUL_HTTP_SSL, which also turns an `http://` address into an encrypted one. Without a port it is 8500.
     Raises ValueError with what is allowed.
     """
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
+    path = socket_path(text)
+    if path is not None:
         if not path.startswith("/"):
             raise ValueError("a Unix socket needs an absolute path, unix:///path")
         return _url("localhost", 80, tls=tls), path

@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import httpx
 
+from service_kit.address import socket_path
+
 PATIENCE: Final = 0.7
 """Seconds after which a service counts as down: with a second between two looks, the page shows it within two."""
 
@@ -52,7 +54,7 @@ class HealthProbe:
         url = self._pick()
         if url is None:
             return Health("down", "no instance is known")
-        socket = url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
+        socket = socket_path(url)
         transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
         try:
             async with (

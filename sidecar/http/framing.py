@@ -14,6 +14,15 @@ _names: dict[bytes, bytes] = {}
 """For names as they are spelt by those who answer: the name in lower case where it tells something, else nothing."""
 
 
+LAST_CHUNK: Final = b"0\r\n\r\n"
+"""Ends a chunked body without trailers (RFC 9112, section 7.1)."""
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """Write a piece of a chunked body; an empty one is nothing, since a chunk of size 0 would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
 @dataclass(slots=True)
 class Framing:
     """What was said.

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import orjson
 
+from service_kit.address import socket_path
 from sidecar.model import Credentials, Reference
 from sidecar.profile.session_api import ApiCall
 from sidecar.request_context import current_request
@@ -103,8 +104,9 @@ def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str
 @lru_cache(maxsize=64)
 def _origin(base: str) -> _Origin:
     """The instance at `base`; there are few of them."""
-    if base.startswith("unix:"):
-        return _Origin(httpx.URL("http://localhost/"), {"unix": base.removeprefix("unix:").removeprefix("//")})
+    path = socket_path(base)
+    if path is not None:
+        return _Origin(httpx.URL("http://localhost/"), {"unix": path})
     return _Origin(httpx.URL(f"{base}/"), {})
 
 

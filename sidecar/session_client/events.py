@@ -17,6 +17,7 @@ import httpx
 import orjson
 import structlog
 
+from service_kit.address import socket_path
 from sidecar.cache.clock import elapsed
 from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE
 from sidecar.guard.ports import Telemetry
@@ -119,7 +120,7 @@ class EventFollower:
         loop = asyncio.get_running_loop()
         read_at = self._clock()
         headers = {**self._headers, "Last-Event-ID": self._position} if self._position else self._headers
-        socket = url.removeprefix("unix:").removeprefix("//") if url.startswith("unix:") else None
+        socket = socket_path(url)
         transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
         async with (

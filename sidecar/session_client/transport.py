@@ -24,7 +24,7 @@ from sidecar.http.client.response import (
     UpstreamFailure,
 )
 from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer
-from sidecar.http.framing import ResponseHead
+from sidecar.http.framing import LAST_CHUNK, ResponseHead, encode_chunk
 from sidecar.http.headers import encode_fields
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -194,7 +194,7 @@ def _encode(request: httpx.Request, body: bytes) -> bytes:
     """Write a whole request; one of unknown length as a single chunk."""
     headers = request.headers.raw
     if any(name.lower() == b"transfer-encoding" for name, _ in headers):
-        body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+        body = encode_chunk(body) + LAST_CHUNK
     target = request.extensions.get("target") or request.url.raw_path
     line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), target)
     return b"%b%b\r\n%b" % (line, encode_fields(headers), body)

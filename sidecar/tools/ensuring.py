@@ -11,6 +11,7 @@ import httpx
 import orjson
 import stamina
 
+from service_kit.address import socket_path
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Verdict
 from sidecar.session_client.ports import Discovery
 from sidecar.tools.pairs import Pair
@@ -68,7 +69,8 @@ class InBulk:
         if url is None:
             raise _NotNow("no instance of the session service is known")
         body = orjson.dumps({"sessions": [{"user_id": pair.user_id, "session_id": pair.session_id} for pair in pairs]})
-        unix = {"unix": url.removeprefix("unix:").removeprefix("//")} if url.startswith("unix:") else {}
+        path = socket_path(url)
+        unix = {} if path is None else {"unix": path}
         base = "http://localhost" if unix else url
         try:
             response = await self._client.post(

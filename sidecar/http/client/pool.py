@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
+from service_kit.address import socket_path
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection, ResponseTemplate
 
@@ -36,8 +37,9 @@ class Origin:
     @classmethod
     def parse(cls, url: str) -> Origin:
         """Read `http://host[:port]`, `https://host[:port]` or `unix:/path`; what follows is ignored."""
-        if url.startswith("unix:"):
-            return cls("localhost", 0, unix=url.removeprefix("unix:").removeprefix("//"))
+        path = socket_path(url)
+        if path is not None:
+            return cls("localhost", 0, unix=path)
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -15,7 +15,7 @@ from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Pool
 from sidecar.http.client.response import ConnectionLost
 from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer, Upgraded
-from sidecar.http.framing import ForwardedHead, ResponseHead
+from sidecar.http.framing import LAST_CHUNK, ForwardedHead, ResponseHead, encode_chunk
 from sidecar.http.headers import HeaderRules
 from sidecar.http.ports import PermitLapsed, UpstreamError, Wire, WireHead
 from sidecar.model import Headers, Reason
@@ -174,8 +174,7 @@ class ProxiedRequest:
     def _framed(self, body: bytes, *, last: bool) -> bytes:
         if not self.wire.chunked:
             return body
-        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return chunk + b"0\r\n\r\n" if last else chunk
+        return encode_chunk(body) + LAST_CHUNK if last else encode_chunk(body)
 
     async def _answer(self) -> None:
         head = await self._relay.response()

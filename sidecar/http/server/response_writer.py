@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from typing import Final
 
-from sidecar.http.framing import Framing, read_framing
+from sidecar.http.framing import LAST_CHUNK, Framing, encode_chunk, read_framing
 from sidecar.http.headers import encode_fields
 from sidecar.model import Headers
 
@@ -71,7 +71,7 @@ class ResponseWriter:
     def piece(self, body: bytes) -> bytes:
         """Write a piece of the body. Raises RuntimeError for more than was declared."""
         if self._chunked:
-            return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return encode_chunk(body)
         if self._left is not None:
             if not self._left:
                 return b""
@@ -84,4 +84,4 @@ class ResponseWriter:
         """Write the end of the body. Raises RuntimeError for less than was declared."""
         if self._left:
             raise RuntimeError("the answer is shorter than its Content-Length")
-        return b"0\r\n\r\n" if self._chunked else b""
+        return LAST_CHUNK if self._chunked else b""
