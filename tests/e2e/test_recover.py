@@ -169,3 +169,12 @@ def test_in_shadow_mode_nothing_is_created(server: Server, tmp_path: Path) -> No
     with served(server.app) as url, client_of(url, tmp_path, SIDECAR_MODE="shadow") as sidecar:
         answer = httpx.post(f"{sidecar.process.url()}/runs", json={"session": "s-1"})
     assert (answer.status_code, server.calls) == (404, ["run"])
+
+
+def test_the_authoriser_does_not_take_its_own_answer_for_a_deletion(server: Server, tmp_path: Path) -> None:
+    """It admits a DELETE that the memory service has yet to carry out, and may refuse."""
+    server.sessions["s-1"] = "nobody"
+    with served(server.app) as url, client_of(url, tmp_path, SIDECAR_AUTHZ="127.0.0.1:0") as sidecar:
+        authz = sidecar.process.url("authz")
+        assert httpx.delete(f"{authz}/envoy/sessions/s-1").status_code == 200
+        assert httpx.post(f"{authz}/envoy/notes", json={"session": "s-1"}).status_code == 200
