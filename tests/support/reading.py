@@ -150,8 +150,12 @@ class Plan:
     needs_body: bool
 
 
-class Reader(Extractor):
+class Reader:
     """An extractor whose two steps give values that can be compared."""
+
+    def __init__(self, profile: Profile, **settings: Any) -> None:
+        self.extractor = Extractor(profile, **settings)
+        self.classify = self.extractor.classify
 
     def plan(self, request: Head) -> Plan | Extraction | None:
         """What the head alone says; an extraction where it refuses because of its path."""

@@ -56,8 +56,8 @@ def test_what_is_remembered_has_an_end() -> None:
     for number in range(5000):
         assert one.plan(head("POST", f"/api/v1/memories/session/s{number}/summarize")) is not None
     assert one.plan(head("POST", "/api/v1/memories/" + "x" * 300)) is not None
-    assert 0 < len(one._router._remembered) <= 4096
-    assert all(len(path) <= 256 for _, path in one._router._remembered)
+    assert 0 < len(one.extractor._router._remembered) <= 4096
+    assert all(len(path) <= 256 for _, path in one.extractor._router._remembered)
 
 
 @pytest.mark.parametrize("target", [f"{STORE}?session_id=s1&user_id=u1", f"{STORE}?user_id=u1&x=y&session_id=s1"])

@@ -212,7 +212,7 @@ def test_only_names_that_could_be_names_are_remembered() -> None:
     for length, remembered in ((255, 1), (256, 2), (257, 2), (5000, 2), (255, 2)):
         body = json.dumps(tool("x" * length, BOTH)).encode()
         assert only(one.read(head("POST", "/mcp"), body)).reference == REFERENCE
-        assert one._mcp._kind_of.cache_info().currsize == remembered
+        assert one.extractor._mcp._kind_of.cache_info().currsize == remembered
 
 
 def test_a_very_long_tool_name_is_judged_like_any_other() -> None:
