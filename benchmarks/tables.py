@@ -59,7 +59,7 @@ OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
     ),
     "overtaking": (
         "Of 400 POSTs, those before the GET that was sent earlier on another connection",
-        (Column("on new connections", "overtaken_on_new"), Column("on kept connections", "overtaken_on_kept")),
+        (Column("GET on a new one", "overtaken_on_new"), Column("GET on a kept one", "overtaken_on_kept")),
     ),
 }
 

@@ -24,7 +24,7 @@ from benchmarks.stage import PYTHONPATH, Running, Stage
 CASE = "overtaking"
 CONTENDERS = (DIRECT, NGINX_PLAIN, SIDECAR, SLOW_LANE)
 PAIRS = 400
-PAUSE_S, ANSWERED_WITHIN_S = 0.001, 10.0
+PAUSE_S, ACCEPTED_AFTER_S, ANSWERED_WITHIN_S = 0.001, 0.005, 10.0
 GET = "GET {kept}{number} HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 POST = (
     "POST {kept}{number} HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
@@ -67,13 +67,14 @@ def _sample(stage: Stage, running: Running, number: int) -> Sample:
 
 
 def _send_pairs(port: int, *, anew: bool) -> None:
-    """A GET on one connection, at once a POST on another, both answers; each pair on new connections, or all on two."""
+    """A GET on one connection, at once a POST on another, both answers; the GET's is new for each pair, or kept."""
     with contextlib.ExitStack() as stack:
         first, second = _connected(port, stack), _connected(port, stack)
         for number in range(0, 2 * PAIRS, 2):
-            if anew and number:
-                stack.close()
-                first, second = _connected(port, stack), _connected(port, stack)
+            if anew:
+                first.socket.close()
+                first = _connected(port, stack)
+                time.sleep(ACCEPTED_AFTER_S)
             earlier = GET.format(kept=KEPT, number=number).encode()
             later = POST.format(kept=KEPT, number=number + 1).encode()
             first.send(earlier, due=0.0)
