@@ -26,6 +26,7 @@ from sidecar.doors.access_log import AccessLog
 from sidecar.doors.authorizer import Authorizer
 from sidecar.doors.fast_path import FastPath, FastPathProtocol
 from sidecar.doors.hosted import hosted_app
+from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Upstream
@@ -163,7 +164,7 @@ class _Sidecar:
         return _Front(
             self._traced(guard, lambda guarding: proxy_app(upstream, guarding)),
             FastPathProtocol if fast else HardenedProtocol,
-            FastPath(guard.extractor, guard.guard, upstream, guard.unguarded),
+            FastPath(guard.extractor, guard.guard, upstream, refuse_unanswered, guard.unguarded),
         )
 
     def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:

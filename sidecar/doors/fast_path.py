@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Final, Protocol
 
 from sidecar.doors.fast_path_exchange import FastPathExchange
-from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.refusal import Response
 from sidecar.doors.request_template import RequestTemplate
 from sidecar.doors.unguarded import UnguardedWrites
@@ -65,9 +64,9 @@ class FastPath:
     extractor: Classifier
     guard: ImmediateGuard
     forwarder: FastForwarder
-    unguarded: UnguardedWrites | None = None
-    unanswered: Callable[[Extraction | None, UpstreamError], Response] = refuse_unanswered
+    unanswered: Callable[[Extraction | None, UpstreamError], Response]
     """Answers a request that was forwarded in vain."""
+    unguarded: UnguardedWrites | None = None
 
 
 class FastPathProtocol(HardenedProtocol):

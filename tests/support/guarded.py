@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from sidecar.doors.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.fast_path import FastPath
-from sidecar.doors.middleware import EnforceMiddleware
+from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.extract.extractor import Extractor
 from sidecar.http.client.forwarder import Upstream
@@ -34,4 +34,4 @@ class GuardedHouse(House):
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
-        return FastPath(Extractor(ISA), self.guard, upstream)
+        return FastPath(Extractor(ISA), self.guard, upstream, refuse_unanswered)
