@@ -247,7 +247,9 @@ def test_every_line_is_json_with_an_exception_thrown_in_each_layer(tmp_path: Pat
         assert f"thrown in {where}" in thrown
     told = [line["event"] for line in logged]
     assert told[0] == "SIDECAR_UPSTREM is not a setting; did you mean SIDECAR_UPSTREAM?"
-    assert told[-2:] == ["stopping", "stopped"]
+    # What is noticed of the session service meanwhile may stand between the two.
+    assert [event for event in told if event in ("stopping", "stopped")] == ["stopping", "stopped"]
+    assert told[-1] == "stopped"
     (started,) = [line for line in logged if line["event"] == "started"]
     assert (started["mode"], started["profile"], started["upstream"]) == ("enforce", "isa", url)
     assert started["listen"] == process.addresses["listen"]
