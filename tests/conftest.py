@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sidecar.observability.metrics import is_compiled
 from tests.support.consul import consul_agent  # noqa: F401 # a fixture, found here by every test
 
 INTEROP = Path(__file__).parent / "interop"
 ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
+
+# A machine that does other work besides must not fail an example for its time.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
