@@ -133,10 +133,10 @@ def test_no_attempt_over_http_2_reaches_the_memory_service(address: str, world: 
     body = ["--data-binary", "@-"] if length == "declared" else ["-X", "POST", "-T", "-"]
     options = ["-s", "--noproxy", "*", "--http2-prior-knowledge", "-w", "\n%{http_version} %{http_code}", "-H", JSON]
     target = f"http://{address}{STORE}?session_id=taken&user_id=ann"
-    # Not checked for its exit code: 92 says that the proxy reset the stream after its answer, before the body's end.
+    # Exit code 92: the proxy reset the stream, after its answer or in its place, before it had the whole body.
     done = subprocess.run([curl, *options, *body, target], input=BODY, capture_output=True, check=False, timeout=30)
     version, status = done.stdout.rsplit(b"\n", 1)[1].split()
-    assert (version, status[:1]) == (b"2", b"4"), done.stdout
+    assert done.returncode == 92 or (version, status[:1]) == (b"2", b"4"), (done.returncode, done.stdout)
     assert world.writes[writes:] == []
     assert world.all_sessions() == sessions
 
