@@ -13,10 +13,18 @@ from service_kit.settings import BadSettings
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import is_compiled
 from sidecar.settings import Settings, load_settings, unknown_variables, wants_json_logs
-from sidecar.tools.probe_record import unsafe_create
+from sidecar.tools.probe.record import unsafe_create
 
-_TOOLS: Final = ("backfill", "check", "explain", "outbox", "probe", "profiles", "up")
-"""Commands in `sidecar.tools`: each is a function in the module of its name."""
+_TOOLS: Final = {
+    "backfill": "backfill.command",
+    "check": "check.command",
+    "explain": "explain.command",
+    "outbox": "outbox",
+    "probe": "probe.command",
+    "profiles": "profiles",
+    "up": "up",
+}
+"""Commands and their modules in `sidecar.tools`; each is a function of its name."""
 
 
 class _Commands(click.Group):
@@ -30,7 +38,7 @@ class _Commands(click.Group):
         """Give a command; None where there is no such."""
         if cmd_name not in _TOOLS:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module(f"sidecar.tools.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"sidecar.tools.{_TOOLS[cmd_name]}"), cmd_name)
         return command
 
 

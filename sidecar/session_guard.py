@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction

@@ -16,9 +16,9 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import classification_of, head_of
-from sidecar.doors.body_copy import BodyCopy
-from sidecar.doors.bounded_body import BodyBudget, replay
-from sidecar.doors.content_coding import coding_of, decode
+from sidecar.doors.body.body_copy import BodyCopy
+from sidecar.doors.body.bounded_body import BodyBudget, replay
+from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery

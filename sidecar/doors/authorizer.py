@@ -16,7 +16,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, begin, classification_of, respond
-from sidecar.doors.bounded_body import ClientDisconnected
+from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry

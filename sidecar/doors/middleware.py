@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, begin, classification_of, extraction_of, head_of, respond
-from sidecar.doors.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
+from sidecar.doors.body.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import begin, classification_of, head_of
-from sidecar.doors.body_copy import BodyCopy
-from sidecar.doors.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
+from sidecar.doors.body.body_copy import BodyCopy
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
 from sidecar.doors.middleware import run_permitted
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor

@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from sidecar.extract.content_type import Form, declared_form
-from sidecar.extract.field_names import FieldNames
-from sidecar.extract.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
-from sidecar.extract.form_fields import read_urlencoded
+from sidecar.extract.form.content_type import Form, declared_form
+from sidecar.extract.form.field_names import FieldNames
+from sidecar.extract.form.form_fields import read_urlencoded
+from sidecar.extract.form.multipart import read_multipart
 from sidecar.extract.head_candidates import HeadCandidates, HeadReader
 from sidecar.extract.id_resolver import Candidates, IdResolver
 from sidecar.extract.ids import IdFormat
-from sidecar.extract.json_paths import JsonPathExtractor
-from sidecar.extract.list_elements import resolve_elements
+from sidecar.extract.json.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
+from sidecar.extract.json.json_paths import JsonPathExtractor
+from sidecar.extract.json.list_elements import resolve_elements
+from sidecar.extract.json.strict_json import JsonReader
 from sidecar.extract.mcp import McpReader
-from sidecar.extract.multipart import read_multipart
 from sidecar.extract.refused import RequestRefused, unreadable
 from sidecar.extract.routing import AMBIGUOUS_PATH, Route, Router, wants_upgrade
-from sidecar.extract.strict_json import JsonReader
 from sidecar.model import Call, Extraction, Head, Reference, Refusal, RefusalFormat
 from sidecar.profile.profile import REQUIRED_IF, Profile
 from sidecar.profile.rules import PathRule

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.extract.credentials import CredentialsReader
-from sidecar.extract.field_names import FieldNames
-from sidecar.extract.form_fields import read_urlencoded
+from sidecar.extract.form.field_names import FieldNames
+from sidecar.extract.form.form_fields import read_urlencoded
 from sidecar.extract.header_name import fold
 from sidecar.extract.id_resolver import Candidates
 from sidecar.model import Headers

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from sidecar.extract.content_type import declared_form
+from sidecar.extract.form.content_type import declared_form
 from sidecar.extract.head_candidates import HeadCandidates
 from sidecar.extract.id_resolver import Candidates, IdResolver
-from sidecar.extract.json_paths import JsonPathExtractor
+from sidecar.extract.json.json_paths import JsonPathExtractor
+from sidecar.extract.json.strict_json import JsonReader, member
 from sidecar.extract.refused import RequestRefused, unreadable
-from sidecar.extract.strict_json import JsonReader, member
 from sidecar.model import NOTIFICATION, Call, Extraction, Headers, Reference, Refusal, RefusalFormat, RpcId, RuleKind
 from sidecar.profile.profile import SESSION, Profile
 from sidecar.profile.rules import ToolRule

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import sidecar.tools.probing
+import sidecar.tools.probe.run
 from sidecar.__main__ import main
 from tests.support.built import ROOT
 from tests.support.probed import PROFILE, Service
@@ -38,8 +38,8 @@ def printed(command: str, sessions: str) -> str:
 def sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tried.toml").write_text(PROFILE)
-    init = sidecar.tools.probing.Probe.__init__
-    monkeypatch.setattr(sidecar.tools.probing.Probe, "__init__", lambda *a, **k: init(*a, **{**k, "pause": 0.0}))
+    init = sidecar.tools.probe.run.Probe.__init__
+    monkeypatch.setattr(sidecar.tools.probe.run.Probe, "__init__", lambda *a, **k: init(*a, **{**k, "pause": 0.0}))
     with served(Service("wipes", "gives-away", "hides").app) as url:
         yield url
 

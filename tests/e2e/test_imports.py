@@ -30,8 +30,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "requests",
         "service_kit.registration",
         "sidecar.session_client.consul_discovery",
-        "sidecar.tools.backfill",  # other commands
-        "sidecar.tools.explain",
+        "sidecar.tools.backfill.command",  # other commands
+        "sidecar.tools.explain.command",
         "sidecar.tools.up",
         "opentelemetry",  # no exporter is configured
         "sidecar.observability.tracing",

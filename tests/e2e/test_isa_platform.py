@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from sidecar.settings import Settings
-from sidecar.tools.check_connections import check_connections
+from sidecar.tools.check.connections import check_connections
 from tests.support.platform import STORE
 from tests.support.platform_sessions import PlatformSessions
 from tests.support.servers import served

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.fast_path import FastPath
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.fast_path.protocol import FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.extract.extractor import Extractor

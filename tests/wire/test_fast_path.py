@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.doors.fast_path import FastPath
+from sidecar.doors.fast_path.protocol import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
 from sidecar.http.ports import UpstreamError

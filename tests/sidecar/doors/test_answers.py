@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import MAX_ANSWER, AnswerMiddleware
-from sidecar.doors.bounded_body import BodyBudget
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.extract.extractor import Extractor
 from sidecar.guard.recovery import Recovery
 from sidecar.http.ports import UpstreamError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.extract.extractor import Extractor

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.doors.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.extract.extractor import Extractor

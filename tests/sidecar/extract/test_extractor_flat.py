@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.extract.extractor import Extractor
+from sidecar.extract.json.strict_json import JsonReader
 from sidecar.extract.refused import RequestRefused
-from sidecar.extract.strict_json import JsonReader
 from sidecar.model import NOTIFICATION, Call, Extraction, Head, Reason, Reference, Refusal
 from sidecar.profile.files import find_profile
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.extract.json.strict_json import MOST_VALUES
 from sidecar.extract.mcp import MOST_MESSAGES
-from sidecar.extract.strict_json import MOST_VALUES
 from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
 from tests.support.reading import only, read, tool
 

@@ -1,0 +1,1 @@
+"""Reads request bodies within bounds and decodes their content codings."""

@@ -1,0 +1,1 @@
+"""Serves what can be admitted at once, without a task."""

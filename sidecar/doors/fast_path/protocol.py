@@ -1,0 +1,236 @@
+"""The fast path: small JSON writes of known sessions and unguarded requests without a body, served without a task.
+
+It changes speed and nothing else. It decides and forwards by the same rules as the application; what it does not take,
+or cannot finish at once, goes to the application with what was learnt of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, Protocol
+
+from sidecar.doors.fast_path.exchange import FastPathExchange
+from sidecar.doors.fast_path.request_template import RequestTemplate
+from sidecar.doors.refusal import Response
+from sidecar.doors.unguarded import UnguardedWrites
+from sidecar.extract.extractor import Classification
+from sidecar.guard.permit import Permit
+from sidecar.http.ports import FastForwarder, UpstreamError
+from sidecar.http.server.exchange import Exchange
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
+from sidecar.model import Extraction, Head
+
+MAX_BODY: Final = 64 * 1024
+"""Most bytes of a body that is waited for here."""
+HOLD: Final = 1.0
+"""Seconds a body may take to come; a slower one is the application's."""
+
+_METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
+_NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
+_BODYLESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+"""Methods whose requests take the fast path without a body: each is idempotent (RFC 9110, section 9.2.2)."""
+
+logger = logging.getLogger(__name__)
+
+
+class Classifier(Protocol):
+    """Says what the head of a request alone says."""
+
+    def classify(self, head: Head) -> Classification | None:
+        """Classify the request; None where no rule looks at it."""
+        ...
+
+
+class ImmediateGuard(Protocol):
+    """The part of a guard that answers at once."""
+
+    def pass_through(self) -> Permit:
+        """Permit a request that no rule looks at."""
+        ...
+
+    def permit_known(self, extraction: Extraction) -> Permit | None:
+        """Permit what needs no question; None leaves the request to the application."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FastPath:
+    """What the fast path decides with and forwards by; the application behind it uses the same."""
+
+    extractor: Classifier
+    guard: ImmediateGuard
+    forwarder: FastForwarder
+    unanswered: Callable[[Extraction | None, UpstreamError], Response]
+    """Answers a request that was forwarded in vain."""
+    unguarded: UnguardedWrites | None = None
+
+
+class FastPathProtocol(HardenedProtocol):
+    """A client connection that takes what it can by the fast path."""
+
+    def __init__(self, config: HardenedConfig, **_: object) -> None:
+        super().__init__(config)
+        path: FastPath = config.fast_path
+        self._extractor = path.extractor
+        self._guard = path.guard
+        self._unguarded = path.unguarded
+        self.forwarder = path.forwarder
+        self.unanswered = path.unanswered
+        self._template: RequestTemplate | None = None
+        self._bodyless: RequestTemplate | None = None
+        self._on_fast_path: FastPathExchange | None = None
+
+    def pause_writing(self) -> None:
+        """Hold the upstream back while the client does not read."""
+        super().pause_writing()
+        if self._on_fast_path is not None:
+            self._on_fast_path.line.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the upstream go on."""
+        super().resume_writing()
+        if self._on_fast_path is not None:
+            self._on_fast_path.line.resume_reading()
+
+    def land(self, data: bytes, *, closes: bool) -> None:
+        """Write the last of an answer, and go on to the next request."""
+        # The upstream connection serves other requests from now on, and must not be held back for this client.
+        self._on_fast_path = None
+        self._transport.write(data)
+        self.answered(closes=closes)
+
+    def drain_connection(self) -> None:
+        """Begin to stop; a request that waits for its body has been read, so it is served."""
+        if self._on_deadline == self._give_way:
+            self._give_way()
+        super().drain_connection()
+
+    def _next(self, seen: int = 0) -> None:
+        """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
+        template = self._template
+        if template is None or (found := template.match(self._buffer)) is None:
+            super()._next(seen)
+            return
+        digits, start = found
+        end = start + int(digits)
+        if not start < end <= start + MAX_BODY:
+            self._give_way()
+            return
+        if len(self._buffer) < end:
+            if self._on_deadline != self._give_way:
+                self._wait(HOLD, self._give_way)
+            return
+        # A client that does not read its answers is made to wait by the application; the fast path never waits.
+        line = None if self.write_paused else self.forwarder.take()
+        if line is None:
+            self._give_way()
+            return
+        arrived = monotonic()
+        body = self._buffer[start:end]
+        extraction, permit = None, None
+        try:
+            if template.classification is None:
+                permit = self._guard.pass_through()
+                if self._unguarded is not None:
+                    self._unguarded.look(template, body)
+            else:
+                extraction = template.classification.extract(body)
+                permit = self._guard.permit_known(extraction)
+        except Exception:
+            logger.exception("the fast path could not decide a request")
+        if permit is None:
+            self.forwarder.put_back(line)
+            self._give_way(extraction)
+            return
+        self._buffer = self._buffer[end:]
+        request = b"".join((template.written_before, digits, template.written_after, body))
+        self._send(FastPathExchange(self, template, permit, line, request=request, extraction=extraction), arrived)
+
+    def _send(self, exchange: FastPathExchange, arrived: float) -> None:
+        """Send the request of an exchange on its way."""
+        self._deadline = None
+        if self._half_closed:
+            self._wait(self._patience.half_closed, self.abort)
+        self._exchange = self._on_fast_path = exchange
+        exchange.send(arrived)
+
+    def _begin(self, head: RequestHead) -> None:
+        if head.method in _BODYLESS and is_bodyless(head):
+            if not (self._classify(head) and self._pass(head)):
+                super()._begin(head)
+            return
+        if not (takes_fast_path(head) and self._classify(head)):
+            super()._begin(head)
+            return
+        classification = head.memo.classification
+        if classification is not None and (classification.after is not None or not classification.needs_body):
+            super()._begin(head)
+            return
+        self._template = self._make_template(head)
+        self._buffer = head.raw + self._buffer
+        self._next()
+
+    def _classify(self, head: RequestHead) -> bool:
+        """Have the head classified, once for all requests that repeat it; False where that failed."""
+        memo = head.memo
+        if not memo.classified:
+            try:
+                memo.classification = self._extractor.classify(Head(head.method, head.target, head.headers))
+            except Exception:
+                logger.exception("the fast path could not classify a request")
+                return False
+            memo.classified = True
+        return True
+
+    def _pass(self, head: RequestHead) -> bool:
+        """Forward a request without a body, if no rule looks at it and a connection is free."""
+        if head.memo.classification is not None:
+            return False
+        line = None if self.write_paused else self.forwarder.take()
+        if line is None:
+            return False
+        arrived = monotonic()
+        template = self._bodyless
+        if template is None or template.memo is not head.memo:
+            template = self._bodyless = self._make_template(head)
+        permit = self._guard.pass_through()
+        self._send(FastPathExchange(self, template, permit, line, request=template.written_before), arrived)
+        return True
+
+    def _make_template(self, head: RequestHead) -> RequestTemplate:
+        template = RequestTemplate(head, self.peer)
+        template.write_as(self.forwarder.request_head(template))
+        return template
+
+    def _give_way(self, extraction: Extraction | None = None) -> None:
+        """Leave the request to the application, with what was learnt of it."""
+        head = self._take_head()
+        assert head is not None  # noqa: S101 # for the type checker: a head was recognised
+        if self._template is not None:
+            head.memo.classification, head.memo.classified = self._template.classification, True
+        super()._begin(head)
+        if isinstance(self._exchange, Exchange):
+            self._exchange.extraction = extraction
+
+
+def is_bodyless(head: RequestHead) -> bool:
+    """Whether the request has no body and asks for nothing but its answer."""
+    return not head.has_body and not head.upgrade and head.version == "1.1" and head.target[:1] == b"/"
+
+
+def takes_fast_path(head: RequestHead) -> bool:
+    """Whether the fast path may try the request: small, JSON, and nothing special about it."""
+    return (
+        head.method in _METHODS
+        and 0 < head.length <= MAX_BODY
+        and len(head.raw) <= MAX_TEMPLATE_HEAD
+        and head.version == "1.1"
+        and not _NEVER.intersection(head.fields)
+        and head.fields.get(b"content-type", b"")[:16].lower() == b"application/json"
+        and head.target[:1] == b"/"
+        and b"%" not in head.target
+    )

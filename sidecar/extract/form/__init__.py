@@ -1,0 +1,1 @@
+"""Reads declared forms, urlencoded and multipart, and finds ids in them."""

@@ -1,0 +1,1 @@
+"""Reads JSON strictly and finds ids in it."""

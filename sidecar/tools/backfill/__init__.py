@@ -1,0 +1,1 @@
+"""Repairs orphans: ensures every pair of user and session that it reads."""

@@ -1,0 +1,150 @@
+"""Makes sure of many sessions at once, or only says what would come of it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+import httpx
+import orjson
+import stamina
+
+from service_kit.address import socket_path
+from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Verdict
+from sidecar.session_client.ports import Discovery
+from sidecar.tools.backfill.pairs import Pair
+
+MOST_AT_ONCE: Final = 1_000
+CALL_TIMEOUT: Final = 30.0
+
+# Long enough for a session service that is being restarted.
+_RETRYING: Final = stamina.AsyncRetryingCaller(attempts=8, timeout=60.0, wait_initial=0.2, wait_max=5.0)
+
+
+class Outcome(enum.StrEnum):
+    """What came of a pair."""
+
+    CREATED = "created"
+    FOUND = "found"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    INVALID = "invalid"
+
+
+class ServiceFailed(Exception):
+    """The session service cannot be reached, or not be trusted; the message is one line for a person."""
+
+
+class _NotNow(Exception):
+    """It may help to ask again."""
+
+
+class Ensure(Protocol):
+    """Says what came of each of at most `MOST_AT_ONCE` pairs, in their order. Raises ServiceFailed."""
+
+    async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        """Ensure, or look."""
+        ...
+
+
+class InBulk:
+    """One call for all pairs, to a session service that has one."""
+
+    def __init__(self, client: httpx.AsyncClient, discovery: Discovery, path: str) -> None:
+        self._client = client
+        self._discovery = discovery
+        self._path = path
+
+    async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        """Create what is missing. Repeating it is safe, so it is repeated while the service is away."""
+        try:
+            return await _RETRYING(_NotNow, self._once, pairs)
+        except _NotNow as error:
+            raise ServiceFailed(str(error)) from error
+
+    async def _once(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        url = self._discovery.pick()
+        if url is None:
+            raise _NotNow("no instance of the session service is known")
+        body = orjson.dumps({"sessions": [{"user_id": pair.user_id, "session_id": pair.session_id} for pair in pairs]})
+        path = socket_path(url)
+        unix = {} if path is None else {"unix": path}
+        base = "http://localhost" if unix else url
+        try:
+            response = await self._client.post(
+                base + self._path, content=body, headers={"Content-Type": "application/json"}, extensions=unix
+            )
+        except httpx.HTTPError as error:
+            self._discovery.report(url, ok=False)
+            why = str(error) or type(error).__name__
+            raise _NotNow(f"the session service at {url} does not answer: {why}") from error
+        self._discovery.report(url, ok=True)
+        return _outcomes(pairs, response, url)
+
+
+class OneByOne:
+    """A question for each pair: to look only, or to a session service that has no bulk call."""
+
+    def __init__(self, ask: Callable[[Reference], Awaitable[Verdict]], at_once: int = 32) -> None:
+        self._ask = ask
+        self._places = asyncio.Semaphore(at_once)
+
+    async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        """Ask about all of them, some at a time."""
+        failed: list[BaseException] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._patiently(pair)) for pair in pairs]
+        except* ServiceFailed as failures:
+            # Not raised here: before Python 3.11.4 it would come out as a group (gh-103590).
+            failed.extend(failures.exceptions)
+        if failed:
+            raise failed[0]
+        return [task.result() for task in tasks]
+
+    async def _patiently(self, pair: Pair) -> Outcome:
+        async with self._places:
+            try:
+                return await _RETRYING(_NotNow, self._once, pair)
+            except _NotNow as error:
+                raise ServiceFailed(str(error)) from error
+
+    async def _once(self, pair: Pair) -> Outcome:
+        answer = await self._ask(Reference(pair.session_id, pair.user_id))
+        match answer:
+            case Found(Session(status=SessionStatus.DELETED)) | Gone():
+                return Outcome.GONE
+            case Found(Session(owner=owner)):
+                return Outcome.FOUND if owner == pair.user_id else Outcome.CONFLICT
+            case Created() | Absent():
+                return Outcome.CREATED
+            case Conflict():
+                return Outcome.CONFLICT
+            case _:
+                raise _NotNow(f"the session service cannot say: {answer.why}")
+
+
+def _outcomes(pairs: Sequence[Pair], response: httpx.Response, url: str) -> list[Outcome]:
+    """Read a bulk answer, and believe it only if it speaks of the pairs that were sent, in their order."""
+    if response.status_code >= 500 or response.status_code == 429:
+        raise _NotNow(f"the session service at {url} answers {response.status_code}")
+    if response.status_code != 200:
+        raise ServiceFailed(f"the session service at {url} refuses with {response.status_code}: {_detail(response)}")
+    try:
+        results: list[Any] = orjson.loads(response.content)["results"]
+        outcomes = [Outcome(result["result"]) for result in results]
+        named = [result["session_id"] for result in results]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ServiceFailed(f"the session service at {url} answers with something that is no result") from error
+    if named != [pair.session_id for pair in pairs]:
+        raise ServiceFailed(f"the session service at {url} answers for other sessions than were sent")
+    return outcomes
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(orjson.loads(response.content)["detail"])[:200]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "no reason given"

@@ -1,0 +1,84 @@
+"""What one backfill reads, and the files beside it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar.tools.backfill.ensuring import MOST_AT_ONCE
+from sidecar.tools.backfill.pairs import PairFile, UnreadableSource
+from sidecar.tools.backfill.progress import Done, FailureList, ProgressFile
+from sidecar.tools.backfill.run import FromFile, FromRows, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line said: a file or `-`, or a database and a query."""
+
+    file: str | None
+    url: str | None
+    query: str | None
+    dry_run: bool
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a run that was broken off goes on where it was. A pipe is gone, and a query's rows may change."""
+        return self.file is not None and self.file != "-"
+
+
+@dataclass
+class Job:
+    """A source with the files that belong to it. `total` is in the unit of its batches, None where it is not known."""
+
+    name: str
+    source: Source
+    total: int | None
+    failures: FailureList
+    progress: ProgressFile | None = None
+    done: Done = field(default_factory=Done)
+
+
+async def open_job(stack: AsyncExitStack, request: Request, service: str) -> Job:
+    """Open the source, and go on where an earlier run stopped. Raises UnreadableSource, SourceFailed, OSError."""
+    if request.url is not None:
+        return await _open_query(stack, request)
+    if not request.resumes:
+        source = FromFile(PairFile(sys.stdin.buffer, "standard input"))
+        return Job("standard input", source, None, FailureList(_beside(Path("backfill"), request)))
+    return _open_file(stack, request, service)
+
+
+async def _open_query(stack: AsyncExitStack, request: Request) -> Job:
+    try:
+        from sidecar.tools.backfill.pairs_from_sql import PairQuery  # noqa: PLC0415 # needs an extra that may be missing
+    except ImportError:
+        raise UnreadableSource("--from-sql needs an extra: pip install 'session-sidecar[services]'") from None
+    query = PairQuery(str(request.url), str(request.query))
+    stack.push_async_callback(query.aclose)
+    total = await query.count()
+    failures = FailureList(_beside(Path("backfill"), request))
+    return Job("the query", FromRows(query.records(MOST_AT_ONCE)), total, failures)
+
+
+def _open_file(stack: AsyncExitStack, request: Request, service: str) -> Job:
+    path = Path(str(request.file))
+    try:
+        file = stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise UnreadableSource(f"{path}: {error.strerror}; a file of JSON lines or CSV is allowed") from error
+    pairs = PairFile(file, str(path))
+    progress, done = None, None
+    if not request.dry_run:
+        progress = ProgressFile(path.with_name(f"{path.name}.backfill-progress"), path, service)
+        done = progress.load()
+    if done is not None:
+        pairs.go_on_at(done.position)
+    failures = FailureList(_beside(path, request), done.failures_size if done else 0)
+    return Job(str(path), FromFile(pairs), path.stat().st_size, failures, progress, done or Done())
+
+
+def _beside(path: Path, request: Request) -> Path:
+    """A trial must not disturb the list that a run which was broken off has begun."""
+    return path.with_name(f"{path.name}{'.dry-run' if request.dry_run else ''}.failures.jsonl")

@@ -1,0 +1,118 @@
+"""What a backfill has done so far, in a file beside its source, so that a killed one goes on where it was.
+
+Written only after the session service has acknowledged: a kill at any moment repeats some pairs, and loses none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from sidecar.tools.backfill.ensuring import Outcome
+from sidecar.tools.backfill.pairs import Bad, Pair, Position
+
+FAILURES: Final = frozenset({Outcome.CONFLICT, Outcome.GONE, Outcome.INVALID})
+_HEAD: Final = 64 * 1024
+_WHY: Final = {
+    Outcome.CONFLICT: "the session belongs to another user",
+    Outcome.GONE: "the session was deleted",
+    Outcome.INVALID: "the session service does not accept the ids",
+}
+
+
+@dataclass
+class Done:
+    """Where to go on, what came of the pairs before, and how long the list of failures was then."""
+
+    position: Position = field(default_factory=Position)
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    failures_size: int = 0
+
+
+class ProgressFile:
+    """The record of one source and one session service. It counts for no other."""
+
+    def __init__(self, path: Path, source: Path, service: str) -> None:
+        self._path = path
+        self._source = source
+        self._service = service
+
+    def load(self) -> Done | None:
+        """What an interrupted run had done; None where there was none, or where it was of something else."""
+        try:
+            saved: dict[str, Any] = orjson.loads(self._path.read_bytes())
+            done = Done(
+                Position(saved["offset"], saved["line"]),
+                Counter({Outcome(name): count for name, count in saved["counts"].items()}),
+                saved["failures_size"],
+            )
+            is_ours = saved["service"] == self._service and saved["head"] == self._head(done.position)
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return None
+        return done if is_ours and self._source.stat().st_size >= done.position.offset else None
+
+    def save(self, done: Done) -> None:
+        """Replace the record as a whole. Raises OSError."""
+        record = {
+            "service": self._service,
+            "head": self._head(done.position),
+            "offset": done.position.offset,
+            "line": done.position.line,
+            "counts": {outcome.value: count for outcome, count in done.counts.items()},
+            "failures_size": done.failures_size,
+        }
+        new = self._path.with_name(f"{self._path.name}.new")
+        new.write_bytes(orjson.dumps(record))
+        new.replace(self._path)
+
+    def remove(self) -> None:
+        """The work is done: the next run is a new one."""
+        self._path.unlink(missing_ok=True)
+
+    def _head(self, position: Position) -> str:
+        """A fingerprint of the beginning, which stays the same while lines are appended."""
+        with self._source.open("rb") as file:
+            return hashlib.sha256(file.read(min(_HEAD, position.offset))).hexdigest()
+
+
+class FailureList:
+    """The pairs that could not be ensured, one JSON object a line; made when there is the first."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        """`size` is what an earlier run had acknowledged; what it wrote beyond that will be written again."""
+        self.path = path
+        self.size = size
+        self._file: BinaryIO | None = None
+        if size == 0:
+            path.unlink(missing_ok=True)
+
+    def add(self, failures: Iterable[tuple[Pair | Bad, Outcome]]) -> None:
+        """Write some down. Raises OSError."""
+        lines = b"".join(orjson.dumps(_described(record, outcome)) + b"\n" for record, outcome in failures)
+        if not lines:
+            return
+        if self._file is None:
+            self._file = self.path.open("r+b" if self.size else "wb")
+            self._file.truncate(self.size)
+            self._file.seek(self.size)
+        self._file.write(lines)
+        self._file.flush()
+        self.size += len(lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _described(record: Pair | Bad, outcome: Outcome) -> dict[str, object]:
+    if isinstance(record, Bad):
+        return {"line": record.line, "result": outcome, "why": record.why}
+    pair = {"line": record.line, "user_id": record.user_id, "session_id": record.session_id}
+    return {**pair, "result": outcome, "why": _WHY[outcome]}

@@ -1,0 +1,1 @@
+"""Validates configuration and profile, and tries what the sidecar connects to."""

@@ -1,0 +1,62 @@
+"""`session-sidecar check`: validates configuration and profile, and with `--connect` what they name."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from service_kit.settings import BadSettings
+from sidecar.profile.profile import Profile
+from sidecar.settings import Settings, effective, load_settings, unknown_variables
+from sidecar.tools.check.connections import check_connections
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Make every warning an error.")
+@click.option("--connect", is_flag=True, help="Try the upstream, the session service, Consul and the outbox's folder.")
+@click.option("--verbose", is_flag=True, help="Print the effective settings, secrets masked.")
+def check(*, strict: bool, connect: bool, verbose: bool) -> None:
+    """Validate configuration and profile, and report every problem at once.
+
+    Nothing is started and nothing is created. The exit code is 0, or 2 where there is a problem.
+    """
+    warnings = unknown_variables()
+    try:
+        settings = load_settings()
+    except BadSettings as bad:
+        _conclude(None, bad.problems + (warnings if strict else []), [] if strict else warnings)
+    profile = settings.profile
+    warnings += [f"profile {profile.name}: can never match: {rule}" for rule in profile.unreachable_rules()]
+    if verbose:
+        for name, value in effective(settings):
+            click.echo(f"{name}={value}")
+    problems = _try_connections(settings) if connect else []
+    _conclude(profile, problems + (warnings if strict else []), [] if strict else warnings)
+
+
+def _try_connections(settings: Settings) -> list[str]:
+    problems = []
+    for finding in asyncio.run(check_connections(settings)):
+        if finding.is_problem:
+            problems.append(finding.text)
+        else:
+            click.echo(finding.text)
+    return problems
+
+
+def _conclude(profile: Profile | None, problems: list[str], warnings: list[str]) -> None:
+    """Print what was found, end in one line as `nginx -t` does, and exit."""
+    for line in warnings:
+        click.echo(f"session-sidecar: warning: {line}", err=True)
+    for line in problems:
+        click.echo(f"session-sidecar: {line}", err=True)
+    verdict = "ok" if not problems else "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    click.echo(f"{_described(profile)}, {verdict}" if profile is not None else f"configuration: {verdict}")
+    sys.exit(2 if problems else 0)
+
+
+def _described(profile: Profile) -> str:
+    count = len(profile.rules)
+    return f"profile {profile.name}: {count} rule{'' if count == 1 else 's'}, session service {profile.service.style}"

@@ -1,0 +1,1 @@
+"""Says what would happen to a request, and why."""

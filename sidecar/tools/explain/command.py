@@ -1,0 +1,183 @@
+"""`session-sidecar explain` tells what would happen to a request and why."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
+
+import click
+import orjson
+import structlog
+
+from service_kit.settings import BadSettings
+from sidecar.guard.decisions import OnEnded, cannot_create, decide
+from sidecar.model import Create, Head, Reference, Refusal, RuleKind, Verdict
+from sidecar.observability.metrics import Metrics
+from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.transport import PooledTransport
+from sidecar.settings import Settings, load_settings
+from sidecar.tools.explain.run import Explanation, Outcome, explain_request, refused
+from sidecar.tools.probe.record import probed_address
+
+_PATH_SAFE = "/:@!$&'()*+,;=~-._%?"
+
+
+@click.command()
+@click.option("-X", "method", metavar="METHOD", help="GET, or POST where there is a body, if it is left out.")
+@click.option("-H", "headers", multiple=True, metavar="'K: V'", help="A header field.")
+@click.option("-d", "data", metavar="BODY|@FILE|-", help="The body, from a file or from standard input.")
+@click.option("-F", "fields", multiple=True, metavar="K=V", help="A field of a multipart form.")
+@click.option("--ask", is_flag=True, help="Look the sessions up, too; nothing is created.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("url")
+def explain(
+    *,
+    url: str,
+    method: str | None,
+    headers: tuple[str, ...],
+    data: str | None,
+    fields: tuple[str, ...],
+    ask: bool,
+    as_json: bool,
+) -> None:
+    """Tell what would happen to a request and why.
+
+    The options are curl's. Nothing is sent, unless --ask lets the session service be asked. The exit code is 0 where
+    the request is admitted or passes, 1 where it is refused.
+    """
+    try:
+        settings = load_settings()
+    except BadSettings as bad:
+        _usage(bad.problems)
+    if data is not None and fields:
+        _usage(["-d and -F cannot stand together: a request has one body"])
+    lines = [_header(line) for line in headers]
+    body, content_type = _form(fields) if fields else (_body(data), b"application/x-www-form-urlencoded")
+    if (fields or data is not None) and not any(name == b"content-type" for name, _ in lines):
+        lines.append((b"content-type", content_type))
+    has_body = bool(fields) or data is not None
+    head = Head((method or ("POST" if has_body else "GET")).upper(), _target(url), lines)
+    explanation = explain_request(settings, head, body)
+    if ask:
+        asyncio.run(_ask(settings, explanation))
+    click.echo(_json(explanation) if as_json else _text(explanation))
+    if settings.mode != "enforce":
+        click.echo(f"session-sidecar: SIDECAR_MODE={settings.mode} forwards the request whatever is decided", err=True)
+    sys.exit(1 if explanation.is_refused else 0)
+
+
+async def _ask(settings: Settings, explanation: Explanation) -> None:
+    """Put what the session service says now in the place of each condition."""
+    token = settings.session_service_token
+    async with PooledTransport() as transport:
+        service = HttpSessionService(
+            transport,
+            FixedAddress(probed_address(settings)),
+            LoggedMetrics(Metrics(), structlog.get_logger()),
+            settings.profile.service,
+            token=token.get_secret_value() if token else None,
+            timeout=settings.session_timeout,
+            scope_names=settings.profile.scope,
+            owner=settings.profile.owner,
+        )
+        for place, call in enumerate(explanation.calls):
+            if call.reference is not None and call.refusal is None:
+                verdict = await service.look(call.reference)
+                explanation.outcomes[place] = _asked(settings, call.reference, verdict)
+
+
+def _asked(settings: Settings, reference: Reference, verdict: Verdict) -> Outcome:
+    """What becomes of a write, now that the session service has said what it knows of the session."""
+    seen = type(verdict).__name__.lower()
+    if reference.kind in (RuleKind.RECOVER, RuleKind.FORGET):
+        return Outcome("passed", f"forwarded at once; the session is {seen} now")
+    decision = decide(reference, verdict, OnEnded(settings.on_ended))
+    if isinstance(decision, Refusal):
+        return refused(decision)
+    if isinstance(decision, Create) and not settings.profile.service.creates_by_id:
+        return refused(cannot_create(reference))
+    if isinstance(decision, Create):
+        return Outcome("admitted", "the session is absent; it would be created first")
+    return Outcome("admitted", f"the session is {seen}")
+
+
+def _text(explanation: Explanation) -> str:
+    lines = [explanation.request]
+    lines += [f"  {'*' if rule.matched else ' '} {rule.where} {rule.rule}: {rule.why}" for rule in explanation.rules]
+    if explanation.places:
+        lines.append("looked at")
+        for place in explanation.places:
+            found = "nothing" if place.found is None else orjson.dumps(place.found, default=str).decode()
+            lines.append(f"    {place.name} in {place.where}: {found}")
+    for session in explanation.sessions:
+        said = ", ".join(f"{name}={value}" for name, value in session.items() if value is not None)
+        lines.append(f"names {said}")
+    for outcome in explanation.outcomes:
+        code = f" {outcome.status} {outcome.reason}" if outcome.reason else ""
+        lines.append(f"{_VERBS[outcome.outcome]}{code}: {outcome.why}")
+    return "\n".join(lines)
+
+
+_VERBS = {"passed": "passes", "admitted": "admitted", "refused": "refused"}
+
+
+def _json(explanation: Explanation) -> str:
+    whole: dict[str, Any] = {
+        "request": explanation.request,
+        "rules": explanation.rules,
+        "places": explanation.places,
+        "sessions": explanation.sessions,
+        "outcomes": explanation.outcomes,
+    }
+    # orjson writes dataclasses as objects.
+    return orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode()
+
+
+def _target(url: str) -> bytes:
+    """The request target that curl would send for a URL; a path alone will do."""
+    parts = urlsplit(url, allow_fragments=True)
+    path = quote(parts.path or "/", safe=_PATH_SAFE)
+    if not path.startswith("/"):
+        _usage([f"{url!r} is no URL: http://HOST/PATH or /PATH is allowed"])
+    return f"{path}?{quote(parts.query, safe=_PATH_SAFE)}".encode() if parts.query else path.encode()
+
+
+def _header(line: str) -> tuple[bytes, bytes]:
+    name, colon, value = line.partition(":")
+    if not colon or not name.strip():
+        _usage([f"-H {line!r} is no header field: 'NAME: VALUE' is allowed"])
+    return name.strip().lower().encode("latin-1", "replace"), value.strip().encode("utf-8")
+
+
+def _body(data: str | None) -> bytes:
+    if data in ("-", "@-"):
+        return sys.stdin.buffer.read()
+    if data is not None and data.startswith("@"):
+        try:
+            return Path(data[1:]).read_bytes()
+        except OSError as error:
+            _usage([f"-d {data}: {error.strerror or error}"])
+    return (data or "").encode()
+
+
+def _form(fields: tuple[str, ...]) -> tuple[bytes, bytes]:
+    boundary = uuid.uuid4().hex
+    parts = []
+    for one in fields:
+        name, equals, value = one.partition("=")
+        if not equals:
+            _usage([f"-F {one!r} is no field: NAME=VALUE is allowed"])
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n')
+    return f"{''.join(parts)}--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}".encode()
+
+
+def _usage(problems: list[str]) -> NoReturn:
+    for problem in problems:
+        click.echo(f"session-sidecar: {problem}", err=True)
+    sys.exit(2)

@@ -1,0 +1,118 @@
+"""Every place of a request where an id may stand, with what is there, and names that look like a session id's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from sidecar.extract.form.content_type import declared_form
+from sidecar.extract.form.field_names import FieldNames
+from sidecar.extract.form.form_fields import read_urlencoded
+from sidecar.extract.form.multipart import read_multipart
+from sidecar.extract.header_name import fold
+from sidecar.extract.refused import RequestRefused
+from sidecar.model import Head
+from sidecar.profile.paths import is_under, read_path, without_origin
+from sidecar.profile.profile import REQUIRED_IF, Profile
+from sidecar.profile.templates import EACH
+
+_SIMILAR: Final = re.compile(r"session|thread|conversation|chat_?id|run_?id|dialog", re.IGNORECASE).search
+_DEEPEST: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place that is looked at for `name`; `found` is None where nothing is there."""
+
+    name: str
+    where: str
+    found: Any
+
+
+def places_of(profile: Profile, head: Head, captured: Mapping[str, str], body: bytes) -> Iterator[Place]:
+    """Every place of the profile, in the order path, JSON, form, query, header."""
+    content = _arguments(profile, head, _json(body))
+    form = _form(profile, head, body)
+    query = dict(parse_qsl(head.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
+    for name, places in profile.watched.items():
+        if name == REQUIRED_IF:
+            continue
+        if name in captured:
+            yield Place(name, "path", captured[name])
+        for path in places.json:
+            yield Place(name, f"JSON {_written(path)}", _at(content, path))
+        yield from (Place(name, f"form {field}", form.get(field)) for field in places.form)
+        yield from (Place(name, f"query {field}", query.get(field)) for field in places.query)
+        yield from (Place(name, f"header {field}", _header(head, field)) for field in places.header)
+
+
+def similar_names(head: Head, body: bytes, places: Iterable[Place]) -> list[str]:
+    """Names in the body and the query that look like a session id's and are no place of the profile."""
+    known = {place.where.partition(" ")[2] for place in places}
+    found = [*_names(_json(body)), *(name for name, _ in parse_qsl(head.target.partition(b"?")[2].decode("latin-1")))]
+    return [name for name in dict.fromkeys(found) if _SIMILAR(name) and name not in known]
+
+
+def _names(content: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    if isinstance(content, dict) and depth < _DEEPEST:
+        for key, value in content.items():
+            yield path + key
+            yield from _names(value, f"{path}{key}.", depth + 1)
+    elif isinstance(content, list) and content and depth < _DEEPEST:
+        yield from _names(content[0], f"{path.removesuffix('.')}[].", depth + 1)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _arguments(profile: Profile, head: Head, content: Any) -> Any:
+    """On the MCP path ids stand in a call's arguments, those of the inner call where a meta-tool wraps one."""
+    segments = read_path(without_origin(head.target.partition(b"?")[0]))
+    if segments is None or not any(is_under(segments, prefix) for prefix in profile.mcp):
+        return content
+    message = content[0] if isinstance(content, list) and content else content
+    arguments = _at(message, ("params", "arguments"))
+    inner = _at(arguments, (profile.meta_tool.arguments,)) if profile.meta_tool is not None else None
+    return inner if isinstance(inner, dict) else arguments
+
+
+def _at(content: Any, path: tuple[str, ...]) -> Any:
+    for place, key in enumerate(path):
+        if key == EACH:
+            found = [_at(element, path[place + 1 :]) for element in content] if isinstance(content, list) else []
+            return [value for value in found if value is not None] or None
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def _form(profile: Profile, head: Head, body: bytes) -> Mapping[str, object]:
+    fields = FieldNames(field for places in profile.watched.values() for field in places.form)
+    try:
+        form = declared_form(head.headers)
+        if form is None or not body:
+            return {}
+        return (
+            read_urlencoded(body, fields, strict=False)
+            if form.boundary is None
+            else read_multipart(body, form.boundary, fields)
+        )
+    except RequestRefused:
+        return {}
+
+
+def _header(head: Head, field: str) -> str | None:
+    wanted = fold(field.encode("ascii"))
+    return next((value.decode("latin-1") for name, value in head.headers if fold(name) == wanted), None)
+
+
+def _written(path: tuple[str, ...]) -> str:
+    return ".".join(path).replace(f".{EACH}", EACH)

@@ -1,0 +1,1 @@
+"""Finds out whether it is safe to create sessions at a session service."""

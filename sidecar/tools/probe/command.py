@@ -1,0 +1,98 @@
+"""`session-sidecar probe` tells whether a session service is safe to create sessions at."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import NoReturn
+
+import click
+
+from service_kit.settings import BadSettings
+from sidecar.session_client.transport import PooledTransport
+from sidecar.settings import Settings, load_settings
+from sidecar.tools.probe.findings import ProbeFinding
+from sidecar.tools.probe.record import probed_address, record
+from sidecar.tools.probe.run import Probe
+
+
+@click.command()
+@click.option("--yes-create", is_flag=True, help="Yes, create sessions there, and delete them.")
+@click.option("--user", "users", multiple=True, metavar="ID", help="Two users to try with (default probe-a, probe-b).")
+@click.option("--token", "tokens", multiple=True, help="Bearer token of the users, or one for each.")
+@click.option("--with", "values", multiple=True, metavar="NAME=VALUE", help="A part of the scope, or a variable.")
+def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], values: tuple[str, ...]) -> None:
+    """Try what the profile says of its session service, with sessions of the probe's own.
+
+    It writes only ids that begin with probe- (fresh UUIDs where the service wants those), and deletes them. The exit
+    code is 0, or 1 where an error was found: serve then refuses to start with this profile at this address.
+    """
+    try:
+        settings = load_settings()
+    except BadSettings as bad:
+        _usage(bad.problems)
+    given = _values(values, settings)
+    names = _users(users)
+    if not yes_create:
+        _usage([f"probe creates sessions at {probed_address(settings)} and deletes them: say --yes-create if it may"])
+    if not tokens and settings.session_service_token is not None:
+        tokens = (settings.session_service_token.get_secret_value(),)
+    findings = asyncio.run(_probe(settings, names, tokens, given))
+    for finding in findings:
+        click.echo(f"{finding.code} {finding.level}: {finding.seen}\n     {finding.remedy}")
+    errors = list(dict.fromkeys(finding.code for finding in findings if finding.level == "error"))
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if errors != ["P100"]:
+        try:
+            record(settings, errors)
+        except OSError as error:
+            click.echo(f"session-sidecar: warning: the result could not be written down for serve: {error}", err=True)
+    click.echo(f"profile {settings.profile.name} at {probed_address(settings)}: {_conclusion(len(errors), warnings)}")
+    sys.exit(1 if errors else 0)
+
+
+async def _probe(
+    settings: Settings, users: tuple[str, str], tokens: tuple[str, ...], values: dict[str, str]
+) -> list[ProbeFinding]:
+    async with PooledTransport() as transport:
+        trying = Probe(
+            settings.profile,
+            probed_address(settings),
+            transport,
+            users=users,
+            tokens=tokens,
+            values=values,
+            uuids=settings.id_format == "uuid",
+        )
+        await trying.run()
+    return trying.findings
+
+
+def _users(users: tuple[str, ...]) -> tuple[str, str]:
+    if len(users) not in (0, 2) or len(set(users)) != len(users):
+        _usage(["--user is given twice, with two different ids, or not at all"])
+    return (users[0], users[1]) if users else ("probe-a", "probe-b")
+
+
+def _values(pairs: tuple[str, ...], settings: Settings) -> dict[str, str]:
+    allowed = [*(name for name in settings.profile.scope if name != "user_id"), *settings.profile.variables]
+    values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    unknown = [pair for pair in pairs if pair.partition("=")[0] not in allowed or "=" not in pair]
+    if unknown:
+        names = f"NAME=VALUE with NAME of {', '.join(allowed)} is" if allowed else "this profile has no names: none is"
+        _usage([f"--with {unknown[0]}: {names} allowed"])
+    return values
+
+
+def _conclusion(errors: int, warnings: int) -> str:
+    return f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, {'unsafe' if errors else 'safe to create at'}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _usage(problems: list[str]) -> NoReturn:
+    for problem in problems:
+        click.echo(f"session-sidecar: {problem}", err=True)
+    sys.exit(2)

@@ -1,0 +1,150 @@
+"""Plain bodies name one session and one owner, at the top, in plain letters; everything else is read by `Reader`."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.extract.id_resolver import IdResolver
+from sidecar.extract.ids import IdFormat
+from sidecar.extract.json.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
+from sidecar.extract.json.json_paths import JsonPathExtractor
+from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
+from sidecar.extract.mcp import McpReader
+from sidecar.profile.files import find_profile
+from sidecar.profile.loading import load_profile
+
+PROFILE = find_profile("isa")
+READER = FlatJsonExtractor(PROFILE, JsonReader(JsonPathExtractor(PROFILE).keys))
+MCP = McpReader(PROFILE, IdResolver(PROFILE, id_format=IdFormat.OPAQUE, user_header=None))
+CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"session_id":"s","user_id":"u"}',
+        b' {"user_id" : "u", "x": [{"y": 1}], "session_id": "s"}\n',
+        '{"session_id":"s","user_id":"u","text":"\u4f60\u597d"}'.encode(),
+        b'{"session_id":"s","user_id":"u","text":"\\u4f60\\n"}',
+    ],
+)
+def test_a_plain_body_gives_its_ids(body):
+    """In any order, with anything beside them that nobody watches."""
+    assert READER.read(body) == ("s", "u")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b'["session_id","user_id"]',
+        b'"session_id" "user_id"',
+        b'{"session_id":"s"}',
+        b'{"user_id":"u"}',
+        b'{"session_id":"s","user_id":null}',
+        b'{"session_id":1,"user_id":"u"}',
+        b'{"session_id":["s"],"user_id":"u"}',
+        b'{"session_id":"s","user_id":"u",}',
+        b'{"session_id":"s","user_id":"u","context":{}}',
+        b'{"session_id":"s","user_id":"u","x":"context"}',
+        b'{"session_id":"s","user_id":"u","session_id":"t"}',
+        b'{"session_id":"s","user_id":"u","x":{"session_id":"t"}}',
+        b'{"session_id":"s","x":{"user_id":"u"}}',
+        b'{"session_id":"s","x":"user_id"}',
+        b'{"Session_id":"s","user_id":"u"}',
+        b'{"session_id":"s","user_id":"u","SESSION_ID":"t"}',
+        b'{"session_id":"s","user_id":"u","session\\u005fid":"t"}',
+        '{"session_id":"s","user_id":"u","\u017fession_id":"t"}'.encode(),
+        b'\xef\xbb\xbf{"session_id":"s","user_id":"u"}',
+        b'{"session_id":"s","user_id":"u","x":NaN}',
+        b'{"session_id":"s","user_id":"u"} {}',
+        b'{"session_id":"s","user_id":"u","x":"%b"}' % (b"," * MOST_VALUES),
+    ],
+)
+def test_any_other_body_gives_none(body):
+    """What is missing, doubled, nested, misspelt, hidden, of the wrong type, damaged or very long."""
+    assert READER.read(body) is None
+
+
+def test_any_of_several_spellings_will_do_but_only_one():
+    """A profile may know an id by more than one name."""
+    profile = load_profile(
+        """
+        name = "two"
+        prefixes = ["/api"]
+        owner = "required"
+        [ids.session_id]
+        json = ["session_id", "sessionId"]
+        [ids.user_id]
+        json = ["user_id"]
+        [session_service]
+        style = "put"
+        """
+    )
+    reader = FlatJsonExtractor(profile, JsonReader(JsonPathExtractor(profile).keys))
+    assert reader.read(b'{"sessionId":"s","user_id":"u"}') == ("s", "u")
+    assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}') is None
+
+
+def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method='"tools/call"', more=""):
+    """An MCP message."""
+    params = f'{{"name": {name}, "arguments": {arguments}}}'
+    return f'{{"jsonrpc": "2.0", {more} "method": {method}, "params": {params}}}'.encode()
+
+
+@pytest.mark.parametrize("more", ["", '"id": 1,', '"id": "x", "trace": [1],'])
+def test_a_plain_call_gives_the_ids_of_its_arguments(more):
+    """With an id to answer to, or as a notification."""
+    assert CALLS.read(call(more=more))[:2] == ("s", "u")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"session_id": "s", "user_id": "u"}',
+        b"[%b]" % call(),
+        call()[:-1],
+        call(method='"ping"'),
+        call(method="1"),
+        call(name='"get_it"'),
+        call(arguments="[]"),
+        call(arguments='"{}"'),
+        call(arguments='{"session_id": "s"}'),
+        call(arguments='{"session_id": 1, "user_id": "u"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "name": "x"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "tool_name": "x"}'),
+        call(arguments='{"session_id": "s", "user_id": "u", "context": "{}"}'),
+        call(arguments='{"x": {"session_id": "s", "user_id": "u"}}'),
+        call(more='"Id": 1,'),
+        call(more='"id": 1, "id": 2,'),
+        b'{"method": "tools/call", "params": {"session_id": "s", "user_id": "u"}, "x": ["name", "arguments"]}',
+        b'{"method": "tools/call", "params": [], "x": {"name": "a", "arguments": 1, "session_id": 2, "user_id": 3}}',
+        b'["method", "params", "name", "arguments", "session_id", "user_id"]',
+        call(arguments='{"session_id": "s", "user_id": "u", "x": "%s"}' % ("," * MOST_VALUES)),
+    ],
+)
+def test_any_other_message_gives_none(body):
+    """What calls no guarded tool, or not plainly."""
+    assert CALLS.read(body) is None
+
+
+@pytest.mark.parametrize("more", ['owner = "none"', 'owner = "required"\nscope = ["app"]'])
+def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(more):
+    """A scope has to be named too, and a session without owner is nobody's."""
+    profile = load_profile(
+        f"""
+        name = "other"
+        prefixes = ["/api"]
+        {more}
+        [ids.session_id]
+        json = ["session_id"]
+        [ids.user_id]
+        json = ["user_id"]
+        {"[ids.app]" if "scope" in more else ""}
+        [session_service]
+        style = "put"
+        """
+    )
+    assert not has_flat_bodies(profile)

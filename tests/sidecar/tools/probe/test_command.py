@@ -1,0 +1,150 @@
+"""`session-sidecar probe`: which harm it finds in session services that do it, and what `serve` makes of that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import sidecar.tools.probe.run
+from sidecar.__main__ import main
+from tests.support.probed import PROFILE, Service
+from tests.support.servers import served
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The stand-in's clock is a counter, so that no time has to pass between a create and its repetition."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tried.toml").write_text(PROFILE)
+    init = sidecar.tools.probe.run.Probe.__init__
+    monkeypatch.setattr(sidecar.tools.probe.run.Probe, "__init__", lambda *a, **k: init(*a, **{**k, "pause": 0.0}))
+
+
+def run(service: Service, *arguments: str, command: str = "probe", **env: str) -> Result:
+    with served(service.app) as url:
+        return probe_at(url, *arguments, command=command, **env)
+
+
+def probe_at(url: str, *arguments: str, command: str = "probe", **env: str) -> Result:
+    options = ["--yes-create", *arguments] if command == "probe" else list(arguments)
+    settings = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url, **env}
+    return CliRunner().invoke(main, [command, *options], env=settings)
+
+
+def codes(result: Result) -> set[str]:
+    return {line.split()[0] for line in result.output.splitlines() if line.startswith("P1")}
+
+
+def test_a_service_that_behaves_is_safe() -> None:
+    """All that is left to say is that it keeps no trace of deletions; and nothing is left behind."""
+    service = Service("hides")
+    result = run(service)
+    assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
+    assert "0 errors, 1 warning, safe to create at" in result.output
+    assert service.sessions == {}
+    assert service.asked_for
+    assert all(one.startswith("probe-") for one in service.asked_for)
+
+
+@pytest.mark.parametrize(
+    ("habit", "code", "exit_code"),
+    [
+        ("finds-all", "P101", 1),
+        ("mints", "P102", 1),
+        ("wipes", "P103", 1),
+        ("gives-away", "P104", 1),
+        ("flatters", "P105", 1),
+        ("fails", "P106", 0),
+        ("folds", "P107", 0),
+        ("keeps", "P110", 0),
+        ("touches", "P111", 0),
+        ("wipes", "P112", 1),
+    ],
+)
+def test_each_harm_has_its_code_and_its_remedy(habit: str, code: str, exit_code: int) -> None:
+    """An error makes the exit code 1, a warning does not."""
+    result = run(Service(habit))
+    assert code in codes(result), result.output
+    assert result.exit_code == exit_code
+    found = result.output.splitlines()
+    assert found[[line[:4] for line in found].index(code) + 1].startswith("     ")
+
+
+def test_a_service_that_wants_uuids_gets_uuids() -> None:
+    """The first id is refused, and the same is tried with another."""
+    result = run(Service("hides", "wants-uuids"))
+    assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
+
+
+def test_a_service_that_takes_no_unknown_fields_is_tried_without_a_mark() -> None:
+    """The mark in the metadata is the probe's own idea."""
+    result = run(Service("hides", "takes-no-metadata"))
+    assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
+
+
+def test_a_wrong_token_that_is_accepted_is_a_warning() -> None:
+    """Only where a token is known can a wrong one be tried."""
+    assert "P109" in codes(run(Service("hides"), "--token", "right"))
+    assert "P109" not in codes(run(Service("hides", "secret"), "--token", "right"))
+
+
+def test_a_service_that_does_not_answer_is_one_finding() -> None:
+    """Nothing is known of it, so nothing is written down for `serve`."""
+    result = probe_at("http://127.0.0.1:9")
+    assert (result.exit_code, codes(result)) == (1, {"P100"})
+    assert not Path("data/probe.json").exists()
+
+
+def test_nothing_is_created_without_leave() -> None:
+    """Exit code 2, and the option that gives it."""
+    service = Service()
+    with served(service.app) as url:
+        env = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url}
+        result = CliRunner().invoke(main, ["probe"], env=env)
+    assert result.exit_code == 2
+    assert "--yes-create" in result.output
+    assert service.asked_for == set()
+
+
+@pytest.mark.parametrize("arguments", [["--user", "ann"], ["--user", "ann", "--user", "ann"], ["--with", "app=x"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    """The names that --with takes are those of the profile."""
+    assert probe_at("http://127.0.0.1:9", *arguments).exit_code == 2
+
+
+def test_serve_refuses_a_profile_whose_create_was_found_unsafe() -> None:
+    """It names profile, codes and the way around."""
+    service = Service("wipes")
+    with served(service.app) as url:
+        probe_at(url)
+        refused = probe_at(url, command="serve")
+    assert refused.exit_code == 2
+    assert "profile tried: probe found its create call unsafe" in refused.output
+    assert "P103" in refused.output
+    assert "SIDECAR_UNSAFE_CREATE=tried" in refused.output
+
+
+def test_a_clean_probe_takes_the_refusal_back() -> None:
+    """The service was mended."""
+    service = Service("wipes", "hides")
+    with served(service.app) as url:
+        probe_at(url)
+        service.habits = ("hides",)
+        assert probe_at(url).exit_code == 0
+        # The upstream address is the sidecar's own, so that serve ends at once for that reason.
+        refused = probe_at(url, command="serve", SIDECAR_UPSTREAM="http://127.0.0.1:8080")
+    assert "probe found" not in refused.output
+
+
+def test_the_override_names_the_profile() -> None:
+    """Another profile's name overrides nothing."""
+    from sidecar.settings import Settings
+    from sidecar.tools.probe.record import record, unsafe_create
+
+    settings = Settings(profile="tried.toml")
+    record(settings, ["P103"])
+    assert unsafe_create(settings) is not None
+    assert unsafe_create(settings.model_copy(update={"unsafe_create": "other"})) is not None
+    assert unsafe_create(settings.model_copy(update={"unsafe_create": "tried"})) is None
