@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 import click
 
 from service_kit.extras import DISTRIBUTION
+from service_kit.optional_imports import not_found
 from service_kit.settings import BadSettings
-from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import is_compiled
 from sidecar.settings import Settings, load_settings, unknown_variables, wants_json_logs
 from sidecar.tools.probe.record import unsafe_create
@@ -25,6 +25,10 @@ _TOOLS: Final = {
     "up": "up",
 }
 """Commands and their modules in `sidecar.tools`; each is a function of its name."""
+
+_NOT_SERVED: Final = ("greenlet", "httpx._main", "rich")
+"""What structlog and httpx import where it is installed, and `serve` never uses: tables and colours, coroutines of
+another kind, httpx's command line. They cost a sixth of the time to start and 6 MB."""
 
 
 class _Commands(click.Group):
@@ -53,7 +57,8 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the sidecar alone."""
-    from sidecar import app  # noqa: PLC0415 # no tool needs it
+    with not_found(*_NOT_SERVED):
+        from sidecar import app  # noqa: PLC0415 # no tool needs it
 
     sys.exit(app.run(_settings(), warnings=unknown_variables()))
 
@@ -94,6 +99,8 @@ def _fail(problems: list[str]) -> NoReturn:
 
 def _report(problems: list[str]) -> None:
     """Say what keeps the sidecar from starting: for a person, unless the environment wants JSON."""
+    from sidecar.observability.logs import configure_logging  # noqa: PLC0415 # `serve` imports structlog its own way
+
     log = configure_logging("json", "sidecar") if wants_json_logs() else None
     for problem in problems:
         if log is None:

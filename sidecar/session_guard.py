@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import structlog
 from pydantic import SecretStr
@@ -34,8 +34,6 @@ from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import Head
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.outbox.outbox import Outbox
-from sidecar.outbox.relay import OutboxRelay, RelayLock
 from sidecar.profile.session_api import At
 from sidecar.request_context import enter_request
 from sidecar.session_client.client import HttpSessionService
@@ -44,6 +42,9 @@ from sidecar.session_client.events import EventFollower
 from sidecar.session_client.ports import Discovery
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sidecar.outbox.outbox import Outbox
 
 
 class Startable(Protocol):
@@ -275,6 +276,9 @@ class SessionGuard:
         path = self.settings.outbox
         if self.settings.on_outage != "forward" and not path.exists():
             return None
+        from sidecar.outbox.outbox import Outbox  # noqa: PLC0415 # brings SQLite
+        from sidecar.outbox.relay import OutboxRelay, RelayLock  # noqa: PLC0415
+
         debts = Outbox(path)
         self._stack.push_async_callback(debts.aclose)
         relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import httpx
 
 from service_kit.address import socket_path
+from sidecar.session_client.transport import PooledTransport
 
 PATIENCE: Final = 0.7
 """Seconds after which a service counts as down: with a second between two looks, the page shows it within two."""
@@ -55,7 +56,8 @@ class HealthProbe:
         if url is None:
             return Health("down", "no instance is known")
         socket = socket_path(url)
-        transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
+        tls = self._tls if url.startswith("https:") else None
+        transport = PooledTransport(connections=1, unix=socket, tls=tls)
         try:
             async with (
                 asyncio.timeout(PATIENCE),

@@ -23,6 +23,7 @@ from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE
 from sidecar.guard.ports import Telemetry
 from sidecar.session_client.ports import Discovery, SessionEvents
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
+from sidecar.session_client.transport import PooledTransport
 
 PATH: Final = "/api/v1/session-events"
 
@@ -121,7 +122,8 @@ class EventFollower:
         read_at = self._clock()
         headers = {**self._headers, "Last-Event-ID": self._position} if self._position else self._headers
         socket = socket_path(url)
-        transport = httpx.AsyncHTTPTransport(verify=self._tls if url.startswith("https:") else False, uds=socket)
+        tls = self._tls if url.startswith("https:") else None
+        transport = PooledTransport(connections=1, unix=socket, tls=tls)
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
         async with (
             httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
