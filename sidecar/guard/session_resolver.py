@@ -36,7 +36,6 @@ resolver asks again, at most three times, and then answers `Unknown`. Answers th
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -110,19 +109,22 @@ class SessionResolver:
     async def _within(self, reference: Reference, deadline: float, step: _Step) -> Verdict | Owed:
         ask = self._service.ensure if step is _Step.CREATE else self._service.look
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._share(reference, step, lambda: self._ask(ask, reference))
+            return await self._share(reference, step, lambda: self._ask(ask, reference), deadline)
         except TimeoutError:
             return _TOO_LATE
 
     async def _share(
-        self, reference: Reference, step: _Step, take: Callable[[], Awaitable[Verdict | Owed]]
+        self,
+        reference: Reference,
+        step: _Step,
+        take: Callable[[], Awaitable[Verdict | Owed]],
+        deadline: float | None = None,
     ) -> Verdict | Owed:
         async def lead() -> _Taken:
             return _Taken(reference, step, await take())
 
         while True:
-            taken, led = await self._single_flight.share(reference.key, lead)
+            taken, led = await self._single_flight.share(reference.key, lead, deadline)
             answer = taken.answer if led else _answer_for(reference, step, taken)
             if answer is not None:
                 return answer

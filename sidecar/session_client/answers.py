@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -19,6 +19,7 @@ from sidecar.model import (
     Created,
     Found,
     Gone,
+    Headers,
     Invalid,
     Reference,
     Session,
@@ -31,7 +32,11 @@ from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import ApiCall, JsonPath, Meaning, SessionApi
 from sidecar.session_client.calls import values_of
 
+MOST_ANSWER: Final = 4 << 20
+"""Bytes of an answer that are read; what is longer is not believed to be a session."""
+
 _BUSY: Final = frozenset({408, 425, 429})
+_DIGITS_OF_A_DAY: Final = 5
 _ACTIVE: Final = "active"
 _OUR_ABSENCE: Final = "session_not_found"
 
@@ -43,6 +48,14 @@ class Reply:
     status: int
     body: bytes | None
     retry_after: int | None = None
+
+    @classmethod
+    def of(cls, status: int, headers: Headers, body: bytes | None) -> Self:
+        """Take what matters of a response with these fields; `body` is None where it was too long."""
+        if _values(headers, b"content-encoding") not in ([], [b"identity"]):
+            body = None
+        retry_after = _seconds(_values(headers, b"retry-after")) if status >= 400 else None
+        return cls(status, body, retry_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +188,17 @@ class Interpreter:
         if value in self._api.ended_values:
             return SessionStatus.ENDED
         return SessionStatus.ACTIVE if value == _ACTIVE or not self._is_ours else None
+
+
+def _values(headers: Headers, wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name.lower() == wanted]
+
+
+def _seconds(retry_after: Sequence[bytes]) -> int | None:
+    """Read `Retry-After` (RFC 9110, section 10.2.3) where it is a number of seconds, of a day at most or so."""
+    if len(retry_after) != 1 or not retry_after[0].isdigit() or len(retry_after[0]) > _DIGITS_OF_A_DAY:
+        return None
+    return int(retry_after[0])
 
 
 def _undescribed(reply: Reply) -> Unknown | Untrustworthy:

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 import httpx
 import orjson
 
 from service_kit.address import socket_path
-from sidecar.model import Credentials, Reference
+from sidecar.http.headers import encode_fields
+from sidecar.model import Credentials, Headers, Reference
 from sidecar.profile.session_api import ApiCall
 from sidecar.request_context import current_request
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _ONE_NAME = _PLACEHOLDER.fullmatch
+_MARK: Final = uuid.uuid4().hex
+_MARKED: Final = re.compile(rf"{_MARK}\.([a-z][a-z0-9_]*)\.")
+"""Stands for a name while a body is encoded; no text of a profile can look like it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    url: httpx.URL
-    extensions: Mapping[str, str]
+class WrittenCall(NamedTuple):
+    """One call, complete as it stands: no client adds anything to it.
+
+    `base` is the instance that it goes to, `target` the request target with the ids escaped as `SessionCall` escaped
+    them. `fields` are the `headers` as they stand in an HTTP/1.1 head.
+    """
+
+    base: str
+    method: str
+    target: bytes
+    headers: Headers
+    fields: bytes
+    body: bytes
+
+    def request(self) -> httpx.Request:
+        """Give the call to a transport of httpx.
+
+        The target is httpx's extension `target`, not the path of the URL, which httpx would escape once more. For
+        `unix:/path` the extension `unix` holds the path.
+        """
+        path = socket_path(self.base)
+        url = _origin(self.base)
+        extensions = {"target": self.target} if path is None else {"target": self.target, "unix": path}
+        stream = httpx.ByteStream(self.body)
+        return httpx.Request(self.method, url, headers=list(self.headers), stream=stream, extensions=extensions)
+
+
+class _BodyTemplate(NamedTuple):
+    """A JSON text with places for strings: `first`, then by turns the name of a value and the text after it."""
+
+    first: bytes
+    rest: Sequence[tuple[str, bytes]]
+
+    def filled(self, values: Mapping[str, str]) -> bytes:
+        body = self.first
+        for name, text in self.rest:
+            body += orjson.dumps(values[name])[1:-1] + text
+        return body
 
 
 class SessionCall:
@@ -43,47 +81,47 @@ class SessionCall:
         self._body = call.body
         self._own_headers = dict(call.headers)
         self._scope_names = tuple(scope_names)
+        # What follows from the instance and the body's length, and from the names that have a value: there are few.
         self._headers_for = lru_cache(maxsize=256)(self._make_headers)
+        self._body_for = lru_cache(maxsize=16)(self._make_body)
         self._headers = list(headers)
         if call.body is not None:
             self._headers.append((b"content-type", b"application/json"))
 
-    def request(self, base: str, reference: Reference) -> httpx.Request:
-        """Write the request to the instance at `base`.
-
-        It is complete as it stands and meant for a transport: no client adds anything to it. Its target is httpx's
-        extension `target`, not the path of its URL: to parse a URL takes longer than all the rest together, and the
-        id is sent escaped as it was escaped here. For `unix:/path` the extension `unix` holds the path.
-        """
+    def write(self, base: str, reference: Reference) -> WrittenCall:
+        """Write the call for the instance at `base`, on behalf of the current request."""
         values = values_of(reference, self._scope_names)
-        body = b"" if self._body is None else orjson.dumps(_filled(self._body, values))
-        origin = _origin(base)
-        headers = self._headers_for(base, None if self._body is None else len(body))
+        body = b"" if self._body is None else self._body_for(tuple(values)).filled(values)
+        headers, fields = self._headers_for(base, None if self._body is None else len(body))
         if self._own_headers or reference.credentials is not None:
             headers = self._with_own(headers, values, reference.credentials)
+            fields = encode_fields(headers)
         if (made_for := current_request()) is not None:
-            headers = httpx.Headers([*headers.raw, *made_for.passed_on()])
-        extensions = {**origin.extensions, "target": self._target(values).encode("ascii")}
-        return httpx.Request(
-            self._method, origin.url, headers=headers, stream=httpx.ByteStream(body), extensions=extensions
-        )
+            passed_on = made_for.passed_on()
+            headers = [*headers, *passed_on]
+            fields += encode_fields(passed_on)
+        return WrittenCall(base, self._method, self._target(values).encode("ascii"), headers, fields, body)
 
-    def _make_headers(self, base: str, length: int | None) -> httpx.Headers:
-        """The headers for a body of this length; there are few lengths, and to make headers is slow."""
-        headers = [(b"host", _origin(base).url.netloc), *self._headers]
+    def _make_headers(self, base: str, length: int | None) -> tuple[Headers, bytes]:
+        headers = [(b"host", _origin(base).netloc), *self._headers]
         if length is not None:
-            headers.append((b"content-length", str(length).encode()))
-        return httpx.Headers(headers)
+            headers.append((b"content-length", b"%d" % length))
+        return headers, encode_fields(headers)
 
-    def _with_own(
-        self, headers: httpx.Headers, values: Mapping[str, str], credentials: Credentials | None
-    ) -> httpx.Headers:
+    def _make_body(self, names: Iterable[str]) -> _BodyTemplate:
+        """The body for references that have these names; a field that is nothing but another name is left out."""
+        marks = {name: f"{_MARK}.{name}." for name in names}
+        pieces = _MARKED.split(orjson.dumps(_filled(self._body, marks)).decode())
+        first, *texts = [text.encode() for text in pieces[::2]]
+        return _BodyTemplate(first, list(zip(pieces[1::2], texts, strict=True)))
+
+    def _with_own(self, headers: Headers, values: Mapping[str, str], credentials: Credentials | None) -> Headers:
         """The headers with those of the profile's templates, and with the client's own credentials in place of ours."""
         own = [(name.lower().encode(), value.encode()) for name, value in _filled(self._own_headers, values).items()]
         passed_on = credentials.headers if credentials is not None else ()
         replaced = {name for name, _ in (*own, *passed_on)}
-        kept = [(name, value) for name, value in headers.raw if name.lower() not in replaced]
-        return httpx.Headers([*kept, *own, *passed_on])
+        kept = [(name, value) for name, value in headers if name.lower() not in replaced]
+        return [*kept, *own, *passed_on]
 
     def _target(self, values: Mapping[str, str]) -> str:
         path = "".join(quote(values[part], safe="") if place % 2 else part for place, part in enumerate(self._path))
@@ -102,12 +140,9 @@ def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str
 
 
 @lru_cache(maxsize=64)
-def _origin(base: str) -> _Origin:
+def _origin(base: str) -> httpx.URL:
     """The instance at `base`; there are few of them."""
-    path = socket_path(base)
-    if path is not None:
-        return _Origin(httpx.URL("http://localhost/"), {"unix": path})
-    return _Origin(httpx.URL(f"{base}/"), {})
+    return httpx.URL("http://localhost/" if socket_path(base) is not None else f"{base}/")
 
 
 def _filled(template: Any, values: Mapping[str, str]) -> Any:

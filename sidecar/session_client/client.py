@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import httpx
 import stamina
@@ -23,9 +23,7 @@ from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.ports import Discovery
-
-MOST_ANSWER: Final = 4 << 20
-"""Bytes of an answer that are read; what is longer is not believed to be a session."""
+from sidecar.session_client.transport import Caller, HttpxCaller, PooledTransport
 
 _LONGEST_WAIT: Final = 0.2
 _RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
@@ -83,7 +81,7 @@ class HttpSessionService:
         is_ours = api.is_default
         interpreter = Interpreter(api, scope_names, owner)
         self.mints = False
-        self._transport = transport
+        self._caller: Caller = transport if isinstance(transport, PooledTransport) else HttpxCaller(transport)
         self._discovery = discovery
         self._telemetry = telemetry
         self._is_ours = is_ours
@@ -223,61 +221,29 @@ class HttpSessionService:
         if url is None:
             return _NO_INSTANCE
         started = self._clock()
-        unreachable = False
+        answer: Verdict | Doubt
+        is_reached, unreachable = False, False
         try:
-            answer = await self._exchange(question, url, reference, deadline)
+            reply = await self._caller.call(question.call.write(url, reference), deadline)
+        except TimeoutError:
+            told, answer = "none in time", _LATE
         except (httpx.HTTPError, OSError) as error:
-            self._discovery.report(url, ok=False)
-            self._telemetry.session_answer(reference, f"none ({type(error).__name__})", url)
+            told = f"none ({type(error).__name__})"
             answer = Unknown(f"the session service could not be asked ({type(error).__name__})")
             unreachable = True
-        if self._clock() - started > self._timeout:
+        else:
+            told, answer = str(reply.status), question.read(reply, reference)
+            is_reached = True
+        self._discovery.report(url, ok=is_reached)
+        self._telemetry.session_answer(reference, told, url)
+        took = self._clock() - started
+        if took > self._timeout:
             # This process was stopped while the answer lay in its buffers; the event loop has not noticed yet.
             answer = _LATE
-        self._telemetry.session_call(question.operation, type(answer).__name__.lower(), self._clock() - started)
+        self._telemetry.session_call(question.operation, type(answer).__name__.lower(), took)
         outcome = answer.otherwise if isinstance(answer, Doubt) else answer
         if isinstance(outcome, Unknown):
             self._breaker.failed(reference.key, unreachable=unreachable)
         else:
             self._breaker.succeeded(reference.key)
         return answer
-
-    async def _exchange(self, question: _Question, url: str, reference: Reference, deadline: float) -> Verdict | Doubt:
-        """Raises httpx.HTTPError or OSError where the instance was not reached or broke off."""
-        request = question.call.request(url, reference)
-        try:
-            async with asyncio.timeout_at(deadline):
-                response = await self._transport.handle_async_request(request)
-                # The stream itself: a response that was made with its content cannot be streamed by its own methods.
-                stream = cast("httpx.AsyncByteStream", response.stream)
-                try:
-                    reply = await _read(response, stream)
-                finally:
-                    await stream.aclose()
-        except TimeoutError:
-            self._discovery.report(url, ok=False)
-            self._telemetry.session_answer(reference, "none in time", url)
-            return _LATE
-        self._discovery.report(url, ok=True)
-        self._telemetry.session_answer(reference, str(reply.status), url)
-        return question.read(reply, reference)
-
-
-async def _read(response: httpx.Response, stream: httpx.AsyncByteStream) -> Reply:
-    """Read a response within bounds; what goes beyond them is not read to its end."""
-    status = response.status_code
-    retry_after = _seconds(response.headers.get("retry-after", "")) if status >= 400 else None
-    codings = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
-    if codings not in ([], [b"identity"]):
-        return Reply(status, None, retry_after)
-    body = bytearray()
-    async for chunk in stream:
-        body += chunk
-        if len(body) > MOST_ANSWER:
-            return Reply(status, None, retry_after)
-    return Reply(status, bytes(body), retry_after)
-
-
-def _seconds(retry_after: str) -> int | None:
-    """Read `Retry-After` (RFC 9110, section 10.2.3) where it is a number of seconds, of a day at most or so."""
-    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else None

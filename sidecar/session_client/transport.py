@@ -1,6 +1,7 @@
 """httpx over our own pool: httpx's own is quadratic in waiting requests and collapses under concurrency.
 
-One pool an origin. Cookies, redirects and proxy variables are the client's business, not a transport's.
+One pool an origin. Cookies, redirects and proxy variables are the client's business, not a transport's. A call that is
+written already goes to the pool without the objects of httpx.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
-from typing import Final, Self
+from functools import lru_cache
+from typing import Final, Protocol, Self, cast
 
 import httpx
 
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.response import (
     BadResponse,
@@ -26,6 +29,8 @@ from sidecar.http.client.response import (
 from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer
 from sidecar.http.framing import LAST_CHUNK, ResponseHead, encode_chunk
 from sidecar.http.headers import encode_fields
+from sidecar.session_client.answers import MOST_ANSWER, Reply
+from sidecar.session_client.calls import WrittenCall
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _LONGEST_CONNECT: Final = 60.0
@@ -37,6 +42,41 @@ _TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = 
     ResponseTimeout: httpx.ReadTimeout,
     BadResponse: httpx.RemoteProtocolError,
 }
+
+
+class Caller(Protocol):
+    """Takes calls to where they are answered."""
+
+    async def call(self, call: WrittenCall, deadline: float) -> Reply:
+        """Give the whole answer, read within bounds. `deadline` is in the event loop's time.
+
+        Raises httpx.HTTPError or OSError where there is no whole answer, TimeoutError where there is none in time.
+        """
+        ...
+
+
+class HttpxCaller:
+    """Makes calls by any httpx transport, which is not closed here."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def call(self, call: WrittenCall, deadline: float) -> Reply:
+        """Make one call."""
+        async with asyncio.timeout_at(deadline):
+            response = await self._transport.handle_async_request(call.request())
+            # The stream itself: a response that was made with its content cannot be streamed by its own methods.
+            stream = cast("httpx.AsyncByteStream", response.stream)
+            body = bytearray()
+            try:
+                async for chunk in stream:
+                    body += chunk
+                    if len(body) > MOST_ANSWER:
+                        break
+            finally:
+                await stream.aclose()
+        whole = bytes(body) if len(body) <= MOST_ANSWER else None
+        return Reply.of(response.status_code, response.headers.raw, whole)
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
@@ -56,6 +96,35 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._unix = unix
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
+
+    async def call(self, call: WrittenCall, deadline: float) -> Reply:
+        """Make one call, as `Caller` says: without a request or a response of httpx, and with one thing to wait for."""
+        pool = self._pool_to(_origin_of(call.base))
+        data = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (call.method.encode("ascii"), call.target, call.fields, call.body)
+        try:
+            try:
+                return await self._call(pool, call.method, data, deadline, fresh=False)
+            except ConnectionLost as lost:
+                if not lost.stale or call.method not in _IDEMPOTENT:
+                    raise
+            return await self._call(pool, call.method, data, deadline, fresh=True)
+        except UpstreamFailure as failure:
+            raise _TRANSLATIONS[type(failure)](str(failure)) from failure
+
+    async def _call(self, pool: Pool, method: str, data: bytes, deadline: float, *, fresh: bool) -> Reply:
+        connection = None if fresh else pool.take()
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await pool.acquire(fresh=fresh)
+        loop = asyncio.get_running_loop()
+        answer = _WholeAnswer(connection, loop.create_future())
+        timer = loop.call_at(deadline, answer.expire)
+        connection.start(answer, data, method=method, complete=True)
+        try:
+            return await answer.reply
+        finally:
+            timer.cancel()
+            answer.leave()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; gives the response as soon as its head is there."""
@@ -112,10 +181,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         url = request.url
         unix = request.extensions.get("unix", self._unix)
         if unix is not None:
-            origin = Origin("localhost", 0, unix=unix)
-        else:
-            tls = url.scheme == "https"
-            origin = Origin(url.host, url.port or (443 if tls else 80), tls=tls)
+            return self._pool_to(Origin("localhost", 0, unix=unix))
+        tls = url.scheme == "https"
+        return self._pool_to(Origin(url.host, url.port or (443 if tls else 80), tls=tls))
+
+    def _pool_to(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(
@@ -127,6 +197,73 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 tls=self._tls,
             )
         return pool
+
+
+@lru_cache(maxsize=64)
+def _origin_of(base: str) -> Origin:
+    """The instance at `base`; there are few of them."""
+    return Origin.parse(base)
+
+
+class _WholeAnswer:
+    """The receiver of an answer that is waited for as a whole: `reply`, read within bounds."""
+
+    def __init__(self, connection: UpstreamConnection, reply: asyncio.Future[Reply]) -> None:
+        self.reply = reply
+        self._connection: UpstreamConnection | None = connection
+        self._head: ResponseHead | None = None
+        self._body = bytearray()
+
+    def leave(self) -> None:
+        """Have nothing to do with the connection any more; an answer that has not ended is given up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def expire(self) -> None:
+        """End the wait."""
+        if not self.reply.done():
+            self.reply.set_exception(TimeoutError())
+
+    # What the connection tells
+
+    def interim(self, _head: ResponseHead, /) -> None:
+        """Wait on: the answer itself follows."""
+
+    def whole(self, head: ResponseHead, body: bytes, /) -> None:
+        """Take a whole answer."""
+        self._connection = None
+        if not self.reply.done():
+            self.reply.set_result(Reply.of(head.status, head.headers, body if len(body) <= MOST_ANSWER else None))
+
+    def head(self, head: ResponseHead, /) -> None:
+        """Take the head."""
+        self._head = head
+
+    def body(self, data: bytes, /) -> None:
+        """Take a piece of the body, unless there are too many already."""
+        self._body += data
+        if len(self._body) > MOST_ANSWER and self._head is not None and not self.reply.done():
+            self.reply.set_result(Reply.of(self._head.status, self._head.headers, None))
+
+    def flush(self) -> None:
+        """Wait on: only the whole answer is of use."""
+
+    def end(self) -> None:
+        """Take the end."""
+        assert self._head is not None  # noqa: S101 # for the type checker: the head comes first
+        self.whole(self._head, bytes(self._body))
+
+    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+        """Close the connection: no call asks for an upgrade."""
+        transport.abort()
+        self.failed(BadResponse("the upstream switched protocols"))
+
+    def failed(self, failure: Exception, /) -> None:
+        """Take the reason why there is no whole answer."""
+        self._connection = None
+        if not self.reply.done():
+            self.reply.set_exception(failure)
 
 
 class _Stale(Exception):

@@ -155,7 +155,8 @@ async def _status_of_options(
 ) -> int:
     """The status of OPTIONS, which changes nothing (RFC 9110, section 9.3.7), at the path of a call."""
     options = replace(call, method="OPTIONS", body=None, query={})
-    response = await transport.handle_async_request(SessionCall(options, scope_names, []).request(url, reference))
+    written = SessionCall(options, scope_names, []).write(url, reference)
+    response = await transport.handle_async_request(written.request())
     await response.aread()
     return response.status_code
 

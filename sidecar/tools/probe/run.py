@@ -226,7 +226,7 @@ class Probe:
 
     async def _ask(self, call: ApiCall, reference: Reference) -> Reply:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
-        request = SessionCall(call, self._profile.scope, headers).request(self._url, reference)
+        request = SessionCall(call, self._profile.scope, headers).write(self._url, reference).request()
         async with asyncio.timeout(self._timeout):
             response = await self._transport.handle_async_request(request)
             return Reply(response.status_code, await response.aread())

@@ -80,3 +80,20 @@ async def test_landed_waits_for_what_nobody_waits_for_any_more():
     asyncio.get_running_loop().call_soon(opened.set)
     await single_flight.landed()
     assert ended.is_set()
+
+
+async def test_a_deadline_ends_a_callers_wait_and_not_the_question():
+    """Another caller, with more time, gets the answer."""
+    single_flight: SingleFlight[int] = SingleFlight()
+    opened = asyncio.Event()
+
+    async def ask() -> int:
+        await opened.wait()
+        return 1
+
+    patient = asyncio.create_task(single_flight.share("key", ask))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await single_flight.share("key", ask, deadline=asyncio.get_running_loop().time())
+    opened.set()
+    assert await patient == (1, True)

@@ -4,6 +4,7 @@ but what the service itself says is."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from collections.abc import AsyncIterator, Iterator
 
@@ -26,7 +27,9 @@ from sidecar.model import (
     Untrustworthy,
 )
 from sidecar.profile.session_api import DEFAULT_API
-from sidecar.session_client.client import MOST_ANSWER, HttpSessionService
+from sidecar.session_client.answers import MOST_ANSWER
+from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.transport import PooledTransport
 from sidecar.testing import FakeDiscovery, FakeTelemetry
 from tests.support.sessions import BASE, error, session
 
@@ -261,6 +264,51 @@ async def test_a_service_that_swaps_answers_admits_nobody():
     assert await house.reasons(Reference("s-2", "ann")) == [Reason.SESSION_SERVICE_UNTRUSTWORTHY]
 
 
+@contextlib.asynccontextmanager
+async def over_the_wire(answer: bytes, seconds: float):
+    """A client whose session service, a real server, gives these bytes to every call and closes the connection."""
+
+    async def give(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        with contextlib.suppress(OSError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(give, "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = PooledTransport()
+    try:
+        yield HttpSessionService(transport, FakeDiscovery([base]), FakeTelemetry(), DEFAULT_API, timeout=seconds)
+    finally:
+        await transport.aclose()
+        server.close()
+        await server.wait_closed()
+
+
+ON_THE_WIRE = {name: answer for name, (answer, _) in GARBAGE.items() if isinstance(answer, httpx.Response)}
+
+
+@pytest.mark.parametrize("name", [*ON_THE_WIRE, *CREATE_ONLY])
+async def test_the_wire_says_what_httpx_says(name):
+    """The same response read by the pool itself and through httpx gives the same verdict, on a look and a create."""
+    answer = {**ON_THE_WIRE, **CREATE_ONLY}[name]
+    head = b"".join(b"%b: %b\r\n" % field for field in answer.headers.raw)
+    async with over_the_wire(b"HTTP/1.1 %d X\r\n%b\r\n%b" % (answer.status_code, head, answer.content), 30.0) as real:
+        through_httpx = House(answer).service
+        assert await real.look(ANN) == await through_httpx.look(ANN)
+        assert await real.ensure(ANN) == await through_httpx.ensure(ANN)
+
+
+@pytest.mark.parametrize("retry_after", ["3", "99999", "100000", "-1", "x", "1.5", ""])
+async def test_the_wire_names_the_pause_that_httpx_names(retry_after):
+    """`Retry-After` is a number of seconds, or says nothing."""
+    answer = httpx.Response(503, headers={"retry-after": retry_after, "content-length": "0"})
+    raw_answer = f"HTTP/1.1 503 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with over_the_wire(raw_answer, 30.0) as real:
+        assert await real.look(ANN) == await House(answer).service.look(ANN)
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -275,22 +323,6 @@ async def test_a_service_that_swaps_answers_admits_nobody():
 )
 async def test_garbage_on_the_wire_is_an_outage(garbage):
     """Through the real transport: no crash, no hang, and nobody can say."""
-    from sidecar.session_client.transport import PooledTransport
-
-    async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(garbage)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    transport = PooledTransport()
-    service = HttpSessionService(transport, FakeDiscovery([base]), FakeTelemetry(), DEFAULT_API, timeout=0.5)
-    try:
+    async with over_the_wire(garbage, 0.5) as service:
         assert isinstance(await service.ensure(ANN), Unknown)
         assert isinstance(await service.look(ANN), Unknown)
-    finally:
-        await transport.aclose()
-        server.close()
-        await server.wait_closed()
