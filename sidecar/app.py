@@ -31,9 +31,8 @@ from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Upstream
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.hosting import HostingProtocol
 from sidecar.http.server.protocol import HardenedProtocol
-from sidecar.http.server.server import Server
+from sidecar.http.server.server import Server, StartFailed
 from sidecar.observability.log_ids import HashedIds
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics, build_info, registry_of
@@ -44,6 +43,7 @@ from sidecar.settings import Settings, effective, wants_tracing
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration
+    from sidecar.http.server.hosting import Hosting
     from sidecar.observability.tracing import Tracing
 
 _YOUNG_OBJECTS: Final = 20_000
@@ -72,8 +72,7 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
     except (OSError, DebtNotWritten) as error:
         log.error(str(error))  # noqa: TRY400 # one line for a person, without a traceback
         return 1
-    except SystemExit:
-        # The server has logged why: uvicorn's own way to say that an application failed to start.
+    except StartFailed:
         log.error("the application failed to start")  # noqa: TRY400 # its traceback is logged already
         return 1
     log.info("stopped", code=code)
@@ -91,6 +90,7 @@ class _Front:
     app: ASGIApp
     protocol: type[HardenedProtocol]
     fast_path: FastPath | None = None
+    hosting: Hosting | None = None
 
 
 class _Sidecar:
@@ -150,7 +150,7 @@ class _Sidecar:
                 fast_path=front.fast_path,
                 on_ready=lambda: self._be_ready(addresses),
                 on_drain=self._be_unready,
-                hosts_app=self._hosted is not None,
+                hosting=front.hosting,
             )
             self._metrics.publish("sidecar_responses", server.responses)
             async with self._authorizing(guard, authz_listener):
@@ -169,7 +169,10 @@ class _Sidecar:
 
     def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:
         """Hand what is admitted to an application in this process."""
-        return _Front(self._traced(guard, lambda guarding: hosted_app(app, guarding)), HostingProtocol)
+        from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
+
+        front = self._traced(guard, lambda guarding: hosted_app(app, guarding))
+        return _Front(front, HostingProtocol, hosting=Hosting(front))
 
     def _traced(self, guard: SessionGuard, front: Callable[[Callable[[ASGIApp], ASGIApp]], ASGIApp]) -> ASGIApp:
         """Build the application with spans around and inside the guard, if they are wanted."""

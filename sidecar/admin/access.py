@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
+from email.utils import formatdate
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -87,6 +88,7 @@ class AdminAccess:
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers["Date"] = formatdate(usegmt=True)  # RFC 9110, section 6.6.1
                 for name, value in _ON_EVERY_RESPONSE.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

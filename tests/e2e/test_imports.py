@@ -47,6 +47,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "httpcore",  # httpx's own pool, HTTP/2 and certificates: the sidecar has its own pool
         "h2",
         "certifi",
+        "uvicorn",  # no hosted application
         "sqlite3",  # no debts
         "sidecar.outbox.outbox",
     ],

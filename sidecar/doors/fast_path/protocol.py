@@ -72,7 +72,7 @@ class FastPath:
 class FastPathProtocol(HardenedProtocol):
     """A client connection that takes what it can by the fast path."""
 
-    def __init__(self, config: HardenedConfig, **_: object) -> None:
+    def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config)
         path: FastPath = config.fast_path
         self._extractor = path.extractor

@@ -12,7 +12,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-import uvicorn
 from starlette.types import Scope
 
 from sidecar.http.server.connection import ClientConnection, Timeouts
@@ -59,41 +58,24 @@ class Shared:
     """How many responses had a status code of each class, `responses[2]` being 200 to 299."""
 
 
-class HardenedConfig(uvicorn.Config):
-    """A uvicorn configuration whose connections are hardened and that adds nothing to any answer.
+class HardenedConfig:
+    """What a connection is made from: the application, what all connections share, and the parts of its protocol.
 
-    With `hosts_app` the application gets its lifespan and WebSockets, where a library for those is installed.
+    `hosting` serves what else a hosted application needs than requests, for HostingProtocol.
     """
 
     def __init__(
-        self,
-        app: Any,
-        *,
-        patience: Timeouts | None = None,
-        protocol: type[HardenedProtocol] | None = None,
-        fast_path: Any = None,
-        hosts_app: bool = False,
+        self, app: Any, *, patience: Timeouts | None = None, fast_path: Any = None, hosting: Any = None
     ) -> None:
-        super().__init__(
-            app,
-            http=protocol or HardenedProtocol,
-            ws="auto" if hosts_app else "none",
-            lifespan="auto" if hosts_app else "off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-        )
         self.shared = Shared(app, patience or Timeouts())
         self.fast_path = fast_path
+        self.hosting = hosting
 
 
 class HardenedProtocol(ClientConnection):
-    """One client connection. It takes uvicorn's place for protocols (`http=`), with a `HardenedConfig`."""
+    """One client connection."""
 
-    def __init__(self, config: HardenedConfig, **_: object) -> None:
+    def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config.shared.patience)
         self.app = config.shared.app
         self.peer: str | None = None

@@ -12,13 +12,16 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
-
-import uvicorn
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.hosting import abandon_websockets, close_websockets
 from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+
+if TYPE_CHECKING:
+    from sidecar.http.server.hosting import Hosting
+
+_BACKLOG: Final = 2048
+"""So many connections wait to be accepted at most; the kernel may allow fewer (net.core.somaxconn)."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25
@@ -31,12 +34,16 @@ def _nothing() -> None:
     """Stand in for a callback that was not given."""
 
 
-class Server(uvicorn.Server):
+class StartFailed(Exception):
+    """A hosted application failed to start. Its traceback is logged."""
+
+
+class Server:
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
-    `protocol` serves each connection; it finds `fast_path` in its configuration.
+    `protocol` serves each connection; it finds `fast_path` and `hosting` in its configuration.
     `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
-    `handle_signals` only `stop` stops it. `hosts_app` gives the application its lifespan and WebSockets; `protocol` is
+    `handle_signals` only `stop` stops it. `hosting` gives the application its lifespan and WebSockets; `protocol` is
     HostingProtocol then.
     """
 
@@ -52,11 +59,12 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
-        hosts_app: bool = False,
+        hosting: Hosting | None = None,
     ) -> None:
-        hardened = HardenedConfig(app, patience=patience, protocol=protocol, fast_path=fast_path, hosts_app=hosts_app)
-        super().__init__(hardened)
-        self.shared = hardened.shared
+        self._config = HardenedConfig(app, patience=patience, fast_path=fast_path, hosting=hosting)
+        self.shared = self._config.shared
+        self._protocol = protocol
+        self._hosting = hosting
         self._listener = listener
         self._drain_timeout = drain_timeout
         self._on_ready = on_ready
@@ -74,9 +82,19 @@ class Server(uvicorn.Server):
     async def run_until_stopped(self) -> int:
         """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once.
 
-        Raises SystemExit where a hosted application fails to start.
+        Raises StartFailed where a hosted application fails to start.
         """
-        await self.serve([self._listener])
+        with self._stopped_by_signals():
+            if self._hosting is not None and not await self._hosting.start():
+                raise StartFailed
+            loop = asyncio.get_running_loop()
+            accepting = await loop.create_server(
+                lambda: self._protocol(self._config), sock=self._listener, backlog=_BACKLOG
+            )
+            self._sweep()
+            self._on_ready()
+            await self._stop.wait()
+            await self._shut_down(accepting)
         return 1 if self._stop_at_once.is_set() else 0
 
     def stop(self) -> None:
@@ -86,8 +104,8 @@ class Server(uvicorn.Server):
         self._stop.set()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on the signals that ask for it; they are not raised again afterwards."""
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """Stop on the signals that ask for it, if this server is to."""
         if not self._handle_signals:
             yield
             return
@@ -100,51 +118,44 @@ class Server(uvicorn.Server):
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
-    async def main_loop(self) -> None:
-        """Serve until asked to stop."""
-        self._sweep()
-        self._on_ready()
-        await self._stop.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def _shut_down(self, accepting: asyncio.Server) -> None:
         """Stop in order, within the drain timeout, or at once when asked again."""
         self._on_drain()
         self.shared.draining = True
-        drained = asyncio.create_task(self._drain(sockets or []))
+        drained = asyncio.create_task(self._drain(accepting))
         hurried = asyncio.create_task(self._stop_at_once.wait())
         await asyncio.wait({drained, hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._is_serving:
             logger.warning("stopping with %d connections still open", len(self.shared.connections))
         for task in (drained, hurried):
             task.cancel()
-        await self._abandon()
+        await self._abandon(accepting)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self.lifespan.shutdown()
+        if self._hosting is not None:
+            await self._hosting.stop()
 
     @property
     def _is_serving(self) -> bool:
         """Whether any connection is open, or any request or WebSocket of the application is not over."""
-        websockets = self.server_state
-        return bool(self.shared.connections or self.shared.tasks or websockets.connections or websockets.tasks)
+        hosting = self._hosting is not None and self._hosting.is_serving
+        return bool(self.shared.connections or self.shared.tasks or hosting)
 
-    async def _drain(self, sockets: list[socket.socket]) -> None:
+    async def _drain(self, accepting: asyncio.Server) -> None:
         for connection in list(self.shared.connections):
             connection.drain_connection()
-        close_websockets(self.server_state)
+        if self._hosting is not None:
+            self._hosting.close_websockets()
         # Clients that have connected already are accepted before the listener closes.
         await asyncio.sleep(_POLL)
-        for server in self.servers:
-            server.close()
-        for listener in sockets:
-            listener.close()
+        accepting.close()
+        self._listener.close()
         while self._is_serving:  # noqa: ASYNC110 -- four sets, watched only when stopping
             await asyncio.sleep(_POLL)
 
-    async def _abandon(self) -> None:
+    async def _abandon(self, accepting: asyncio.Server) -> None:
         """Leave nothing behind: no connection, no task."""
-        for server in self.servers:
-            server.close()
+        accepting.close()
         self._listener.close()
         for connection in list(self.shared.connections):
             connection.abort()
@@ -152,7 +163,8 @@ class Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await abandon_websockets(self.server_state)
+        if self._hosting is not None:
+            await self._hosting.abandon_websockets()
         while self.shared.connections:  # noqa: ASYNC110 -- transports close in the next turn of the loop
             await asyncio.sleep(0)
 

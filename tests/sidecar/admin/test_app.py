@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -64,6 +65,13 @@ async def test_it_is_alive_as_soon_as_it_answers() -> None:
 async def test_it_is_ready_only_while_it_takes_requests(is_ready: bool, status: int) -> None:
     async with client(is_ready=is_ready) as http:
         assert (await http.get("/readyz")).status_code == status
+
+
+async def test_every_response_has_a_date() -> None:
+    async with client() as http:
+        served, refused = await http.get("/healthz"), await http.get("/config")
+    for response in (served, refused):
+        assert parsedate_to_datetime(response.headers["date"]).tzinfo is not None
 
 
 async def test_metrics_need_no_token_and_are_in_the_exposition_format() -> None:
