@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, TypeVar
@@ -100,6 +99,8 @@ def _is_secret(kind: type[BaseSettings], field: str) -> bool:
 
 
 def _describe_unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 # few environments have such a name
+
     (nearest,) = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
     return f"{name} is not a setting; did you mean {nearest}?"
 

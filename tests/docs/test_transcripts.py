@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import sidecar.tools.probe.run
-from sidecar.__main__ import main
+from sidecar.command_line import commands
 from tests.support.built import ROOT
 from tests.support.probed import PROFILE, Service
 from tests.support.servers import served
@@ -30,7 +30,7 @@ def printed(command: str, sessions: str) -> str:
     words = shlex.split(command)
     start = words.index("session-sidecar")
     env = dict(word.split("=", 1) for word in words[:start])
-    result = CliRunner().invoke(main, words[start + 1 :], env={"SIDECAR_SESSION_SERVICE": sessions, **env})
+    result = CliRunner().invoke(commands, words[start + 1 :], env={"SIDECAR_SESSION_SERVICE": sessions, **env})
     return result.output.replace(sessions, "http://127.0.0.1:8205")
 
 

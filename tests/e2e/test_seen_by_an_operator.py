@@ -29,7 +29,7 @@ WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
 FAILING = """
 import sidecar.admin.app, sidecar.session_client.client, sidecar.http.client.forwarder, sidecar.extract.extractor
 import sidecar.guard.guard
-from sidecar.__main__ import main
+from sidecar.command_line import commands
 
 def failing(where):
     def fail(*args, **options):
@@ -49,7 +49,7 @@ in_place_of(sidecar.guard.guard.Guard, "authorize", "the guard", "fail-guard")
 in_place_of(sidecar.session_client.client.HttpSessionService, "ensure", "the session client", "fail-session")
 in_place_of(sidecar.http.client.forwarder.Upstream, "forward", "the forwarder", "fail-forward")
 sidecar.admin.app.choose_encoder = failing("the admin address")
-main(["serve"])
+commands(["serve"])
 """
 
 

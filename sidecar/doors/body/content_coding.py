@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Final
-
-import brotli
-import zstandard
+from typing import Any, Final
 
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Headers, Reason, Refusal
@@ -62,7 +59,7 @@ def decode(body: bytes, coding: str, *, limit: int) -> bytes:
     except _TooLarge:
         detail = f"The body, decoded, has more than {allowed} bytes."
         raise RequestRefused(Refusal(Reason.BODY_TOO_LARGE, detail)) from None
-    except (_Broken, zlib.error, brotli.error, zstandard.ZstdError):
+    except (_Broken, zlib.error):
         detail = f"The body is not one complete {coding} stream."
         raise RequestRefused(Refusal(Reason.UNREADABLE_BODY, detail)) from None
 
@@ -95,7 +92,15 @@ def _inflate(body: bytes, allowed: int, wrapping: int) -> bytes:
 
 
 def _brotli(body: bytes, allowed: int) -> bytes:
-    decoder = brotli.Decompressor()
+    import brotli  # noqa: PLC0415 # most clients never use it
+
+    try:
+        return _brotli_by(brotli.Decompressor(), body, allowed)
+    except brotli.error:
+        raise _Broken from None
+
+
+def _brotli_by(decoder: Any, body: bytes, allowed: int) -> bytes:
     decoded = decoder.process(body, output_buffer_limit=allowed + 1)
     pieces, size = [decoded], len(decoded)
     while not decoder.can_accept_more_data() and size <= allowed:
@@ -110,7 +115,15 @@ def _brotli(body: bytes, allowed: int) -> bytes:
 
 
 def _zstd(body: bytes, allowed: int) -> bytes:
-    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+    import zstandard  # noqa: PLC0415 # most clients never use it
+
+    try:
+        return _zstd_by(zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj(), body, allowed)
+    except zstandard.ZstdError:
+        raise _Broken from None
+
+
+def _zstd_by(decoder: Any, body: bytes, allowed: int) -> bytes:
     pieces, size = [], 0
     for start in range(0, len(body), _ZSTD_STEP):
         if decoder.eof:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from sidecar.__main__ import main
+from sidecar.command_line import commands
 from sidecar.profile.files import find_profile, shipped_profiles
 from sidecar.profile.loading import load_profile
 from sidecar.profile.problems import ProfileError
@@ -13,7 +13,7 @@ from sidecar.profile.problems import ProfileError
 
 def test_each_shipped_profile_has_a_line() -> None:
     """Its name, and what it is for; `generic` comes last."""
-    result = CliRunner().invoke(main, ["profiles"])
+    result = CliRunner().invoke(commands, ["profiles"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert [line.split()[0] for line in lines] == [*shipped_profiles(), "generic"]
@@ -24,7 +24,7 @@ def test_each_shipped_profile_has_a_line() -> None:
 @pytest.mark.parametrize("name", [*shipped_profiles(), "generic"])
 def test_a_shown_profile_can_be_read_again(name: str) -> None:
     """As it stands in its file, comments and all."""
-    result = CliRunner().invoke(main, ["profiles", "--show", name])
+    result = CliRunner().invoke(commands, ["profiles", "--show", name])
     assert result.exit_code == 0
     assert result.output.startswith("#")
     assert load_profile(result.output).name == name
@@ -32,7 +32,7 @@ def test_a_shown_profile_can_be_read_again(name: str) -> None:
 
 def test_an_unknown_name_is_a_usage_error() -> None:
     """With the names that are known, on standard error."""
-    result = CliRunner().invoke(main, ["profiles", "--show", "nowhere"])
+    result = CliRunner().invoke(commands, ["profiles", "--show", "nowhere"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("session-sidecar: 'nowhere' is no shipped profile: adk, agent-memory-server, agno,")
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sidecar.__main__ import main
+from sidecar.command_line import commands
 from tests.support.probed import PROFILE, Service
 from tests.support.servers import served
 
@@ -27,7 +27,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def run(*arguments: str, text: bytes | None = None, **env: str) -> Result:
-    return CliRunner().invoke(main, ["explain", *arguments], env=env, input=text)
+    return CliRunner().invoke(commands, ["explain", *arguments], env=env, input=text)
 
 
 def last(result: Result) -> str:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sidecar.tools.probe.run
-from sidecar.__main__ import main
+from sidecar.command_line import commands
 from tests.support.probed import PROFILE, Service
 from tests.support.servers import served
 
@@ -30,7 +30,7 @@ def run(service: Service, *arguments: str, command: str = "probe", **env: str) -
 def probe_at(url: str, *arguments: str, command: str = "probe", **env: str) -> Result:
     options = ["--yes-create", *arguments] if command == "probe" else list(arguments)
     settings = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url, **env}
-    return CliRunner().invoke(main, [command, *options], env=settings)
+    return CliRunner().invoke(commands, [command, *options], env=settings)
 
 
 def codes(result: Result) -> set[str]:
@@ -102,7 +102,7 @@ def test_nothing_is_created_without_leave() -> None:
     service = Service()
     with served(service.app) as url:
         env = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url}
-        result = CliRunner().invoke(main, ["probe"], env=env)
+        result = CliRunner().invoke(commands, ["probe"], env=env)
     assert result.exit_code == 2
     assert "--yes-create" in result.output
     assert service.asked_for == set()
