@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sidecar.command_line import commands
+from sidecar.profile.profile import Places
 from tests.support.probed import PROFILE, Service
 from tests.support.servers import served
 
@@ -112,6 +114,16 @@ def test_form_fields_are_read_as_curl_sends_them() -> None:
     found = as_json("-F", "session_id=s1", "-F", "user_id=ann", "/agents/x/runs", SIDECAR_PROFILE="agno")
     assert found["sessions"] == [{"session_id": "s1", "user_id": "ann"}]
     assert {"name": "session_id", "where": "form session_id", "found": "s1"} in found["places"]
+
+
+def test_a_place_of_every_kind_is_looked_at(tmp_path: Path) -> None:
+    """A kind of place that a profile may name is shown, also where nothing stands in it."""
+    kinds = {field.name for field in fields(Places)} - {"default"}
+    named = "".join(f'{kind} = ["sid"]\n' for kind in kinds)
+    (tmp_path / "tried.toml").write_text(f"{PROFILE}\n[ids.session_id]\n{named}")
+    found = as_json("-d", "{}", "/memories/s-1", SIDECAR_PROFILE="tried.toml")
+    shown = {place["where"].lower() for place in found["places"] if place["name"] == "session_id"}
+    assert shown == {"path"} | {f"{kind} sid" for kind in kinds}
 
 
 def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None:
