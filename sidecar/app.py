@@ -164,7 +164,7 @@ class _Sidecar:
         return _Front(
             self._traced(guard, lambda guarding: proxy_app(upstream, guarding)),
             FastPathProtocol if fast else HardenedProtocol,
-            FastPath(guard.extractor, guard.guard, upstream, refuse_unanswered, guard.unguarded),
+            FastPath(guard.extractor, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
         )
 
     def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:

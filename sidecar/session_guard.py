@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.fast_path.first_write import Asking
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction
@@ -168,6 +169,13 @@ class SessionGuard:
             telemetry=self.telemetry,
             unguarded=self.unguarded,
         )
+
+    @property
+    def asking(self) -> Asking | None:
+        """What decides requests on the fast path that are not known; None in a mode that refuses none."""
+        if not isinstance(self.guard, Guard):
+            return None
+        return Asking(self.guard.authorize, self._budget, self.settings.max_body)
 
     async def decide(
         self,

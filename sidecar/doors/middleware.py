@@ -21,11 +21,12 @@ from sidecar.guard.ports import Telemetry
 from sidecar.http.ports import PermitLapsed, UpstreamError
 from sidecar.model import Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
 
-_MOST_LAPSES: Final = 3
+MOST_LAPSES: Final = 3
 """How often the permit of one request may lapse before the request is refused for now."""
-_LAPSED: Final = Refusal(
+LAPSED: Final = Refusal(
     Reason.OVERLOADED, "What is known of the session changed again and again while the write waited.", retry_after=1
 )
+"""Refuses it."""
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
 _GUARDED: Final = ("http", "websocket")
 
@@ -93,8 +94,8 @@ class EnforceMiddleware:
                 await self._app(scope, receive, send)
             except PermitLapsed:
                 lapses += 1
-                decided = Refusals((_LAPSED,) * len(extraction.calls))
-                if lapses < _MOST_LAPSES:
+                decided = Refusals((LAPSED,) * len(extraction.calls))
+                if lapses < MOST_LAPSES:
                     decided = await self._guard.authorize(extraction)
             except UpstreamError as error:
                 await respond(scope, send, refuse_unanswered(extraction, error))

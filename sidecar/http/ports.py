@@ -210,8 +210,11 @@ class FastForwarder(Protocol):
         """Whether a request failed before any byte of its answer, on a connection used before."""
         ...
 
-    async def connect(self) -> UpstreamExchange:
-        """Open a new connection, or wait until one may be opened. Raises UpstreamError."""
+    async def connect(self, *, fresh: bool = True) -> UpstreamExchange:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError.
+
+        Unless `fresh`, one that was used before and comes free will do.
+        """
         ...
 
     def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:

@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.fast_path.first_write import Asking
 from sidecar.doors.fast_path.protocol import FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import proxy_app
@@ -34,4 +35,5 @@ class GuardedHouse(House):
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
-        return FastPath(Extractor(ISA), self.guard, upstream, refuse_unanswered)
+        asking = Asking(self.guard.authorize, self.budget, 1 << 20)
+        return FastPath(Extractor(ISA), self.guard, upstream, refuse_unanswered, asking=asking)

@@ -168,11 +168,7 @@ class FastPathExchange:
             if self._answer is not None:
                 protocol.break_off(hard=not self._answer.delimited)
                 return
-            refused = identified(protocol.unanswered(self._extraction, error))
-        protocol.count_response(refused.status)
-        closes = template.closes or protocol.is_last()
-        answer = ResponseWriter(template.method, template.version, refused.status, None, refused.headers, closes=closes)
-        protocol.land(answer.head + answer.piece(refused.body) + answer.end(), closes=answer.closes)
+            answer_in_place(protocol, template, protocol.unanswered(self._extraction, error))
 
     async def _repeat(self) -> None:
         """Send the request once more, on a new connection."""
@@ -190,3 +186,12 @@ class FastPathExchange:
         return ResponseWriter(
             method, version, head.status, head.reason, head.headers, closes=closes, framing=head.framing
         )
+
+
+def answer_in_place(client: FastPathClient, template: RequestTemplate, response: Response) -> None:
+    """Answer a request in the upstream's place, with the id of the current request."""
+    response = identified(response)
+    client.count_response(response.status)
+    closes = template.closes or client.is_last()
+    writer = ResponseWriter(template.method, template.version, response.status, None, response.headers, closes=closes)
+    client.land(writer.head + writer.piece(response.body) + writer.end(), closes=writer.closes)

@@ -1,4 +1,4 @@
-"""The fast path: small JSON writes of known sessions and unguarded requests without a body, served without a task.
+"""The fast path: small JSON writes and unguarded requests without a body, served without a task where all is known.
 
 It changes speed and nothing else. It decides and forwards by the same rules as the application; what it does not take,
 or cannot finish at once, goes to the application with what was learnt of it.
@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from sidecar.doors.fast_path.exchange import FastPathExchange
+from sidecar.doors.fast_path.first_write import Asking, FirstWrite
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.refusal import Response
 from sidecar.doors.unguarded import UnguardedWrites
@@ -20,7 +21,7 @@ from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import Permit
 from sidecar.http.ports import FastForwarder, UpstreamError
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol, Served
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
 from sidecar.model import Extraction, Head
 
@@ -67,6 +68,8 @@ class FastPath:
     unanswered: Callable[[Extraction | None, UpstreamError], Response]
     """Answers a request that was forwarded in vain."""
     unguarded: UnguardedWrites | None = None
+    asking: Asking | None = None
+    """Decides what the guard cannot decide at once; without it that is the application's."""
 
 
 class FastPathProtocol(HardenedProtocol):
@@ -78,6 +81,7 @@ class FastPathProtocol(HardenedProtocol):
         self._extractor = path.extractor
         self._guard = path.guard
         self._unguarded = path.unguarded
+        self._asking = path.asking
         self.forwarder = path.forwarder
         self.unanswered = path.unanswered
         self._template: RequestTemplate | None = None
@@ -131,32 +135,47 @@ class FastPathProtocol(HardenedProtocol):
             return
         arrived = monotonic()
         body = self._buffer[start:end]
-        extraction, permit = None, None
-        try:
-            if template.classification is None:
-                permit = self._guard.pass_through()
-                if self._unguarded is not None:
-                    self._unguarded.look(template, body)
-            else:
-                extraction = template.classification.extract(body)
-                permit = self._guard.permit_known(extraction)
-        except Exception:
-            logger.exception("the fast path could not decide a request")
+        extraction, permit = self._decide(template, body)
+        request = b"".join((template.written_before, digits, template.written_after, body))
         if permit is None:
             self.forwarder.put_back(line)
-            self._give_way(extraction)
+            if extraction is None or self._asking is None or not self._asking.fits(len(body)):
+                self._give_way(extraction)
+                return
+            self._buffer = self._buffer[end:]
+            first = FirstWrite(self._asking, self, template, extraction, request=request, size=len(body))
+            self._serve(first)
+            self.run_beside(first.run(arrived))
             return
         self._buffer = self._buffer[end:]
-        request = b"".join((template.written_before, digits, template.written_after, body))
-        self._send(FastPathExchange(self, template, permit, line, request=request, extraction=extraction), arrived)
+        self.send(FastPathExchange(self, template, permit, line, request=request, extraction=extraction), arrived)
 
-    def _send(self, exchange: FastPathExchange, arrived: float) -> None:
+    def _decide(self, template: RequestTemplate, body: bytes) -> tuple[Extraction | None, Permit | None]:
+        """Read the body, where a rule looks at it, and decide what needs no question."""
+        extraction = None
+        try:
+            if template.classification is not None:
+                extraction = template.classification.extract(body)
+                return extraction, self._guard.permit_known(extraction)
+            permit = self._guard.pass_through()
+            if self._unguarded is not None:
+                self._unguarded.look(template, body)
+        except Exception:
+            logger.exception("the fast path could not decide a request")
+            return extraction, None
+        return None, permit
+
+    def send(self, exchange: FastPathExchange, arrived: float) -> None:
         """Send the request of an exchange on its way."""
+        self._serve(exchange)
+        self._on_fast_path = exchange
+        exchange.send(arrived)
+
+    def _serve(self, served: Served) -> None:
         self._deadline = None
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        self._exchange = self._on_fast_path = exchange
-        exchange.send(arrived)
+        self._exchange = served
 
     def _begin(self, head: RequestHead) -> None:
         if head.method in _BODYLESS and is_bodyless(head):
@@ -198,7 +217,7 @@ class FastPathProtocol(HardenedProtocol):
         if template is None or template.memo is not head.memo:
             template = self._bodyless = self._make_template(head)
         permit = self._guard.pass_through()
-        self._send(FastPathExchange(self, template, permit, line, request=template.written_before), arrived)
+        self.send(FastPathExchange(self, template, permit, line, request=template.written_before), arrived)
         return True
 
     def _make_template(self, head: RequestHead) -> RequestTemplate:

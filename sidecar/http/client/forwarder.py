@@ -102,10 +102,13 @@ class Upstream:
         """Whether a request failed before any byte of its answer, on a connection used before."""
         return isinstance(failure, ConnectionLost) and failure.stale
 
-    async def connect(self) -> UpstreamExchange:
-        """Open a new connection, or wait until one may be opened. Raises UpstreamError."""
+    async def connect(self, *, fresh: bool = True) -> UpstreamExchange:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError.
+
+        Unless `fresh`, one that was used before and comes free will do.
+        """
         try:
-            return await self.pool.acquire(fresh=True)
+            return await self.pool.acquire(fresh=fresh)
         except UpstreamFailure as failure:
             raise as_upstream_error(failure) from failure
 

@@ -1,0 +1,135 @@
+"""A request on the fast path whose session is not known yet: the guard asks, and the exchange begins with its permit.
+
+The body is here already, so that only the question and the wait for an upstream connection need a task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
+from sidecar.doors.fast_path.exchange import FastPathClient, FastPathExchange, answer_in_place
+from sidecar.doors.fast_path.request_template import RequestTemplate
+from sidecar.doors.middleware import LAPSED, MOST_LAPSES
+from sidecar.doors.refusal import Response, refuse_extraction
+from sidecar.guard.permit import Permit
+from sidecar.http.ports import UpstreamError
+from sidecar.model import Extraction, Refusals
+from sidecar.request_context import enter_request
+
+_FAILED: Final = Response(
+    500,
+    ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21")),
+    b"Internal Server Error",
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What decides a request that is not known: the guard, and the limits, in bytes, of a body held meanwhile."""
+
+    authorize: Callable[[Extraction], Awaitable[Permit | Refusals]]
+    budget: BodyBudget
+    limit: int
+
+    def fits(self, size: int) -> bool:
+        """Count a body of `size` bytes against the budget, to be given back; False where there is no room."""
+        if size > self.limit:
+            return False
+        try:
+            self.budget.take(size)
+        except BodyRefused:
+            return False
+        return True
+
+
+class FirstWriteClient(FastPathClient, Protocol):
+    """The client connection as a first write sees it."""
+
+    def send(self, exchange: FastPathExchange, arrived: float) -> None:
+        """Send the request of an exchange on its way."""
+        ...
+
+
+class FirstWrite:
+    """One request while the guard decides it. It serves the client connection until it is answered or sent.
+
+    Its body, of `size` bytes, was counted by `Asking.fits`, and `run` gives them back.
+    """
+
+    is_stream = False
+    is_event_stream = False
+
+    def __init__(
+        self,
+        asking: Asking,
+        client: FirstWriteClient,
+        template: RequestTemplate,
+        extraction: Extraction,
+        *,
+        request: bytes,
+        size: int,
+    ) -> None:
+        self._asking = asking
+        self._client = client
+        self._template = template
+        self._extraction = extraction
+        self._request = request
+        self._size = size
+        self._is_gone = False
+
+    def end_event_stream(self) -> None:
+        """There is none."""
+
+    def lose_client(self) -> None:
+        """Send nothing: no client waits for the response. The question that is under way goes on."""
+        self._is_gone = True
+
+    async def run(self, arrived: float) -> None:
+        """Have the request, which was here at `arrived`, decided; then send or refuse it."""
+        template = self._template
+        enter_request(template.method, template.target, template.headers)
+        try:
+            answer = await self._decide(arrived)
+        except UpstreamError as failure:
+            answer = self._client.unanswered(self._extraction, self._client.forwarder.explain(failure))
+        except Exception:
+            logger.exception("the fast path could not decide a request")
+            answer = _FAILED
+        finally:
+            self._asking.budget.give_back(self._size)
+        if answer is not None and not self._is_gone:
+            answer_in_place(self._client, template, answer)
+
+    async def _decide(self, arrived: float) -> Response | None:
+        """Send the request, or give the answer in its place. Raises UpstreamError where no connection came free.
+
+        A permit that lapses before it is used is asked for again.
+        """
+        forwarder = self._client.forwarder
+        for _ in range(MOST_LAPSES):
+            decided = await self._asking.authorize(self._extraction)
+            if not isinstance(decided, Permit):
+                return refuse_extraction(self._extraction, decided.refusals)
+            line = forwarder.take()
+            if line is None:
+                line = await forwarder.connect(fresh=False)
+                if not decided.still_valid():
+                    forwarder.put_back(line)
+                    continue
+            if self._is_gone:
+                forwarder.put_back(line)
+                return None
+            if self._client.write_paused:
+                line.pause_reading()
+            exchange = FastPathExchange(
+                self._client, self._template, decided, line, request=self._request, extraction=self._extraction
+            )
+            self._client.send(exchange, arrived)
+            return None
+        return refuse_extraction(self._extraction, (LAPSED,) * len(self._extraction.calls))

@@ -1,0 +1,191 @@
+"""First writes: whether the fast path or the application has the guard ask, clients and upstreams see the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.model import Conflict, Created, Gone, Session, SessionStatus, Unknown, Untrustworthy
+from tests.support import wire
+from tests.support.eventually import eventually
+from tests.support.guard import always
+from tests.support.guarded import GuardedHouse
+from tests.support.reading import STORE
+from tests.support.wire import OK, Seen, ask, get, post, raw_client, raw_upstream
+
+WRITE = post(STORE, b'{"session_id": "s-1", "user_id": "ann", "message_content": "hi"}', "X-Request-ID: r-1")
+CREATED = Created(Session("ann", SessionStatus.ACTIVE))
+
+
+@pytest.fixture
+async def house():
+    """The guard, whose background work ends with the test."""
+    house = GuardedHouse()
+    yield house
+    await house.guard.aclose()
+
+
+async def test_the_fast_path_serves_a_first_write_by_itself(house):
+    """The application, which would cost as much again, never sees it; what follows it on the connection is served."""
+    seen = []
+
+    def app(upstream):
+        forward = house.app(upstream)
+
+        async def counting(scope, receive, send) -> None:
+            seen.append(scope["type"])
+            await forward(scope, receive, send)
+
+        return counting
+
+    async with (
+        raw_upstream() as raw,
+        wire.running(raw.url, app=app, parts=house.fast_path, fast_path=True) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        await client.send(WRITE + get("/after"))
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+        assert (seen, [operation for operation, _ in house.service.asked]) == ([], ["ensure"])
+        assert [sent.line.split()[1] for sent in raw.seen] == [STORE.encode(), b"/after"]
+        await sidecar.quiet()
+    assert house.budget.held == 0
+
+
+REFUSED = [Conflict(), Gone(), Unknown("nobody answers", 7), Untrustworthy("it lies")]
+
+
+@pytest.mark.parametrize("verdict", REFUSED, ids=lambda verdict: type(verdict).__name__)
+async def test_a_refusal_is_the_same_to_the_byte(verdict):
+    """Status, fields and body, in REST; the connection serves the next request."""
+    answers = []
+    for fast_path in (False, True):
+        house = GuardedHouse()
+        house.service.before = always(verdict)
+        async with (
+            raw_upstream() as raw,
+            wire.running(raw.url, app=house.app, fast_path=fast_path) as sidecar,
+            raw_client(sidecar.port) as client,
+        ):
+            await client.send(WRITE)
+            answers.append(await client.answer())
+            assert raw.seen == []
+            house.service.before = None
+            house.known.forget("s-1")
+            house.service.sessions.clear()
+            await client.send(WRITE)
+            assert (await client.answer()).status == 200
+            await sidecar.quiet()
+        await house.guard.aclose()
+        assert house.budget.held == 0
+    assert answers[0] == answers[1]
+    assert answers[0].status >= 400
+
+
+async def test_a_guard_that_fails_is_a_500(running, house):
+    """Nothing is forwarded, and the connection serves the next request."""
+
+    async def fail(_operation, _reference):
+        raise RuntimeError("a bug")
+
+    house.service.before = fail
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar, raw_client(sidecar.port) as client:
+        await client.send(WRITE)
+        answer = await client.answer()
+        assert (answer.status, answer.body, raw.seen) == (500, b"Internal Server Error", [])
+        house.service.before = None
+        await client.send(WRITE)
+        assert (await client.answer()).status == 200
+        await sidecar.quiet()
+    assert house.budget.held == 0
+
+
+async def test_no_room_for_bodies_is_an_overload(running, house):
+    """A body that waits for its session counts like any other that is held."""
+    house.budget.take((1 << 20) - 10)
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
+        assert ((await ask(sidecar.port, WRITE)).status, raw.seen, house.service.asked) == (503, [], [])
+        await sidecar.quiet()
+    assert house.budget.held == (1 << 20) - 10
+
+
+async def test_an_upstream_that_went_away_meanwhile_is_a_502(running, house):
+    """The session exists by then; the failure is the memory service's."""
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
+
+        async def answer(_operation, _reference):
+            for connection in list(sidecar.upstream.pool._open):
+                connection.abort()
+            sidecar.upstream.pool.origin = type(sidecar.upstream.pool.origin)("127.0.0.1", 1)
+            return CREATED
+
+        house.service.before = answer
+        assert ((await ask(sidecar.port, WRITE)).status, raw.seen) == (502, [])
+        await sidecar.quiet()
+    assert house.budget.held == 0
+
+
+async def test_a_session_deleted_while_its_first_write_waits_for_a_connection(running, house):
+    """The permit has lapsed when there is one, the guard decides again, and the write never arrives."""
+    go = asyncio.Event()
+
+    async def answer(seen: Seen, _writer) -> bytes:
+        if b"/slow" in seen.line:
+            await go.wait()
+        return OK
+
+    async with raw_upstream(answer) as raw, running(raw.url, app=house.app, connections=1) as sidecar:
+        slow = None
+
+        async def create(_operation, _reference):
+            nonlocal slow
+            slow = asyncio.create_task(ask(sidecar.port, get("/slow")))
+            await eventually(lambda: raw.seen)
+            return CREATED
+
+        house.service.before = create
+        write = asyncio.create_task(ask(sidecar.port, WRITE))
+        await eventually(lambda: sidecar.upstream.connections()["waiting"] == 1)
+        house.known.deleted("s-1")
+        go.set()
+        assert ((await write).status, (await slow).status) == (410, 200)
+        assert [seen.line.split()[1] for seen in raw.seen] == [b"/slow"]
+        await sidecar.quiet()
+    assert house.budget.held == 0
+
+
+async def test_a_client_that_leaves_after_the_question_began(running, house):
+    """The session is made, its write goes nowhere, and nothing is left held."""
+    go = asyncio.Event()
+
+    async def create(_operation, _reference):
+        await go.wait()
+        return CREATED
+
+    house.service.before = create
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
+        async with raw_client(sidecar.port) as client:
+            await client.send(WRITE)
+            await eventually(lambda: house.service.asked)
+            client.reset()
+        await eventually(lambda: not sidecar.server.shared.connections)
+        go.set()
+        await sidecar.quiet()
+        assert (raw.seen, house.budget.held) == ([], 0)
+
+
+async def test_a_stop_waits_for_a_first_write(running, house):
+    """What was read whole is decided, forwarded and answered."""
+    go = asyncio.Event()
+
+    async def create(_operation, _reference):
+        await go.wait()
+        return CREATED
+
+    house.service.before = create
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar, raw_client(sidecar.port) as client:
+        await client.send(WRITE)
+        await eventually(lambda: house.service.asked)
+        sidecar.server.stop()
+        go.set()
+        assert ((await client.answer()).status, len(raw.seen)) == (200, 1)
