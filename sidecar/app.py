@@ -246,7 +246,9 @@ class _Sidecar:
 
     def _inspect(self, guard: SessionGuard) -> None:
         """Have the admin address show what the guard knows."""
-        self._inspected.known, self._inspected.scope = guard.known, self._settings.profile.scope
+        profile = self._settings.profile
+        self._inspected.known, self._inspected.scope = guard.known, profile.scope
+        self._inspected.canonical = profile.service.canonical
         if guard.discovery is not None:
             self._state.session_service = HealthProbe(guard.discovery.pick)
             self._state.follows_events = self._settings.profile.service.events is not None

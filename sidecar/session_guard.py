@@ -219,9 +219,12 @@ class SessionGuard:
         discovery = await self._discovery()
         self.known, self.discovery = known, discovery
         transport = await self._stack.enter_async_context(PooledTransport())
-        if profile.service.events is not None:
+        api = profile.service
+        if api.events is not None:
             token = text_of(settings.session_service_token)
-            follower = EventFollower(discovery, known, self.telemetry, path=profile.service.events, token=token)
+            follower = EventFollower(
+                discovery, known, self.telemetry, path=api.events, canonical=api.canonical, token=token
+            )
             await self._stack.enter_async_context(started(follower))
         service = self._session_service(transport, discovery)
         extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)

@@ -26,7 +26,8 @@ from sidecar.model import SessionKey, SessionStatus
 class Inspected:
     """What the admin address shows of the running sidecar. `known` is None until the cache is there, and in mode off.
 
-    `scope` names what scopes a session id in the cache besides the id itself.
+    `scope` names what scopes a session id in the cache besides the id itself; `canonical` gives the spelling of an id
+    under which the cache knows the session.
     """
 
     registry: CollectorRegistry
@@ -35,6 +36,7 @@ class Inspected:
     is_ready: Callable[[], bool]
     known: SessionCache | None = None
     scope: Sequence[str] = ()
+    canonical: Callable[[str], str] = str
 
 
 def admin_app(inspected: Inspected, *, token: str | None, hosts: HostNames, loopback: bool) -> Starlette:
@@ -81,7 +83,8 @@ def _known(inspected: Inspected) -> Callable[[Request], Any]:
         if missing:
             return _json({"detail": f"the query must name {', '.join(missing)}: the profile scopes sessions"}, 400)
         scope = tuple(request.query_params[name] for name in inspected.scope)
-        key: SessionKey = (*scope, session) if scope else session
+        session_id = inspected.canonical(session)
+        key: SessionKey = (*scope, session_id) if scope else session_id
         cache = inspected.known
         found = None if cache is None else cache.peek(key)
         is_of_user = found is not None and (found.status is SessionStatus.DELETED or found.owner in (user, None, ""))

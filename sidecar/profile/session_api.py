@@ -54,7 +54,7 @@ class At(enum.StrEnum):
 
 
 class IdEquality(enum.StrEnum):
-    """When the id in an answer is the id that was asked for: the same bytes, or the same UUID (RFC 9562)."""
+    """When two session ids are one: the same bytes, or the same UUID in another letter case (RFC 9562, section 4)."""
 
     EXACT = "exact"
     UUID = "uuid"
@@ -218,11 +218,13 @@ class SessionApi:
         """Whether a session can be created later, without the client: credentials are never written to disk."""
         return self.creates_by_id and not self.credentials
 
+    def canonical(self, session_id: str) -> str:
+        """The spelling that stands for every spelling of the id: lower case for a UUID where the case is no matter."""
+        return session_id.lower() if self.id_equals is IdEquality.UUID and _is_uuid(session_id) else session_id
+
     def same_id(self, one: str, other: str) -> bool:
         """Whether two spellings are one id to this service."""
-        if self.id_equals is IdEquality.UUID and _is_uuid(one) is not None:
-            return one.lower() == other.lower()
-        return one == other
+        return self.canonical(one) == self.canonical(other)
 
     @property
     def is_default(self) -> bool:

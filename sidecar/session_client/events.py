@@ -52,12 +52,14 @@ class EventFollower:
         telemetry: Telemetry,
         *,
         path: str = PATH,
+        canonical: Callable[[str], str] = str,
         token: str | None = None,
         silence: float = SILENCE,
         clock: Callable[[], float] = elapsed,
     ) -> None:
         """`path` is the stream's at every instance; `token` is sent as a bearer token.
 
+        `canonical` gives the spelling of a session id under which `news` knows the session.
         `silence` is in seconds; the service sends a heartbeat every 5. `clock` is the one that `news` goes by.
         """
         self._discovery = discovery
@@ -67,6 +69,7 @@ class EventFollower:
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
         self._path = path
+        self._canonical = canonical
         self._silence = silence
         self._clock = clock
         self._position = ""
@@ -161,9 +164,9 @@ class EventFollower:
                     _log.error("a session event that cannot be read; forgetting all sessions", event_id=event.id)
                     self._news.forget_all()
                 elif event.type == "ended":
-                    self._news.ended(session_id)
+                    self._news.ended(self._canonical(session_id))
                 else:
-                    self._news.deleted(session_id)
+                    self._news.deleted(self._canonical(session_id))
             case "reset":
                 _log.warning("the session service does not keep the events that were missed; forgetting all sessions")
                 self._news.forget_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -40,6 +41,7 @@ def client(
     bound: Address = ANYWHERE,
     known: SessionCache | None = None,
     scope: tuple[str, ...] = (),
+    canonical: Callable[[str], str] = str,
     host: str = "127.0.0.1:9901",
     settings: Settings | None = None,
     metrics: Metrics | None = None,
@@ -51,7 +53,7 @@ def client(
     recorded = telemetry or LoggedMetrics(metrics, None)  # type: ignore[arg-type] # nothing is logged here
     state = DashboardState(metrics, recorded.recent, {"version": "1"}, upstream=lambda: None)
     shown = effective(settings) if settings else []
-    inspected = Inspected(registry, state, shown, lambda: is_ready, known=known, scope=scope)
+    inspected = Inspected(registry, state, shown, lambda: is_ready, known=known, scope=scope, canonical=canonical)
     app = admin_app(inspected, token=token, hosts=HostNames(bound, ["admin.example"]), loopback=is_loopback(bound))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{host}")
 
@@ -296,6 +298,15 @@ async def test_a_profile_that_scopes_sessions_needs_the_scope_in_the_query() -> 
     async with client(bound=LOOPBACK, known=known, scope=("app_name",)) as http:
         assert "app_name" in (await http.get("/known/ada/s1")).json()["detail"]
         assert (await http.get("/known/ada/s1?app_name=app")).json()["status"] == "active"
+
+
+async def test_a_session_is_found_under_every_spelling_of_its_id() -> None:
+    known = cache_of(("s1", ADA))
+    async with client(bound=LOOPBACK, known=known, canonical=str.lower) as http:
+        assert (await http.get("/known/ada/S1")).json()["session_id"] == "S1"
+    async with client(known=known, canonical=str.lower) as http:
+        assert (await http.delete("/known/ada/S1", headers=TOKEN)).status_code == 204
+    assert len(known) == 0
 
 
 def problem(document: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -127,6 +127,16 @@ async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemet
     assert heard(news)[:3] == [call.stream_up(), call.ended("a"), call.deleted("a")]
 
 
+async def test_tells_of_a_session_under_the_spelling_that_is_known(news: SessionEvents, telemetry: Telemetry) -> None:
+    """Where a session id may be spelled in several ways, an event may use another one than requests."""
+    told = HEAD + HEARTBEAT + event("ended", 1, "A") + event("deleted", 2, "A")
+    async with Stage(told).playing() as stage:
+        follower = EventFollower(FixedAddress(stage.url), news, telemetry, canonical=str.lower)
+        async with started(follower):
+            await eventually(lambda: len(heard(news)) >= 3)
+    assert heard(news)[1:3] == [call.ended("a"), call.deleted("a")]
+
+
 async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetry: Telemetry) -> None:
     """What was missed comes before the first heartbeat, and is heard before the stream counts as up."""
     async with followed(HEAD + event("deleted", 1, "a") + HEARTBEAT + HEARTBEAT, news=news, telemetry=telemetry):
