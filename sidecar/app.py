@@ -279,7 +279,13 @@ class _Sidecar:
 
         health = health_url(admin, "/readyz", advertise=advertise, agent=settings.consul)
         self._registration = Registration(
-            settings.consul, name=settings.register_as, advertise=advertise, health=health, tags=["sidecar"]
+            settings.consul,
+            name=settings.register_as,
+            advertise=advertise,
+            health=health,
+            tags=["sidecar"],
+            # Sidecars that share an address differ in these two.
+            process=f"{socket.gethostname()}-{admin}",
         )
         await self._stack.enter_async_context(started(self._registration))
 

@@ -10,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.consul import Agent
 from tests.support.platform import FREE_PORTS, STORE, metric, new_id
 from tests.support.processes import Running, run_to_end, running, wait_until
 
@@ -69,6 +70,25 @@ def test_two_on_one_port_both_get_connections_and_both_hear_of_a_deletion(tmp_pa
                 statuses = lambda: {status(first.url(), user, session) for _ in range(CONNECTIONS)}  # noqa: E731
                 wait_until(lambda: statuses() == {410}, "the deletion to reach both")
                 assert statuses() == {410}
+
+
+def test_two_on_one_port_are_registered_in_consul_one_by_one(consul_agent: Agent, tmp_path: Path) -> None:
+    """The one that stops takes itself out, at once, and leaves the other in."""
+    env = {
+        "SIDECAR_LISTEN": "127.0.0.1:0",
+        "SIDECAR_ADMIN": "127.0.0.1:0",
+        "SIDECAR_REUSE_PORT": "true",
+        "SIDECAR_REGISTER_AS": "memory_service",
+        "CONSUL_HTTP_ADDR": consul_agent.url.removeprefix("http://"),
+    }
+    with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as first:
+        env["SIDECAR_LISTEN"] = first.addresses["listen"]
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as second:
+            wait_until(lambda: len(consul_agent.passing("memory_service")) == 2, "both to pass their checks")
+            assert second.stop() == 0
+            (left,) = consul_agent.passing("memory_service")
+        port = first.addresses["admin"].rpartition(":")[2]
+        assert left.endswith(f"-127.0.0.1-{port}")
 
 
 def events_connected(sidecar: Running) -> bool:

@@ -96,6 +96,27 @@ async def test_replaces_what_a_killed_predecessor_left(consul_agent: Agent, heal
         await successor.stop()
 
 
+async def test_processes_behind_one_address_are_registered_and_leave_one_by_one(
+    consul_agent: Agent, health: Tcp
+) -> None:
+    """Deregistering one leaves the other in place."""
+    arguments = {"name": "session_service", "advertise": health, "health": "/health"}
+    first, second = (
+        Registration(consul_agent.address, **arguments, process=f"host-unix:/run/{name}") for name in ("a", "b")
+    )
+    await first.start()
+    await second.start()
+    try:
+        both = {first.service_id, second.service_id}
+        assert len(both) == 2
+        await eventually_in_thread(lambda: consul_agent.services().keys() == both)
+        await first.stop()
+        assert set(consul_agent.services()) == {second.service_id}
+    finally:
+        await first.stop()
+        await second.stop()
+
+
 async def test_registers_once_consul_appears(consul_agent: Agent, health: Tcp) -> None:
     """A service started before its agent is registered as soon as there is one."""
     consul_agent.kill()
