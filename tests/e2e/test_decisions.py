@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from sidecar.testing import SessionServiceApp, serve_session_service
+from sidecar.testing import serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, Case
-from tests.support.doors import Recorder, check, recording, under_uvicorn
+from tests.support.doors import Door, Recorder, recording, under_uvicorn
 from tests.support.sidecar_process import sidecar_process
-
-
-@dataclass
-class Door:
-    """A sidecar, and what stands behind it."""
-
-    port: int
-    sessions: SessionServiceApp
-    recorder: Recorder
 
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["fast path", "without fast path"])
@@ -38,14 +28,10 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_the_proxy_passes_the_table(door: Door, case: Case) -> None:
     """Status, reason, sessions created, and what the memory service saw are as the table says."""
-    await check(case, door.port, door.sessions, door.recorder)
+    await door.passes(case)
 
 
 @pytest.mark.parametrize("case", OUTAGE_CASES, ids=str)
 async def test_the_proxy_passes_the_table_of_outages(door: Door, case: Case) -> None:
     """While the session service is down, guarded writes are refused and all else passes."""
-    door.sessions.down = True
-    try:
-        await check(case, door.port, door.sessions, door.recorder)
-    finally:
-        door.sessions.down = False
+    await door.passes(case, in_outage=True)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support.consul import Agent
-from tests.support.platform import FREE_PORTS, STORE, metric, new_id
+from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id
 from tests.support.processes import Running, run_to_end, running, wait_until
 
 CONNECTIONS = 64
@@ -40,17 +40,9 @@ def requests_of(sidecar: Running) -> float:
 
 def test_two_on_one_port_both_get_connections_and_both_hear_of_a_deletion(tmp_path: Path) -> None:
     """The second takes the very port of the first; a deleted session is refused on every connection."""
-    session_env = {"SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
-    memory_env = {"MEMORY_SERVICE_LISTEN": "127.0.0.1:0"}
-    run_to_end("session_service", "migrate", env=session_env, cwd=tmp_path)
-    run_to_end("memory_service", "migrate", env=memory_env, cwd=tmp_path)
-    with (
-        running("session_service", "serve", role="session-service", env=session_env, cwd=tmp_path) as sessions,
-        running("memory_service", "serve", role="memory-service", env=memory_env, cwd=tmp_path) as memories,
-    ):
+    with both_services(tmp_path) as (sessions, memories):
         env = {
-            "SIDECAR_LISTEN": "127.0.0.1:0",
-            "SIDECAR_ADMIN": "127.0.0.1:0",
+            **FREE_PORTS,
             "SIDECAR_UPSTREAM": memories.url(),
             "SIDECAR_SESSION_SERVICE": sessions.url(),
             "SIDECAR_REUSE_PORT": "true",

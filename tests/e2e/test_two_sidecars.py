@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from sidecar.session_client.transport import PooledTransport
-from tests.support.platform import STORE, metric, new_id
-from tests.support.processes import Running, run_to_end, running
+from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id
+from tests.support.processes import Running, running
 
 COUNT = 1000
 
@@ -54,17 +54,9 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory: Path = tmp_path_factory.mktemp("pair")
-    session_env = {"SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
-    memory_env = {"MEMORY_SERVICE_LISTEN": "127.0.0.1:0"}
-    run_to_end("session_service", "migrate", env=session_env, cwd=directory)
-    run_to_end("memory_service", "migrate", env=memory_env, cwd=directory)
-    with (
-        running("session_service", "serve", role="session-service", env=session_env, cwd=directory) as sessions,
-        running("memory_service", "serve", role="memory-service", env=memory_env, cwd=directory) as memories,
-    ):
+    with both_services(directory) as (sessions, memories):
         env = {
-            "SIDECAR_LISTEN": "127.0.0.1:0",
-            "SIDECAR_ADMIN": "127.0.0.1:0",
+            **FREE_PORTS,
             "SIDECAR_UPSTREAM": memories.url(),
             "SIDECAR_SESSION_SERVICE": sessions.url(),
         }

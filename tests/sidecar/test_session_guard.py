@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -21,20 +20,11 @@ import sidecar
 from sidecar import SessionGuard, SessionGuardMiddleware, Settings
 from sidecar.testing import SessionServiceApp, serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
-from tests.support.doors import Recorder, Serve, check, under_hypercorn, under_uvicorn
+from tests.support.doors import Door, Recorder, Serve, under_hypercorn, under_uvicorn
 from tests.support.eventually import eventually
 
 WRITE = {"user_id": "ann", "session_id": "s1", "message_content": "hi"}
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"]
-
-
-@dataclass
-class Door:
-    """An application under the guard, behind a foreign server."""
-
-    port: int
-    sessions: SessionServiceApp
-    recorder: Recorder
 
 
 def unchanged_app(recorder: Recorder) -> FastAPI:
@@ -66,17 +56,13 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_the_middleware_around_an_unchanged_application_passes_the_table(door: Door, case: Case) -> None:
     """Status, reason, sessions created, and what the application saw are as the table says."""
-    await check(case, door.port, door.sessions, door.recorder)
+    await door.passes(case)
 
 
 @pytest.mark.parametrize("case", OUTAGE_CASES, ids=str)
 async def test_the_middleware_passes_the_table_of_outages(door: Door, case: Case) -> None:
     """While the session service is down, guarded writes are refused and all else passes."""
-    door.sessions.down = True
-    try:
-        await check(case, door.port, door.sessions, door.recorder)
-    finally:
-        door.sessions.down = False
+    await door.passes(case, in_outage=True)
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -83,6 +83,23 @@ async def check(case: Case, port: int, sessions: SessionServiceApp, recorder: Re
         assert tuple(call["error"]["data"]["reason"] for call in calls) == case.reasons
 
 
+@dataclass
+class Door:
+    """A door that listens on `port`: the session service that it asks, and what the application behind it saw."""
+
+    port: int
+    sessions: SessionServiceApp
+    recorder: Recorder
+
+    async def passes(self, case: Case, *, in_outage: bool = False) -> None:
+        """Check a case; with `in_outage` the session service answers 503 meanwhile."""
+        self.sessions.down = in_outage
+        try:
+            await check(case, self.port, self.sessions, self.recorder)
+        finally:
+            self.sessions.down = False
+
+
 def reason_of(answer: Answered) -> str | None:
     """The value of `X-Sidecar-Reason`."""
     values = answer.values("x-sidecar-reason")

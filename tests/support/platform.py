@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.processes import Running
+from tests.support.migrated import migrate
+from tests.support.processes import Running, running
 
 FREE_PORTS = {
     "SIDECAR_LISTEN": "127.0.0.1:0",
@@ -19,6 +22,23 @@ FREE_PORTS = {
 }
 
 STORE = "/api/v1/memories/session/store"
+
+
+@contextlib.contextmanager
+def both_services(folder: Path) -> Iterator[tuple[Running, Running]]:
+    """Run a session service and a memory service on fresh databases in `folder`."""
+    databases = {
+        "SESSION_DATABASE_URL": f"sqlite:///{folder}/sessions.db",
+        "MEMORY_DATABASE_URL": f"sqlite:///{folder}/memories.db",
+    }
+    migrate("session_service", databases["SESSION_DATABASE_URL"])
+    migrate("memory_service", databases["MEMORY_DATABASE_URL"])
+    env = {**FREE_PORTS, **databases}
+    with (
+        running("session_service", "serve", role="session-service", env=env, cwd=folder) as sessions,
+        running("memory_service", "serve", role="memory-service", env=env, cwd=folder) as memories,
+    ):
+        yield sessions, memories
 
 
 def new_id(prefix: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from sidecar import SessionGuard, Settings
 from sidecar.doors.proxy import proxy_app
 from sidecar.http.client.forwarder import Upstream
-from sidecar.testing import SessionServiceApp, serve_session_service
+from sidecar.testing import serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
-from tests.support.doors import Recorder, Serve, check, recording, under_hypercorn, under_uvicorn
+from tests.support.doors import Door, Recorder, Serve, recording, under_hypercorn, under_uvicorn
 from tests.support.wire import (
     OK,
     Answer,
@@ -60,15 +59,6 @@ class HostedProxy:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-@dataclass
-class Door:
-    """The proxy behind a foreign server, and an upstream that records."""
-
-    port: int
-    sessions: SessionServiceApp
-    recorder: Recorder
-
-
 @pytest.fixture(scope="module", params=list(SERVERS.values()), ids=list(SERVERS))
 def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     serve: Serve = request.param
@@ -83,17 +73,13 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_the_proxy_under_a_foreign_server_passes_the_table(door: Door, case: Case) -> None:
     """Status, reason, sessions created, and what the memory service saw are as the table says."""
-    await check(case, door.port, door.sessions, door.recorder)
+    await door.passes(case)
 
 
 @pytest.mark.parametrize("case", OUTAGE_CASES, ids=str)
 async def test_the_proxy_under_a_foreign_server_passes_the_table_of_outages(door: Door, case: Case) -> None:
     """While the session service is down, guarded writes are refused and all else passes."""
-    door.sessions.down = True
-    try:
-        await check(case, door.port, door.sessions, door.recorder)
-    finally:
-        door.sessions.down = False
+    await door.passes(case, in_outage=True)
 
 
 @contextlib.asynccontextmanager

@@ -12,32 +12,11 @@ from sidecar.model import (
     Call,
     Extraction,
     Reason,
-    Reference,
     Refusal,
     RefusalFormat,
-    RuleKind,
 )
-from tests.support.reading import JSON, URLENCODED, Plan, head, only, read, reader, tool
-
-BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
-STORE = "store_session_message"
-
-
-def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Extraction:
-    return read(body, *headers, target=target, **settings)
-
-
-def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
-    reading = mcp(body, *headers, **settings)
-    assert reading.refusal_format is RefusalFormat.RPC
-    return only(reading)
-
-
-def reason(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Reason:
-    refusal = call(body, *headers, **settings).refusal
-    assert refusal is not None
-    return refusal.reason
+from tests.support.mcp import BOTH, REFERENCE, STORE, call, mcp, reason
+from tests.support.reading import JSON, URLENCODED, Plan, head, only, reader, tool
 
 
 @pytest.mark.parametrize("target", ["/mcp", "/mcp/", "/mcp/x", "/MCP", "/mcp?x=y", "http://h/mcp", "/%6dcp"])

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from sidecar.extract.json.strict_json import MOST_VALUES
 from sidecar.extract.mcp import MOST_MESSAGES
-from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat, RuleKind
-from tests.support.reading import only, read, tool
+from sidecar.model import NOTIFICATION, Call, Extraction, Reason, Reference, Refusal, RefusalFormat
+from tests.support.mcp import BOTH, REFERENCE, STORE, call, mcp, reason
+from tests.support.reading import tool
 
-BOTH = {"session_id": "s1", "user_id": "u1"}
-REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
-STORE = "store_session_message"
 TWICE = "The body names {} more than once, or in a spelling that some readers take for it."
-
-
-def mcp(body: object, *headers: tuple[bytes, bytes], target: str = "/mcp", **settings: Any) -> Extraction:
-    return read(body, *headers, target=target, **settings)
-
-
-def call(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Call:
-    reading = mcp(body, *headers, **settings)
-    assert reading.refusal_format is RefusalFormat.RPC
-    return only(reading)
-
-
-def reason(body: object, *headers: tuple[bytes, bytes], **settings: Any) -> Reason:
-    refusal = call(body, *headers, **settings).refusal
-    assert refusal is not None
-    return refusal.reason
 
 
 @pytest.mark.parametrize(
