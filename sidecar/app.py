@@ -16,7 +16,6 @@ from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
-from service_kit.extras import installed_version, missing
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
@@ -36,15 +35,15 @@ from sidecar.http.server.server import Server, StartFailed
 from sidecar.observability.log_ids import HashedIds
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics, build_info, registry_of
+from sidecar.observability.otel import metrics_export, open_tracing
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_guard import SessionGuard, started, text_of
-from sidecar.settings import Settings, effective, wants_tracing
+from sidecar.settings import Settings, effective
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration
     from sidecar.http.server.hosting import Hosting
-    from sidecar.observability.tracing import Tracing
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
@@ -108,7 +107,7 @@ class _Sidecar:
         self._authorizer: Server | None = None
         self._metrics = Metrics()
         recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
-        self._tracing = _open_tracing(log) if wants_tracing() else None
+        self._tracing = open_tracing(log)
         self._telemetry = LoggedMetrics(
             self._metrics,
             log,
@@ -118,9 +117,8 @@ class _Sidecar:
         )
         build = build_info(settings.profile.name, settings.mode)
         self._state = DashboardState(self._metrics, recent, build, upstream=lambda: settings.upstream)
-        self._inspected = Inspected(
-            registry_of(self._metrics, build), self._state, effective(settings), lambda: self._is_ready
-        )
+        self._registry = registry_of(self._metrics, build)
+        self._inspected = Inspected(self._registry, self._state, effective(settings), lambda: self._is_ready)
         self._stack = contextlib.AsyncExitStack()
 
     async def serve(
@@ -128,6 +126,10 @@ class _Sidecar:
     ) -> int:
         """Run until a signal; gives the exit code."""
         async with self._stack:
+            # What begins later ends earlier: the last figures are exported when all that is counted has ended.
+            export = metrics_export(self._registry, self._log)
+            if export is not None:
+                await self._stack.enter_async_context(started(export))
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
             guard = await self._stack.enter_async_context(
                 SessionGuard(self._settings, metrics=self._metrics, telemetry=self._telemetry)
@@ -288,13 +290,3 @@ class _Sidecar:
             process=f"{socket.gethostname()}-{admin}",
         )
         await self._stack.enter_async_context(started(self._registration))
-
-
-def _open_tracing(log: FilteringBoundLogger) -> Tracing | None:
-    """Begin to make spans. The libraries are imported only here: off, tracing costs nothing."""
-    if absent := missing("otel"):
-        log.warning("spans are wanted and cannot be made: the extra otel is not installed", missing=absent)
-        return None
-    from sidecar.observability.tracing import Tracing  # noqa: PLC0415
-
-    return Tracing(installed_version())

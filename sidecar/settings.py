@@ -232,18 +232,6 @@ def wants_json_logs() -> bool:
     return (kit.env_file_values() | os.environ).get(f"{PREFIX}LOG") == "json"
 
 
-def wants_tracing(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether OpenTelemetry's variables configure an exporter: a destination, or `OTEL_TRACES_EXPORTER=otlp`.
-
-    `OTEL_SDK_DISABLED=true` and `OTEL_TRACES_EXPORTER=none` switch spans off whatever else is set.
-    """
-    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
-        return False
-    destinations = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    return exporter == "otlp" or any(environment.get(name) for name in destinations)
-
-
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """One readable line for each `SIDECAR_*` name, in the environment or `.env`, that no setting has."""
     return kit.unknown_variables(Settings, [PREFIX], environment=environment)

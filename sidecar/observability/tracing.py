@@ -14,7 +14,6 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -22,6 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.http.ports import WIRE
+from sidecar.observability.otlp_resource import resource_of
 from sidecar.request_context import RequestContext, enter_request
 
 _SPANS: Final = "session_guard.spans"
@@ -32,9 +32,7 @@ class Tracing:
     """Makes and exports spans. `OTEL_*` variables say where to, which are sampled, and what the service is called."""
 
     def __init__(self, version: str) -> None:
-        # What the environment says of the resource wins over these.
-        own = Resource({SERVICE_NAME: "session-sidecar", SERVICE_VERSION: version})
-        self._provider = TracerProvider(resource=own.merge(_environments_resource()))
+        self._provider = TracerProvider(resource=resource_of(version))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self.tracer = self._provider.get_tracer("sidecar", version)
 
@@ -161,8 +159,3 @@ def _trace_headers(request: RequestContext) -> Mapping[str, str]:
     if len(fields.get("traceparent", ())) != 1:
         return {}
     return {name: ",".join(values) for name, values in fields.items()}
-
-
-def _environments_resource() -> Resource:
-    found = Resource.create().attributes
-    return Resource({name: value for name, value in found.items() if not str(value).startswith("unknown_service")})

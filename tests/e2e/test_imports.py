@@ -35,6 +35,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "sidecar.tools.up",
         "opentelemetry",  # no exporter is configured
         "sidecar.observability.tracing",
+        "sidecar.observability.otlp_metrics",
         "fastapi",  # the other two programs
         "sqlalchemy",
         "mcp",

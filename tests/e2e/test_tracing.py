@@ -1,7 +1,8 @@
-"""One write, followed by its request id and as one trace through a collector in this process."""
+"""Spans and metrics in a collector in this process; one write followed by its request id and as one trace."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sidecar.settings import wants_tracing
+from sidecar.observability.otel import wants_metrics, wants_tracing
 from tests.support.built import ROOT
 from tests.support.platform import STORE
 from tests.support.processes import running, wait_until
@@ -36,11 +39,13 @@ class Neighbours:
         self.asked: list[Mapping[str, str]] = []
         self.stored: list[Mapping[str, str]] = []
         self.spans: list[Any] = []
+        self.metrics: list[dict[str, Any]] = []
         self.app = Starlette(
             routes=[
                 Route("/api/v1/sessions/{id}", self._session, methods=["PUT"]),
                 Route(STORE, self._store, methods=["POST"]),
                 Route("/v1/traces", self._collect, methods=["POST"]),
+                Route("/v1/metrics", self._collect_metrics, methods=["POST"]),
             ]
         )
 
@@ -57,6 +62,12 @@ class Neighbours:
         exported = ExportTraceServiceRequest.FromString(await request.body())
         for resource in exported.resource_spans:
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        return Response()
+
+    async def _collect_metrics(self, request: Request) -> Response:
+        exported = ExportMetricsServiceRequest.FromString(await request.body())
+        scopes = [scope for resource in exported.resource_metrics for scope in resource.scope_metrics]
+        self.metrics.append({metric.name: metric for scope in scopes for metric in scope.metrics})
         return Response()
 
     def span(self, name: str) -> Any:
@@ -143,6 +154,70 @@ def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Pa
 )
 def test_opentelemetrys_own_variables_switch_spans_on(environment: dict[str, str], wanted: bool) -> None:
     assert wants_tracing(environment) is wanted
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, False),
+        ({"OTEL_METRICS_EXPORTER": "prometheus"}, False),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector/v1/metrics"}, True),
+        ({"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector"}, False),
+        ({"OTEL_METRICS_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_opentelemetrys_own_variables_switch_the_export_of_metrics_on(
+    environment: dict[str, str], wanted: bool
+) -> None:
+    assert wants_metrics(environment) is wanted
+
+
+def test_the_last_figures_are_exported_when_the_sidecar_stops(tmp_path: Path) -> None:
+    """The interval is an hour, so that the only export is the last; metrics alone are wanted, and no span is made."""
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_METRICS_EXPORTER": "otlp", "OTEL_TRACES_EXPORTER": "none"}
+        env = settings(url, OTEL_METRIC_EXPORT_INTERVAL="3600000", **otel)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
+            shown = httpx.get(sidecar.url("admin") + "/metrics", trust_env=False).text
+    (exported,) = neighbours.metrics
+    names = {sample.name for family in text_string_to_metric_families(shown) for sample in family.samples}
+    histograms = {name.removesuffix("_bucket") for name in names if name.endswith("_bucket")}
+    parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
+    assert set(exported) == (names - parts) | histograms
+    (created,) = [point for point in exported["sidecar_requests_total"].sum.data_points if point.as_double]
+    labels = {attribute.key: attribute.value.string_value for attribute in created.attributes}
+    assert (labels, created.as_double) == ({"decision": "created", "reason": ""}, 1.0)
+    assert exported["sidecar_requests_total"].sum.is_monotonic
+    (overhead,) = exported["sidecar_overhead_seconds"].histogram.data_points
+    assert (overhead.count, sum(overhead.bucket_counts)) == (1, 1)
+    assert neighbours.spans == []
+
+
+def test_metrics_are_exported_at_the_interval(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{url}/v1/metrics", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
+        with running("sidecar", "serve", role="sidecar", env=settings(url, **otel), cwd=tmp_path):
+            wait_until(lambda: len(neighbours.metrics) >= 2, "two exports")
+
+
+def test_a_collector_of_metrics_that_is_away_is_one_line_and_delays_no_stop(tmp_path: Path) -> None:
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9", "OTEL_METRIC_EXPORT_INTERVAL": "20"}
+        env = settings(url, OTEL_EXPORTER_OTLP_METRICS_TIMEOUT="2", **otel)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            wait_until(lambda: any("are not exported" in line for line in sidecar.stderr), "the line")
+            assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
+    lines = [json.loads(line) for line in sidecar.stderr]
+    (line,) = [line for line in lines if line["level"] == "error"]
+    assert line["event"] == "metrics are not exported"
+    assert "refused" in line["why"]
+    assert not [line for line in lines if "opentelemetry" in str(line)]
 
 
 def test_off_the_libraries_are_not_imported() -> None:
