@@ -20,7 +20,7 @@ def held(mapping: ShardedLru[str, int], keys: int) -> list[int]:
 
 @pytest.mark.parametrize("size", [1, 3, SHARD])
 def test_a_small_mapping_forgets_exactly_what_was_used_longest_ago(size):
-    """One shard: the order is that of use."""
+    """A mapping of one shard drops the entry that was used longest ago."""
     mapping = filled(size, size)
     assert mapping.get("key-0") == 0
     mapping.put("key-new", -1)
@@ -30,7 +30,7 @@ def test_a_small_mapping_forgets_exactly_what_was_used_longest_ago(size):
 
 
 def test_a_look_that_is_no_use_changes_no_order():
-    """Who peeks keeps nothing alive."""
+    """`peek` does not change the order of use."""
     mapping = filled(3, 3)
     assert mapping.peek("key-0") == 0
     mapping.put("key-new", -1)
@@ -38,7 +38,7 @@ def test_a_look_that_is_no_use_changes_no_order():
 
 
 def test_a_large_mapping_keeps_its_bound_exactly():
-    """However the keys fall into shards: not one entry more, and none less."""
+    """The bound is exact, however the keys fall into shards."""
     size = 3 * SHARD + 5
     assert len(filled(size, size - 1)) == size - 1
     mapping = filled(size, size)
@@ -48,7 +48,7 @@ def test_a_large_mapping_keeps_its_bound_exactly():
 
 
 def test_what_was_put_last_stays():
-    """What makes room is never what came in."""
+    """An entry that was just put in is never the one that makes room."""
     mapping = filled(2 * SHARD, 4 * SHARD)
     kept = held(mapping, 4 * SHARD)
     assert kept[-1] == 4 * SHARD - 1
@@ -56,7 +56,7 @@ def test_what_was_put_last_stays():
 
 
 def test_putting_again_replaces_and_needs_no_room():
-    """An entry that changes drives nobody out."""
+    """Replacing an entry drops no other."""
     mapping = filled(3, 3)
     mapping.put("key-0", 100)
     assert mapping.peek("key-0") == 100
@@ -66,7 +66,7 @@ def test_putting_again_replaces_and_needs_no_room():
 
 
 def test_a_full_mapping_whose_shard_is_empty_makes_room_elsewhere():
-    """Keys may all fall into one shard; the bound holds for all shards together."""
+    """Where all keys fall into one shard, the bound still holds for all shards together."""
     mapping: ShardedLru[int, int] = ShardedLru(SHARD + 1)
     for n in range(SHARD + 1):
         mapping.put(2 * n, n)
@@ -77,6 +77,6 @@ def test_a_full_mapping_whose_shard_is_empty_makes_room_elsewhere():
 
 
 def test_no_shard_is_large():
-    """A million entries are many small tables, none of which takes long to grow."""
+    """A million entries lie in many small tables."""
     mapping = filled(8 * SHARD, 8 * SHARD)
     assert max(len(shard) for shard in mapping._shards) < 1.2 * SHARD

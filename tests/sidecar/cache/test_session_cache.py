@@ -43,14 +43,14 @@ def live(known: SessionCache, clock: FakeClock, seconds: float) -> None:
 
 
 def test_what_was_never_learnt_is_not_known(known):
-    """Nothing is admitted, given or recalled."""
+    """A session that was never learnt is neither admitted, given nor recalled."""
     assert not known.admits("s-1", "ann")
     assert known.get("s-1") is None
     assert known.recall("s-1") is None
 
 
 def test_a_session_admits_its_owner_alone(known):
-    """Users are compared byte for byte; None is nobody."""
+    """The owner is compared byte for byte, and None is no user."""
     learn(known)
     assert known.admits("s-1", "ann")
     assert not any(known.admits("s-1", user) for user in ["bob", "Ann", "ann ", "", None])
@@ -58,7 +58,7 @@ def test_a_session_admits_its_owner_alone(known):
 
 
 def test_a_session_without_owner_admits_whoever_names_none(known):
-    """Where sessions have no owner, None is everybody."""
+    """A session without an owner admits a request without a user."""
     learn(known, session=Session(None, SessionStatus.ACTIVE))
     assert known.admits("s-1", None)
     assert not known.admits("s-1", "ann")
@@ -74,7 +74,7 @@ def test_scoped_keys_are_apart(known):
 
 @pytest.mark.parametrize(("ended_admits", "admitted"), [(True, True), (False, False)])
 def test_an_ended_session_admits_by_policy(clock, ended_admits, admitted):
-    """The fast path follows the policy for ended sessions."""
+    """An ended session is admitted only where the policy says so."""
     known = SessionCache(100, TTL, ended_admits=ended_admits, clock=clock)
     learn(known, session=Session("ann", SessionStatus.ENDED))
     assert known.admits("s-1", "ann") == admitted
@@ -82,14 +82,14 @@ def test_an_ended_session_admits_by_policy(clock, ended_admits, admitted):
 
 
 def test_a_tombstone_admits_nobody(known):
-    """Not even its owner."""
+    """A tombstone admits no user, its former owner included."""
     learn(known, session=Session("ann", SessionStatus.DELETED))
     assert not known.admits("s-1", "ann")
     assert known.get("s-1") == Session("ann", SessionStatus.DELETED)
 
 
 def test_entries_expire_within_the_jitter_before_the_time_to_live(known, clock):
-    """None lives longer than the TTL, none shorter than its jittered part, and they do not expire together."""
+    """Each entry expires between its jittered time and the TTL, and not all at once."""
     keys = [f"s-{n}" for n in range(100)]
     for key in keys:
         learn(known, key)
@@ -102,14 +102,14 @@ def test_entries_expire_within_the_jitter_before_the_time_to_live(known, clock):
 
 
 def test_what_expired_is_still_recalled(known, clock):
-    """Too old to admit, it can still refuse."""
+    """An expired entry admits nothing and is still recalled."""
     learn(known)
     clock.advance(TTL + 1)
     assert known.recall("s-1") == ANNS
 
 
 def test_what_was_given_last_stays_when_another_has_to_make_room(known):
-    """Who is not admitted at once is asked about, and that is always noted."""
+    """`get` counts as a use of the entry, always."""
     for n in range(100):
         learn(known, f"s-{n}")
     assert known.get("s-0")
@@ -119,7 +119,7 @@ def test_what_was_given_last_stays_when_another_has_to_make_room(known):
 
 
 def test_what_is_used_often_stays_when_another_has_to_make_room(known):
-    """The bound holds. Not every single use is noted, but of seven in a row one is."""
+    """The bound holds, and of seven uses in a row one is noted."""
     for n in range(100):
         learn(known, f"s-{n}")
     assert all(known.admits("s-0", "ann") for _ in range(7))
@@ -130,7 +130,7 @@ def test_what_is_used_often_stays_when_another_has_to_make_room(known):
 
 
 def test_the_event_of_a_deletion_leaves_a_tombstone(known):
-    """Known before or not, the session is gone for everybody."""
+    """A deletion leaves a tombstone, whether the session was known or not."""
     learn(known)
     known.deleted("s-1")
     known.deleted("s-2")
@@ -140,14 +140,14 @@ def test_the_event_of_a_deletion_leaves_a_tombstone(known):
 
 
 def test_the_event_of_an_end_changes_what_is_known(known):
-    """Owner and expiry stay."""
+    """An end keeps the owner and the expiry of the entry."""
     learn(known)
     known.ended("s-1")
     assert known.get("s-1") == Session("ann", SessionStatus.ENDED)
 
 
 def test_the_event_of_an_end_changes_neither_the_unknown_nor_the_deleted(known):
-    """There is no owner to note for the one, and no way back for the other."""
+    """An end creates no entry, and does not revive a tombstone."""
     known.ended("s-1")
     known.deleted("s-2")
     known.ended("s-2")
@@ -157,7 +157,7 @@ def test_the_event_of_an_end_changes_neither_the_unknown_nor_the_deleted(known):
 
 @pytest.mark.parametrize("event", ["ended", "deleted"])
 def test_an_answer_that_an_event_overtook_is_dropped(known, event):
-    """Ticket, event, answer: the answer is older than the event."""
+    """An answer is dropped if an event came after its ticket."""
     ticket = known.ticket()
     getattr(known, event)("s-1")
     assert not known.remember("s-1", ANNS, ticket)
@@ -165,14 +165,14 @@ def test_an_answer_that_an_event_overtook_is_dropped(known, event):
 
 
 def test_an_answer_to_a_question_after_the_event_is_kept(known):
-    """Event, ticket, answer: the answer knows better."""
+    """An answer is kept if its ticket was taken after the event."""
     known.ended("s-1")
     learn(known)
     assert known.admits("s-1", "ann")
 
 
 def test_an_event_about_another_session_overtakes_nothing(known):
-    """Few keys share their fate; these two do not."""
+    """An event about a session with another slot drops no answer."""
     ticket = known.ticket()
     known.deleted(another_key("s-1"))
     assert known.remember("s-1", ANNS, ticket)
@@ -180,7 +180,7 @@ def test_an_event_about_another_session_overtakes_nothing(known):
 
 @pytest.mark.parametrize("change", ["forget_all", "stream_up"])
 def test_an_answer_that_a_reconnect_overtook_is_dropped(known, change):
-    """Events may have been missed while it was under way."""
+    """An answer that was under way during a reconnect is dropped."""
     known.stream_down()
     ticket = known.ticket()
     getattr(known, change)()
@@ -188,7 +188,7 @@ def test_an_answer_that_a_reconnect_overtook_is_dropped(known, change):
 
 
 def test_forgetting_all_leaves_nothing_to_admit_or_recall(known):
-    """A reset ends all knowledge, tombstones too; what is learnt after it counts."""
+    """A reset drops entries and tombstones; what is learnt after it counts."""
     learn(known, "s-1")
     known.deleted("s-2")
     known.forget_all()
@@ -202,7 +202,7 @@ def test_forgetting_all_leaves_nothing_to_admit_or_recall(known):
 
 
 def test_when_the_stream_is_lost_entries_live_a_little_longer(known, clock):
-    """Until 30 s after the loss, not a moment more."""
+    """Entries admit until 30 s after the loss of the stream, and no longer."""
     learn(known)
     clock.advance(10)
     known.stream_down()
@@ -216,7 +216,7 @@ def test_when_the_stream_is_lost_entries_live_a_little_longer(known, clock):
 
 
 def test_the_fast_question_notices_the_end_of_grace_by_itself(known, clock):
-    """`admits` needs no other call before it."""
+    """`admits` alone notices that the 30 s are over."""
     learn(known)
     known.stream_down()
     clock.advance(LIFE_WITHOUT_EVENTS)
@@ -224,7 +224,7 @@ def test_the_fast_question_notices_the_end_of_grace_by_itself(known, clock):
 
 
 def test_an_entry_that_expires_earlier_does_so_although_the_stream_is_lost(known, clock):
-    """Whichever is first."""
+    """An entry expires at its own time where that comes before the 30 s."""
     learn(known)
     clock.advance(TTL - 1)
     known.stream_down()
@@ -233,7 +233,7 @@ def test_an_entry_that_expires_earlier_does_so_although_the_stream_is_lost(known
 
 
 def test_losing_the_stream_twice_lengthens_nothing(known, clock):
-    """The grace runs from the first loss."""
+    """A second loss does not lengthen the 30 s of the first."""
     learn(known)
     known.stream_down()
     clock.advance(20)
@@ -243,7 +243,7 @@ def test_losing_the_stream_twice_lengthens_nothing(known, clock):
 
 
 def test_what_the_grace_ended_does_not_come_back_with_the_stream(known, clock):
-    """Even if nobody asked in between."""
+    """Entries that the loss outdated stay outdated after the stream is back, also if they were not asked for."""
     learn(known)
     known.stream_down()
     clock.advance(LIFE_WITHOUT_EVENTS)
@@ -252,7 +252,7 @@ def test_what_the_grace_ended_does_not_come_back_with_the_stream(known, clock):
 
 
 def test_a_stream_that_returns_in_time_saves_what_was_known(known, clock):
-    """Missed events are delivered then; entries live out their own life."""
+    """Entries live out their own time where the stream is back within 30 s."""
     learn(known)
     known.stream_down()
     clock.advance(LIFE_WITHOUT_EVENTS - 1)
@@ -262,7 +262,7 @@ def test_a_stream_that_returns_in_time_saves_what_was_known(known, clock):
 
 
 def test_belief_ends_by_itself_when_nothing_is_heard(known, clock):
-    """A process that was stopped notes no loss, and believes no longer than one that did."""
+    """Belief ends without a noted loss, as for a process that was stopped."""
     learn(known)
     clock.advance(SILENCE + LIFE_WITHOUT_EVENTS - 0.001)
     assert known.admits("s-1", "ann")
@@ -273,7 +273,7 @@ def test_belief_ends_by_itself_when_nothing_is_heard(known, clock):
 
 
 def test_a_sign_of_life_moves_the_end_of_belief(known, clock):
-    """To as long after the moment until which everything was told, however late that is heard."""
+    """A sign of life moves the end of belief, counted from the moment until which everything was told."""
     learn(known)
     clock.advance(40)
     known.alive(clock.now - 10)
@@ -284,7 +284,7 @@ def test_a_sign_of_life_moves_the_end_of_belief(known, clock):
 
 
 def test_a_loss_that_is_noticed_late_lengthens_nothing(known, clock):
-    """The end that the last sign of life set stands."""
+    """A loss that is noted late keeps the end that the last sign of life set."""
     learn(known)
     clock.advance(44)
     known.stream_down()
@@ -294,7 +294,7 @@ def test_a_loss_that_is_noticed_late_lengthens_nothing(known, clock):
 
 
 def test_a_sign_of_life_brings_nothing_back(known, clock):
-    """What was learnt before belief ended stays disbelieved; what is learnt after it lives as without a stream."""
+    """A sign of life does not revive what was learnt before belief ended."""
     learn(known, "s-1")
     clock.advance(60)
     known.alive(clock.now)
@@ -306,7 +306,7 @@ def test_a_sign_of_life_brings_nothing_back(known, clock):
 
 
 def test_an_answer_from_before_belief_ended_is_dropped(known, clock):
-    """It was under way while the process was stopped."""
+    """An answer that was under way when belief ended is dropped."""
     ticket = known.ticket()
     clock.advance(60)
     assert known.overtaken("s-1", ticket)
@@ -315,7 +315,7 @@ def test_an_answer_from_before_belief_ended_is_dropped(known, clock):
 
 @pytest.mark.parametrize("event", ["ended", "deleted"])
 def test_an_event_outdates_its_session_in_every_scope(known, event):
-    """Events name the id alone; what is learnt after one counts again."""
+    """An event names the id alone and outdates the entry in each scope; what is learnt after it counts."""
     for scope in ("app-1", "app-2"):
         learn(known, (scope, "s-1"))
     getattr(known, event)("s-1")
@@ -327,7 +327,7 @@ def test_an_event_outdates_its_session_in_every_scope(known, event):
 
 
 def test_an_event_outdates_no_other_scoped_session(known):
-    """Ids that do not share a slot keep apart."""
+    """An event does not outdate scoped sessions whose ids have another slot."""
     other = another_key("s-1")
     learn(known, ("app", other))
     known.deleted("s-1")
@@ -335,21 +335,21 @@ def test_an_event_outdates_no_other_scoped_session(known):
 
 
 def test_a_deleted_session_is_recalled_as_deleted_in_every_scope(known):
-    """In an outage it can still refuse."""
+    """A deleted session is recalled as deleted in each scope."""
     learn(known, ("app", "s-1"))
     known.deleted("s-1")
     assert known.recall(("app", "s-1")) == Session(None, SessionStatus.DELETED)
 
 
 def test_an_answer_about_a_scoped_session_is_overtaken_by_its_event(known):
-    """Ticket, event, answer."""
+    """An answer about a scoped session is dropped if its event came after the ticket."""
     ticket = known.ticket()
     known.deleted("s-1")
     assert not known.remember(("app", "s-1"), ANNS, ticket)
 
 
 def test_a_reconnect_saves_scoped_sessions_too(known, clock):
-    """Missed events are told by name."""
+    """Scoped entries survive a reconnect within 30 s."""
     learn(known, ("app", "s-1"))
     known.stream_down()
     known.stream_up()
@@ -357,7 +357,7 @@ def test_a_reconnect_saves_scoped_sessions_too(known, clock):
 
 
 def test_what_is_learnt_soon_after_a_loss_shares_its_end(known, clock):
-    """30 s after the loss nothing from before is believed, whenever it was learnt."""
+    """What is learnt within 30 s after a loss is disbelieved at the end of the 30 s too."""
     known.stream_down()
     clock.advance(20)
     learn(known)
@@ -368,7 +368,7 @@ def test_what_is_learnt_soon_after_a_loss_shares_its_end(known, clock):
 
 
 def test_what_is_learnt_long_after_a_loss_lives_as_long(known, clock):
-    """Without events 30 s are the most that anything is believed."""
+    """What is learnt later than that is believed for 30 s."""
     known.stream_down()
     clock.advance(100)
     learn(known)
@@ -379,7 +379,7 @@ def test_what_is_learnt_long_after_a_loss_lives_as_long(known, clock):
 
 
 def test_a_short_time_to_live_holds_without_events_too(clock):
-    """The grace never lengthens a life."""
+    """A TTL under 30 s holds without a stream too."""
     known = SessionCache(100, 5.0, clock=clock)
     learn(known)
     clock.advance(5)
@@ -387,7 +387,7 @@ def test_a_short_time_to_live_holds_without_events_too(clock):
 
 
 def test_until_the_stream_is_up_entries_live_as_if_it_were_lost(clock):
-    """A sidecar that starts hears of nothing yet."""
+    """Before the stream is first up, entries live as after a loss."""
     known = SessionCache(100, TTL, clock=clock)
     learn(known)
     clock.advance(LIFE_WITHOUT_EVENTS)
@@ -395,7 +395,7 @@ def test_until_the_stream_is_up_entries_live_as_if_it_were_lost(clock):
 
 
 def test_where_there_is_no_stream_the_time_to_live_alone_counts(clock):
-    """A foreign session service has no events to lose."""
+    """Without a stream in the profile, the TTL alone counts."""
     known = SessionCache(100, TTL, followed=False, clock=clock)
     learn(known)
     clock.advance(TTL * (1 - JITTER) - 1)
@@ -403,7 +403,7 @@ def test_where_there_is_no_stream_the_time_to_live_alone_counts(clock):
 
 
 def test_hits_and_misses_are_counted(known):
-    """For the metrics; a question that falls through to `get` is counted once."""
+    """Hits and misses are counted, once for each question."""
     learn(known)
     assert known.admits("s-1", "ann")
     assert known.get("s-1")
@@ -413,7 +413,7 @@ def test_hits_and_misses_are_counted(known):
 
 
 def test_an_entry_costs_less_than_400_bytes_beyond_its_strings():
-    """Measured on 50,000 entries, between two sizes of the tables underneath."""
+    """An entry takes less than 400 bytes beyond its strings, measured on 50,000 entries."""
     known = SessionCache(100_000, TTL)
     keys = [f"session-{n}" for n in range(50_000)]
     gc.collect()
@@ -428,7 +428,7 @@ def test_an_entry_costs_less_than_400_bytes_beyond_its_strings():
 
 
 def test_entries_are_nothing_to_the_garbage_collector(known):
-    """After one collection it has stopped tracking them: a million known sessions do not make it slower."""
+    """The garbage collector stops tracking an entry at its first collection."""
     learn(known)
     learn(known, ("app", "s-2"))
     gc.collect()
@@ -439,7 +439,7 @@ def test_entries_are_nothing_to_the_garbage_collector(known):
 
 
 def test_expired_entries_are_replaced_one_by_one(clock):
-    """However many expired at once, no step walks over them: each replaces at most one."""
+    """Each new entry replaces at most one of the expired ones, however many expired at once."""
     known = SessionCache(1000, TTL, followed=False, clock=clock)
     for n in range(1000):
         learn(known, f"s-{n}")

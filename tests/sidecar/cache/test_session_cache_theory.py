@@ -53,13 +53,13 @@ EVENTS: dict[str, Callable[[SessionCache, FakeClock], object]] = {
 
 
 def test_the_table_names_every_event() -> None:
-    """A row without an event, or an event without a row, would go untested."""
+    """The table has a row for each event of the test, and no other."""
     assert [row["what happens"] for row in TABLE] == list(EVENTS)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["what happens"])
 def test_each_row_of_the_state_table_holds(row: dict[str, str]) -> None:
-    """An entry and an answer under way meet the event; the table says what becomes of both."""
+    """After each event, entry and answer are as the row of the table says."""
     clock = FakeClock()
     known = SessionCache(100, 300.0, clock=clock)
     known.stream_up()

@@ -44,7 +44,7 @@ def conflicts(path: Path) -> list[tuple[str, str | None]]:
 
 
 async def test_nothing_is_owed_at_first(outbox: Outbox) -> None:
-    """A new journal is empty."""
+    """A new journal holds no debt."""
     assert not outbox.any_owed()
     assert outbox.claimant("s1") is None
     assert outbox.count() == 0
@@ -61,21 +61,21 @@ async def test_a_debt_is_seen_by_everybody_once_it_is_owed(outbox: Outbox) -> No
 
 
 async def test_the_first_claimant_owns_the_session(outbox: Outbox) -> None:
-    """Whoever comes later is told whose it is, and nothing changes."""
+    """A later claimant is told who the first one was, and the debt stays the first one's."""
     await outbox.owe(ALICE)
     assert await outbox.owe(Reference("s1", "bob")) == Owed("alice")
     assert await outbox.due(10) == [ALICE]
 
 
 async def test_owing_twice_is_one_debt(outbox: Outbox) -> None:
-    """Repeating is safe."""
+    """The same debt owed twice is one debt."""
     await outbox.owe(ALICE)
     await outbox.owe(ALICE)
     assert outbox.count() == 1
 
 
 async def test_a_scope_keeps_sessions_of_one_id_apart(outbox: Outbox) -> None:
-    """In another application the same id is another session, and may be another user's."""
+    """The same id in another scope is another debt, and may be another user's."""
     scoped = Reference("s1", "bob", scope=("app", "bob"))
     await outbox.owe(ALICE)
     assert await outbox.owe(scoped) == Owed("bob")
@@ -84,13 +84,13 @@ async def test_a_scope_keeps_sessions_of_one_id_apart(outbox: Outbox) -> None:
 
 
 async def test_a_session_without_owner_can_be_owed(outbox: Outbox) -> None:
-    """Where a profile's sessions have no owner there is nobody to name."""
+    """A debt may name no user, where the profile's sessions have no owner."""
     assert await outbox.owe(Reference("s1", None)) == Owed(None)
     assert outbox.claimant("s1") == Owed(None)
 
 
 async def test_debts_are_due_oldest_first(outbox: Outbox) -> None:
-    """The order of payment is the order of claims, and a limit cuts the newest."""
+    """Debts are due in the order of their claims, and a limit cuts off the newest."""
     for number in range(5):
         await outbox.owe(Reference(f"s{number}", "alice"))
     assert [reference.session_id for reference in await outbox.due(3)] == ["s0", "s1", "s2"]
@@ -100,7 +100,7 @@ async def test_debts_are_due_oldest_first(outbox: Outbox) -> None:
 async def test_a_session_that_exists_for_its_claimant_is_paid(
     outbox: Outbox, path: Path, answer: Found | Created
 ) -> None:
-    """Whether it was created now or found, nothing is owed any more and nothing is left behind."""
+    """A debt is paid by a session that was created or found for its claimant, and leaves nothing behind."""
     await outbox.owe(ALICE)
     await outbox.settle(ALICE, answer)
     assert not outbox.any_owed()
@@ -119,7 +119,7 @@ async def test_a_session_that_exists_for_its_claimant_is_paid(
 async def test_a_debt_that_cannot_be_paid_is_kept_as_a_conflict(
     outbox: Outbox, path: Path, answer: Found | Conflict | Gone, outcome: str
 ) -> None:
-    """It blocks nothing any more, and somebody can look it up."""
+    """A debt that cannot be paid blocks nothing any more and stays listed as a conflict."""
     await outbox.owe(ALICE)
     await outbox.settle(ALICE, answer)
     assert not outbox.any_owed()
@@ -127,7 +127,7 @@ async def test_a_debt_that_cannot_be_paid_is_kept_as_a_conflict(
 
 
 async def test_settling_twice_changes_nothing(outbox: Outbox, path: Path) -> None:
-    """A debt struck off is struck off."""
+    """Settling a debt a second time changes nothing."""
     await outbox.owe(ALICE)
     await outbox.settle(ALICE, Gone())
     await outbox.settle(ALICE, Gone())
@@ -135,7 +135,7 @@ async def test_settling_twice_changes_nothing(outbox: Outbox, path: Path) -> Non
 
 
 async def test_debts_outlive_a_restart(path: Path) -> None:
-    """What one life of the process owes, the next one finds."""
+    """The next process finds the debts that the last one left."""
     first = Outbox(path)
     await first.owe(ALICE)
     await first.aclose()
@@ -145,7 +145,7 @@ async def test_debts_outlive_a_restart(path: Path) -> None:
 
 
 async def test_processes_share_a_file(outbox: Outbox, path: Path) -> None:
-    """A debt of one is seen by the other at once, and so is its payment."""
+    """A second process on the same file sees a debt, and its payment, at once."""
     other = Outbox(path)
     await other.owe(ALICE)
     assert outbox.claimant("s1") == Owed("alice")
@@ -156,7 +156,7 @@ async def test_processes_share_a_file(outbox: Outbox, path: Path) -> None:
 
 
 async def test_those_who_owe_at_once_share_commits(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand debts at one instant are not a thousand waits for the disk."""
+    """A thousand debts at one instant share a few commits."""
     commits: list[int] = []
     together = outbox._journal.together
     monkeypatch.setattr(
@@ -170,7 +170,7 @@ async def test_those_who_owe_at_once_share_commits(outbox: Outbox, monkeypatch: 
 
 
 async def test_a_caller_who_goes_away_disturbs_nobody(outbox: Outbox) -> None:
-    """Its debt may be written or not; the others' are."""
+    """A caller that is cancelled does not lose the debts of the others."""
     leaving = asyncio.create_task(outbox.owe(ALICE))
     staying = asyncio.create_task(outbox.owe(Reference("s2", "bob")))
     await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def test_a_caller_who_goes_away_disturbs_nobody(outbox: Outbox) -> None:
 
 
 async def test_closing_finishes_what_is_being_written(path: Path) -> None:
-    """A debt under way at shutdown is on disk afterwards."""
+    """`aclose` writes the debts that are under way."""
     outbox = Outbox(path)
     owing = asyncio.create_task(outbox.owe(ALICE))
     await asyncio.sleep(0)
@@ -226,7 +226,7 @@ def told_before_a_kill(path: Path, least: int) -> list[str]:
 
 
 async def test_no_promised_debt_is_lost_to_a_kill(path: Path) -> None:
-    """Every session that `owe` returned for is in the file after kill -9."""
+    """Each session that `owe` returned for is in the file after kill -9."""
     told = await asyncio.to_thread(told_before_a_kill, path, 200)
     outbox = Outbox(path)
     owed = {reference.session_id for reference in await outbox.due(-1)}
@@ -243,7 +243,7 @@ async def test_writes_reach_the_disk_and_not_only_the_system(outbox: Outbox) -> 
 
 
 async def test_a_full_disk_is_said_and_the_debt_not_promised(outbox: Outbox) -> None:
-    """The caller learns that nothing was written, and later debts are written when there is room again."""
+    """`owe` raises on a full disk, and later debts are written once there is room again."""
     pages = outbox._journal._connection.execute("PRAGMA page_count").fetchone()[0]
     outbox._journal._connection.execute(f"PRAGMA max_page_count = {pages}")
     long = "x" * 255
@@ -259,7 +259,7 @@ async def test_a_full_disk_is_said_and_the_debt_not_promised(outbox: Outbox) -> 
 async def test_a_file_that_is_held_is_an_error_and_not_a_wait_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else's endless transaction ends in a clear exception."""
+    """Another program's endless transaction ends in an exception that says so."""
     monkeypatch.setattr("sidecar.outbox.journal.BUSY_SECONDS", 0.05)
     outbox = Outbox(path)
     hog = sqlite3.connect(path, isolation_level=None)
@@ -273,7 +273,7 @@ async def test_a_file_that_is_held_is_an_error_and_not_a_wait_for_ever(
 
 
 def test_a_file_that_is_no_journal_is_refused(path: Path) -> None:
-    """Garbage is reported at the start, in one sentence that names the file."""
+    """A file that is no journal is reported at the start, in one sentence that names the file."""
     path.parent.mkdir()
     path.write_bytes(b"not a database, whatever its name says" * 100)
     with pytest.raises(DebtNotWritten, match=r"outbox\.db cannot be used: file is not a database"):
@@ -288,7 +288,7 @@ def tear(path: Path) -> None:
 
 
 async def test_a_damaged_file_is_refused(path: Path) -> None:
-    """A torn page is found at the start and not in the middle of an outage."""
+    """A torn page is reported at the start, and not first in an outage."""
     outbox = Outbox(path)
     for number in range(300):
         await outbox.owe(Reference(f"session-{number}", "alice"))
@@ -299,7 +299,7 @@ async def test_a_damaged_file_is_refused(path: Path) -> None:
 
 
 async def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
-    """What an earlier release owed is due, and what it could not pay is still known."""
+    """The debts and conflicts of a journal of the first version are kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path)
     connection.executescript(
@@ -322,7 +322,7 @@ async def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
 
 
 def test_a_journal_of_the_future_is_refused(path: Path) -> None:
-    """A format that this version does not know is left alone."""
+    """A journal of an unknown version is refused and left unchanged."""
     Journal(path).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -332,14 +332,14 @@ def test_a_journal_of_the_future_is_refused(path: Path) -> None:
 
 
 def test_a_folder_in_the_way_is_refused(path: Path) -> None:
-    """A path that cannot be a file is one clear sentence."""
+    """A path that is a folder is refused in one sentence."""
     path.mkdir(parents=True)
     with pytest.raises(DebtNotWritten, match=r"outbox\.db cannot be used"):
         Outbox(path)
 
 
 async def test_a_journal_that_cannot_be_read_counts_as_owing(outbox: Outbox) -> None:
-    """What cannot be read may hold debts, so nothing new is asked meanwhile."""
+    """A journal that cannot be read is taken to hold a debt for every session."""
     outbox._glance._connection.close()
     assert outbox.any_owed()
     assert isinstance(outbox.claimant("s1"), Unknown)

@@ -93,7 +93,7 @@ def debts(count: int) -> list[Reference]:
 
 
 async def test_pays_every_debt_once(outbox: Outbox, telemetry: Telemetry) -> None:
-    """More debts than are paid at a time, each created by one call."""
+    """Each of more debts than one batch holds is paid with one call."""
     service = Service()
     await asyncio.gather(*map(outbox.owe, debts(5 * AT_ONCE)))
     async with paying(outbox, service, telemetry):
@@ -102,7 +102,7 @@ async def test_pays_every_debt_once(outbox: Outbox, telemetry: Telemetry) -> Non
 
 
 async def test_waits_for_the_session_service(outbox: Outbox, telemetry: Telemetry) -> None:
-    """While nobody can say, debts stay; afterwards they are paid without anybody's asking."""
+    """Debts stay while the session service gives no answer, and are paid once it does."""
     service = Service()
     service.down = True
     await outbox.owe(debts(1)[0])
@@ -115,7 +115,7 @@ async def test_waits_for_the_session_service(outbox: Outbox, telemetry: Telemetr
 
 
 async def test_pays_what_an_earlier_life_owed(tmp_path: Path, telemetry: Telemetry) -> None:
-    """A restart does not forgive debts."""
+    """A relay pays debts that an earlier process wrote."""
     before = Outbox(tmp_path / "outbox.db")
     await before.owe(debts(1)[0])
     await before.aclose()
@@ -127,7 +127,7 @@ async def test_pays_what_an_earlier_life_owed(tmp_path: Path, telemetry: Telemet
 
 @pytest.mark.parametrize(("answer", "outcome"), [(Conflict(), "conflict"), (Gone(), "gone")])
 async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, answer: Verdict, outcome: str) -> None:
-    """Another's session, or a deleted one, is told once and blocks nothing."""
+    """A conflict or a deleted session is counted once and blocks no other debt."""
     service = Service()
     service.special["s0"] = answer
     for reference in debts(2):
@@ -142,7 +142,7 @@ async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, 
 async def test_debts_that_fail_by_themselves_hold_up_no_other(
     outbox: Outbox, telemetry: Telemetry, answer: Verdict
 ) -> None:
-    """More than are tried at a time are set aside, and the one behind them is paid."""
+    """A batch of debts that fail by themselves is set aside, and the debt behind them is paid."""
     service = Service()
     stubborn = debts(AT_ONCE + 1)
     service.special = {reference.session_id: answer for reference in stubborn}
@@ -154,7 +154,7 @@ async def test_debts_that_fail_by_themselves_hold_up_no_other(
 
 
 async def test_what_was_set_aside_is_tried_again(outbox: Outbox, telemetry: Telemetry) -> None:
-    """It is paid once the session service says something else."""
+    """A debt that was set aside is paid once the session service answers otherwise."""
     service = Service()
     service.special["s0"] = Untrustworthy("it answered with another id")
     await outbox.owe(debts(1)[0])
@@ -168,7 +168,7 @@ async def test_what_was_set_aside_is_tried_again(outbox: Outbox, telemetry: Tele
 async def test_what_stays_unpayable_holds_up_nothing_that_was_set_aside(
     outbox: Outbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One round tries every debt, also behind more stubborn ones than are tried at a time."""
+    """One round tries each debt that was set aside, also behind more unpayable ones than one batch holds."""
     for name in ("FIRST_RETRY", "LONGEST_RETRY"):
         monkeypatch.setattr(f"sidecar.outbox.relay.{name}", 3600.0)
     service = Service()
@@ -183,7 +183,7 @@ async def test_what_stays_unpayable_holds_up_nothing_that_was_set_aside(
 
 
 async def test_an_outage_sets_nothing_aside(outbox: Outbox, telemetry: Telemetry) -> None:
-    """Where nothing is answered, the reason is not the debt's own."""
+    """In an outage no debt is set aside."""
     service = Service()
     service.down = True
     await asyncio.gather(*map(outbox.owe, debts(AT_ONCE + 1)))
@@ -203,7 +203,7 @@ async def test_an_outage_sets_nothing_aside(outbox: Outbox, telemetry: Telemetry
 async def test_what_the_service_says_is_told_to_the_cache(
     outbox: Outbox, telemetry: Telemetry, answer: Verdict, told: Session
 ) -> None:
-    """A paid debt makes the session known, and one that cannot be paid refuses from then on."""
+    """A paid debt makes its session known to the cache, and one that cannot be paid makes it refuse."""
     service = Service()
     service.special["s0"] = answer
     known = FakeKnownSessions()
@@ -216,7 +216,7 @@ async def test_what_the_service_says_is_told_to_the_cache(
 async def test_only_one_at_a_time_pays_from_a_file(
     outbox: Outbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another holds the right, this one waits, and takes over when it is free."""
+    """While another process holds the right to pay, the relay waits, and takes over once it is free."""
     service = Service()
     tries = Mock(wraps=fcntl.flock)
     monkeypatch.setattr("fcntl.flock", tries)
@@ -233,7 +233,7 @@ async def test_only_one_at_a_time_pays_from_a_file(
 async def test_two_who_pay_from_one_file_pay_no_debt_twice(
     outbox: Outbox, tmp_path: Path, telemetry: Telemetry
 ) -> None:
-    """Whoever comes second finds only what the first has left."""
+    """Two relays on one file pay each debt once."""
     service = Service()
     other = Outbox(tmp_path / "outbox.db")
     await asyncio.gather(*map(outbox.owe, debts(5 * AT_ONCE)))
@@ -254,7 +254,7 @@ time.sleep(600)
 
 
 def test_the_right_to_pay_dies_with_its_holder(tmp_path: Path) -> None:
-    """No lock is left behind by kill -9."""
+    """The right to pay is free again after its holder was killed."""
     lock = RelayLock(tmp_path / "outbox.db")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_TELL, str(tmp_path / "outbox.db")], stdout=subprocess.PIPE, text=True
@@ -269,7 +269,7 @@ def test_the_right_to_pay_dies_with_its_holder(tmp_path: Path) -> None:
 
 
 async def test_pays_for_a_process_that_died(outbox: Outbox, tmp_path: Path, telemetry: Telemetry) -> None:
-    """A debt in the file is paid by whoever lives, also if another process wrote it while this one was at work."""
+    """A running relay pays a debt that another process wrote and left."""
     service = Service()
     async with paying(outbox, service, telemetry):
         dying = Outbox(tmp_path / "outbox.db")
@@ -280,7 +280,7 @@ async def test_pays_for_a_process_that_died(outbox: Outbox, tmp_path: Path, tele
 
 
 async def test_a_journal_in_trouble_ends_nothing(outbox: Outbox, telemetry: Telemetry) -> None:
-    """Paying waits until the disk works again."""
+    """The relay goes on paying once the disk works again."""
     service = Service()
     await outbox.owe(debts(1)[0])
     outbox._journal._connection.execute("PRAGMA query_only = ON")

@@ -20,19 +20,19 @@ BASE = 'name = "x"\nprefixes = ["/a"]\n'
 
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_shipped_profiles_are_found_by_name(name: str) -> None:
-    """Each is called as its file is, and has no rule that can never match."""
+    """A shipped profile has the name of its file, and none of its rules is unreachable."""
     profile = find_profile(name)
     assert profile.name == name
     assert profile.unreachable_rules() == []
 
 
 def test_isa_is_shipped() -> None:
-    """It is the default."""
+    """`isa` is among the shipped profiles, and is the default."""
     assert "isa" in shipped_profiles()
 
 
 def test_any_profile_is_found_by_its_path(tmp_path: Path) -> None:
-    """In the same format."""
+    """A profile of one's own is found by its path and has the format of the shipped ones."""
     path = tmp_path / "mine.toml"
     path.write_text(BASE + 'owner = "none"\n[session_service]\nstyle = "put"\n', encoding="utf-8")
     assert find_profile(str(path)).name == "x"
@@ -40,7 +40,7 @@ def test_any_profile_is_found_by_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "/nowhere/x.toml", "", ".", "isa.toml\0"])
 def test_what_is_no_profile_is_said_so(name: str) -> None:
-    """With the names of those that are."""
+    """The error for an unknown name lists the names of the shipped profiles."""
     with pytest.raises(ProfileError) as error:
         find_profile(name)
     assert str(error.value) == (
@@ -49,7 +49,7 @@ def test_what_is_no_profile_is_said_so(name: str) -> None:
 
 
 def test_a_profile_that_is_no_text_is_no_profile(tmp_path: Path) -> None:
-    """Binary files are not read as profiles."""
+    """A binary file is refused as a profile."""
     path = tmp_path / "x.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ProfileError, match="is no profile"):
@@ -57,7 +57,7 @@ def test_a_profile_that_is_no_text_is_no_profile(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_profile_is_named_with_its_file(tmp_path: Path) -> None:
-    """So that people know which one is meant."""
+    """The error for a mistake begins with the path of the file, so that an operator knows which one is meant."""
     path = tmp_path / "x.toml"
     path.write_text(BASE, encoding="utf-8")
     with pytest.raises(ProfileError) as error:
@@ -69,12 +69,12 @@ def test_a_mistake_in_a_profile_is_named_with_its_file(tmp_path: Path) -> None:
 
 
 def test_the_first_example_in_the_documentation_is_isa() -> None:
-    """Word for word in what it means."""
+    """The first example of the page on profiles parses to the same profile as the shipped `isa`."""
     assert load_profile(EXAMPLES[0]) == find_profile("isa")
 
 
 @pytest.mark.parametrize("example", EXAMPLES[1:])
 def test_the_other_examples_in_the_documentation_can_be_used(example: str) -> None:
-    """Each is a part of a profile; the rest is made up here."""
+    """Each other example of the page on profiles parses; this test adds what the example leaves out."""
     owner = "" if "owner =" in example else 'owner = "required"\n'
     assert load_profile(BASE + owner + example).service.style is Style.POST

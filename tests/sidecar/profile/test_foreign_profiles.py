@@ -36,7 +36,7 @@ UPGRADE = (b"upgrade", b"websocket")
 
 
 def test_a_session_may_be_told_apart_by_its_scope() -> None:
-    """The same id in another application is another session."""
+    """The same session id under another application is another session."""
     reference = found(RUN, target="/run", profile=ADK)
     assert reference == SCOPED
     assert reference is not None
@@ -47,12 +47,12 @@ def test_a_session_may_be_told_apart_by_its_scope() -> None:
     "body", [{"appName": "a1", "userId": "u1", "sessionId": "s1"}, {**RUN, "sessionId": "s1", "appName": "a1"}]
 )
 def test_a_name_may_have_several_spellings(body: object) -> None:
-    """All that are used must agree."""
+    """Any of the spellings of a name is read, and all that a request uses must agree."""
     assert found(body, target="/run_sse", profile=ADK) == SCOPED
 
 
 def test_spellings_that_differ_are_ambiguous() -> None:
-    """For the session, the user and the scope alike."""
+    """Two spellings with different values are refused, for the session, the user and the scope alike."""
     detail = "The request names more than one {}."
     assert refused({**RUN, "sessionId": "s2"}, target="/run", profile=ADK).detail == detail.format("session id")
     assert refused({**RUN, "userId": "u2"}, target="/run", profile=ADK).detail == detail.format("user id")
@@ -61,7 +61,7 @@ def test_spellings_that_differ_are_ambiguous() -> None:
 
 
 def test_scope_and_user_may_stand_in_the_path() -> None:
-    """And the session in the body."""
+    """The reference takes scope and user from the path and the session from the body."""
     body = {"session_id": "s1"}
     assert found(body, target="/apps/a1/users/u1/memory", method="PATCH", profile=ADK) == SCOPED
     ensured = found(b"", target="/apps/a1/users/u1/sessions/s1/artifacts", profile=ADK)
@@ -71,7 +71,7 @@ def test_scope_and_user_may_stand_in_the_path() -> None:
 
 
 def test_a_scope_must_be_named_and_safe() -> None:
-    """Without it the id means nothing."""
+    """A write without its scope, or with one outside the grammar, is refused."""
     missing = {"user_id": "u1", "session_id": "s1"}
     detail = "A session id is told apart by app, and none is named."
     assert refused(missing, target="/run", profile=ADK) == Refusal(Reason.INVALID_SESSION_ID, detail, "s1")
@@ -84,7 +84,7 @@ def test_a_scope_must_be_named_and_safe() -> None:
 
 
 def test_a_scope_stays_opaque_where_ids_are_uuids() -> None:
-    """The format is about sessions and users."""
+    """`SIDECAR_ID_FORMAT=uuid` constrains session and user ids, not the parts of a scope."""
     uuid = "550e8400-e29b-41d4-a716-446655440000"
     body = {"app_name": "a1", "user_id": uuid, "session_id": uuid}
     assert found(body, target="/run", profile=ADK, id_format="uuid") == Reference(
@@ -93,20 +93,20 @@ def test_a_scope_stays_opaque_where_ids_are_uuids() -> None:
 
 
 def test_the_gateway_names_the_user_in_the_scope_too() -> None:
-    """The scope's user and the owner are one."""
+    """With a user header, the user in the scope is the owner that the header names."""
     body = {"app_name": "a1", "session_id": "s1"}
     assert found(body, (b"x-user", b"u1"), target="/run", profile=ADK, user_header="x-user") == SCOPED
 
 
 def test_other_methods_of_a_scoped_path_pass() -> None:
-    """A rule says which it is about, and no rule means pass."""
+    """A request passes whose method no rule names."""
     assert reader(ADK).plan(head("POST", "/apps/a1/users/u1/memory")) is None
     assert reader(ADK).plan(head("PUT", "/run")) is None
     assert reader(ADK).plan(head("POST", "/apps/a1")) is None
 
 
 def test_a_session_may_belong_to_nobody() -> None:
-    """Then no user is asked for, and none is named."""
+    """Where sessions have no owner, the reference names no user, and no user is asked for."""
     assert found(b"", target="/threads/t1/state", profile=LANGGRAPH) == Reference("t1", None)
     assert found(
         b"", (b"x-user", b"u"), target="/threads/t1/runs/x", profile=LANGGRAPH, user_header="x-user"
@@ -114,7 +114,7 @@ def test_a_session_may_belong_to_nobody() -> None:
 
 
 def test_where_only_the_path_matters_the_body_streams_through() -> None:
-    """Nothing in it could change the decision."""
+    """No body is read where nothing in it could change the decision."""
     plan = reader(LANGGRAPH).plan(head("POST", "/threads/t1/runs", JSON))
     assert plan == Plan(RefusalFormat.REST, needs_body=False)
     assert reader(LANGGRAPH).read(head("POST", "/threads/t1/runs", JSON), b"{") == Extraction(
@@ -123,7 +123,7 @@ def test_where_only_the_path_matters_the_body_streams_through() -> None:
 
 
 def test_an_id_in_the_path_is_in_the_grammar() -> None:
-    """Whatever the profile."""
+    """An id in the path is refused outside the grammar, under every profile."""
     assert reason(b"", target="/threads/a%20b/state", profile=LANGGRAPH) is Reason.INVALID_SESSION_ID
     assert reason(b"", target="/threads/a%2Fb/state", profile=LANGGRAPH) is Reason.AMBIGUOUS_PATH
     assert found(b"", UPGRADE, target="/threads/t1/stream", method="GET", profile=LANGGRAPH) == Reference("t1", None)
@@ -131,12 +131,12 @@ def test_an_id_in_the_path_is_in_the_grammar() -> None:
 
 @pytest.mark.parametrize("target", ["/threads", "/threads/search", "/threads/t1", "/threads/t1/history"])
 def test_what_no_rule_is_about_passes(target: str) -> None:
-    """Creating a thread among it."""
+    """A request that no rule matches passes, the creation of a thread included."""
     assert reader(LANGGRAPH).plan(head("POST", target)) is None
 
 
 def test_ids_may_stand_in_headers() -> None:
-    """Where the profile names them."""
+    """An id is read from a header that the profile names."""
     assert found(b"", SESSION, USER, target="/agents/a/runs", profile=AGNO) == Reference("s1", "u1")
     assert found(b"", (b"x-session-id", b" s1\t"), USER, target="/agents/a/runs", profile=AGNO) == Reference("s1", "u1")
     form = multipart(*fields(session_id="s1", user_id="u1"))
@@ -149,7 +149,7 @@ def test_ids_may_stand_in_headers() -> None:
 
 @pytest.mark.parametrize("name", [b"x-session-id", b"x_session_id", b"x.session.id", b"X!Session!Id"])
 def test_look_alikes_of_a_header_must_agree(name: bytes) -> None:
-    """Servers that hand headers on as variables see one and the same."""
+    """Header names that servers turn into the same variable are read as one, and must agree."""
     target = "/agents/a/runs"
     assert reason(b"", SESSION, (name, b"s2"), USER, target=target, profile=AGNO) is Reason.AMBIGUOUS_SESSION
     assert found(b"", SESSION, (name, b"s1"), USER, target=target, profile=AGNO) == Reference("s1", "u1")
@@ -158,19 +158,19 @@ def test_look_alikes_of_a_header_must_agree(name: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"a,b", b"\xe9", b"\xa0s1", b"s1\x85"])
 def test_an_id_in_a_header_is_in_the_grammar(value: bytes) -> None:
-    """An empty one names nobody's session."""
+    """An id in a header is refused outside the grammar; an empty one is refused too."""
     assert (
         reason(b"", (b"x-session-id", value), USER, target="/agents/a/runs", profile=AGNO) is Reason.INVALID_SESSION_ID
     )
 
 
 def test_an_id_in_a_header_is_kept_as_it_is() -> None:
-    """Only the white space around it is not part of it."""
+    """An id in a header keeps its bytes; only the white space around it is removed."""
     assert found(b"", (b"x-session-id", b"XsX"), USER, target="/agents/a/runs", profile=AGNO) == Reference("XsX", "u1")
 
 
 def test_a_name_may_have_no_place_in_the_query() -> None:
-    """Then the query has no say about it."""
+    """A query field counts only where the profile gives the name a place in the query."""
     profile = load_profile(
         """
         name = "x"
@@ -186,14 +186,14 @@ def test_a_name_may_have_no_place_in_the_query() -> None:
 
 
 def test_only_what_the_profile_names_is_an_id() -> None:
-    """JSON fields and the query mean nothing to this one, but the body must be readable all the same."""
+    """Fields that the profile does not name carry no id; the body must be readable all the same."""
     body = {"session_id": "s1", "user_id": "u1"}
     assert found(body, target="/agents/a/runs?session_id=s1", profile=AGNO) is None
     assert reason(b"{", target="/agents/a/runs", profile=AGNO) is Reason.UNREADABLE_BODY
 
 
 def test_a_header_names_the_session_of_a_tool_call() -> None:
-    """Where the profile says so; the tool's own rule decides what that means."""
+    """A header that the profile names gives a tool call its session; the rule of the tool gives the kind."""
     reading = read(tool("check_x", {}), SESSION, USER, target="/tools", profile=AGNO)
     assert reading.calls == (Call(Reference("s1", "u1", RuleKind.REQUIRE), rpc_id=7),)
     reading = read(tool("make_x", {}), SESSION, USER, target="/tools", profile=AGNO)
@@ -231,7 +231,7 @@ def test_of_a_call_and_what_it_wraps_the_stronger_wish_counts() -> None:
 
 
 def test_a_place_may_lie_deep() -> None:
-    """In REST bodies objects are objects; in tool calls they may be written as strings, at every step."""
+    """Objects on the way to a place may be written as strings in tool calls, and must be objects in REST bodies."""
     profile = load_profile(
         """
         name = "x"
@@ -256,7 +256,7 @@ def test_a_place_may_lie_deep() -> None:
 
 
 def test_without_a_meta_tool_nothing_is_wrapped() -> None:
-    """The two arguments are arguments like others."""
+    """Without `meta_tool` in the profile, arguments of those names wrap no call."""
     message = tool("check_x", {"tool_name": "make_x", "parameters": {"session_id": "s2"}})
     assert read(message, SESSION, USER, target="/tools", profile=AGNO).calls == (
         Call(Reference("s1", "u1", RuleKind.REQUIRE), rpc_id=7),
@@ -264,7 +264,7 @@ def test_without_a_meta_tool_nothing_is_wrapped() -> None:
 
 
 def test_a_rule_may_pass_an_upgrade() -> None:
-    """The first that matches decides, as for requests."""
+    """The first upgrade rule that matches decides, as for requests."""
     profile = load_profile(
         """
         name = "x"
@@ -293,5 +293,5 @@ def test_a_rule_may_pass_an_upgrade() -> None:
 
 
 def test_without_rules_for_upgrades_none_is_looked_at() -> None:
-    """Not even one with an odd path."""
+    """Without upgrade rules every upgrade passes, one with an ambiguous path included."""
     assert reader(ADK).plan(head("GET", "/run/../run", UPGRADE)) is None

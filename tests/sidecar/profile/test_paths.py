@@ -29,7 +29,7 @@ from sidecar.profile.paths import is_under, possible_readings, read_path, withou
     ],
 )
 def test_the_origin_of_a_target_plays_no_part(target: bytes, path: bytes) -> None:
-    """A server must take the absolute form as well; what is in neither form is left as it is."""
+    """The path of a target in absolute form is read, and a target in no known form is left as it is."""
     assert without_origin(target) == path
 
 
@@ -54,7 +54,7 @@ def test_the_origin_of_a_target_plays_no_part(target: bytes, path: bytes) -> Non
     ],
 )
 def test_a_path_with_one_reading(path: bytes, segments: tuple[str, ...]) -> None:
-    """Its segments are what every server decodes it to; a trailing slash adds none."""
+    """The segments are what every server decodes the path to; a trailing slash adds none."""
     assert read_path(path) == segments
 
 
@@ -71,13 +71,13 @@ def test_a_path_with_one_reading(path: bytes, segments: tuple[str, ...]) -> None
     ],
 )  # fmt: skip
 def test_a_path_that_can_be_read_two_ways(path: bytes) -> None:
-    """Wherever servers differ there is no reading at all."""
+    """A path on which servers differ has no reading."""
     assert read_path(path) is None
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4), st.booleans())
 def test_a_single_reading_is_what_decoding_gives(parts: list[str], trailing: bool) -> None:
-    """Where there is a reading, it is the plain one: cut at slashes, decode once."""
+    """Where a path has one reading, it is the path cut at slashes and decoded once."""
     path = "/" + "/".join(quote_from_bytes(part.encode(), safe="") for part in parts) + "/" * trailing
     reading = read_path(path.encode())
     if reading is not None:
@@ -86,7 +86,7 @@ def test_a_single_reading_is_what_decoding_gives(parts: list[str], trailing: boo
 
 @given(st.text(st.sampled_from("/%aA2fFeE5cC.;\\?#~"), max_size=12))
 def test_a_single_reading_is_among_the_possible_ones(text: str) -> None:
-    """A lenient server may at least read what a strict one reads."""
+    """The single reading is among those that a lenient server may find."""
     path = f"/{text}".encode()
     reading = read_path(path)
     if reading is not None:
@@ -104,34 +104,34 @@ def test_a_single_reading_is_among_the_possible_ones(text: str) -> None:
     ],
 )  # fmt: skip
 def test_what_might_be_read_as_a_guarded_path(path: bytes) -> None:
-    """All of these are `/p/q` to some server."""
+    """Each of these paths is `/p/q` to some server."""
     assert ("p", "q") in set(possible_readings(path))
 
 
 @pytest.mark.parametrize("path", [b"/x/p/q", b"/pq", b"/p%20q", b"/x//p/q", b"/%25252570/q", b"/q/p/.."])
 def test_what_no_server_reads_as_that_path(path: bytes) -> None:
-    """Not every odd path is a guarded one."""
+    """An odd path is a guarded one only where some server reads it so."""
     assert ("p", "q") not in set(possible_readings(path))
 
 
 def test_dots_are_kept_dropped_and_resolved() -> None:
-    """A server may do any of these with dot segments."""
+    """A dot segment may be kept, dropped or resolved."""
     assert set(possible_readings(b"/a/./b/../c")) == {("a", ".", "b", "..", "c"), ("a", "b", "..", "c"), ("a", "c")}
 
 
 def test_a_path_without_oddities_has_just_its_own_reading() -> None:
-    """Nothing is made up."""
+    """A path without oddities has its own reading and no other."""
     assert list(possible_readings(b"/a/b")) == [("a", "b")]
 
 
 def test_decoding_stops_after_a_few_layers() -> None:
-    """Nobody decodes for ever, and a long chain costs no more than a short one."""
+    """Only a few layers of encoding are decoded, and a long chain costs no more than a short one."""
     layered = b"/%" + b"25" * 1000 + b"41"
     assert len(list(possible_readings(layered))) == 3
 
 
 def test_what_lies_under_a_prefix() -> None:
-    """At it or below it, whatever the letter case; never beside it."""
+    """A path is under a prefix at it or below it, in any letter case, and never beside it."""
     assert is_under(("a", "b"), ("a", "b"))
     assert is_under(("A", "b", "c"), ("a", "b"))
     assert is_under(("ſtore",), ("store",))

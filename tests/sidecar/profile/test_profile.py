@@ -39,7 +39,7 @@ def complaint(text: str) -> str:
 
 
 def test_the_smallest_profile() -> None:
-    """Only name, prefixes, owner and the session service must be said."""
+    """A profile needs name, prefixes, owner and session service, and nothing else."""
     profile = small()
     assert (profile.name, profile.prefixes, profile.mcp) == ("small", (("memories",),), ())
     assert (profile.owner, profile.scope, profile.rules, profile.meta_tool) == (Owner.NONE, (), (), None)
@@ -48,7 +48,7 @@ def test_the_smallest_profile() -> None:
 
 
 def test_places_are_read_for_session_user_and_scope() -> None:
-    """Every name has its own places, of four kinds."""
+    """Each name has its own places, of four kinds."""
     profile = load_profile("""
     name = "x"
     prefixes = ["/a", "/b/c"]
@@ -81,7 +81,7 @@ def test_places_are_read_for_session_user_and_scope() -> None:
 
 
 def test_rules_are_read_in_their_order() -> None:
-    """Three kinds of rule, each with what it needs; POST, PUT and PATCH are meant where no method is named."""
+    """Each of the three kinds of rule has its keys; without `methods` a rule means POST, PUT and PATCH."""
     profile = small("""
     [[rules]]
     kind = "ensure"
@@ -111,7 +111,7 @@ def test_rules_are_read_in_their_order() -> None:
 
 
 def test_a_rule_is_written_in_one_line() -> None:
-    """`check` prints rules so that people find them again."""
+    """A rule is printed in one line that names its kind, methods and paths or tools."""
     rules = [str(rule) for rule in ISA.rules]
     assert rules[0] == "pass POST /api/v1/memories/session/{session_id}/deactivate"
     assert rules[1] == "ensure POST /api/v1/memories"
@@ -121,14 +121,14 @@ def test_a_rule_is_written_in_one_line() -> None:
 
 
 def test_methods_are_those_of_rules_that_guard() -> None:
-    """What only passes need not be looked at; where MCP is spoken the three writing methods are."""
+    """The methods looked at are those of rules that guard, and the three writing ones where MCP is spoken."""
     rule = '[[rules]]\nkind = "{}"\nmethods = ["{}"]\npaths = ["/memories"]\n'
     assert small(rule.format("pass", "DELETE") + rule.format("ensure", "QUERY")).methods == {"QUERY"}
     assert small(rule.format("require", "QUERY"), top='mcp = ["/mcp"]\n').methods == {"QUERY", "POST", "PUT", "PATCH"}
 
 
 def test_a_meta_tool_names_two_arguments() -> None:
-    """One holds the inner name, one the inner arguments."""
+    """`meta_tool` names the argument with the inner name and the one with the inner arguments."""
     assert small('[meta_tool]\nname = "tool"\narguments = "args"\n').meta_tool == MetaTool("tool", "args")
     assert ISA.meta_tool == MetaTool("tool_name", "parameters")
 
@@ -238,12 +238,12 @@ def test_a_meta_tool_names_two_arguments() -> None:
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_place(text: str, said: str) -> None:
-    """Every complaint says what is wrong, where, and what is allowed."""
+    """Each complaint says what is wrong, where, and what is allowed."""
     assert said in complaint(text).splitlines()
 
 
 def test_every_mistake_is_named_at_once_with_its_line() -> None:
-    """In the order of the text, with the nearest known key; a list of several lines has a line for each element."""
+    """All mistakes are reported in the order of the text, each with its line and the nearest known key."""
     text = """name = "x"
 prefixes = ["/a"]
 owners = "none"
@@ -276,14 +276,14 @@ style = "put"
 
 
 def test_a_text_that_is_no_toml_is_named_with_its_line() -> None:
-    """What comes after it is not read."""
+    """A TOML error is reported alone, with its line, since what follows it is not read."""
     with pytest.raises(ProfileError) as error:
         load_profile('name = "x"\nowner = = "y"\n', "mine.toml")
     assert str(error.value) == "mine.toml:2: not TOML: Invalid value at column 9"
 
 
 def test_rules_know_their_lines() -> None:
-    """Messages about a rule name its line."""
+    """A rule has the number of its first line."""
     rules = '[[rules]]\nkind = "pass"\npaths = ["/a"]\n\n[[rules]]\nkind = "pass"\ntools = ["a"]\n'
     profile = load_profile(SMALLEST + rules)
     assert [rule.line for rule in profile.rules] == [7, 11]
@@ -318,18 +318,18 @@ def test_rules_know_their_lines() -> None:
     ],
 )
 def test_a_condition_that_cannot_be_met_is_an_error(rule: str, said: str) -> None:
-    """Conditions on bodies are checked like everything else."""
+    """A condition on a body is checked when the profile is read."""
     assert complaint(SMALLEST + "[[rules]]\n" + rule).startswith(said)
 
 
 def test_the_profiles_of_the_tests_have_no_dead_rule() -> None:
-    """They would test nothing."""
+    """Each rule of the profiles that tests use can match, so that none tests nothing."""
     for profile in (ISA, ADK, LANGGRAPH, AGNO):
         assert profile.unreachable_rules() == []
 
 
 def test_isa_guards_what_the_contract_says() -> None:
-    """The shipped profile's own choices."""
+    """`isa` has the prefixes, places, owner and methods of the contract."""
     assert (ISA.name, ISA.owner, ISA.scope) == ("isa", Owner.REQUIRED, ())
     assert ISA.prefixes == (("api", "v1", "memories"),)
     assert ISA.mcp == (("mcp",),)

@@ -48,7 +48,7 @@ def unreachable(*rules: str, mcp: str = '["/mcp"]') -> list[str]:
     ],
 )
 def test_rules_that_can_match(rules: list[str]) -> None:
-    """A rule that takes only a part of what comes after it shadows nothing."""
+    """A rule that takes only a part of a later rule's requests does not shadow it."""
     assert unreachable(*rules) == []
 
 
@@ -70,13 +70,13 @@ def test_rules_that_can_match(rules: list[str]) -> None:
     ],
 )
 def test_rules_that_cannot(rules: list[str], finding: str) -> None:
-    """Each is named with the reason."""
+    """Each rule that can never match is named with the reason."""
     (found,) = unreachable(*rules)
     assert found.startswith(finding)
 
 
 def test_several_rules_may_shadow_one_together() -> None:
-    """Each of its methods and paths falls to another rule."""
+    """A rule is shadowed where each of its methods and paths falls to some earlier rule."""
     rules = [
         'paths = ["/a/x"]\nmethods = ["POST"]',
         'paths = ["/a/*"]\nmethods = ["PUT"]',
@@ -90,18 +90,18 @@ def test_several_rules_may_shadow_one_together() -> None:
 
 
 def test_a_repeated_rule_is_reported_once() -> None:
-    """The first of two equal rules does match."""
+    """Of two equal rules the second alone is reported."""
     assert unreachable('paths = ["/a"]', 'paths = ["/a"]') == [
         f"pass POST|PUT|PATCH /a: {SHADOWED}`pass POST|PUT|PATCH /a` (line 6) before it"
     ]
 
 
 def test_tools_without_mcp_are_never_called() -> None:
-    """A rule for tools needs a path where MCP is spoken."""
+    """A rule for tools can never match in a profile without an MCP path."""
     assert unreachable('tools = ["*"]', mcp="[]") == [f"pass tools *: {NO_MCP}"]
 
 
 def test_findings_come_in_the_order_of_the_rules() -> None:
-    """People read them beside their profile."""
+    """Findings come in the order of the rules in the profile."""
     found = unreachable('paths = ["/c"]', 'tools = ["*"]', 'paths = ["/d"]', mcp="[]")
     assert [line.partition(":")[2].strip() for line in found] == [OUTSIDE, NO_MCP, OUTSIDE]

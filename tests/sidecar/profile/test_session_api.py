@@ -39,7 +39,7 @@ def complaint(table: str) -> str:
 
 
 def test_our_own_service_needs_one_word() -> None:
-    """`put` means the contract of this project's session service."""
+    """`style = "put"` alone describes the session service of this project."""
     assert api('style = "put"') is DEFAULT_API
     assert ISA.service is DEFAULT_API
     assert AGNO.service is DEFAULT_API
@@ -47,7 +47,7 @@ def test_our_own_service_needs_one_word() -> None:
 
 
 def test_our_own_service_is_spoken_to_as_its_contract_says() -> None:
-    """PUT creates or finds; every status of the contract has its meaning."""
+    """PUT creates or finds, and each status of the contract has its meaning."""
     api = DEFAULT_API
     assert api.create is not None
     assert (api.style, api.create.method, api.create.path) == (Style.PUT, "PUT", "/api/v1/sessions/{session_id}")
@@ -64,7 +64,7 @@ def test_our_own_service_is_spoken_to_as_its_contract_says() -> None:
 
 
 def test_google_adk_can_be_described() -> None:
-    """Look and create at the same path, scoped; a conflict means looking again."""
+    """Look and create may share a scoped path, and a conflict may mean to look again."""
     service = ADK.service
     path = "/apps/{app}/users/{user_id}/sessions/{session_id}"
     assert service.style is Style.POST
@@ -86,7 +86,7 @@ def test_google_adk_can_be_described() -> None:
 
 
 def test_langgraph_can_be_described() -> None:
-    """The id stands in the body of the create, and answers carry no owner."""
+    """The id may stand in the body of the create call, and answers may carry no owner."""
     service = LANGGRAPH.service
     assert service.create is not None
     assert service.create.body == {"thread_id": "{session_id}", "if_exists": "do_nothing", "metadata": {}}
@@ -94,7 +94,7 @@ def test_langgraph_can_be_described() -> None:
 
 
 def test_every_habit_can_be_written() -> None:
-    """All keys at once."""
+    """A profile that uses every key is read."""
     service = api("""
     style = "post"
     id_field = "data.id"
@@ -154,7 +154,7 @@ def test_every_habit_can_be_written() -> None:
 
 
 def test_a_service_that_mints_its_own_ids_has_no_create() -> None:
-    """Telling it to create would only litter it."""
+    """A description without a create call never creates."""
     service = api(FOREIGN + LOOK)
     assert service.create is None
     assert not service.creates_by_id
@@ -229,12 +229,12 @@ def test_a_service_that_mints_its_own_ids_has_no_create() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named_with_its_place(table: str, said: str) -> None:
-    """Every complaint says what is wrong, where, and what is allowed."""
+    """Each complaint says what is wrong, where, and what is allowed."""
     assert said in complaint(table).splitlines()
 
 
 def test_statuses_may_be_at_either_end_of_the_range() -> None:
-    """100 and 599 are statuses."""
+    """The statuses 100 and 599 are accepted."""
     assert api(FOREIGN + LOOK.replace("[200]", "[100, 599]")).look.statuses == {
         100: Meaning.FOUND,
         599: Meaning.FOUND,
@@ -242,13 +242,13 @@ def test_statuses_may_be_at_either_end_of_the_range() -> None:
 
 
 def test_a_foreign_service_is_looked_at_with_get_and_created_with_post() -> None:
-    """Unless it says otherwise."""
+    """The methods are GET and POST where the description names none."""
     found = api(FOREIGN + LOOK + CREATE)
     assert found.create is not None
     assert (found.look.method, found.create.method) == ("GET", "POST")
 
 
 def test_names_are_known_however_deep_they_stand_in_a_body() -> None:
-    """In objects within lists within objects."""
+    """The names in a body template are found in objects inside lists inside objects."""
     create = CREATE.replace('{ id = "{session_id}" }', '{ id = "{session_id}", a = [{ b = "{nobody}" }] }')
     assert "{nobody} is unknown" in complaint(FOREIGN + LOOK + create)

@@ -60,18 +60,18 @@ def written(call: Call) -> str:
 
 @pytest.mark.parametrize(("name", "request_line", "body", "expected"), ROWS)
 def test_a_request_has_the_expected_reference(name: str, request_line: str, body: str, expected: str) -> None:
-    """Row by row."""
+    """Each row of the tables gives the reference, the pass or the refusal that it names."""
     assert outcome(name, request_line, body) == unquote(expected)
 
 
 @pytest.mark.parametrize("name", sorted({*shipped_profiles(), "generic"} - {"isa-platform"}))
 def test_every_profile_has_at_least_twenty_rows(name: str) -> None:
-    """`isa-platform` has the table of `isa`."""
+    """Each shipped profile has at least twenty rows; `isa-platform` has those of `isa`."""
     assert len([row for row in ROWS if row[0] == name]) >= 20
 
 
 def test_isa_platform_guards_what_isa_guards() -> None:
-    """They differ in how the session service is spoken to, and in nothing else."""
+    """The two profiles differ in how the session service is called, and in nothing else."""
     isa, platform = find_profile("isa"), find_profile("isa-platform")
     for part in ("prefixes", "mcp", "owner", "places", "meta_tool", "rules"):
         assert getattr(platform, part) == getattr(isa, part)
@@ -79,7 +79,7 @@ def test_isa_platform_guards_what_isa_guards() -> None:
 
 @pytest.mark.parametrize("name", [*shipped_profiles(), "generic"])
 def test_every_rule_can_match(name: str) -> None:
-    """None is shadowed and none lies outside the prefixes; and every profile says in a line what it is for."""
+    """Each rule of a shipped profile is reachable, and each profile has its name and a summary."""
     profile = profile_named(name)
     assert profile.unreachable_rules() == []
     assert profile.name == name

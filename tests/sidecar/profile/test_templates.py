@@ -34,12 +34,12 @@ def match(template: str, path: str, *, exact: bool = False) -> object:
     ],
 )
 def test_what_a_template_matches(template: str, path: str, captured: object) -> None:
-    """Literals match themselves, names and * one segment, ** one or more at the end."""
+    """A literal matches itself, a name and * match one segment, and ** matches one or more at the end."""
     assert match(template, path) == captured
 
 
 def test_letter_case_of_literals_matters_only_when_asked() -> None:
-    """Some routers fold case, so a guard must; a permission must not."""
+    """Literals are compared in any letter case where the caller asks for it, and exactly otherwise."""
     assert match("/Session/{x}", "/sESSION/Ab") == {"x": "Ab"}
     assert match("/session/{x}", "/Session/Ab", exact=True) is None
     assert match("/session/{x}", "/session/Ab", exact=True) == {"x": "Ab"}
@@ -75,12 +75,12 @@ def test_what_is_no_template(text: str, complaint: str) -> None:
 
 
 def test_a_template_is_written_as_it_was_read() -> None:
-    """People find it again in their profile."""
+    """A template is printed as it was written in the profile."""
     assert str(parse_template("/a/{x}/*/**")) == "/a/{x}/*/**"
 
 
 def test_names_of_a_template() -> None:
-    """What a template captures is known before anything matches."""
+    """The names that a template captures are known before anything is matched."""
     assert parse_template("/a/{x}/*/{y}/**").names == {"x", "y"}
     assert parse_template("/a").names == set()
     assert captured_name("{x}") == "x"
@@ -114,7 +114,7 @@ def test_names_of_a_template() -> None:
     ],
 )
 def test_which_template_covers_which(one: str, other: str, covers: bool) -> None:
-    """One covers another if it matches all that the other does."""
+    """One template covers another if it matches all paths that the other matches."""
     assert parse_template(one).covers(parse_template(other)) is covers
 
 
@@ -127,7 +127,7 @@ paths = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5).map(t
 
 @given(templates, templates, paths)
 def test_a_covered_template_matches_nothing_else(one: Template, other: Template, path: tuple[str, ...]) -> None:
-    """Where one covers the other, no path tells otherwise."""
+    """No generated path matches a covered template and not the one that covers it."""
     if one.covers(other) and other.match(path, exact=False) is not None:
         assert one.match(path, exact=False) is not None
 
@@ -148,7 +148,7 @@ def test_a_covered_template_matches_nothing_else(one: Template, other: Template,
     ],
 )
 def test_whether_a_template_may_start_with_a_prefix(template: str, prefix: tuple[str, ...], may: bool) -> None:
-    """A rule outside all prefixes is found by this."""
+    """The check says whether a template can match below a prefix."""
     assert parse_template(template).may_start_with(prefix) is may
 
 
@@ -169,7 +169,7 @@ def test_whether_a_template_may_start_with_a_prefix(template: str, prefix: tuple
     ],
 )
 def test_what_globs_match(globs: list[str], text: str, matches: bool) -> None:
-    """A star stands for any text, everything else for itself."""
+    """A star matches any text, and every other character matches itself."""
     assert (compile_globs(globs).fullmatch(text) is not None) is matches
 
 
@@ -187,7 +187,7 @@ def test_what_globs_match(globs: list[str], text: str, matches: bool) -> None:
     ],
 )
 def test_which_glob_covers_which(one: str, other: str, covers: bool) -> None:
-    """One covers another if it matches all that the other does."""
+    """One glob covers another if it matches all texts that the other matches."""
     assert glob_covers(one, other) is covers
 
 
@@ -196,6 +196,6 @@ globs = st.text(st.sampled_from("ab*"), max_size=5)
 
 @given(globs, globs, st.text(st.sampled_from("abc"), max_size=6))
 def test_a_covered_glob_matches_nothing_else(one: str, other: str, text: str) -> None:
-    """Where one covers the other, no text tells otherwise."""
+    """No generated text matches a covered glob and not the one that covers it."""
     if glob_covers(one, other) and compile_globs([other]).fullmatch(text):
         assert compile_globs([one]).fullmatch(text)

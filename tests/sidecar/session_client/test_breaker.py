@@ -29,7 +29,7 @@ def breaker():
 
 
 def test_a_few_failures_hold_nothing_back(breaker):
-    """One success starts the count anew."""
+    """A success resets the count of failures."""
     breaker.fail(FAILURES - 1)
     breaker.succeeded("s-new")
     breaker.fail(FAILURES - 1)
@@ -39,7 +39,7 @@ def test_a_few_failures_hold_nothing_back(breaker):
 
 
 def test_several_in_a_row_do(breaker):
-    """It says how long, in whole seconds, and says once that it opened."""
+    """Enough failures in a row open the breaker, which says once that it opened, and for how many seconds."""
     breaker.fail(FAILURES)
     assert breaker.is_open
     assert breaker.hold("s-new") == 1
@@ -48,7 +48,7 @@ def test_several_in_a_row_do(breaker):
 
 
 def test_after_the_pause_one_call_tries(breaker):
-    """The others still wait."""
+    """After the pause one call may try while the others wait."""
     breaker.fail(FAILURES)
     breaker.clock.advance(FIRST_PAUSE)
     assert breaker.hold("s-new") is None
@@ -56,7 +56,7 @@ def test_after_the_pause_one_call_tries(breaker):
 
 
 def test_a_try_that_succeeds_closes_it(breaker):
-    """And the next outage starts with the first pause again."""
+    """A success closes the breaker, and the next outage starts with the first pause."""
     breaker.fail(FAILURES)
     breaker.clock.advance(FIRST_PAUSE)
     assert breaker.hold("s-new") is None
@@ -69,7 +69,7 @@ def test_a_try_that_succeeds_closes_it(breaker):
 
 
 def test_a_try_that_fails_doubles_the_pause_up_to_a_bound(breaker):
-    """Seconds between tries grow, and stop growing."""
+    """Each failed try doubles the pause, up to the longest one."""
     breaker.fail(FAILURES)
     pauses = []
     for _ in range(8):
@@ -85,7 +85,7 @@ def test_a_try_that_fails_doubles_the_pause_up_to_a_bound(breaker):
 
 
 def test_a_try_that_never_reports_does_not_block_for_ever(breaker):
-    """The next one comes after another pause."""
+    """A try that never reports lets another one through after a pause."""
     breaker.fail(FAILURES)
     for _ in range(3):
         breaker.clock.advance(FIRST_PAUSE)
@@ -94,14 +94,14 @@ def test_a_try_that_never_reports_does_not_block_for_ever(breaker):
 
 
 def test_late_failures_of_calls_made_before_do_not_double_for_each(breaker):
-    """A hundred calls that time out together are one outage."""
+    """Failures of a hundred calls that were made before the breaker opened count as one."""
     breaker.fail(FAILURES + 100)
     breaker.clock.advance(FIRST_PAUSE)
     assert breaker.hold("s-new") is None
 
 
 def test_one_session_counts_once(breaker):
-    """However often it fails, and after others have succeeded too."""
+    """A session counts once, however often it fails, and after others have succeeded too."""
     for _ in range(3):
         for _ in range(FAILURES):
             breaker.failed("s-broken")
@@ -110,14 +110,14 @@ def test_one_session_counts_once(breaker):
 
 
 def test_an_instance_that_is_not_reached_counts_every_time(breaker):
-    """Whichever session it was about."""
+    """A failure to connect counts each time, for the same session too."""
     for _ in range(FAILURES):
         breaker.failed("s-1", unreachable=True)
     assert breaker.is_open
 
 
 def test_a_session_that_failed_before_takes_no_other_ones_turn(breaker):
-    """Its try and its failure move nothing for those that have not failed."""
+    """The try of a session that failed before takes no turn from sessions that did not."""
     for _ in range(FAILURES):
         breaker.failed("s-broken", unreachable=True)
     breaker.clock.advance(FIRST_PAUSE)
@@ -129,7 +129,7 @@ def test_a_session_that_failed_before_takes_no_other_ones_turn(breaker):
 
 
 def test_sessions_that_failed_before_try_one_at_a_time(breaker):
-    """In an outage they may be all that is asked for, and one of them finds its end."""
+    """Sessions that failed before take turns, so that one of them may close the breaker."""
     breaker.fail(FAILURES)
     breaker.clock.advance(FIRST_PAUSE)
     assert breaker.hold("s-0") is None

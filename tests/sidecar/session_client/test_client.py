@@ -35,7 +35,7 @@ def recorder():
 
 
 async def test_ensure_is_one_put(recorder):
-    """Target, headers and body are exactly what is needed."""
+    """The request has the method, target, fields and body of the contract, and nothing else."""
     recorder.answers = [session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
     [request] = recorder.requests
@@ -51,7 +51,7 @@ async def test_ensure_is_one_put(recorder):
 
 
 async def test_look_is_one_get(recorder):
-    """The user is named, so that another's session is refused there."""
+    """The look names the user, so that the service refuses another user's session."""
     recorder.answers = [session(200)]
     assert await recorder.service.look(ANN) == Found(ANNS)
     [request] = recorder.requests
@@ -61,7 +61,7 @@ async def test_look_is_one_get(recorder):
 
 
 async def test_ids_are_one_escaped_path_segment(recorder):
-    """Whatever an id holds, it stays where it belongs."""
+    """An id is sent as one percent-encoded segment, whatever characters it has."""
     recorder.answers = [session(201, session_id="a/b?c#d%e é", user_id="x&y=z")]
     reference = Reference("a/b?c#d%e é", "x&y=z")
     assert await recorder.service.ensure(reference) == Created(Session("x&y=z", SessionStatus.ACTIVE))
@@ -74,7 +74,7 @@ async def test_ids_are_one_escaped_path_segment(recorder):
 
 
 async def test_without_a_token_no_authorization_is_sent():
-    """Nor anything else in its place."""
+    """Without a token no `Authorization` field is sent."""
     recorder = Recorder(DEFAULT_API, token=None)
     recorder.answers = [session(201)]
     await recorder.service.ensure(ANN)
@@ -93,7 +93,7 @@ async def test_without_a_token_no_authorization_is_sent():
     ],
 )
 async def test_what_ensure_says(recorder, answer, expected):
-    """Every answer of the contract has its name."""
+    """Each answer of the contract to a PUT has its verdict."""
     recorder.answers = [answer]
     assert await recorder.service.ensure(ANN) == expected
 
@@ -109,13 +109,13 @@ async def test_what_ensure_says(recorder, answer, expected):
     ],
 )
 async def test_what_look_says(recorder, answer, expected):
-    """A look tells of other owners, and of absence."""
+    """Each answer of the contract to a look has its verdict, another owner and absence included."""
     recorder.answers = [answer]
     assert await recorder.service.look(ANN) == expected
 
 
 async def test_a_failure_is_tried_again_within_the_deadline(recorder):
-    """A blip is nobody's outage."""
+    """A failure followed by a good answer within the deadline gives the good answer."""
     recorder.answers = [httpx.Response(503), httpx.ConnectError("refused"), session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
     assert recorder.telemetry.notes == [
@@ -126,21 +126,21 @@ async def test_a_failure_is_tried_again_within_the_deadline(recorder):
 
 
 async def test_trying_again_has_an_end(recorder):
-    """Three attempts, then nobody can say."""
+    """Three failed attempts give Unknown."""
     recorder.answers = [httpx.Response(500)]
     assert isinstance(await recorder.service.ensure(ANN), Unknown)
     assert len(recorder.requests) == 3
 
 
 async def test_what_is_certain_is_not_tried_again(recorder):
-    """Neither a lie nor a refusal gets better."""
+    """A verdict other than Unknown is not asked for again."""
     recorder.answers = [session(200, user_id="bob"), session(201)]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     assert len(recorder.requests) == 1
 
 
 async def test_a_service_that_names_its_time_is_left_alone_until_then(recorder):
-    """Retry-After beyond the deadline: no more attempts, and the time is passed on."""
+    """A `Retry-After` beyond the deadline ends the attempts and is passed on."""
     recorder.answers = [httpx.Response(503, headers={"retry-after": "30"})]
     answer = await recorder.service.ensure(ANN)
     assert isinstance(answer, Unknown)
@@ -150,7 +150,7 @@ async def test_a_service_that_names_its_time_is_left_alone_until_then(recorder):
 
 @pytest.mark.parametrize("nonsense", ["soon", "-1", "1e3", "٣", "999999999", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
 async def test_a_time_that_cannot_be_read_is_none(nonsense):
-    """Only plain seconds are understood."""
+    """A `Retry-After` that is no number of seconds is ignored."""
     recorder = Recorder(DEFAULT_API, timeout=0.05)
     recorder.answers = [httpx.Response(503, headers=[(b"retry-after", nonsense.encode())])]
     answer = await recorder.service.ensure(ANN)
@@ -159,7 +159,7 @@ async def test_a_time_that_cannot_be_read_is_none(nonsense):
 
 
 async def test_a_silent_service_is_an_outage_after_the_deadline():
-    """One deadline covers the whole question, and the instance is reported."""
+    """One deadline covers all attempts, and an instance that stays silent is reported."""
     recorder = Recorder(DEFAULT_API, timeout=0.05)
     recorder.before = asyncio.Event().wait
     assert isinstance(await recorder.service.ensure(ANN), Unknown)
@@ -167,7 +167,7 @@ async def test_a_silent_service_is_an_outage_after_the_deadline():
 
 
 async def test_each_attempt_goes_to_the_next_instance(recorder):
-    """Those that cannot be reached are reported as such."""
+    """Each attempt goes to the next instance, and those that cannot be reached are reported."""
     recorder.discovery.urls = ["http://one.test", "http://two.test"]
     recorder.answers = [httpx.ConnectError("refused"), session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
@@ -176,14 +176,14 @@ async def test_each_attempt_goes_to_the_next_instance(recorder):
 
 
 async def test_no_instance_is_an_outage(recorder):
-    """Nobody is asked where nobody is."""
+    """Without an instance the verdict is Unknown, and no request is sent."""
     recorder.discovery.urls = []
     assert isinstance(await recorder.service.ensure(ANN), Unknown)
     assert recorder.requests == []
 
 
 async def test_a_unix_socket_is_named_to_the_transport(recorder):
-    """The path travels beside a URL that is like any other."""
+    """The socket's path is handed to the transport beside an ordinary URL."""
     recorder.discovery.urls = ["unix:/run/sessions.sock"]
     recorder.answers = [session(201)]
     await recorder.service.ensure(ANN)
@@ -194,7 +194,7 @@ async def test_a_unix_socket_is_named_to_the_transport(recorder):
 
 
 async def test_after_failures_in_a_row_calls_are_held_back(recorder):
-    """The breaker opens, answers at once and says when to come again; one good answer closes it."""
+    """An open breaker answers at once, with the time to come again, and one good answer closes it."""
     recorder.answers = [httpx.ConnectError("refused")]
     for _ in range(2):
         await recorder.service.ensure(ANN)
@@ -214,7 +214,7 @@ async def test_after_failures_in_a_row_calls_are_held_back(recorder):
 
 
 async def test_failures_of_several_sessions_hold_calls_back(recorder):
-    """That the service answers 500 for one after another is its own trouble."""
+    """A 500 for one session after another opens the breaker."""
     recorder.answers = [httpx.Response(500)]
     for number in range(5):
         await recorder.service.look(Reference(f"s-{number}", "ann"))
@@ -224,7 +224,7 @@ async def test_failures_of_several_sessions_hold_calls_back(recorder):
 
 
 async def test_one_session_that_fails_holds_no_other_back(recorder):
-    """However often it is asked for, a healthy one is created at once."""
+    """A session that always fails delays no other one."""
     recorder.answers = [httpx.Response(500)]
     for _ in range(10):
         assert isinstance(await recorder.service.ensure(Reference("s-broken", "bob")), Unknown)
@@ -234,7 +234,7 @@ async def test_one_session_that_fails_holds_no_other_back(recorder):
 
 
 async def test_a_lie_does_not_open_the_breaker(recorder):
-    """A service that answers is not one that is away."""
+    """An untrustworthy answer counts as an answer."""
     recorder.answers = [httpx.Response(200, text="<html>")]
     for _ in range(10):
         assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
@@ -242,7 +242,7 @@ async def test_a_lie_does_not_open_the_breaker(recorder):
 
 
 async def test_after_one_mismatched_id_nothing_more_is_created(recorder):
-    """From then on it only looks, until `mints` is set back."""
+    """After an answer with another id the client looks and creates nothing, until a restart."""
     recorder.answers = [session(201, session_id="minted"), error(404, "session_not_found")]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     recorder.answers = [error(404, "session_not_found")]
@@ -257,7 +257,7 @@ async def test_after_one_mismatched_id_nothing_more_is_created(recorder):
 
 @pytest.mark.parametrize("seen", [session(200), session(200, session_id="s-2"), httpx.Response(500)])
 async def test_a_wrong_answer_about_one_session_stops_no_creation(recorder, seen):
-    """Only where the session that was asked for is missing has another been made in its place."""
+    """Creation stops only where the session that was asked for is missing after all."""
     recorder.answers = [session(201, session_id="s-2"), seen]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     assert not recorder.service.mints
@@ -266,7 +266,7 @@ async def test_a_wrong_answer_about_one_session_stops_no_creation(recorder, seen
 
 
 async def test_an_id_of_the_same_meaning_is_the_session_that_was_asked_for():
-    """A service that answers every UUID in its canonical form made the right session."""
+    """An answer with the same UUID in lower case proves the session."""
     recorder = Recorder(replace(DEFAULT_API, id_equals=IdEquality.UUID))
     recorder.answers = [session(201, session_id="0c0ffee0-0000-4000-8000-00000000000a")]
     reference = Reference("0C0FFEE0-0000-4000-8000-00000000000A", "ann")
@@ -275,14 +275,14 @@ async def test_an_id_of_the_same_meaning_is_the_session_that_was_asked_for():
 
 
 async def test_another_id_in_a_look_creates_no_suspicion(recorder):
-    """It is not believed, but nothing was made."""
+    """A look that is answered with another session is not believed, and does not stop creation."""
     recorder.answers = [session(200, session_id="s-2")]
     assert isinstance(await recorder.service.look(ANN), Untrustworthy)
     assert not recorder.service.mints
 
 
 async def test_an_answer_that_lay_unread_for_too_long_is_none(recorder):
-    """The process was stopped while it came in, and what it says may have changed since."""
+    """An answer that lay in the buffers while the process was stopped is not believed."""
 
     async def be_stopped() -> None:
         recorder.clock.advance(60)

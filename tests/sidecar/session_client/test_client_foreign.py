@@ -62,7 +62,7 @@ def methods(recorder: Recorder) -> list[str]:
 
 
 async def test_what_is_missing_is_created_and_proven(recorder):
-    """A look, then a create whose answer is the session that was asked for."""
+    """A look finds nothing, and the answer to the create call proves the session."""
     recorder.answers = [MISSING, session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
     look, create = recorder.requests
@@ -77,26 +77,26 @@ async def test_what_is_missing_is_created_and_proven(recorder):
 
 
 async def test_what_is_there_is_not_created(recorder):
-    """A look is enough."""
+    """A session that the look finds is not created."""
     recorder.answers = [session(200)]
     assert await recorder.service.ensure(ANN) == Found(ANNS)
     assert methods(recorder) == ["GET"]
 
 
 async def test_a_create_may_say_200(recorder):
-    """After a look that found nothing it means the same."""
+    """After a look that found nothing, a 200 to the create call is a creation."""
     recorder.answers = [MISSING, session(200)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
 
 
 async def test_a_create_that_says_200_may_mean_somebody_elses(recorder):
-    """The owner in the answer tells."""
+    """A 200 to the create call may be another user's session, as its owner tells."""
     recorder.answers = [MISSING, session(200, user_id="bob")]
     assert await recorder.service.ensure(ANN) == Found(Session("bob", SessionStatus.ACTIVE))
 
 
 async def test_a_create_that_says_201_for_another_owner_lies(recorder):
-    """Nobody asked for that."""
+    """A 201 with another owner is untrustworthy."""
     recorder.answers = [MISSING, session(201, user_id="bob")]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
 
@@ -111,7 +111,7 @@ async def test_a_create_that_says_201_for_another_owner_lies(recorder):
     ],
 )
 async def test_what_is_taken_is_looked_at_again(recorder, second_look, expected):
-    """Somebody was faster; what is absent even now belongs to somebody whose sessions we cannot see."""
+    """After "taken" the client looks again, and a session that is absent even then is another user's."""
     recorder.answers = [MISSING, httpx.Response(409, json={}), second_look]
     assert await recorder.service.ensure(ANN) == expected
     assert methods(recorder) == ["GET", "POST", "GET"]
@@ -119,7 +119,7 @@ async def test_what_is_taken_is_looked_at_again(recorder, second_look, expected)
 
 @pytest.mark.parametrize("failure", [httpx.Response(500), httpx.Response(503), httpx.ReadError("cut")])
 async def test_a_create_that_failed_may_have_worked(recorder, failure):
-    """It is looked at again, and never repeated blindly."""
+    """After a failed create call the client looks again, and does not repeat the call."""
     recorder.answers = [MISSING, failure, session(200)]
     assert await recorder.service.ensure(ANN) == Found(ANNS)
     recorder.answers = [MISSING, failure, MISSING]
@@ -128,14 +128,14 @@ async def test_a_create_that_failed_may_have_worked(recorder, failure):
 
 
 async def test_a_conflict_that_is_certain_needs_no_second_look(recorder):
-    """Where the API description says so."""
+    """A status that the description calls a conflict needs no second look."""
     recorder.answers = [MISSING, httpx.Response(412, json={})]
     assert await recorder.service.ensure(ANN) == Conflict()
     assert methods(recorder) == ["GET", "POST"]
 
 
 async def test_an_outage_in_the_look_creates_nothing(recorder):
-    """Unknown is never absent."""
+    """An Unknown look is not followed by a create call."""
     recorder.answers = [httpx.Response(503)]
     assert isinstance(await recorder.service.ensure(ANN), Unknown)
     assert set(methods(recorder)) == {"GET"}
@@ -145,14 +145,14 @@ async def test_an_outage_in_the_look_creates_nothing(recorder):
     "page", [httpx.Response(404, text="<html>"), httpx.Response(404), httpx.Response(404, json=[])]
 )
 async def test_a_404_that_is_no_error_of_the_service_creates_nothing(recorder, page):
-    """A stray proxy's page is not absence."""
+    """An error page of another program is no absence."""
     recorder.answers = [page]
     assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
     assert methods(recorder) == ["GET"]
 
 
 async def test_a_service_that_mints_ids_makes_one_junk_session_and_no_more(recorder):
-    """Not even when many first writes come at once."""
+    """After one answer with another id nothing is created any more, however many first writes come at once."""
 
     async def mint(request):
         await asyncio.sleep(0)
@@ -166,7 +166,7 @@ async def test_a_service_that_mints_ids_makes_one_junk_session_and_no_more(recor
 
 
 async def test_once_proven_creates_run_side_by_side(recorder):
-    """The first one alone; after it nobody waits for another."""
+    """Only the first create call is made alone."""
     recorder.answers = [MISSING, session(201)]
     await recorder.service.ensure(ANN)
     both = asyncio.Barrier(2)
@@ -183,7 +183,7 @@ async def test_once_proven_creates_run_side_by_side(recorder):
 
 
 async def test_waiting_for_the_first_proof_has_an_end():
-    """A create call that hangs is an outage for those behind it, within their own deadline."""
+    """Requests behind a create call that hangs get an outage within their own deadline."""
     recorder = Recorder(ISA, timeout=0.05)
 
     async def hang(request):
@@ -198,7 +198,7 @@ async def test_waiting_for_the_first_proof_has_an_end():
 
 @pytest.mark.parametrize("style", Style)
 async def test_a_service_that_cannot_create_is_only_asked(style):
-    """What is missing there stays missing."""
+    """Without a create call, a missing session stays missing."""
     recorder = Recorder(replace(ISA, style=style, create=None))
     recorder.answers = [MISSING]
     assert await recorder.service.ensure(ANN) == Absent()
@@ -218,7 +218,7 @@ async def test_a_service_that_cannot_create_is_only_asked(style):
     ],
 )
 async def test_states_are_the_services_own(recorder, status, expected):
-    """What is neither ended nor deleted is active."""
+    """A state that is neither ended nor deleted counts as active."""
     recorder.answers = [session(200, status=status)]
     assert await recorder.service.look(ANN) == Found(Session("ann", expected))
 
@@ -238,7 +238,7 @@ ADK = SessionApi(
 
 
 async def test_scopes_stand_in_the_path_and_ownerless_sessions_need_no_owner():
-    """What scopes an id is one escaped segment each; a user who is not there is not sent."""
+    """Each part of a scope is one escaped segment, and no user is sent where there is none."""
     recorder = Recorder(ADK, scope_names=("app", "user"))
     recorder.answers = [MISSING, httpx.Response(200, json={"id": "s-1"})]
     reference = Reference("s-1", None, scope=("my app", "a/b"))
@@ -248,7 +248,7 @@ async def test_scopes_stand_in_the_path_and_ownerless_sessions_need_no_owner():
 
 
 async def test_an_owner_that_answers_do_not_carry_is_the_one_who_asks():
-    """Where the API description names no owner field there is nothing to compare."""
+    """Where the description names no owner field, no owner is compared."""
     recorder = Recorder(ADK, scope_names=("app", "user"))
     recorder.answers = [httpx.Response(200, json={"id": "s-1", "user_id": "bob"})]
     reference = Reference("s-1", "ann", scope=("app", "ann"))
@@ -269,7 +269,7 @@ NESTED = replace(ISA, id_field=("data", "id"), owner_field=("data", "owner", "id
     ],
 )
 async def test_fields_may_lie_deep(content, expected):
-    """A path that leads nowhere is no proof."""
+    """A field that is missing deep in an answer proves nothing."""
     recorder = Recorder(NESTED)
     recorder.answers = [httpx.Response(200, json=content)]
     answer = await recorder.service.look(ANN)

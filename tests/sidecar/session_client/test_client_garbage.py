@@ -207,13 +207,13 @@ def patience(name: str) -> float:
 
 
 def test_the_table_is_long_enough():
-    """At least thirty kinds of garbage."""
+    """The table has at least thirty kinds of garbage."""
     assert len(GARBAGE) >= 30
 
 
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_garbage_admits_nothing(name):
-    """A first write is refused, for the right reason, and nothing is remembered."""
+    """A first write that is answered with garbage is refused, and nothing is remembered."""
     answer, kind = GARBAGE[name]
     house = House(answer, patience(name))
     assert await house.reasons(ANN) == [REASON[kind]]
@@ -223,7 +223,7 @@ async def test_garbage_admits_nothing(name):
 
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_garbage_is_never_absence(name):
-    """A look that is answered with garbage creates nothing: neither for a `require` rule nor in a batch."""
+    """Garbage creates no session, neither for a `require` rule nor in a batch."""
     answer, kind = GARBAGE[name]
     house = House(answer, patience(name))
     required = Reference("s-1", "ann", RuleKind.REQUIRE)
@@ -247,7 +247,7 @@ CREATE_ONLY = {
 
 @pytest.mark.parametrize("name", CREATE_ONLY)
 async def test_a_create_without_proof_admits_nothing(name):
-    """What a PUT leaves must be the session that was asked for, and this user's."""
+    """A create call permits a write only if its answer names the session and the user that were asked for."""
     house = House(CREATE_ONLY[name])
     assert await house.reasons(ANN) == [Reason.SESSION_SERVICE_UNTRUSTWORTHY]
     assert house.transport.methods[0] == "PUT"
@@ -256,7 +256,7 @@ async def test_a_create_without_proof_admits_nothing(name):
 
 
 async def test_a_service_that_swaps_answers_admits_nobody():
-    """Answers for one session given to the question for another are not believed."""
+    """An answer about another session than the one asked for is not believed."""
     house = House(lambda: session(200, session_id="s-2"))
     assert await house.reasons(ANN) == [Reason.SESSION_SERVICE_UNTRUSTWORTHY]
     house.service.mints = False
@@ -291,7 +291,7 @@ ON_THE_WIRE = {name: answer for name, (answer, _) in GARBAGE.items() if isinstan
 
 @pytest.mark.parametrize("name", [*ON_THE_WIRE, *CREATE_ONLY])
 async def test_the_wire_says_what_httpx_says(name):
-    """The same response read by the pool itself and through httpx gives the same verdict, on a look and a create."""
+    """The pool's own reading of a response and httpx's give the same verdict, for a look and a create."""
     answer = {**ON_THE_WIRE, **CREATE_ONLY}[name]
     head = b"".join(b"%b: %b\r\n" % field for field in answer.headers.raw)
     async with over_the_wire(b"HTTP/1.1 %d X\r\n%b\r\n%b" % (answer.status_code, head, answer.content), 30.0) as real:
@@ -302,7 +302,7 @@ async def test_the_wire_says_what_httpx_says(name):
 
 @pytest.mark.parametrize("retry_after", ["3", "99999", "100000", "-1", "x", "1.5", ""])
 async def test_the_wire_names_the_pause_that_httpx_names(retry_after):
-    """`Retry-After` is a number of seconds, or says nothing."""
+    """`Retry-After` is read as whole seconds, and otherwise ignored."""
     answer = httpx.Response(503, headers={"retry-after": retry_after, "content-length": "0"})
     raw_answer = f"HTTP/1.1 503 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n".encode()
     async with over_the_wire(raw_answer, 30.0) as real:
@@ -322,7 +322,7 @@ async def test_the_wire_names_the_pause_that_httpx_names(retry_after):
     ],
 )
 async def test_garbage_on_the_wire_is_an_outage(garbage):
-    """Through the real transport: no crash, no hang, and nobody can say."""
+    """Garbage on a real connection is an outage: nothing crashes or hangs."""
     async with over_the_wire(garbage, 0.5) as service:
         assert isinstance(await service.ensure(ANN), Unknown)
         assert isinstance(await service.look(ANN), Unknown)

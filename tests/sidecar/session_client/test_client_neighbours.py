@@ -48,14 +48,14 @@ def with_credentials(*headers: tuple[bytes, bytes]) -> Reference:
     [({"detail": "Session not found"}, Absent), ({"detail": "Not Found"}, Untrustworthy), ({}, Untrustworthy)],
 )
 async def test_a_routers_404_is_no_absence(body: object, expected: type) -> None:
-    """ADK's own sentence is."""
+    """A 404 is an absence only with ADK's own sentence."""
     recorder = asked(ADK, httpx.Response(404, json=body))
     assert isinstance(await recorder.service.look(RUN), expected)
     assert target(recorder.requests[0]) == "/apps/app/users/ann/sessions/s%201"
 
 
 async def test_an_equal_uuid_is_the_session_that_was_asked_for() -> None:
-    """LangGraph answers in lower case; that stops nothing, and a create call alone is made."""
+    """LangGraph answers with the UUID in lower case; creation goes on, with a create call alone."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID.lower()}))
     assert await recorder.service.create(THREAD) == Created(Session(None, SessionStatus.ACTIVE))
     assert not recorder.service.mints
@@ -76,33 +76,33 @@ async def test_an_equal_uuid_is_the_session_that_was_asked_for() -> None:
     ],
 )
 async def test_a_create_call_without_a_look_makes_no_other_call(answer: httpx.Response, expected: object) -> None:
-    """Whatever it is answered."""
+    """A create call without a look is the only call, whatever its answer."""
     recorder = asked(LANGGRAPH, answer)
     assert await recorder.service.create(THREAD) == expected
     assert len(recorder.requests) == 1
 
 
 async def test_another_uuid_is_another_session() -> None:
-    """Equal in meaning is not similar."""
+    """A different UUID in the answer is another session."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID.lower().replace("11", "12")}))
     assert isinstance(await recorder.service.look(THREAD), Untrustworthy)
 
 
 async def test_a_variable_without_a_value_leaves_its_field_out() -> None:
-    """The rest of the body stays."""
+    """A body field that is nothing but a variable is left out where the variable has no value."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
     await recorder.service.create(Reference(UUID, None))
     assert orjson.loads(recorder.requests[0].content)["metadata"] == {}
 
 
 async def test_an_id_that_the_service_refuses_is_invalid() -> None:
-    """LangGraph takes UUIDs alone."""
+    """LangGraph refuses ids that are no UUIDs, and the sidecar refuses them as invalid."""
     recorder = asked(LANGGRAPH, httpx.Response(422, json={"detail": "Invalid thread ID"}))
     assert await recorder.service.ensure(Reference("chat", None)) == Invalid()
 
 
 async def test_the_clients_credentials_take_the_place_of_the_token() -> None:
-    """A thread created with the sidecar's token would belong to the sidecar."""
+    """The client's credentials are sent in place of the sidecar's token."""
     recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
     await recorder.service.ensure(with_credentials((b"authorization", b"Bearer ann"), (b"x-other", b"no")))
     assert recorder.requests[0].headers.get_list("authorization") == ["Bearer ann"]
@@ -110,7 +110,7 @@ async def test_the_clients_credentials_take_the_place_of_the_token() -> None:
 
 
 def test_what_one_client_may_see_is_not_known_for_another() -> None:
-    """The digest of the credentials is a part of the key, and the credentials stand in no text."""
+    """The digest of the credentials is part of the key, and no text shows the credentials."""
     ann, bob = with_credentials((b"x-api-key", b"ann")), with_credentials((b"x-api-key", b"bob"))
     assert ann.key != bob.key
     assert ann.key == with_credentials((b"x-api-key", b"ann")).key
@@ -120,21 +120,21 @@ def test_what_one_client_may_see_is_not_known_for_another() -> None:
 
 @pytest.mark.parametrize(("owner", "expected"), [(None, UNOWNED), ("ann", "ann"), ("bob", "bob")])
 async def test_a_null_owner_is_unowned_where_owners_are_optional(owner: str | None, expected: str) -> None:
-    """agno has such sessions."""
+    """A session whose owner is null is unowned where the profile's owners are optional."""
     recorder = asked(AGNO, httpx.Response(200, json={"session_id": "s1", "user_id": owner}))
     found = await recorder.service.look(Reference("s1", "ann"))
     assert found == Found(Session(expected, SessionStatus.ACTIVE))
 
 
 async def test_a_reference_without_a_user_still_learns_the_owner() -> None:
-    """So that it is refused for a session that has one; the query field is left out."""
+    """A look without a user leaves the query field out and still learns the owner."""
     recorder = asked(AGNO, httpx.Response(200, json={"session_id": "s1", "user_id": "ann"}))
     assert await recorder.service.look(Reference("s1", None)) == Found(Session("ann", SessionStatus.ACTIVE))
     assert target(recorder.requests[0]) == "/sessions/s1?type=agent"
 
 
 async def test_headers_and_a_null_body_can_be_described() -> None:
-    """A service that answers 200 and null for what it does not have."""
+    """A description may send header fields, and may take 200 with null for an absence."""
     profile = load_profile("""
     name = "x"
     prefixes = ["/a"]
@@ -157,7 +157,7 @@ async def test_headers_and_a_null_body_can_be_described() -> None:
 
 
 async def test_adk_creates_with_both_parts_of_the_scope() -> None:
-    """And proves the owner."""
+    """ADK's create call names application and user, and the answer proves the owner."""
     missing = httpx.Response(404, json={"detail": "Session not found"})
     recorder = asked(ADK, missing, httpx.Response(200, json={"id": "s 1", "userId": "ann"}))
     assert await recorder.service.ensure(RUN) == Created(Session("ann", SessionStatus.ACTIVE))

@@ -43,14 +43,14 @@ def picks(discovery: ConsulDiscovery, times: int = 12) -> set[str | None]:
 
 
 def test_a_fixed_address_is_always_picked() -> None:
-    """Without Consul there is one address, whatever is reported of it."""
+    """A fixed address is picked, whatever is reported of it."""
     fixed = FixedAddress(FALLBACK)
     fixed.report(FALLBACK, ok=False)
     assert fixed.pick() == FALLBACK
 
 
 async def test_finds_passing_instances_only(consul_agent: Agent) -> None:
-    """Instances that are critical or warn are not called."""
+    """Instances that are critical or in warning state are not picked."""
     consul_agent.register(NAME, "well", 1001)
     consul_agent.register(NAME, "critical", 1002, status="critical")
     consul_agent.register("another_service", "other", 1003)
@@ -59,7 +59,7 @@ async def test_finds_passing_instances_only(consul_agent: Agent) -> None:
 
 
 async def test_spreads_calls_over_instances_in_turn(consul_agent: Agent) -> None:
-    """Every instance is picked as often as any other."""
+    """Each instance is picked as often as any other."""
     for port in (1001, 1002, 1003):
         consul_agent.register(NAME, f"i{port}", port)
     async with following(consul_agent.address) as discovery:
@@ -68,7 +68,7 @@ async def test_spreads_calls_over_instances_in_turn(consul_agent: Agent) -> None
 
 
 async def test_moves_away_from_an_instance_that_turns_critical(consul_agent: Agent) -> None:
-    """Consul's news reach the picks without anybody asking."""
+    """An instance that turns critical is not picked once Consul has said so."""
     consul_agent.register(NAME, "a", 1001)
     consul_agent.register(NAME, "b", 1002)
     async with following(consul_agent.address) as discovery:
@@ -80,7 +80,7 @@ async def test_moves_away_from_an_instance_that_turns_critical(consul_agent: Age
 
 
 async def test_goes_on_while_the_agent_is_dead_and_takes_a_fresh_set_when_it_is_back(consul_agent: Agent) -> None:
-    """The last known good set outlives the agent, not its return."""
+    """The last known instances are picked while the agent is dead, and a fresh set once it is back."""
     consul_agent.register(NAME, "a", 1001)
     async with following(consul_agent.address) as discovery:
         assert picks(discovery) == urls(1001)
@@ -93,7 +93,7 @@ async def test_goes_on_while_the_agent_is_dead_and_takes_a_fresh_set_when_it_is_
 
 
 async def test_picks_while_the_agent_is_frozen(consul_agent: Agent) -> None:
-    """An agent that hangs holds up nobody."""
+    """Instances are picked while the agent hangs."""
     consul_agent.register(NAME, "a", 1001)
     async with following(consul_agent.address) as discovery:
         consul_agent.freeze()
@@ -101,7 +101,7 @@ async def test_picks_while_the_agent_is_frozen(consul_agent: Agent) -> None:
 
 
 async def test_all_instances_critical_is_an_outage_once_one_was_named(consul_agent: Agent) -> None:
-    """The fallback is for a Consul that has never named an instance, not for one that says there is none."""
+    """Once Consul has named an instance, the fallback is not used any more."""
     consul_agent.register(NAME, "a", 1001)
     async with following(consul_agent.address, FALLBACK) as discovery:
         assert picks(discovery) == urls(1001)
@@ -110,7 +110,7 @@ async def test_all_instances_critical_is_an_outage_once_one_was_named(consul_age
 
 
 async def test_falls_back_until_consul_names_an_instance(consul_agent: Agent) -> None:
-    """A fixed address serves a deployment whose services are not in Consul yet."""
+    """The fallback address is picked until Consul has named an instance."""
     async with following(consul_agent.address, FALLBACK) as discovery:
         assert picks(discovery) == {FALLBACK}
         await asyncio.to_thread(consul_agent.register, NAME, "a", 1001)
@@ -118,13 +118,13 @@ async def test_falls_back_until_consul_names_an_instance(consul_agent: Agent) ->
 
 
 async def test_without_fallback_nothing_named_is_an_outage(consul_agent: Agent) -> None:
-    """A default address that nobody set does not count."""
+    """Without a fallback nothing is picked until Consul names an instance."""
     async with following(consul_agent.address) as discovery:
         assert discovery.pick() is None
 
 
 async def test_starts_without_consul_and_finds_it_later(consul_agent: Agent) -> None:
-    """The order in which things are started does not matter."""
+    """An agent that is started later is found."""
     consul_agent.kill()
     async with following(consul_agent.address, FALLBACK) as discovery:
         assert discovery.pick() == FALLBACK
@@ -134,7 +134,7 @@ async def test_starts_without_consul_and_finds_it_later(consul_agent: Agent) -> 
 
 
 async def test_passes_over_an_instance_that_was_reported(consul_agent: Agent) -> None:
-    """A refused connection counts before Consul has noticed."""
+    """An instance that refused a connection is passed over before Consul has noticed."""
     consul_agent.register(NAME, "a", 1001)
     consul_agent.register(NAME, "b", 1002)
     async with following(consul_agent.address) as discovery:
@@ -158,34 +158,34 @@ class TestRotation:
         return rotation
 
     def test_forgives_after_a_while(self, rotation: Rotation, clock: FakeClock) -> None:
-        """An instance is avoided for seconds, not for ever."""
+        """A reported instance is picked again after some seconds."""
         rotation.report("a", ok=False)
         assert {rotation.pick() for _ in range(4)} == {"b"}
         clock.advance(AVOID_SECONDS)
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
     def test_forgives_at_once_what_answers(self, rotation: Rotation) -> None:
-        """An answer counts more than the failure before it."""
+        """An answer from a reported instance makes it picked again at once."""
         rotation.report("a", ok=False)
         rotation.report("a", ok=True)
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
     def test_gives_the_least_recent_failure_when_all_failed(self, rotation: Rotation, clock: FakeClock) -> None:
-        """Consul calls them passing, so somebody is still tried."""
+        """Where all instances failed, the one that failed least recently is picked."""
         rotation.report("a", ok=False)
         clock.advance(1)
         rotation.report("b", ok=False)
         assert {rotation.pick() for _ in range(4)} == {"a"}
 
     def test_who_comes_back_starts_anew(self, rotation: Rotation) -> None:
-        """Consul took it out and put it in again: that is news."""
+        """A failure is forgotten once Consul has taken the instance out and put it in again."""
         rotation.report("a", ok=False)
         rotation.replace(["b"])
         rotation.replace(["a", "b"])
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
     def test_ignores_reports_of_strangers(self, rotation: Rotation) -> None:
-        """A report that comes late, of an instance long gone, leaves nothing behind."""
+        """A report about an instance that is gone leaves nothing behind."""
         rotation.report("gone", ok=False)
         assert {rotation.pick() for _ in range(4)} == {"a", "b"}
 
@@ -236,14 +236,14 @@ async def scripted(*answers: tuple[int, int | None, bytes]) -> AsyncIterator[tup
     ],
 )
 async def test_nonsense_changes_nothing(nonsense: tuple[int, int | None, bytes]) -> None:
-    """Errors, denials, pages and wrong shapes are "Consul is away", never "there is none"."""
+    """Errors, denials, pages and wrong shapes leave the known instances in place."""
     async with scripted((200, 7, entries(2001)), nonsense) as (agent, asked), following(agent) as discovery:
         await eventually(lambda: len(asked) >= 3)
         assert picks(discovery) == urls(2001)
 
 
 async def test_starts_over_when_the_index_goes_backwards() -> None:
-    """After a restore Consul counts anew, and waiting for the old index would miss everything until then."""
+    """An index that goes backwards, as after a restore, makes the query begin anew."""
     answers = [(200, 9000, entries(2001)), (200, 5, entries(2002)), (200, 6, entries(2003))]
     async with scripted(*answers) as (agent, asked), following(agent) as discovery:
         await eventually(lambda: picks(discovery) == urls(2003) and len(asked) > 3)
@@ -251,18 +251,18 @@ async def test_starts_over_when_the_index_goes_backwards() -> None:
 
 
 async def test_takes_the_nodes_address_where_the_service_has_none() -> None:
-    """Consul leaves a service's address empty where it is the node's own."""
+    """A service without an address is called at the address of its node."""
     async with scripted((200, 7, entries(2001))) as (agent, _), following(agent) as discovery:
         assert picks(discovery) == urls(2001)
 
 
 async def test_stops_while_a_query_is_held(consul_agent: Agent) -> None:
-    """Nothing waits for the end of a blocking query, not even the stop."""
+    """Stopping does not wait for the end of a blocking query."""
     async with asyncio.timeout(5), following(consul_agent.address) as discovery:
         await eventually(discovery._heard.is_set)
 
 
 async def test_nobody_there_is_an_outage() -> None:
-    """An agent that refuses connections, and no fallback, leave nothing to pick."""
+    """Nothing is picked where the agent refuses connections and there is no fallback."""
     async with following(ConsulAgent(f"http://127.0.0.1:{free_ports(1)[0]}")) as discovery:
         assert discovery.pick() is None

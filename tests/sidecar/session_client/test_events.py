@@ -120,7 +120,7 @@ def heard(news: SessionEvents) -> list[object]:
 
 
 async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemetry: Telemetry) -> None:
-    """Creations change nothing of what is known; what is unknown is ignored."""
+    """Ends and deletions are told in their order; creations and unknown events are ignored."""
     told = (event("created", 1, "a"), event("ended", 2, "a"), event("deleted", 3, "a"), event("merged", 4, "a"))
     async with followed(HEAD + HEARTBEAT + b"".join(told), news=news, telemetry=telemetry):
         await eventually(lambda: len(heard(news)) >= 3)
@@ -138,7 +138,7 @@ async def test_tells_of_a_session_under_the_spelling_that_is_known(news: Session
 
 
 async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetry: Telemetry) -> None:
-    """What was missed comes before the first heartbeat, and is heard before the stream counts as up."""
+    """The stream counts as up at the first heartbeat, after the events that were missed."""
     async with followed(HEAD + event("deleted", 1, "a") + HEARTBEAT + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: call.stream_up() in heard(news))
     assert heard(news) == [call.deleted("a"), call.stream_up()]
@@ -146,7 +146,7 @@ async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetr
 
 
 async def test_resumes_after_the_last_event_it_heard(news: SessionEvents, telemetry: Telemetry) -> None:
-    """A broken connection loses nothing: the next one asks for what came after."""
+    """A new connection asks for the events after the last one that was heard."""
     scenes = (ending_with(HEAD + HEARTBEAT + event("ended", 41, "a")), HEAD + event("deleted", 42, "a") + HEARTBEAT)
     async with followed(*scenes, news=news, telemetry=telemetry) as stage:
         await eventually(lambda: heard(news).count(call.stream_up()) == 2)
@@ -162,14 +162,14 @@ async def test_resumes_after_the_last_event_it_heard(news: SessionEvents, teleme
 
 
 async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionEvents, telemetry: Telemetry) -> None:
-    """No event was ever heard, so nobody can say what was missed."""
+    """Where no event was ever heard, a new connection makes the cache forget all."""
     async with followed(ending_with(HEAD + HEARTBEAT), HEAD + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: heard(news).count(call.stream_up()) == 2)
     assert heard(news) == [call.stream_up(), call.stream_down(), call.forget_all(), call.stream_up()]
 
 
 async def test_forgets_all_when_the_past_is_not_kept(news: SessionEvents, telemetry: Telemetry) -> None:
-    """`reset` says that events were missed, and also where to go on."""
+    """`reset` makes the cache forget all, and names where to go on."""
     reset = b"event: reset\nid: 100\ndata: {}\n\n"
     scenes = (ending_with(HEAD + event("ended", 1, "a")), ending_with(HEAD + reset + HEARTBEAT), HEAD)
     async with followed(*scenes, news=news, telemetry=telemetry) as stage:
@@ -180,13 +180,13 @@ async def test_forgets_all_when_the_past_is_not_kept(news: SessionEvents, teleme
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"session_id": 5}', b"{}"])
 async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
-    """It may have been the deletion of any session."""
+    """An event that cannot be read makes the cache forget all: it may have been any deletion."""
     async with followed(HEAD + b"event: deleted\nid: 9\ndata: " + data + b"\n\n", news=news, telemetry=telemetry):
         await eventually(lambda: call.forget_all() in heard(news))
 
 
 async def test_silence_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
-    """A connection that stays open and says nothing is no stream."""
+    """An open connection without a sign of life counts as lost."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, silence=0.2) as stage:
         await eventually(lambda: call.stream_down() in heard(news))
         await eventually(lambda: len(stage.heads) > 1)
@@ -194,7 +194,7 @@ async def test_silence_counts_as_down(news: SessionEvents, telemetry: Telemetry)
 
 
 async def test_half_a_heartbeat_is_silence(news: SessionEvents, telemetry: Telemetry) -> None:
-    """Bytes alone are no sign of life."""
+    """Bytes that form no whole line are no sign of life."""
 
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + HEARTBEAT)
@@ -208,7 +208,7 @@ async def test_half_a_heartbeat_is_silence(news: SessionEvents, telemetry: Telem
 
 
 async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetry: Telemetry) -> None:
-    """A quiet service is not a dead one."""
+    """Heartbeats alone keep the stream up."""
     beats = 0
 
     async def beat(writer: asyncio.StreamWriter) -> None:
@@ -226,7 +226,7 @@ async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetr
 
 
 async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: SessionEvents, telemetry: Telemetry) -> None:
-    """A heartbeat may have lain in the buffers since the read before it."""
+    """A sign of life counts for the time before the previous read."""
     clock = FakeClock()
     go_on = asyncio.Event()
 
@@ -247,7 +247,7 @@ async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: Session
 
 
 async def test_what_was_not_read_for_long_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
-    """This process was stopped: heartbeats in the buffers prove nothing, and the stream is resumed from its place."""
+    """After a long pause of this process the stream counts as down and is resumed from its place."""
     clock = FakeClock()
     go_on = asyncio.Event()
 
@@ -280,7 +280,7 @@ async def test_what_was_not_read_for_long_counts_as_down(news: SessionEvents, te
     ],
 )
 async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
-    """Errors, redirects, pages and endless lines are not followed, and tried again."""
+    """Errors, redirects, pages and endless lines count as down, and the stream is tried again."""
     async with followed(answer, news=news, telemetry=telemetry, silence=1.0) as stage:
         await eventually(lambda: len(stage.heads) > 1)
     assert call.stream_up() not in heard(news)
@@ -288,7 +288,7 @@ async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionEvent
 
 
 async def test_moves_to_another_instance_when_one_dies(news: SessionEvents, telemetry: Telemetry) -> None:
-    """The instance that broke is reported, and the next one asked for what came after."""
+    """The instance that broke is reported, and the next one is asked for what came after."""
     dying = Stage(ending_with(HEAD + HEARTBEAT + event("ended", 5, "a")))
     living = Stage(HEAD + event("deleted", 6, "a") + HEARTBEAT)
     rotation = Rotation()
@@ -300,7 +300,7 @@ async def test_moves_to_another_instance_when_one_dies(news: SessionEvents, tele
 
 
 async def test_reports_an_instance_that_refuses_connections(news: SessionEvents, telemetry: Telemetry) -> None:
-    """Whoever picks next is spared it."""
+    """An instance that refuses the connection is reported as failed."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = f"http://127.0.0.1:{free_ports(1)[0]}"
     async with following(discovery, news, telemetry):
@@ -309,7 +309,7 @@ async def test_reports_an_instance_that_refuses_connections(news: SessionEvents,
 
 
 async def test_waits_for_an_instance(news: SessionEvents, telemetry: Telemetry) -> None:
-    """Nothing to pick is a stream that is down, until there is something."""
+    """The stream is down while there is no instance, and comes up once there is one."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = None
     async with Stage(HEAD + HEARTBEAT).playing() as stage, following(discovery, news, telemetry):
@@ -319,14 +319,14 @@ async def test_waits_for_an_instance(news: SessionEvents, telemetry: Telemetry) 
 
 
 async def test_shows_its_token(news: SessionEvents, telemetry: Telemetry) -> None:
-    """The stream is asked for with the same credentials as everything else."""
+    """The request for the stream carries the token."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, token="hush") as stage:
         await eventually(lambda: stage.heads)
     assert "authorization: bearer hush\r\n" in stage.heads[0].lower()
 
 
 async def test_reaches_an_instance_on_a_unix_socket(news: SessionEvents, telemetry: Telemetry, tmp_path: Path) -> None:
-    """`unix:/path` is an address like any other."""
+    """A `unix:/path` address is followed like any other."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -348,7 +348,7 @@ def known_sessions(*session_ids: str) -> SessionCache:
 
 
 async def test_an_answer_that_an_event_overtook_is_not_believed(telemetry: Telemetry) -> None:
-    """A lookup answers, the deletion's event arrives, and only then is the answer to be cached: it is not."""
+    """An answer that is older than the event of a deletion is not cached."""
     known = known_sessions()
     async with Stage(HEAD + HEARTBEAT + event("deleted", 1, "a")).playing() as stage:
         ticket = known.ticket()
@@ -380,7 +380,7 @@ class TestAgainstTheRealService:
     async def test_a_deletion_reaches_the_cache(
         self, environment: dict[str, str], tmp_path: Path, telemetry: Telemetry
     ) -> None:
-        """A session that was known is a tombstone as soon as the service deleted it; one that was ended has ended."""
+        """The cache holds a tombstone after a deletion, and an ended session after an end."""
         known = known_sessions("a", "b")
         with self.alive(environment, tmp_path) as service:
             async with following(FixedAddress(service.url()), known, telemetry), sessions(service) as client:
@@ -395,7 +395,7 @@ class TestAgainstTheRealService:
     async def test_a_deletion_during_an_interruption_is_told_afterwards(
         self, environment: dict[str, str], tmp_path: Path, telemetry: Telemetry
     ) -> None:
-        """The service is killed; what happens before the follower is back reaches it all the same."""
+        """A deletion during an interruption is told once the stream is back."""
         known = known_sessions("a")
         connected = telemetry.events_connected  # type: ignore[attr-defined] # autospec
         discovery = create_autospec(Discovery, instance=True)

@@ -32,13 +32,13 @@ STREAMS = [
 
 @pytest.mark.parametrize(("stream", "items"), STREAMS)
 def test_reads_what_the_standard_says(stream: bytes, items: list[object]) -> None:
-    """Types, ids, several lines of data, all three line ends, comments."""
+    """Types, ids, several lines of data, all three line ends and comments are read as the standard says."""
     assert EventStream().feed(stream) == items
 
 
 @given(stream=st.sampled_from(STREAMS), cuts=st.lists(st.integers(0, 80)))
 def test_pieces_make_no_difference(stream: tuple[bytes, list[object]], cuts: list[int]) -> None:
-    """Where the network cuts the bytes says nothing."""
+    """Events are the same wherever the network cuts the bytes."""
     whole, items = stream
     edges = [0, *sorted(cut % (len(whole) + 1) for cut in cuts), len(whole)]
     reader = EventStream()
@@ -47,7 +47,7 @@ def test_pieces_make_no_difference(stream: tuple[bytes, list[object]], cuts: lis
 
 
 def test_remembers_where_to_go_on() -> None:
-    """The last id counts once its event is complete, and an id alone counts too."""
+    """The last id counts once its event is complete; an event of an id alone counts too."""
     reader = EventStream("3")
     reader.feed(b"id: 4\n")
     assert reader.last_id == "3"
@@ -57,14 +57,14 @@ def test_remembers_where_to_go_on() -> None:
 
 @pytest.mark.parametrize("piece", [b"x" * 1000, b"data: " + b"x" * 1000 + b"\n"])
 def test_refuses_an_event_without_end(piece: bytes) -> None:
-    """Neither a line nor a heap of lines may grow for ever."""
+    """An endless line, and an event of endless lines, are refused."""
     reader = EventStream()
     with pytest.raises(EndlessEvent):
         deque(map(reader.feed, [piece] * (MOST_EVENT // len(piece) + 2)), maxlen=0)
 
 
 def test_many_events_are_not_one_long_event() -> None:
-    """The bound is an event's, not the stream's."""
+    """The bound holds for one event, not for the stream."""
     reader = EventStream()
     piece = b"data: " + b"x" * 1000 + b"\n\n"
     assert len(reader.feed(piece * 1000)) == 1000

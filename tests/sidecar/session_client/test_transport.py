@@ -26,7 +26,7 @@ async def talking(answer=OK, *, patience=10.0, **options):
 
 
 async def test_a_request_and_its_answer():
-    """Method, target, fields and body reach the other side, status, reason, fields and body come back."""
+    """Method, target, fields and body reach the server; status, reason, fields and body come back."""
     answer = b"HTTP/1.1 201 Made It\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\nok"
     async with talking(answer) as (upstream, client, _):
         got = await client.put("/a%2Fb?c=d", json={"e": 1}, headers={"X-B": "f"})
@@ -38,7 +38,7 @@ async def test_a_request_and_its_answer():
 
 
 async def test_a_body_of_unknown_length_is_chunked():
-    """As one chunk, for it is read whole."""
+    """A body of unknown length is sent as one chunk."""
 
     async def pieces():
         yield b"one"
@@ -50,7 +50,7 @@ async def test_a_body_of_unknown_length_is_chunked():
 
 
 async def test_many_requests_share_few_connections():
-    """They wait for their turn, and all are answered."""
+    """Requests wait for one of few connections, and all are answered."""
     async with talking(connections=3) as (upstream, client, transport):
         answers = await asyncio.gather(*(client.get(f"/{number}") for number in range(100)))
         assert {answer.status_code for answer in answers} == {200}
@@ -59,7 +59,7 @@ async def test_many_requests_share_few_connections():
 
 
 async def test_a_stream_is_read_as_it_comes_and_can_be_left():
-    """Leaving it closes its connection."""
+    """A stream is read as it arrives, and leaving it closes its connection."""
     go = asyncio.Event()
 
     async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ async def test_a_stream_is_read_as_it_comes_and_can_be_left():
     ],
 )
 async def test_what_is_no_whole_answer_is_a_protocol_error(answer, error):
-    """Whether nonsense, cut off, or nothing at all."""
+    """Nonsense, a cut response and an empty one raise a protocol error."""
 
     async def respond(_seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
@@ -100,7 +100,7 @@ async def test_what_is_no_whole_answer_is_a_protocol_error(answer, error):
 
 
 async def test_no_answer_in_time_is_a_read_timeout():
-    """And the connection is closed."""
+    """A response that does not come in time raises a read timeout and closes the connection."""
 
     async def silence(_seen: Seen, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
@@ -112,7 +112,7 @@ async def test_no_answer_in_time_is_a_read_timeout():
 
 
 async def test_nobody_there_is_a_connect_error():
-    """As a refused connection is."""
+    """A refused connection raises a connect error."""
     async with talking() as (_, client, _):
         with pytest.raises(httpx.ConnectError):
             await client.get("http://127.0.0.1:1/")
@@ -122,7 +122,7 @@ async def test_nobody_there_is_a_connect_error():
 
 @pytest.mark.parametrize(("method", "works"), [("GET", True), ("PUT", True), ("POST", False)])
 async def test_a_stale_connection_is_used_once_more_only_where_that_is_harmless(method, works):
-    """Idempotent requests are repeated, on a new connection."""
+    """An idempotent request is repeated on a new connection; no other is."""
     answer = BreaksUnderTheSecond()
     async with talking(answer) as (_, client, _):
         await client.get("/")
@@ -135,7 +135,7 @@ async def test_a_stale_connection_is_used_once_more_only_where_that_is_harmless(
 
 
 async def test_several_origins_have_their_own_connections():
-    """And a Unix socket may stand for all of them."""
+    """Each origin has its own connections, and one Unix socket may stand for all."""
     async with talking() as (first, client, _), raw_upstream() as second:
         await client.get("/")
         await client.get(f"{second.url}/")
@@ -143,7 +143,7 @@ async def test_several_origins_have_their_own_connections():
 
 
 async def test_a_unix_socket(tmp_path):
-    """The URL's host is only the `Host` field."""
+    """Over a Unix socket the host of the URL is only the `Host` field."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))

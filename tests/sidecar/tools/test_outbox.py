@@ -25,7 +25,7 @@ def listing() -> Result:
 
 
 def test_says_that_nothing_is_owed_where_there_is_no_journal(path: Path) -> None:
-    """Looking makes no file."""
+    """Without a journal the command says that nothing is owed, and makes no file."""
     result = listing()
     assert result.exit_code == 0
     assert "nothing is owed" in result.stdout
@@ -33,7 +33,7 @@ def test_says_that_nothing_is_owed_where_there_is_no_journal(path: Path) -> None
 
 
 def test_lists_debts_and_conflicts(path: Path) -> None:
-    """Each with its user, its time and, where it cannot be paid, why; ids stand as they are, on one line."""
+    """Each debt and conflict has one line with user, time and reason, and its ids as they are."""
     long = "x" * 255
     journal = Journal(path)
     owed = [Reference(long, "alice"), Reference(":smile:", "alice"), Reference("s1", "bob", scope=("app",))]
@@ -54,13 +54,13 @@ def test_lists_debts_and_conflicts(path: Path) -> None:
 
 
 def test_says_none_for_an_empty_journal(path: Path) -> None:
-    """All debts are paid."""
+    """A journal without debts lists none."""
     Journal(path).close()
     assert listing().stdout.splitlines() == ["Owed to the session service: none", "Could not be paid: none"]
 
 
 def test_a_file_that_is_no_journal_is_one_line_and_exit_code_1(path: Path) -> None:
-    """Nobody sees a traceback."""
+    """A file that is no journal gives one line and exit code 1."""
     path.write_bytes(b"garbage" * 1000)
     result = listing()
     assert result.exit_code == 1
@@ -68,7 +68,7 @@ def test_a_file_that_is_no_journal_is_one_line_and_exit_code_1(path: Path) -> No
 
 
 def test_a_bad_setting_is_exit_code_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings say where to look, so they have to be right."""
+    """A bad setting gives exit code 2 before any journal is read."""
     monkeypatch.setenv("SIDECAR_MODE", "maybe")
     result = listing()
     assert result.exit_code == 2

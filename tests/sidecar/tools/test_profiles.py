@@ -12,7 +12,7 @@ from sidecar.profile.problems import ProfileError
 
 
 def test_each_shipped_profile_has_a_line() -> None:
-    """Its name, and what it is for; `generic` comes last."""
+    """Each profile has its name and its summary; `generic` comes last."""
     result = CliRunner().invoke(commands, ["profiles"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
@@ -23,7 +23,7 @@ def test_each_shipped_profile_has_a_line() -> None:
 
 @pytest.mark.parametrize("name", [*shipped_profiles(), "generic"])
 def test_a_shown_profile_can_be_read_again(name: str) -> None:
-    """As it stands in its file, comments and all."""
+    """`--show` prints the file as it is, with its comments."""
     result = CliRunner().invoke(commands, ["profiles", "--show", name])
     assert result.exit_code == 0
     assert result.output.startswith("#")
@@ -31,13 +31,13 @@ def test_a_shown_profile_can_be_read_again(name: str) -> None:
 
 
 def test_an_unknown_name_is_a_usage_error() -> None:
-    """With the names that are known, on standard error."""
+    """An unknown name is a usage error that lists the known ones, on standard error."""
     result = CliRunner().invoke(commands, ["profiles", "--show", "nowhere"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("session-sidecar: 'nowhere' is no shipped profile: adk, agent-memory-server, agno,")
 
 
 def test_generic_is_not_for_running() -> None:
-    """Its paths belong to no server."""
+    """`generic` cannot be chosen for running."""
     with pytest.raises(ProfileError, match="a text to start from"):
         find_profile("generic")

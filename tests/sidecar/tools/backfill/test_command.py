@@ -97,7 +97,7 @@ def files() -> list[str]:
 
 
 def test_creates_what_is_missing_and_says_what_it_found(command: Any, shared: Service) -> None:
-    """Created, already there, conflicts, gone, invalid: all are counted, and what failed is in a file."""
+    """Created, found, conflicts, gone and invalid pairs are counted, and those that failed are in a file."""
     pairs = lines(("alice", "t1-new"), ("alice", "t1-new"), ("alice", "bobs"), ("alice", "deleted"), ("al ice", "t1-x"))
     Path("pairs.jsonl").write_bytes(pairs + b"{}\n")
     result = command("pairs.jsonl")
@@ -118,7 +118,7 @@ def test_creates_what_is_missing_and_says_what_it_found(command: Any, shared: Se
 
 
 def test_running_twice_changes_nothing(command: Any, shared: Service) -> None:
-    """The second run finds what the first made, starts from the beginning and leaves nothing behind."""
+    """A second run over the same file finds each session, and leaves no file behind."""
     Path("pairs.csv").write_text("user_id,session_id\nalice,t2-a\nalice,t2-b\n")
     assert table(command("pairs.csv"))["created"] == 2
     result = command("pairs.csv")
@@ -128,7 +128,7 @@ def test_running_twice_changes_nothing(command: Any, shared: Service) -> None:
 
 
 def test_a_trial_creates_nothing(command: Any, shared: Service) -> None:
-    """`--dry-run` says what would come of it."""
+    """`--dry-run` says what a run would create, and creates nothing."""
     before = shared.sessions()
     Path("pairs.jsonl").write_bytes(lines(("alice", "t3-new"), ("bob", "bobs"), ("alice", "bobs"), ("bob", "deleted")))
     result = command("--dry-run", "pairs.jsonl")
@@ -139,7 +139,7 @@ def test_a_trial_creates_nothing(command: Any, shared: Service) -> None:
 
 
 def test_a_trial_counts_claims_within_its_input_as_the_real_run_does(command: Any, shared: Service) -> None:
-    """The first user of a missing session would own it; the others find it or are in conflict, in later batches too."""
+    """In a dry run the first user of a missing session owns it, in later batches too."""
     pairs = [("alice", "t9-a"), ("alice", "t9-a"), ("bob", "t9-a"), ("bob", "t9-b")]
     filler = [("alice", f"t9-{number}") for number in range(1_000)]
     Path("pairs.jsonl").write_bytes(lines(*pairs, *filler, ("carol", "t9-b"), ("bob", "t9-b"), ("bob", "bobs")))
@@ -150,13 +150,13 @@ def test_a_trial_counts_claims_within_its_input_as_the_real_run_does(command: An
 
 
 def test_reads_standard_input(command: Any, shared: Service) -> None:
-    """`-` is a pipe."""
+    """`-` reads standard input."""
     assert command("-", stdin=lines(("alice", "t4"))).exit_code == 0
     assert shared.sessions()["t4"] == "alice"
 
 
 def test_reads_a_database(command: Any, shared: Service) -> None:
-    """Rows of a query, more than fit into one call."""
+    """`--from-sql` reads more rows than fit into one call."""
     with contextlib.closing(sqlite3.connect("old.db")) as connection, connection:
         connection.execute("CREATE TABLE messages (user_id TEXT, session_id TEXT)")
         rows = [("alice", f"t5-{number}") for number in range(1_500)]
@@ -180,7 +180,7 @@ def test_reads_a_database(command: Any, shared: Service) -> None:
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(command: Any, arguments: list[str], named: str) -> None:
-    """Nothing is tried, and nobody sees a traceback."""
+    """Bad usage gives one line and exit code 2, and nothing is read."""
     Path("wrong.csv").write_text("a,b\n")
     result = command(*arguments)
     assert result.exit_code == 2
@@ -189,7 +189,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(command: Any, arguments: list[str
 
 
 def test_a_bad_setting_is_bad_usage(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings are checked before anything is read."""
+    """A bad setting is reported before anything is read."""
     monkeypatch.setenv("SIDECAR_SESSION_SERVICE", "nowhere")
     result = command("-", stdin=lines(("alice", "t6")))
     assert result.exit_code == 2
@@ -197,7 +197,7 @@ def test_a_bad_setting_is_bad_usage(command: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_service_that_is_away_is_one_line_and_exit_code_1(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line says how to go on; what was done until then is kept."""
+    """A session service that is away gives one line that says how to go on, and exit code 1."""
     monkeypatch.setenv("SIDECAR_SESSION_SERVICE", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setattr("stamina.AsyncRetryingCaller.__call__", lambda self, on, call, *args: call(*args))
     Path("pairs.jsonl").write_bytes(lines(("alice", "t7")))
@@ -249,7 +249,7 @@ class TestInterrupted:
 
     @pytest.mark.timeout(300)
     def test_goes_on_where_it_was_killed(self, tmp_path: Path) -> None:
-        """After kill -9 the second run ensures the rest, and exactly the right sessions exist."""
+        """After kill -9 a second run ensures the rest, and exactly the right sessions exist."""
         pairs = self.pairs(tmp_path, 5_000)
         with session_service(tmp_path) as (service, _), served(Barrier(service.url, 2_000)) as url:
             killed = self.start(tmp_path, url)
@@ -268,7 +268,7 @@ class TestInterrupted:
     @pytest.mark.long
     @pytest.mark.timeout(1200)
     def test_a_hundred_thousand_pairs(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The same at full size, killed wherever it happens to be."""
+        """A run over a hundred thousand pairs, killed at any place, is completed by the next one."""
         pairs = self.pairs(tmp_path, 100_000)
         with session_service(tmp_path) as (service, _):
             killed = self.start(tmp_path, service.url)

@@ -44,7 +44,7 @@ async def in_bulk(*answers: httpx.Response | Exception) -> tuple[list[Outcome], 
 
 
 async def test_sends_all_pairs_in_one_call() -> None:
-    """The body is the contract's, and outcomes come in the order of the pairs."""
+    """One call carries all pairs, and the outcomes come in their order."""
     outcomes, (request,) = await in_bulk(httpx.Response(200, json=GOOD))
     assert outcomes == [Outcome.CREATED, Outcome.GONE]
     assert (request.method, str(request.url)) == ("POST", f"{URL}/api/v1/sessions:ensure")
@@ -57,14 +57,14 @@ async def test_sends_all_pairs_in_one_call() -> None:
     "trouble", [httpx.Response(503), httpx.Response(429), httpx.ConnectError("refused"), httpx.ReadTimeout("late")]
 )
 async def test_asks_again_while_the_service_is_away(trouble: httpx.Response | Exception) -> None:
-    """Repeating is safe, and a restart takes a moment."""
+    """A call that failed is repeated while the service restarts."""
     outcomes, asked = await in_bulk(trouble, trouble, httpx.Response(200, json=GOOD))
     assert outcomes == [Outcome.CREATED, Outcome.GONE]
     assert len(asked) == 3
 
 
 async def test_gives_up_with_one_readable_line() -> None:
-    """The line names the service and what was wrong."""
+    """The last error names the service and what was wrong."""
     with pytest.raises(ServiceFailed, match=r"^the session service at http://session\.test does not answer: refused$"):
         await in_bulk(httpx.ConnectError("refused"))
 
@@ -84,7 +84,7 @@ async def test_gives_up_with_one_readable_line() -> None:
     ],
 )
 async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, named: str) -> None:
-    """Refusals, pages, wrong shapes and answers about other sessions end the work, without a second question."""
+    """A refusal, a page, a wrong shape or an answer about another session ends the work at once."""
     with pytest.raises(ServiceFailed, match=named):
         await in_bulk(answer)
 
@@ -103,7 +103,7 @@ async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, name
     ],
 )
 async def test_one_by_one_reads_every_answer(answer: Verdict, outcome: Outcome) -> None:
-    """A look says what ensuring would come to."""
+    """Each answer to a look gives the outcome that ensuring would have."""
 
     async def ask(reference: Reference) -> Verdict:
         return answer
@@ -112,7 +112,7 @@ async def test_one_by_one_reads_every_answer(answer: Verdict, outcome: Outcome) 
 
 
 async def test_one_by_one_keeps_the_order_and_its_bound() -> None:
-    """Many are asked at once, but not all."""
+    """Pairs are asked about at the same time up to a bound, and outcomes keep their order."""
     under_way, most = 0, 0
 
     async def ask(reference: Reference) -> Verdict:
@@ -130,7 +130,7 @@ async def test_one_by_one_keeps_the_order_and_its_bound() -> None:
 
 
 async def test_one_by_one_asks_again_and_then_gives_up() -> None:
-    """Unknown is never an outcome."""
+    """An unknown answer is asked for again, and never becomes an outcome."""
     asked = 0
 
     async def ask(reference: Reference) -> Verdict:

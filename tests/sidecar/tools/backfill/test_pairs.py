@@ -18,7 +18,7 @@ def read(content: bytes, name: str = "pairs") -> list[Record]:
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.ndjson", "pairs", "pairs.txt"])
 def test_reads_json_lines(name: str) -> None:
-    """One object a line; other fields, empty lines and a byte order mark are no trouble."""
+    """Each line is one object; other fields, empty lines and a byte order mark are accepted."""
     content = (
         b'\xef\xbb\xbf{"user_id": "u1", "session_id": "s1", "more": 1}\r\n\n  \n{"session_id":"s2","user_id":"u2"}'
     )
@@ -27,13 +27,13 @@ def test_reads_json_lines(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["pairs.csv", "PAIRS.CSV", "pairs"])
 def test_reads_csv_by_its_header(name: str) -> None:
-    """Columns may stand in any order among others, quoted or not."""
+    """Columns are found by name, in any order, among others, quoted or not."""
     content = b'\xef\xbb\xbfSession_ID,note, user_id\r\ns1,"a\nb",u1\r\n\r\n"s2",,u2\n'
     assert read(content, name) == [Pair(3, "u1", "s1"), Pair(5, "u2", "s2")]
 
 
 def test_an_empty_file_has_no_pairs() -> None:
-    """Nothing to do is not an error."""
+    """A file without pairs is read without an error."""
     assert read(b"") == []
 
 
@@ -57,7 +57,7 @@ def test_an_empty_file_has_no_pairs() -> None:
     ],
 )
 def test_says_why_a_json_line_is_bad(content: bytes, named: str) -> None:
-    """What is allowed stands beside what was found, and the lines around are read all the same."""
+    """A bad line is reported with what was found and what is allowed, and the lines around it are read."""
     good = b'{"user_id": "u", "session_id": "s"}\n'
     records = read(good + content + b"\n" + good, "pairs.jsonl")
     assert [type(record) for record in records] == [Pair, Bad, Pair]
@@ -78,7 +78,7 @@ def test_says_why_a_json_line_is_bad(content: bytes, named: str) -> None:
     ],
 )
 def test_says_why_a_csv_row_is_bad(row: bytes, named: str) -> None:
-    """The rows after it are read all the same."""
+    """A bad row is reported, and the rows after it are read."""
     records = read(b"session_id,user_id\n" + row + b"\ns2,u2\n", "pairs.csv")
     assert records[-1] == Pair(3, "u2", "s2")
     assert isinstance(records[0], Bad)
@@ -95,7 +95,7 @@ def test_says_why_a_csv_row_is_bad(row: bytes, named: str) -> None:
     ],
 )
 def test_refuses_a_file_that_is_wrong_as_a_whole(content: bytes, name: str, named: str) -> None:
-    """A thousand bad lines would say less than one sentence."""
+    """A file that is wrong as a whole is refused in one sentence."""
     with pytest.raises(UnreadableSource, match=named):
         read(content, name)
 
@@ -108,7 +108,7 @@ def test_refuses_a_file_that_is_wrong_as_a_whole(content: bytes, name: str, name
     ],
 )
 def test_goes_on_where_it_stopped(name: str, content: bytes) -> None:
-    """Whatever was read before a position and after it is everything, each once."""
+    """The pairs before a position and those after it are all pairs, each once."""
     everything = read(content, name)
     for stop in range(1, 9):
         before = PairFile(io.BytesIO(content), name)
@@ -119,7 +119,7 @@ def test_goes_on_where_it_stopped(name: str, content: bytes) -> None:
 
 
 def test_a_pipe_is_read_as_it_comes() -> None:
-    """What is ahead may be looked at, but a pipe cannot be rewound."""
+    """A pipe is read without rewinding it."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
         sink.write(b'{"user_id": "u1", "session_id": "s1"}\n')

@@ -47,24 +47,24 @@ async def read(url: str, query: str) -> list[Record]:
 
 
 async def test_reads_rows_in_their_order(url: str) -> None:
-    """Columns are found by name, and a semicolon at the end does no harm."""
+    """Columns are found by name, and a semicolon at the end of the query is accepted."""
     records = await read(url, f"{GOOD};")
     assert records == [Pair(number + 1, f"u{number}", f"s{number:04}") for number in range(2_500)]
 
 
 async def test_counts_beforehand(url: str) -> None:
-    """A progress bar needs to know how long it is."""
+    """The number of rows is known before the first is read, for the progress bar."""
     async with asked(url, f"{GOOD};") as pairs:
         assert await pairs.count() == 2_500
 
 
 async def test_colons_are_no_parameters(url: str) -> None:
-    """The query goes to the database as it was typed."""
+    """A colon in the query is not taken for a parameter."""
     assert await read(url, "SELECT 'u:a' AS user_id, 's:b' AS session_id") == [Pair(1, "u:a", "s:b")]
 
 
 async def test_numbers_are_ids_and_nothing_is_none(url: str) -> None:
-    """An integer column is as good as its digits; NULL is a missing id."""
+    """An integer is read as its digits, and NULL is a missing id."""
     query = "SELECT number AS user_id, session_id FROM messages LIMIT 1"
     assert await read(url, query) == [Pair(1, "0", "s0000")]
     (bad,) = await read(url, "SELECT NULL AS user_id, 's' AS session_id")
@@ -73,7 +73,7 @@ async def test_numbers_are_ids_and_nothing_is_none(url: str) -> None:
 
 
 async def test_stopping_early_leaves_nothing_behind(url: str) -> None:
-    """Whoever has had enough closes the rows, and the connection with them."""
+    """A reader that stops early closes the rows and the connection."""
     async with asked(url, GOOD) as pairs, contextlib.aclosing(pairs.records(10)) as records:
         assert await anext(records) == Pair(1, "u0", "s0000")
 
@@ -88,7 +88,7 @@ async def test_stopping_early_leaves_nothing_behind(url: str) -> None:
     ],
 )
 async def test_a_wrong_query_is_one_readable_line(url: str, query: str, named: str) -> None:
-    """The database's own words, without the library's around them."""
+    """A wrong query is reported in the database's own words, in one line."""
     with pytest.raises(UnreadableSource, match=named) as wrong:
         await read(url, query)
     assert "\n" not in str(wrong.value)
@@ -96,20 +96,20 @@ async def test_a_wrong_query_is_one_readable_line(url: str, query: str, named: s
 
 @pytest.mark.parametrize("wrong", ["nonsense", "mysql://localhost/db", "sqlite:////does/not/exist.db"])
 def test_a_wrong_url_is_one_readable_line(wrong: str) -> None:
-    """And no empty database is left where there was none."""
+    """A wrong URL is reported in one line, and no empty database is made at it."""
     with pytest.raises(UnreadableSource, match="--from-sql"):
         PairQuery(wrong, GOOD)
 
 
 async def test_a_database_that_is_away_is_no_wrong_query() -> None:
-    """Who asked did nothing wrong, and the password stays hidden."""
+    """A database that is away is not reported as a wrong query, and the password stays hidden."""
     with pytest.raises(SourceFailed) as failed:
         await read("postgresql://someone:hush@127.0.0.1:1/db", GOOD)
     assert "hush" not in str(failed.value)
 
 
 def test_reads_uuids_from_postgres(postgres: PostgresServer) -> None:
-    """The old tables kept user ids as uuid; they are read as their text, through a server-side cursor."""
+    """A uuid column is read as text, through a server-side cursor."""
     url = postgres.create_database()
 
     async def fill() -> None:

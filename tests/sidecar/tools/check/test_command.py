@@ -59,7 +59,7 @@ def ours() -> Starlette:
 
 
 def test_it_ends_in_one_line_that_names_the_profile_and_says_ok() -> None:
-    """Like `nginx -t`, and without the settings unless they are asked for."""
+    """Like `nginx -t`, the command prints one line, and the settings only on demand."""
     result = run()
     assert result.exit_code == 0
     (line,) = result.stdout.splitlines()
@@ -68,7 +68,7 @@ def test_it_ends_in_one_line_that_names_the_profile_and_says_ok() -> None:
 
 
 def test_verbose_prints_the_effective_settings_with_secrets_masked() -> None:
-    """Every variable, and the verdict after them."""
+    """Each variable is printed, and the verdict after them."""
     result = run("--verbose", SIDECAR_ADMIN_TOKEN="hush", SIDECAR_CACHE_TTL="2m")
     lines = result.stdout.splitlines()
     assert "SIDECAR_CACHE_TTL=120s" in lines
@@ -78,7 +78,7 @@ def test_verbose_prints_the_effective_settings_with_secrets_masked() -> None:
 
 
 def test_an_unknown_variable_is_a_warning_and_with_strict_a_problem() -> None:
-    """Orchestrators inject names like SIDECAR_PORT."""
+    """An unknown `SIDECAR_` variable, as orchestrators inject, is a warning, and an error with `--strict`."""
     assert (result := run(SIDECAR_UPSTREM="x")).exit_code == 0
     assert "warning: SIDECAR_UPSTREM is not a setting; did you mean SIDECAR_UPSTREAM?" in result.stderr
     assert (result := run("--strict", SIDECAR_UPSTREM="x")).exit_code == 2
@@ -112,7 +112,7 @@ def test_an_unknown_variable_is_a_warning_and_with_strict_a_problem() -> None:
     ],
 )
 def test_what_can_never_work_is_one_problem_that_names_what_is_allowed(variables: dict[str, str], named: str) -> None:
-    """Exit 2 and one line, never a traceback."""
+    """Settings that contradict each other give one line without a traceback, and exit code 2."""
     result = run(**variables)
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
@@ -120,7 +120,7 @@ def test_what_can_never_work_is_one_problem_that_names_what_is_allowed(variables
 
 
 def test_forward_needs_an_outbox_that_can_be_written(tmp_path: Path) -> None:
-    """A file in the way of a folder keeps everybody from it, the superuser too."""
+    """An outbox below a file instead of a folder is a problem, for the superuser too."""
     (tmp_path / "file").write_text("")
     result = run(SIDECAR_ON_OUTAGE="forward", SIDECAR_OUTBOX=str(tmp_path / "file" / "outbox.db"))
     assert result.exit_code == 2
@@ -129,14 +129,14 @@ def test_forward_needs_an_outbox_that_can_be_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_outbox(tmp_path: Path) -> None:
-    """The path has to be that of a file."""
+    """An outbox path that is a folder is a problem."""
     result = run(SIDECAR_ON_OUTAGE="forward", SIDECAR_OUTBOX=str(tmp_path))
     assert result.exit_code == 2
     assert f"{tmp_path} is not a file" in result.stderr
 
 
 def test_an_env_file_that_is_not_utf8_is_one_problem_beside_the_others(tmp_path: Path) -> None:
-    """The line and the byte are named, and what the environment says is checked all the same."""
+    """A `.env` file that is no UTF-8 is reported with line and byte, beside the problems of the environment."""
     (tmp_path / ".env").write_bytes(b"SIDECAR_MODE=off\nSIDECAR_LISTEN=\xff\xfe\n")
     result = run(SIDECAR_CACHE_SIZE="0")
     assert result.exit_code == 2
@@ -145,7 +145,7 @@ def test_an_env_file_that_is_not_utf8_is_one_problem_beside_the_others(tmp_path:
 
 
 def test_connect_reports_what_answers(tmp_path: Path) -> None:
-    """Upstream, session service and the outbox's folder, each in a line."""
+    """Upstream, session service and the folder of the outbox have a line each."""
     with served(ours()) as url:
         result = run(
             "--connect",
@@ -163,7 +163,7 @@ def test_connect_reports_what_answers(tmp_path: Path) -> None:
 
 
 def test_connect_names_what_does_not_answer() -> None:
-    """Both at once, and an outage is not taken for a wrong profile."""
+    """Upstream and session service are both named, and an outage is not taken for a wrong profile."""
     url = f"http://127.0.0.1:{free_port()}"
     result = run("--connect", SIDECAR_UPSTREAM=url, SIDECAR_SESSION_SERVICE=url, SIDECAR_SESSION_TIMEOUT="300ms")
     assert result.exit_code == 2
@@ -173,7 +173,7 @@ def test_connect_names_what_does_not_answer() -> None:
 
 
 def test_connect_says_that_a_session_service_does_not_speak_what_the_profile_says() -> None:
-    """Profile `isa` wants a PUT that creates; here PUT updates, and nothing is created to find that out."""
+    """With `isa`, a service whose PUT updates is reported, and nothing is created to find that out."""
     with served(platform()) as url:
         result = run("--connect", SIDECAR_UPSTREAM=url, SIDECAR_SESSION_SERVICE=url)
     assert result.exit_code == 2
@@ -182,7 +182,7 @@ def test_connect_says_that_a_session_service_does_not_speak_what_the_profile_say
 
 
 def test_connect_names_a_consul_agent_that_does_not_answer() -> None:
-    """Where nobody can be discovered there is nobody to ask about sessions."""
+    """An agent that does not answer is named, and no session service is asked."""
     agent = f"127.0.0.1:{free_port()}"
     with served(ours()) as url:
         result = run("--connect", SIDECAR_UPSTREAM=url, CONSUL_HTTP_ADDR=agent)

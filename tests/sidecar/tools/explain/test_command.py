@@ -42,7 +42,7 @@ def as_json(*arguments: str, **env: str) -> dict[str, Any]:
 
 
 def test_an_admitted_write_names_rule_line_places_and_ids() -> None:
-    """The rule that matched is marked, with its line in the profile."""
+    """The rule that matched is marked, and has its line in the profile."""
     result = run("-d", WRITE, STORE)
     assert result.exit_code == 0
     assert "* isa.toml:" in result.output
@@ -64,7 +64,7 @@ def test_an_admitted_write_names_rule_line_places_and_ids() -> None:
     ],
 )
 def test_why_a_request_is_not_guarded(arguments: list[str], env: dict[str, str], expected: str) -> None:
-    """The exit code is 0: it passes."""
+    """A request that passes has exit code 0 and the reason why no rule guards it."""
     result = run(*arguments, **env)
     assert result.exit_code == 0
     assert last(result).endswith(expected)
@@ -88,7 +88,7 @@ def test_a_refused_request_has_exit_code_1_and_its_reason(arguments: list[str], 
 
 
 def test_a_request_that_is_forwarded_at_once_says_what_the_answer_does() -> None:
-    """A rule that recovers."""
+    """For a rule of kind `recover`, the output says what happens on the answer."""
     body = '{"appName": "app", "userId": "ann", "sessionId": "s 1"}'
     result = run("-d", body, "/run", SIDECAR_PROFILE="adk")
     assert last(result).startswith("passes: forwarded at once; if the answer says that the session is missing")
@@ -96,7 +96,7 @@ def test_a_request_that_is_forwarded_at_once_says_what_the_answer_does() -> None
 
 
 def test_the_calls_of_an_mcp_batch_are_explained_each() -> None:
-    """The rule that matched is that of the tool."""
+    """Each call of a batch has its outcome, and the rule of its own tool is marked."""
     calls = [
         {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": json.loads(WRITE)}}
         for name in ("store_memory", "get_session_context")
@@ -110,7 +110,7 @@ def test_the_calls_of_an_mcp_batch_are_explained_each() -> None:
 
 
 def test_form_fields_are_read_as_curl_sends_them() -> None:
-    """-F makes a multipart form."""
+    """`-F` makes a multipart form."""
     found = as_json("-F", "session_id=s1", "-F", "user_id=ann", "/agents/x/runs", SIDECAR_PROFILE="agno")
     assert found["sessions"] == [{"session_id": "s1", "user_id": "ann"}]
     assert {"name": "session_id", "where": "form session_id", "found": "s1"} in found["places"]
@@ -127,7 +127,7 @@ def test_a_place_of_every_kind_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None:
-    """As with curl."""
+    """`-d` takes `@FILE` and `-`, as curl does."""
     (tmp_path / "body.json").write_text(WRITE)
     assert "names session_id=s-1" in run("-d", "@body.json", STORE).output
     assert "names session_id=s-1" in run("-d", "-", STORE, text=WRITE.encode()).output
@@ -138,19 +138,19 @@ def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None
     [["-d", "x", "-F", "a=b", STORE], ["-H", "no colon", STORE], ["-F", "no equals", STORE], ["-d", "@missing", STORE]],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    """With one line that says what is allowed."""
+    """Wrong usage gives one line that says what is allowed, and exit code 2."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.output.startswith("session-sidecar: ")
 
 
 def test_nothing_is_asked_without_leave() -> None:
-    """Offline, the session service need not exist."""
+    """Without `--ask` the session service need not exist."""
     assert run("-d", WRITE, STORE, SIDECAR_SESSION_SERVICE="http://127.0.0.1:9").exit_code == 0
 
 
 def test_asking_looks_and_never_creates(tmp_path: Path) -> None:
-    """What is absent would be created; what is another's is refused."""
+    """`--ask` says what would be created or found, and creates nothing."""
     by_query = PROFILE.replace("[[rules]]", '[ids.user_id]\nquery = ["user_id"]\n\n[[rules]]', 1)
     (tmp_path / "tried.toml").write_text(by_query)
     service = Service("hides")
@@ -166,14 +166,14 @@ def test_asking_looks_and_never_creates(tmp_path: Path) -> None:
 
 
 def test_asking_a_service_that_is_down_shows_the_refusal() -> None:
-    """What the client would get now."""
+    """`--ask` shows the refusal that the client would get in an outage."""
     result = run("--ask", "-d", WRITE, STORE, SIDECAR_SESSION_SERVICE="http://127.0.0.1:9")
     assert result.exit_code == 1
     assert "refused 503 session_service_unavailable" in last(result)
 
 
 def test_asking_about_anothers_session_shows_the_refusal() -> None:
-    """The default session service says 403."""
+    """`--ask` shows the refusal for another user's session."""
 
     async def one(_request: Request) -> Response:
         return JSONResponse({"reason": "session_owned_by_another_user", "title": "x", "status": 403}, 403)

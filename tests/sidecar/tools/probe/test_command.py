@@ -38,7 +38,7 @@ def codes(result: Result) -> set[str]:
 
 
 def test_a_service_that_behaves_is_safe() -> None:
-    """All that is left to say is that it keeps no trace of deletions; and nothing is left behind."""
+    """A service without faults gets one finding, that it keeps no trace of deletions, and keeps no probe session."""
     service = Service("hides")
     result = run(service)
     assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
@@ -64,7 +64,7 @@ def test_a_service_that_behaves_is_safe() -> None:
     ],
 )
 def test_each_harm_has_its_code_and_its_remedy(habit: str, code: str, exit_code: int) -> None:
-    """An error makes the exit code 1, a warning does not."""
+    """Each fault has its code and remedy; an error makes the exit code 1, a warning does not."""
     result = run(Service(habit))
     assert code in codes(result), result.output
     assert result.exit_code == exit_code
@@ -73,32 +73,32 @@ def test_each_harm_has_its_code_and_its_remedy(habit: str, code: str, exit_code:
 
 
 def test_a_service_that_wants_uuids_gets_uuids() -> None:
-    """The first id is refused, and the same is tried with another."""
+    """After a refused id the probe goes on with UUIDs."""
     result = run(Service("hides", "wants-uuids"))
     assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
 
 
 def test_a_service_that_takes_no_unknown_fields_is_tried_without_a_mark() -> None:
-    """The mark in the metadata is the probe's own idea."""
+    """After a refused metadata field the probe goes on without it."""
     result = run(Service("hides", "takes-no-metadata"))
     assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
 
 
 def test_a_wrong_token_that_is_accepted_is_a_warning() -> None:
-    """Only where a token is known can a wrong one be tried."""
+    """A service that accepts a wrong token gets a warning, where a token is configured."""
     assert "P109" in codes(run(Service("hides"), "--token", "right"))
     assert "P109" not in codes(run(Service("hides", "secret"), "--token", "right"))
 
 
 def test_a_service_that_does_not_answer_is_one_finding() -> None:
-    """Nothing is known of it, so nothing is written down for `serve`."""
+    """A service that does not answer gets one finding, and no record for `serve`."""
     result = probe_at("http://127.0.0.1:9")
     assert (result.exit_code, codes(result)) == (1, {"P100"})
     assert not Path("data/probe.json").exists()
 
 
 def test_nothing_is_created_without_leave() -> None:
-    """Exit code 2, and the option that gives it."""
+    """Without `--yes-create` the probe creates nothing, exits with 2 and names the option."""
     service = Service()
     with served(service.app) as url:
         env = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_SESSION_SERVICE": url}
@@ -110,12 +110,12 @@ def test_nothing_is_created_without_leave() -> None:
 
 @pytest.mark.parametrize("arguments", [["--user", "ann"], ["--user", "ann", "--user", "ann"], ["--with", "app=x"]])
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    """The names that --with takes are those of the profile."""
+    """`--with` accepts the names of the profile alone."""
     assert probe_at("http://127.0.0.1:9", *arguments).exit_code == 2
 
 
 def test_serve_refuses_a_profile_whose_create_was_found_unsafe() -> None:
-    """It names profile, codes and the way around."""
+    """`serve` names the profile, the codes and the setting that overrides the refusal."""
     service = Service("wipes")
     with served(service.app) as url:
         probe_at(url)
@@ -127,7 +127,7 @@ def test_serve_refuses_a_profile_whose_create_was_found_unsafe() -> None:
 
 
 def test_a_clean_probe_takes_the_refusal_back() -> None:
-    """The service was mended."""
+    """After a clean probe `serve` starts again."""
     service = Service("wipes", "hides")
     with served(service.app) as url:
         probe_at(url)
@@ -139,7 +139,7 @@ def test_a_clean_probe_takes_the_refusal_back() -> None:
 
 
 def test_the_override_names_the_profile() -> None:
-    """Another profile's name overrides nothing."""
+    """The override counts for the profile that it names, and for no other."""
     from sidecar.settings import Settings
     from sidecar.tools.probe.record import record, unsafe_create
 
