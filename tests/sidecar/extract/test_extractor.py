@@ -40,7 +40,7 @@ SUMMARIZE = "/api/v1/memories/session/s1/summarize"
     ],
 )
 def test_json_names_session_and_user(body: object) -> None:
-    """At the top level or in the context, as often as they agree."""
+    """Ids are found at the top level and in the context, and may be repeated where they agree."""
     assert found(body, JSON) == REFERENCE
     assert found(json.dumps(body, ensure_ascii=False).encode(), JSON) == REFERENCE
 
@@ -51,23 +51,23 @@ def test_json_names_session_and_user(body: object) -> None:
     "s1", 1, None],
 )  # fmt: skip
 def test_without_a_session_there_is_nothing_to_guard(body: object) -> None:
-    """Null and absence are no reference; lists and bare values carry none."""
+    """Null, absence, a list and a bare value name no session."""
     assert read(body, JSON) == Extraction(RefusalFormat.REST, (Call(),))
 
 
 @pytest.mark.parametrize("header", [JSON, (b"content-type", b"text/plain"), (b"x", b"y"), URLENCODED, MULTIPART])
 def test_json_is_read_whatever_the_type_says(header: tuple[bytes, bytes]) -> None:
-    """A type decides nothing about JSON."""
+    """A body is read as JSON under every content type."""
     assert found(BOTH, header) == REFERENCE
 
 
 def test_a_refused_write_is_answered_as_what_it_is() -> None:
-    """Not as a call of MCP."""
+    """The refusal of a REST write is written for REST."""
     assert read({**BOTH, "context": {"session_id": "s2"}}, JSON).refusal_format is RefusalFormat.REST
 
 
 def test_path_query_and_body_must_agree() -> None:
-    """Every place that names a session or a user is heard."""
+    """All places that name a session or a user are compared."""
     two = "The request names more than one session id."
     assert refused({"user_id": "u1", "session_id": "s2"}, target=SUMMARIZE) == Refusal(Reason.AMBIGUOUS_SESSION, two)
     assert reason({"user_id": "u1"}, target=f"{SUMMARIZE}?session_id=s2") is Reason.AMBIGUOUS_SESSION
@@ -80,7 +80,7 @@ def test_path_query_and_body_must_agree() -> None:
 
 @pytest.mark.parametrize("value", [1, 1.5, True, False, [], ["s1"], {}, {"a": 1}])
 def test_ids_are_strings(value: object) -> None:
-    """Everything else but null is invalid."""
+    """An id that is neither a string nor null is invalid."""
     assert refused({**BOTH, "session_id": value}) == Refusal(
         Reason.INVALID_SESSION_ID, "The session id must be a string."
     )
@@ -91,7 +91,7 @@ def test_ids_are_strings(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "a b", "a/b", "é", "你", "a" * 256, ".", "..", "a\n", "a\u0000"])
 def test_ids_are_in_the_grammar(value: str) -> None:
-    """Both kinds, with what is allowed in the complaint, and without the bad id in it."""
+    """The complaint says what is allowed, for both kinds of id, and does not repeat the bad one."""
     allowed = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
     assert refused({**BOTH, "session_id": value}) == Refusal(
         Reason.INVALID_SESSION_ID, f"The session id is not {allowed}."
@@ -102,7 +102,7 @@ def test_ids_are_in_the_grammar(value: str) -> None:
 
 
 def test_an_id_may_be_as_long_as_the_column() -> None:
-    """255 characters fit."""
+    """An id of 255 characters is accepted, and a longer one is refused."""
     assert found({"session_id": "s" * 255, "user_id": "u" * 255}) == Reference("s" * 255, "u" * 255)
 
 
@@ -122,7 +122,7 @@ def test_an_id_may_be_as_long_as_the_column() -> None:
     ],
 )
 def test_a_body_that_names_an_id_twice_is_refused(body: bytes) -> None:
-    """Even if both are the same: who reads what is not ours to guess."""
+    """A repeated id is refused even where both values are the same."""
     assert reason(body, JSON) is Reason.AMBIGUOUS_SESSION
 
 
@@ -138,7 +138,7 @@ def test_a_body_that_names_an_id_twice_is_refused(body: bytes) -> None:
     ],
 )
 def test_what_nobody_reads_as_an_id_may_be_repeated(body: bytes) -> None:
-    """Only guarded places count, however they are escaped."""
+    """A repeated key that is no place of an id is accepted, however it is escaped."""
     assert found(body, JSON) == REFERENCE
 
 
@@ -147,19 +147,19 @@ def test_what_nobody_reads_as_an_id_may_be_repeated(body: bytes) -> None:
 )
 @pytest.mark.parametrize("headers", [[JSON], [], [(b"content-type", b"text/plain")]])
 def test_an_unreadable_body_is_refused(body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """A form must be declared, and everything else must be strict JSON."""
+    """A body that is neither a declared form nor strict JSON is refused."""
     assert reason(body, *headers) is Reason.UNREADABLE_BODY
 
 
 def test_an_unclear_content_type_is_refused() -> None:
-    """Another reader might see other characters, or fields."""
+    """A content type that readers may take differently is refused."""
     assert reason(BOTH, JSON, JSON) is Reason.UNREADABLE_BODY
     assert reason(BOTH, (b"content-type", b"application/json; charset=utf-16")) is Reason.UNREADABLE_BODY
     assert found(b"", JSON, JSON, target=f"{STORE}?session_id=s1&user_id=u1") == REFERENCE
 
 
 def test_an_urlencoded_form_names_session_and_user() -> None:
-    """Where it is declared."""
+    """The fields of a declared urlencoded form name session and user."""
     assert found(b"session_id=s1&user_id=u1&message=a+b", URLENCODED) == REFERENCE
     assert found(b"message=a&user_id=u1", URLENCODED) is None
     assert reason(b"session_id=s1&session_id=s1", URLENCODED) is Reason.AMBIGUOUS_SESSION
@@ -170,7 +170,7 @@ def test_an_urlencoded_form_names_session_and_user() -> None:
 
 
 def test_json_declared_as_a_form_is_read_as_both() -> None:
-    """Whichever way the memory service reads it, it sees what was checked."""
+    """JSON that is declared as a form is read as both, and the ids of either reading count."""
     assert found(BOTH, URLENCODED) == REFERENCE
     assert found({**BOTH, "text": "100% of a & b\n=c"}, URLENCODED) == REFERENCE
     assert found(b'{\n"session_id": "s1", "user_id": "u1"}', URLENCODED) == REFERENCE
@@ -181,7 +181,7 @@ def test_json_declared_as_a_form_is_read_as_both() -> None:
 
 @pytest.mark.parametrize("types", [[], [b""], [b"text/plain; x=x-www-form-urlencoded"], [b"application/x-urlencoded"]])
 def test_json_that_some_server_takes_for_a_form_is_read_as_both(types: list[bytes]) -> None:
-    """Rack reads a body without a type as a form, formidable one whose type mentions urlencoding; neither is JSON's."""
+    """Rack reads a body without a type as a form, formidable one whose type mentions urlencoding."""
     headers = [(b"content-type", value) for value in types]
     assert found(BOTH, *headers) == REFERENCE
     assert reason({**BOTH, "text": "&session_id=s2&"}, *headers) is Reason.AMBIGUOUS_SESSION
@@ -190,20 +190,20 @@ def test_json_that_some_server_takes_for_a_form_is_read_as_both(types: list[byte
 
 
 def test_json_that_contains_the_boundary_of_its_declared_form_is_refused() -> None:
-    """A reader that skips a preamble might find a form in it."""
+    """Such a body is refused, because a reader that skips a preamble might find a form in it."""
     assert found(BOTH, MULTIPART) == REFERENCE
     assert reason({**BOTH, "text": "--XX--"}, MULTIPART) is Reason.UNREADABLE_BODY
 
 
 @pytest.mark.parametrize("start", [b"", b" \r\n\t", b"\xef\xbb\xbf", b"\xff\xfe", b"\x00"])
 def test_bad_json_declared_as_a_form_is_refused(start: bytes) -> None:
-    """A lenient reader may take it for JSON after all."""
+    """A body that is declared as a form and looks like JSON must be strict JSON."""
     assert reason(start + b'{"session_id":"s1","user_id":"u1",}', URLENCODED) is Reason.UNREADABLE_BODY
     assert reason(start + b'{"session_id":"s1","user_id":"u1",}', MULTIPART) is Reason.UNREADABLE_BODY
 
 
 def test_a_multipart_form_names_session_and_user() -> None:
-    """Where it is declared, with its boundary."""
+    """The fields of a declared multipart form name session and user."""
     assert found(multipart(*fields(session_id="s1", user_id="u1", x="y")), MULTIPART) == REFERENCE
     assert reason(multipart(*fields(session_id="s1", user_id="u1")), JSON) is Reason.UNREADABLE_BODY
     file = ('Content-Disposition: form-data; name="session_id"; filename="x"', b"s1")
@@ -212,7 +212,7 @@ def test_a_multipart_form_names_session_and_user() -> None:
 
 
 def test_isa_ignores_headers() -> None:
-    """Clients send them for tracking, and MCP for its transport."""
+    """`X-Session-ID` and `Mcp-Session-Id` name no session in `isa`."""
     headers = [(b"x-session-id", b"s9"), (b"mcp-session-id", b"s8"), (b"session_id", b"s7"), (b"x-user-id", b"u9")]
     assert found(BOTH, *headers) == REFERENCE
     assert found({}, *headers) is None
@@ -221,7 +221,7 @@ def test_isa_ignores_headers() -> None:
 @pytest.mark.parametrize("key", ["session_id", "user_id", "context"])
 @pytest.mark.parametrize("spelling", ["{}\0", "{}\0x", "\0{}", "{}\0\0"])
 def test_a_key_with_a_nul_is_ambiguous(key: str, spelling: str) -> None:
-    """A reader of C strings takes it for the watched name, alone or beside it."""
+    """A key that ends in NUL is refused, alone or beside the watched one: readers of C strings take it for it."""
     spelt = spelling.format(key)
     body = {"session_id": "s1", "user_id": "u1", "context": {}}
     assert reason({**body, spelt: "other"}) is Reason.AMBIGUOUS_SESSION

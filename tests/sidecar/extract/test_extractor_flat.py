@@ -63,7 +63,7 @@ heads = st.builds(
     st.lists(st.sampled_from(BODIES), min_size=1, max_size=4),
 )
 def test_flat_and_full_extraction_agree(readers, head, bodies):
-    """Body after body, with nothing left behind by the one before."""
+    """Both ways give the same extraction, body after body."""
     flat, whole = (one.classify(head) for one in readers)
     if flat is None or not flat.needs_body:
         assert (flat is None) == (whole is None)
@@ -91,7 +91,7 @@ FLAT = b'{"session_id": "s-1", "user_id": "ann"}'
 
 
 def test_an_ordinary_write_is_flat():
-    """Nothing but its body says anything."""
+    """A write whose body alone names the ids is read by the flat extraction."""
     head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
     assert flat_only(head, FLAT) == Call(Reference("s-1", "ann"))
 
@@ -105,23 +105,23 @@ def test_an_ordinary_write_is_flat():
     ],
 )
 def test_bodies_are_not_flat_where_the_head_may_say_something_else(head):
-    """A path or a query that names an id, and a form, have to be compared with the body."""
+    """A path or a query that names an id, or a declared form, needs the full extraction."""
     assert flat_only(head, FLAT) is None
 
 
 def test_bodies_are_not_flat_where_a_header_names_the_owner():
-    """The owner that a body claims is not the one that counts."""
+    """With a user header, the owner in a body is not the one that counts."""
     assert flat_only(Head("POST", b"/api/v1/memories", ()), FLAT, READERS[1]) is None
 
 
 def test_ids_outside_the_grammar_are_left_to_the_full_extraction():
-    """It says what is wrong with them."""
+    """The flat extraction gives no reference, and the full one says what is wrong."""
     head = Head("POST", b"/api/v1/memories", [(b"content-type", b"application/json")])
     assert flat_only(head, b'{"session_id": "no good", "user_id": "ann"}') is None
 
 
 def test_of_an_mcp_message_only_a_plain_call_is_flat():
-    """A batch has calls of its own."""
+    """A call and a notification are read flat, and a batch is not."""
     head = Head("POST", b"/mcp", ())
     assert flat_only(head, CALL) == Call(Reference("s-1", "ann"), rpc_id=1)
     assert flat_only(head, CALL.replace(b'"id": 1, ', b"")) == Call(Reference("s-1", "ann"), rpc_id=NOTIFICATION)
@@ -137,12 +137,12 @@ def test_of_an_mcp_message_only_a_plain_call_is_flat():
     ],
 )
 def test_a_call_is_not_flat_where_the_head_may_say_something_else(reader, head):
-    """A query that names an id, or an owner in a header."""
+    """A query that names an id, or a user header, needs the full extraction."""
     assert flat_only(head, CALL, reader) is None
 
 
 def test_a_call_with_an_unclear_type_is_refused():
-    """The type decides nothing for MCP, and must be clear all the same."""
+    """A content type that cannot be read is refused on the MCP path too."""
     classification = READERS[0].classify(Head("POST", b"/mcp", [(b"content-type", b"text/plain")] * 2))
     assert classification.extract(CALL).calls[0].refusal is not None
 
@@ -189,7 +189,7 @@ MESSAGES = st.tuples(PARAMS, PARAMS).flatmap(
 @settings(max_examples=300)
 @given(st.one_of(MESSAGES, MESSAGES.map(lambda message: f"[{message}]")))
 def test_a_flat_call_is_what_the_full_extraction_finds(message):
-    """Whatever else a message holds, and however often."""
+    """Both ways give the same extraction for each message, however often it is read."""
     head = Head("POST", b"/mcp", [(b"content-type", b"application/json")])
     flat, whole = READERS[0].classify(head), FULL_READERS[0].classify(head)
     assert flat.extract(message.encode()) == whole.extract(message.encode())

@@ -15,14 +15,14 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 def test_the_user_may_stand_in_the_query() -> None:
-    """Beside the session id or there."""
+    """The owner is read beside the session id or in the query."""
     assert found({"session_id": "s1"}, target=f"{STORE}?user_id=u1") == REFERENCE
     assert found(b"", target=f"{SUMMARIZE}?user_id=u1") == REFERENCE
     assert found({"user_id": "u1"}, target=SUMMARIZE) == REFERENCE
 
 
 def test_a_session_needs_an_owner() -> None:
-    """Named in the request, whether the session exists or not."""
+    """A write that names a session and no user is refused, whether the session exists or not."""
     refusal = Refusal(Reason.USER_ID_REQUIRED, "A session has an owner, and the request names no user.", "s1")
     assert refused({"session_id": "s1"}) == refusal
     assert refused({"session_id": "s1", "user_id": None}) == refusal
@@ -30,13 +30,13 @@ def test_a_session_needs_an_owner() -> None:
 
 
 def test_a_bad_user_without_a_session_is_nobodys_business() -> None:
-    """There is nothing to guard."""
+    """Without a session id there is nothing to guard, so a bad user id is not refused."""
     assert found({"user_id": 1}) is None
     assert found({"user_id": "a"}, target=f"{STORE}?user_id=b") is None
 
 
 def test_uuids_can_be_demanded() -> None:
-    """At the door, with the reason for each."""
+    """With `SIDECAR_ID_FORMAT=uuid` an id that is no UUID is refused, each kind with its own reason."""
     both = {"session_id": f"user_{UUID}", "user_id": UUID}
     assert found(both, id_format="uuid") == Reference(f"user_{UUID}", UUID)
     assert refused({**both, "session_id": "s1"}, id_format="uuid") == Refusal(
@@ -48,7 +48,7 @@ def test_uuids_can_be_demanded() -> None:
 
 
 def test_a_gateway_may_name_the_owner() -> None:
-    """Its header alone counts; what the request says besides must be the same."""
+    """The user header alone names the owner, and another owner in the request is refused."""
     user = (b"x-user", b"u1")
     assert found({"session_id": "s1"}, user, user_header="X-User") == REFERENCE
     assert found(BOTH, user, user_header="X-User") == REFERENCE
@@ -57,20 +57,20 @@ def test_a_gateway_may_name_the_owner() -> None:
 
 
 def test_without_the_gateways_header_nobody_is_named() -> None:
-    """Whatever the body claims."""
+    """Without the user header a user in the body does not count."""
     detail = "A session has an owner, and the header x-user names no user."
     assert refused(BOTH, user_header="x-user") == Refusal(Reason.USER_ID_REQUIRED, detail, "s1")
 
 
 def test_the_gateways_header_is_there_once() -> None:
-    """Repeated, even with the same value, it might come from elsewhere."""
+    """A repeated user header is refused, even with the same value twice."""
     user = (b"x-user", b"u1")
     detail = "The header x-user is repeated."
     assert refused(BOTH, user, user, user_header="x-user") == Refusal(Reason.AMBIGUOUS_SESSION, detail, "s1")
 
 
 def test_somebody_elses_name_in_the_body_is_refused() -> None:
-    """The signed-in user may not write for others."""
+    """A request that names a user other than the header's is refused."""
     detail = "The request names another user than the one who is signed in."
     refusal = Refusal(Reason.SESSION_OWNED_BY_ANOTHER_USER, detail, "s1")
     assert refused(BOTH, (b"x-user", b"u2"), user_header="x-user") == refusal
@@ -82,10 +82,10 @@ def test_somebody_elses_name_in_the_body_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [b"", b" ", b"a b", b"a,b", b"\xe9", b"a" * 256])
 def test_the_gateways_header_is_in_the_grammar(value: bytes) -> None:
-    """As every user id."""
+    """A user id in the header is refused outside the grammar."""
     assert reason({"session_id": "s1"}, (b"x-user", value), user_header="x-user") is Reason.INVALID_USER_ID
 
 
 def test_other_spellings_of_the_gateways_header_do_not_count() -> None:
-    """They are removed before the request goes on."""
+    """A spelling with other punctuation is no user header."""
     assert found(BOTH, (b"x-user", b"u1"), (b"x_user", b"u2"), user_header="x-user") == REFERENCE

@@ -17,7 +17,7 @@ SUMMARIZE = "/api/v1/memories/session/s1/summarize"
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "get", "PROPFIND"])
 @pytest.mark.parametrize("target", [STORE, "/mcp", "/api/v1/memories/../x", SUMMARIZE])
 def test_reads_and_deletions_are_never_looked_at(method: str, target: str) -> None:
-    """Only methods that write are guarded."""
+    """Of requests without an upgrade, POST, PUT and PATCH alone are looked at."""
     assert reader().plan(head(method, target)) is None
 
 
@@ -25,7 +25,7 @@ def test_reads_and_deletions_are_never_looked_at(method: str, target: str) -> No
     "target", ["/", "/health", "/api/v1/memory", "/api/v1/memoriesx", "/api/v1", "*", "/docs?session_id=a"]
 )
 def test_other_paths_are_never_looked_at(target: str) -> None:
-    """Everything outside the prefixes streams through."""
+    """A write outside the prefixes is not classified as guarded."""
     assert reader().plan(head("POST", target)) is None
 
 
@@ -36,12 +36,12 @@ def test_other_paths_are_never_looked_at(target: str) -> None:
     "/api/v1/memories/%73"],
 )  # fmt: skip
 def test_writes_under_the_prefix_are_read(method: str, target: str) -> None:
-    """By what they carry, whatever their exact route."""
+    """Each write under a prefix is read by what it carries, whatever its route."""
     assert reader().plan(head(method, target)) == Plan(RefusalFormat.REST, needs_body=True)
 
 
 def test_a_plan_is_the_same_the_second_time() -> None:
-    """Paths are remembered, and remembering changes nothing."""
+    """A remembered path is classified as it was the first time."""
     one = reader()
     for _ in range(2):
         assert one.plan(head("POST", STORE)) == Plan(RefusalFormat.REST, needs_body=True)
@@ -51,7 +51,7 @@ def test_a_plan_is_the_same_the_second_time() -> None:
 
 
 def test_what_is_remembered_has_an_end() -> None:
-    """However many paths there are, memory does not grow with them."""
+    """The number of remembered paths is bounded."""
     one = reader()
     for number in range(5000):
         assert one.plan(head("POST", f"/api/v1/memories/session/s{number}/summarize")) is not None
@@ -63,7 +63,7 @@ def test_what_is_remembered_has_an_end() -> None:
 @pytest.mark.parametrize("target", [f"{STORE}?session_id=s1&user_id=u1", f"{STORE}?user_id=u1&x=y&session_id=s1"])
 @pytest.mark.parametrize("body", [b"", b"{}", BOTH])
 def test_the_query_names_session_and_user(target: str, body: object) -> None:
-    """Alone or beside the body."""
+    """A query names session and user, alone or beside the body."""
     assert found(body, target=target) == REFERENCE
 
 
@@ -76,19 +76,19 @@ def test_the_query_names_session_and_user(target: str, body: object) -> None:
     ],
 )  # fmt: skip
 def test_the_path_names_the_session(path: str) -> None:
-    """Decoded, with a segment after it, in any letter case but its own."""
+    """The path names the session, decoded, in any letter case of its literals."""
     assert found({"user_id": "u1"}, target=f"/api/v1/memories{path}") == REFERENCE
 
 
 def test_the_case_of_an_id_in_the_path_is_kept() -> None:
-    """Only literals are compared without regard to case."""
+    """Literals are compared in any letter case, and an id keeps its own."""
     reference = found({"user_id": "U"}, target="/api/v1/memories/session/aB.c/summarize")
     assert reference == Reference("aB.c", "U")
 
 
 @pytest.mark.parametrize("path", ["/session/s1", "/session", "/factual/s1", "/session/store", "/session/store/"])
 def test_a_memory_id_is_no_session_id(path: str) -> None:
-    """`session` is a memory type as well, and one segment after it is the memory's own id."""
+    """`session` is a memory type too, and one segment after it is the memory's own id."""
     assert found({"user_id": "u1"}, target=f"/api/v1/memories{path}") is None
     assert found(BOTH, target=f"/api/v1/memories{path}") == REFERENCE
 
@@ -102,7 +102,7 @@ def test_a_memory_id_is_no_session_id(path: str) -> None:
     ],
 )
 def test_deactivating_passes(target: str) -> None:
-    """It is not even read."""
+    """A deactivation passes, and its body is not read."""
     assert reader().plan(head("POST", target)) is None
 
 
@@ -118,7 +118,7 @@ def test_deactivating_passes(target: str) -> None:
     ],
 )  # fmt: skip
 def test_no_spelling_turns_a_store_into_a_deactivation(path: str) -> None:
-    """What some server may read as another route is refused before any body is read."""
+    """A path that some server may read as another route is refused by the head alone."""
     plan = reader().plan(head("POST", f"/api/v1/memories{path}"))
     assert isinstance(plan, Extraction)
     refusal = only(plan).refusal
@@ -128,13 +128,13 @@ def test_no_spelling_turns_a_store_into_a_deactivation(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/session/a%20b/deactivate", "/session/%E4%BD%A0/deactivate"])
 def test_a_deactivation_of_no_possible_session_is_guarded(path: str) -> None:
-    """A pass is only for ids that could be ids."""
+    """A deactivation whose segment can be no id is refused."""
     assert reason(b"", target=f"/api/v1/memories{path}") is Reason.INVALID_SESSION_ID
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_only_posting_deactivates(method: str) -> None:
-    """With another method the same path may do anything."""
+    """With another method the path of a deactivation is guarded."""
     target = "/api/v1/memories/session/s1/deactivate?user_id=u1"
     assert found(b"", target=target, method=method) == REFERENCE
 
@@ -155,7 +155,7 @@ def test_only_posting_deactivates(method: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_a_path_that_can_be_read_two_ways_is_refused(target: str, method: str) -> None:
-    """As soon as one of the ways leads to a guarded route, by the head alone."""
+    """A path is refused by the head alone as soon as one of its readings is guarded."""
     plan = reader().plan(head(method, target))
     detail = "The path can be read in two ways, and one of them leads to where sessions are guarded."
     assert plan == Extraction(RefusalFormat.REST, (Call(refusal=Refusal(Reason.AMBIGUOUS_PATH, detail)),))
@@ -164,23 +164,23 @@ def test_a_path_that_can_be_read_two_ways_is_refused(target: str, method: str) -
 
 @pytest.mark.parametrize("target", ["/x//y", "/a/../b", "/a%2Fb", "/a%00", "/../x", "/files/%ff", "//host/x"])
 def test_other_odd_paths_are_the_upstreams_business(target: str) -> None:
-    """No reading of them is guarded."""
+    """An odd path passes where none of its readings is guarded."""
     assert reader().plan(head("POST", target)) is None
 
 
 def test_a_fragment_in_the_query_is_refused_too() -> None:
-    """A target has none (RFC 9112, section 3.2)."""
+    """A target has no fragment (RFC 9112, section 3.2), so one is refused."""
     assert reason(BOTH, target=f"{STORE}?a=b#c") is Reason.AMBIGUOUS_PATH
 
 
 @pytest.mark.parametrize("target", [f"http://memory:18080{STORE}", f"HTTP://a@b{STORE}"])
 def test_an_absolute_target_is_read_by_its_path(target: str) -> None:
-    """A server must take both forms."""
+    """The absolute form of a target is classified by its path (RFC 9112, section 3.2.2)."""
     assert found(BOTH, target=target) == REFERENCE
 
 
 def test_odd_names_in_a_query_are_left_alone() -> None:
-    """A query is no body, and need not be well formed."""
+    """A query that is not well formed is not refused."""
     assert found(b"", target=f"{STORE}?%zz=1&a%00=2&session_id=s1&user_id=u1") == REFERENCE
 
 
@@ -188,7 +188,7 @@ def test_odd_names_in_a_query_are_left_alone() -> None:
     "target", [f"{STORE}?session_id=a&session_id=a", f"{STORE}?session_id[]=a", f"{STORE}?Session_Id=a"]
 )
 def test_the_query_names_an_id_once(target: str) -> None:
-    """As a body does."""
+    """A query that names an id twice is refused, as a body is."""
     assert reason({"user_id": "u"}, target=target) is Reason.AMBIGUOUS_SESSION
 
 
@@ -203,19 +203,19 @@ def test_the_query_names_an_id_once(target: str) -> None:
     ],
 )  # fmt: skip
 def test_an_upgrade_is_guarded_by_path_and_query(method: str, target: str) -> None:
-    """What travels inside cannot be, so its beginning is."""
+    """An upgrade is guarded by path and query, because the bytes after it cannot be."""
     assert reader().plan(head(method, target, UPGRADE)) == Plan(RefusalFormat.REST, needs_body=False)
     assert found(b"", UPGRADE, target=target, method=method) == REFERENCE
 
 
 def test_an_upgrade_without_a_session_has_nothing_to_guard() -> None:
-    """It has a plan all the same, and an empty reading."""
+    """An upgrade that names no session is classified and refers to none."""
     assert found(b"", UPGRADE, target="/api/v1/memories/ws", method="GET") is None
     assert reader().plan(head("GET", "/other/ws?session_id=s1", UPGRADE)) is None
 
 
 def test_an_upgrade_needs_an_owner_and_a_clear_path() -> None:
-    """As every write."""
+    """An upgrade is refused without an owner or with an ambiguous path, as a write is."""
     for target, expected in (
         ("/api/v1/memories/ws?session_id=s1", Reason.USER_ID_REQUIRED),
         ("/api/v1/memories/../memories/ws", Reason.AMBIGUOUS_PATH),
@@ -230,25 +230,25 @@ def test_an_upgrade_needs_an_owner_and_a_clear_path() -> None:
     (b"h2c, websocket", True), (b"", False)],
 )  # fmt: skip
 def test_what_counts_as_an_upgrade(value: bytes, upgrades: bool) -> None:
-    """Every protocol but HTTP/2, which is never passed on."""
+    """Each protocol counts but h2c, which is never passed on."""
     plan = reader().plan(head("GET", "/api/v1/memories/ws", (b"upgrade", value)))
     assert (plan is not None) is upgrades
 
 
 def test_a_second_upgrade_header_counts_too() -> None:
-    """Whichever of them the upstream takes."""
+    """Of two `Upgrade` fields each counts."""
     headers = [(b"upgrade", b"h2c"), (b"upgrade", b"websocket")]
     assert reader().plan(head("GET", "/api/v1/memories/ws", *headers)) is not None
 
 
 def test_a_write_that_asks_for_an_upgrade_is_a_write() -> None:
-    """Its body is read."""
+    """The body of a write that asks for an upgrade is read."""
     assert reader().plan(head("POST", STORE, UPGRADE)) == Plan(RefusalFormat.REST, needs_body=True)
     assert found(BOTH, UPGRADE) == REFERENCE
 
 
 def test_reading_what_has_no_plan_finds_nothing() -> None:
-    """A caller that reads more than it must does no harm."""
+    """Extracting from a request that no rule guards gives no reference."""
     assert reader().read(head("POST", "/x"), b"{") == Extraction(RefusalFormat.REST, (Call(),))
 
 
@@ -267,11 +267,11 @@ paths = ["/api/{session_id}", "/elsewhere/{session_id}"]
 
 
 def test_a_rule_for_other_methods_makes_no_mcp_message_of_them() -> None:
-    """A GET on an MCP address opens a stream of events and has no body."""
+    """A GET below an MCP path is no message: it opens a stream of events and has no body."""
     assert reader(ODD).plan(head("GET", "/api/s1")) is not None
     assert reader(ODD).plan(head("GET", "/mcp")) is None
 
 
 def test_a_rule_guards_nothing_outside_the_prefixes() -> None:
-    """What streams through unread is told by the prefixes alone."""
+    """A rule whose path is outside the prefixes guards nothing."""
     assert reader(ODD).plan(head("GET", "/elsewhere/s1")) is None

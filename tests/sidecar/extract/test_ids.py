@@ -39,20 +39,20 @@ def test_text_in_the_grammar_is_safe(text: str) -> None:
 @example("a b")
 @example("a%2Fb")
 def test_text_outside_the_grammar_is_not(text: str) -> None:
-    """Nothing else is one."""
+    """No text outside the grammar is safe."""
     expected = 1 <= len(text) <= 255 and set(text) <= set(SAFE) and text not in {".", ".."}
     assert is_safe(text) is expected
 
 
 @pytest.mark.parametrize("character", SAFE)
 def test_each_allowed_character_is_an_id_by_itself(character: str) -> None:
-    """All allowed characters are equal, but for the dot that would be a path segment with a meaning."""
+    """Each allowed character is an id by itself, but for the dot, which is a path segment with a meaning."""
     assert is_safe(character) is (character != ".")
 
 
 @pytest.mark.parametrize("character", [chr(code) for code in range(128) if chr(code) not in SAFE])
 def test_no_other_ascii_character_is_allowed(character: str) -> None:
-    """Whatever could end a path segment, a header or a log line is kept out, wherever it stands."""
+    """A character that may end a segment, a header or a log line is refused at every position."""
     assert not is_safe(character)
     assert not is_safe(f"a{character}")
     assert not is_safe(f"{character}a")
@@ -62,12 +62,12 @@ def test_no_other_ascii_character_is_allowed(character: str) -> None:
     ("text", "safe"), [("a" * 255, True), ("a" * 256, False), ("", False), (".", False), ("..", False), ("...", True)]
 )
 def test_the_ends_of_the_grammar(text: str, safe: bool) -> None:
-    """The length has two ends, and dot segments are no ids, though they consist of allowed characters."""
+    """An id has 1 to 255 characters, and is neither `.` nor `..`."""
     assert is_safe(text) is safe
 
 
 def test_dots_inside_an_id_are_harmless() -> None:
-    """Only an id that is nothing but one or two dots means something else in a path."""
+    """Dots are refused only where the id is nothing but one or two of them."""
     assert is_safe("..a")
     assert is_safe(".a")
     assert is_safe("a..")
@@ -75,7 +75,7 @@ def test_dots_inside_an_id_are_harmless() -> None:
 
 @pytest.mark.parametrize("text", [UUID, "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
 def test_canonical_uuids_are_recognised(text: str) -> None:
-    """Of any version, the nil and the max UUID included."""
+    """A canonical UUID of any version is recognised, the nil and the max UUID included."""
     assert is_uuid(text)
     assert is_session_uuid(text)
 
@@ -98,7 +98,7 @@ def test_canonical_uuids_are_recognised(text: str) -> None:
     ],
 )
 def test_other_spellings_of_a_uuid_are_not(text: str) -> None:
-    """An id is compared byte for byte, so only one spelling counts."""
+    """Another spelling of a UUID is refused, because ids are compared byte for byte."""
     assert not is_uuid(text)
     assert not is_session_uuid(text)
 
@@ -107,7 +107,7 @@ def test_other_spellings_of_a_uuid_are_not(text: str) -> None:
 def test_what_a_parser_takes_is_an_id_only_as_it_would_write_it(
     value: uuid.UUID, around: str, upper: bool, hyphens: bool
 ) -> None:
-    """Whatever Python reads as a UUID counts only if Python writes it so: then it is one id to everybody."""
+    """A text that Python reads as a UUID counts only in the spelling that Python writes."""
     text = str(value) if hyphens else value.hex
     text = around.format(text.upper() if upper else text)
     assert is_uuid(text) is (text == str(value))
@@ -115,7 +115,7 @@ def test_what_a_parser_takes_is_an_id_only_as_it_would_write_it(
 
 @pytest.mark.parametrize("prefix", ["u", "user", "user_abc123", "_", "a.b", "x" * 218])
 def test_a_prefix_before_a_uuid_is_recognised(prefix: str) -> None:
-    """Session ids may show whose they are."""
+    """A prefix, an underscore and a UUID are recognised as a session id."""
     text = f"{prefix}_{UUID}"
     assert is_prefixed_uuid(text)
     assert is_session_uuid(text)
@@ -137,12 +137,12 @@ def test_a_prefix_before_a_uuid_is_recognised(prefix: str) -> None:
     ],
 )
 def test_what_is_no_prefixed_uuid(text: str) -> None:
-    """A prefix is not empty, is safe, ends in an underscore, and the whole is not too long."""
+    """A prefix must be safe, not empty, end in an underscore, and leave the id within its length."""
     assert not is_prefixed_uuid(text)
 
 
 def test_opaque_ids_need_only_be_safe() -> None:
-    """By default an id is any safe text."""
+    """With `opaque` any safe text is an id."""
     assert session_id_check(IdFormat.OPAQUE)("cli_session_20251008_194657")
     assert user_id_check(IdFormat.OPAQUE)("auth0|abc")
     assert not session_id_check(IdFormat.OPAQUE)("a b")
@@ -150,7 +150,7 @@ def test_opaque_ids_need_only_be_safe() -> None:
 
 
 def test_uuid_ids_must_be_uuids() -> None:
-    """Where UUIDs are demanded, sessions may have a prefix and users may not."""
+    """With `uuid` a session id may have a prefix, and a user id may not."""
     assert session_id_check(IdFormat.UUID)(UUID)
     assert session_id_check(IdFormat.UUID)(f"user_{UUID}")
     assert not session_id_check(IdFormat.UUID)("cli_session_20251008_194657")
@@ -160,11 +160,11 @@ def test_uuid_ids_must_be_uuids() -> None:
 
 @pytest.mark.parametrize("text", ["my chat", "chat #1?", "会话", "a%2Fb", "x" * 255, "..."])
 def test_the_wider_grammar_takes_text(text):
-    """Spaces, other scripts and what must be escaped in a URL."""
+    """The grammar `text` accepts spaces, other scripts and what must be escaped in a URL."""
     assert is_text(text)
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x00", "\x7f", "\x85", "\ud800", "x" * 256])
 def test_the_wider_grammar_takes_no_controls_and_slashes(text):
-    """They would change the meaning of a path or a header."""
+    """The grammar `text` refuses characters that change the meaning of a path or a header."""
     assert not is_text(text)

@@ -20,14 +20,14 @@ TWICE = "The body names {} more than once, or in a spelling that some readers ta
     [("store_x", True), ("get_x", False), ("search_", False), (1, True), ("", True), (False, True)],
 )
 def test_the_inner_name_of_a_meta_tool_decides(inner: object, guarded: bool) -> None:
-    """About what it wraps."""
+    """The rules judge a wrapped call by its inner name."""
     message = tool("execute_tool", {"tool_name": inner, "parameters": BOTH})
     assert call(message) == Call(REFERENCE if guarded else None, rpc_id=7)
     assert call(tool("get_tool_and_run", {"tool_name": "store", "parameters": BOTH})).reference == REFERENCE
 
 
 def test_a_meta_tools_arguments_do_not_hide_a_call_of_its_own() -> None:
-    """Otherwise any call would pass with two arguments more."""
+    """The outer call of a meta-tool is guarded by its own name too."""
     hidden = {**BOTH, "tool_name": "get_x", "parameters": {}}
     assert call(tool(STORE, hidden)).reference == REFERENCE
     assert call(tool(STORE, {**hidden, "parameters": {"session_id": "s2"}})).reference == REFERENCE
@@ -40,7 +40,7 @@ def test_a_meta_tools_arguments_do_not_hide_a_call_of_its_own() -> None:
 
 
 def test_what_passes_names_no_session_at_any_depth() -> None:
-    """A reading meta-tool's own ids do not count against those of the call it wraps."""
+    """A reading meta-tool's own ids are not compared with those of the call that it wraps."""
     message = tool(
         "get_and_run", {"context": {"session_id": "s2"}, "session_id": "s3", "tool_name": "x", "parameters": BOTH}
     )
@@ -48,7 +48,7 @@ def test_what_passes_names_no_session_at_any_depth() -> None:
 
 
 def test_the_owner_may_stand_beside_the_inner_session_or_outside() -> None:
-    """Wherever one is named, it must be the same."""
+    """The owner is read beside the inner session or outside, and must agree."""
     assert (
         call(tool("run", {"tool_name": "x", "parameters": {"session_id": "s1"}, "user_id": "u1"})).reference
         == REFERENCE
@@ -67,12 +67,12 @@ def test_the_owner_may_stand_beside_the_inner_session_or_outside() -> None:
     ],
 )
 def test_what_is_no_wrapped_call_is_none(arguments: object) -> None:
-    """It takes a name and an object."""
+    """A meta-tool wraps a call only with a name and an object of arguments."""
     assert call(tool("run", arguments)) == Call(rpc_id=7)
 
 
 def test_objects_written_as_strings_are_opened() -> None:
-    """Some MCP servers do so, and would find a session there."""
+    """An object that is written as a string is opened, as some MCP servers do."""
     text = json.dumps(BOTH)
     assert call(tool(STORE, text)).reference == REFERENCE
     assert call(tool(STORE, {"context": " \n" + text})).reference == REFERENCE
@@ -105,7 +105,7 @@ def test_objects_written_as_strings_are_opened() -> None:
     ],
 )
 def test_what_leads_to_an_id_is_there_once(body: bytes, name: str) -> None:
-    """On every level, whatever the spelling; the answer still finds its call."""
+    """A key on the way to an id that is there twice is refused, under the id of the call."""
     assert call(body) == Call(refusal=Refusal(Reason.AMBIGUOUS_SESSION, TWICE.format(name)), rpc_id=7)
 
 
@@ -113,7 +113,7 @@ def test_what_leads_to_an_id_is_there_once(body: bytes, name: str) -> None:
     "body", [b'{"method":"ping","id":1,"id":2}', b'{"method":"ping","id":1,"ID":2}', b'{"method":"ping","Id":2}']
 )
 def test_a_message_with_two_ids_answers_to_none(body: bytes) -> None:
-    """Nobody can say which call the answer belongs to."""
+    """A message with two ids is refused without an id."""
     assert call(body) == Call(refusal=Refusal(Reason.AMBIGUOUS_SESSION, TWICE.format("id")), rpc_id=None)
 
 

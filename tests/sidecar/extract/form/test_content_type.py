@@ -27,7 +27,7 @@ def refusal(*values: str) -> str:
 
 
 def test_without_a_type_the_body_may_be_a_form_to_some_readers() -> None:
-    """It must be JSON, and is read as a form besides."""
+    """A body without a type must be JSON, and is read as a form besides."""
     assert declared() == declared("") == Form(None, declared=False)
     assert declared("text/plain; x=form-urlencoded") == UNDECLARED
 
@@ -43,7 +43,7 @@ def test_without_a_type_the_body_may_be_a_form_to_some_readers() -> None:
     ],
 )  # fmt: skip
 def test_types_that_declare_no_form(value: str) -> None:
-    """Whatever they say, the body is read as JSON."""
+    """A body of any other type is read as JSON."""
     assert declared(value) is None
 
 
@@ -58,7 +58,7 @@ def test_types_that_declare_no_form(value: str) -> None:
     ],
 )
 def test_an_urlencoded_form_is_declared(value: str) -> None:
-    """In any letter case, with or without a charset."""
+    """The media type is recognised in any letter case, with or without a charset."""
     assert declared(value) == Form(None)
 
 
@@ -75,7 +75,7 @@ def test_an_urlencoded_form_is_declared(value: str) -> None:
     ],
 )
 def test_a_multipart_form_is_declared_with_its_boundary(value: str, boundary: bytes) -> None:
-    """As a token or in quotes (RFC 2046)."""
+    """The boundary is a token or a quoted string (RFC 2046, section 5.1.1)."""
     assert declared(value) == Form(boundary)
 
 
@@ -96,7 +96,7 @@ def test_a_multipart_form_is_declared_with_its_boundary(value: str, boundary: by
     ],
 )
 def test_a_boundary_must_be_clear(value: str) -> None:
-    """One, not empty, of the characters that the standard allows."""
+    """A boundary is refused unless there is one, not empty, of the characters that RFC 2046 allows."""
     assert refusal(value) == BOUNDARY
 
 
@@ -119,7 +119,7 @@ def test_a_boundary_must_be_clear(value: str) -> None:
     ],
 )
 def test_what_mentions_a_form_must_be_well_formed(value: str) -> None:
-    """Another reader might take it for the form that it mentions."""
+    """A malformed type that mentions a form is refused, because another reader may take it for that form."""
     assert refusal(value) == UNCLEAR
 
 
@@ -139,28 +139,28 @@ def test_what_mentions_a_form_must_be_well_formed(value: str) -> None:
     ],
 )
 def test_other_charsets_are_refused(value: str) -> None:
-    """To a reader that honours them the same bytes may be other fields."""
+    """A charset other than UTF-8 is refused: to a reader that honours it the same bytes are other fields."""
     assert refusal(value) == CHARSET
 
 
 def test_one_content_type_is_enough() -> None:
-    """With two nobody knows which is meant, even if they are the same."""
+    """Two `Content-Type` fields are refused, even if they are the same."""
     assert refusal("application/json", "application/json") == "The request has more than one Content-Type."
 
 
 def test_a_very_long_content_type_is_not_read() -> None:
-    """There is no need for one."""
+    """A `Content-Type` longer than 1,024 bytes is refused."""
     assert refusal("text/plain; " + "x" * 1013) == "The Content-Type is longer than 1024 bytes."
     assert declared("text/plain; " + "x" * 1012) is None
 
 
 def test_odd_spaces_cost_no_time() -> None:
-    """The grammar has one way to match each text."""
+    """Spaces in a media type are matched in linear time."""
     assert refusal("application/x-www-form-urlencoded" + "; " * 490 + "!") == UNCLEAR
 
 
 def test_a_content_type_means_the_same_the_second_time() -> None:
-    """What was read is remembered, refusals are found anew."""
+    """A media type that was remembered gives the same result, and a refused one is refused again."""
     header = [(b"content-type", b"multipart/form-data; boundary=x")]
     assert declared_form(header) == declared_form(header) == Form(b"x")
     for _ in range(2):

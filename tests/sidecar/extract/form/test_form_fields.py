@@ -58,7 +58,7 @@ def refusal(raw: bytes, *, strict: bool = True) -> tuple[Reason, str]:
     ],
 )
 def test_what_is_found(raw: bytes, fields: object) -> None:
-    """Watched names, decoded once, with their values as they are."""
+    """Watched names are decoded once and found with their values as they are."""
     assert read(raw) == fields
 
 
@@ -71,7 +71,7 @@ def test_what_is_found(raw: bytes, fields: object) -> None:
     ],
 )  # fmt: skip
 def test_a_watched_field_may_be_there_once(raw: bytes) -> None:
-    """Readers take the first, the last, or all."""
+    """A watched field that is there twice is refused: readers take the first, the last, or all."""
     assert refusal(raw) == (Reason.AMBIGUOUS_SESSION, TWICE)
 
 
@@ -93,7 +93,7 @@ def test_a_watched_field_may_be_there_once(raw: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_name_that_some_readers_take_for_a_watched_one_is_refused(name: bytes) -> None:
-    """Brackets, dots, spaces and letter case mean something to some."""
+    """Brackets, dots, spaces and letter case that turn a name into a watched one are refused."""
     if name == b"session_id%09":
         assert refusal(name + b"=a") == (Reason.UNREADABLE_BODY, "The name of a field cannot be read.")
         assert refusal(name + b"=a", strict=False) == (Reason.AMBIGUOUS_SESSION, ALIKE)
@@ -103,13 +103,13 @@ def test_a_name_that_some_readers_take_for_a_watched_one_is_refused(name: bytes)
 
 @pytest.mark.parametrize("raw", [b"x=1;session_id=a", b"session_id=a;x=1", b"session_id=a;"])
 def test_a_semicolon_must_not_change_a_watched_field(raw: bytes) -> None:
-    """Some readers still separate at it."""
+    """A semicolon is refused where a reader that separates at it would see another watched field."""
     assert refusal(raw) == (Reason.AMBIGUOUS_SESSION, SEMICOLON)
 
 
 @pytest.mark.parametrize("name", [b"%", b"a%4", b"a%zz", b"a\x00", b"a%00", b"a%0A", b"session_id%00x", b"a\n"])
 def test_names_are_read_strictly(name: bytes) -> None:
-    """A name that cannot be read could be any name; in a query, which is no body, it is left alone."""
+    """A name that cannot be decoded, or has a control character, is refused in a body and ignored in a query."""
     assert refusal(name + b"=a") == (Reason.UNREADABLE_BODY, "The name of a field cannot be read.")
     if b"session" not in name:
         assert read(name + b"=a", strict=False) == {}
@@ -120,7 +120,7 @@ def test_names_are_read_strictly(name: bytes) -> None:
     [b"session_id%00", b"session_id%00x", b"%00session_id", b"session%00_id", b"user_id%0A", b"session%u005Fid"],
 )
 def test_a_control_character_in_the_name_of_a_query_field_hides_no_id(name: bytes) -> None:
-    """Some readers end the name there, others leave it out."""
+    """A query field is refused as ambiguous where a reader that drops control characters may see a watched name."""
     assert refusal(name + b"=a", strict=False) == (Reason.AMBIGUOUS_SESSION, ALIKE)
 
 
@@ -128,18 +128,18 @@ def test_a_control_character_in_the_name_of_a_query_field_hides_no_id(name: byte
     "field", [b"_charset_=utf-16", b"_charset_=", b"_charset_", b"%5C_charset_=gbk", b"_charset_=cp037"]
 )
 def test_a_form_does_not_change_its_charset(field: bytes) -> None:
-    """To a reader that knows the field, the ids would be other text."""
+    """A `_charset_` field is refused."""
     assert refusal(b"session_id=a&" + field) == (Reason.UNREADABLE_BODY, "The form names a charset other than UTF-8.")
 
 
 def test_there_is_an_end_to_fields() -> None:
-    """As many as are allowed are read."""
+    """A form with more fields than are allowed is refused, and one with as many is read."""
     assert read(b"a&" * (MOST_FIELDS - 1) + b"session_id=a") == {"session_id": "a"}
     assert refusal(b"a&" * MOST_FIELDS + b"a") == (Reason.UNREADABLE_BODY, "There are more than 10000 fields.")
 
 
 def test_very_long_names_are_not_decoded() -> None:
-    """Only their beginning is, since some readers cut names, open brackets in them, or trim the space before them."""
+    """Of a very long name only the beginning is decoded, because some readers cut names or open brackets in them."""
     assert read(b"a" * LONGEST_NAME + b"%=1") == {}
     assert refusal(b"a" * (LONGEST_NAME - 1) + b"%=1")[0] is Reason.UNREADABLE_BODY
     for begins in (b"session_id%00", b"session_id[", b"session_id%5B", b"session_id+", b"+session_id%00", b"?user_id["):
@@ -155,7 +155,7 @@ words = st.text(st.sampled_from("ab_ +%&=;[].é你\n"), max_size=6)
 
 @given(st.lists(st.tuples(st.sampled_from(["session_id", "user_id"]) | words, words), max_size=5))
 def test_what_was_encoded_is_found_again(pairs: list[tuple[str, str]]) -> None:
-    """A form written by others is read as it was meant, or refused for a name that is there twice or in doubt."""
+    """A form that another library wrote is read as it was meant, or refused for a name that is repeated or in doubt."""
     raw = urlencode(pairs).encode()
     watched = [(name, value) for name, value in pairs if name in ("session_id", "user_id")]
     try:
@@ -168,7 +168,7 @@ def test_what_was_encoded_is_found_again(pairs: list[tuple[str, str]]) -> None:
 
 @given(st.text(st.sampled_from("session_id=&;%5Fd+[].uS"), max_size=30).map(str.encode))
 def test_what_is_admitted_is_what_others_read(raw: bytes) -> None:
-    """Where a text is not refused, readers that split at & or at both see the same watched fields."""
+    """A text that is not refused has the same watched fields for readers that split at & alone and at both."""
     try:
         found = read(raw)
     except RequestRefused:
@@ -179,6 +179,6 @@ def test_what_is_admitted_is_what_others_read(raw: bytes) -> None:
 
 
 def test_a_name_too_long_to_matter_hides_nothing_behind_it():
-    """It is skipped, and reading goes on."""
+    """A name that is too long to matter is skipped, and the fields after it are read."""
     long = b"x" * 10_000
     assert read(long + b"=1&session_id=a&" + long + b"=2&user_id=b") == {"session_id": "a", "user_id": "b"}

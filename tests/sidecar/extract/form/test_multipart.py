@@ -42,7 +42,7 @@ def unreadable(body: bytes) -> str:
 
 
 def test_watched_fields_are_found_among_others() -> None:
-    """Names, values and files as they stand."""
+    """Watched fields are found among other fields and files."""
     body = multipart(
         *fields(message="hello", session_id="s1", user_id="u1"),
         ('Content-Disposition: form-data; name="file"; filename="a.txt"\r\nContent-Type: text/plain', b"\r\n--X\r\n"),
@@ -51,7 +51,7 @@ def test_watched_fields_are_found_among_others() -> None:
 
 
 def test_a_form_may_be_empty_or_lack_the_last_line_end() -> None:
-    """The closing delimiter ends it."""
+    """A closing delimiter ends the form, with or without a line end after it."""
     assert read(b"--XX--\r\n") == {}
     assert read(b"--XX--") == {}
     assert read(multipart(*fields(session_id="s")).removesuffix(b"\r\n")) == {"session_id": "s"}
@@ -77,29 +77,29 @@ def test_spellings_of_a_part(head: str) -> None:
 
 
 def test_a_file_is_no_text() -> None:
-    """Its content is kept as bytes, so that nobody takes it for an id."""
+    """The content of a file part is kept as bytes, so that it is never taken for an id."""
     assert read(multipart((SESSION + '; filename="x"', b"abc"))) == {"session_id": b"abc"}
     assert read(multipart((SESSION + "; filename*=utf-8''x", b"abc"))) == {"session_id": b"abc"}
 
 
 def test_text_that_is_not_utf_8_is_no_id() -> None:
-    """It is replaced by what no id contains."""
+    """A value that is not UTF-8 is replaced by characters that no id contains."""
     assert read(multipart((SESSION, b"a\xff"))) == {"session_id": "a\ufffd"}
 
 
 def test_a_name_that_is_not_utf_8_is_nobodys() -> None:
-    """It is read, and is no watched one."""
+    """A part whose name is not UTF-8 is no watched field."""
     body = multipart(*fields(x="y", session_id="a")).replace(b'"x"', b'"\xff"')
     assert read(body) == {"session_id": "a"}
 
 
 def test_values_keep_line_ends_and_spaces() -> None:
-    """Only the delimiter's own line end is not part of the value."""
+    """A value loses only the line end that belongs to the delimiter."""
     assert read(multipart((SESSION, b" a\r\n"))) == {"session_id": " a\r\n"}
 
 
 def test_a_field_may_be_there_once() -> None:
-    """Readers take the first, the last, or all."""
+    """A watched field that is there twice is refused: readers take the first, the last, or all."""
     body = multipart(*fields(session_id="a"), *fields(session_id="a"))
     assert refusal(body) == (Reason.AMBIGUOUS_SESSION, "The field session_id is there more than once.")
 
@@ -114,7 +114,7 @@ def test_a_field_may_be_there_once() -> None:
     ],
 )  # fmt: skip
 def test_look_alikes_are_refused(name: str) -> None:
-    """As in urlencoded forms."""
+    """A name that some readers take for a watched one is refused, as in urlencoded forms."""
     assert refusal(multipart(*fields(**{name: "a"})))[0] is Reason.AMBIGUOUS_SESSION
 
 
@@ -130,13 +130,13 @@ def test_look_alikes_are_refused(name: str) -> None:
     ],
 )  # fmt: skip
 def test_delimiters_stand_at_both_ends_and_nowhere_else(body: bytes) -> None:
-    """No preamble, no epilogue, no bare line ends, no second ending."""
+    """A preamble, an epilogue, a bare line end and a second ending are refused."""
     assert unreadable(body) == ENDS
 
 
 @pytest.mark.parametrize("line", [b"--XX ", b"--XX\t", b"--XXX", b"--XX-", b"--XX\r", b"--XX--x"])
 def test_a_delimiter_line_ends_at_once(line: bytes) -> None:
-    """Padding and longer boundaries are read differently by different readers."""
+    """Padding after a delimiter, and a longer boundary, are refused."""
     body = (
         b"--XX\r\n"
         + SESSION.encode()
@@ -150,7 +150,7 @@ def test_a_delimiter_line_ends_at_once(line: bytes) -> None:
 
 
 def test_a_closing_delimiter_in_the_middle_is_refused() -> None:
-    """What comes after it exists for some readers only."""
+    """A closing delimiter before the end is refused: what follows exists for some readers only."""
     body = b"--XX\r\n" + SESSION.encode() + b"\r\n\r\na\r\n--XX--\r\n" + multipart((SESSION, b"b"))
     assert unreadable(body) == GOES_ON
     assert unreadable(b"--XX--\r\n--XX--\r\n") == GOES_ON
@@ -158,13 +158,13 @@ def test_a_closing_delimiter_in_the_middle_is_refused() -> None:
 
 @pytest.mark.parametrize("head", ["", "\r\n", "x\r\ny", SESSION, "a" * 8193])
 def test_a_part_has_a_header_that_ends(head: str) -> None:
-    """Without it there is no name."""
+    """A part without a header, or whose header does not end within 8 KiB, is refused."""
     body = b"--XX\r\n" + head.encode() + b"\r\n--XX--\r\n"
     assert unreadable(body) == NO_END
 
 
 def test_a_header_may_be_long_but_not_too_long() -> None:
-    """8 KiB are enough for a file name."""
+    """A part's header of 8 KiB is read, and a longer one is refused."""
     padding = "x" * (8192 - len(SESSION) - len("\r\nX: "))
     assert read(multipart((f"{SESSION}\r\nX: {padding}", b"a"))) == {"session_id": "a"}
     assert unreadable(multipart((f"{SESSION}\r\nX: {padding}x", b"a"))) == NO_END
@@ -180,7 +180,7 @@ def test_a_header_may_be_long_but_not_too_long() -> None:
     ],
 )  # fmt: skip
 def test_headers_are_read_strictly(head: str) -> None:
-    """One line each, once each, no bare line ends."""
+    """A folded, repeated or bare-terminated header line of a part is refused."""
     assert unreadable(multipart((head, b"a"))) == HEADER
 
 
@@ -199,25 +199,25 @@ def test_headers_are_read_strictly(head: str) -> None:
     ],
 )  # fmt: skip
 def test_a_part_has_one_name_that_all_readers_see(disposition: str) -> None:
-    """Escapes, extended notations, repeated parameters and names inside quotes are read differently."""
+    """Escapes, extended notations, repeated parameters and names inside quotes are refused."""
     assert unreadable(multipart((f"Content-Disposition: {disposition}", b"a"))) == NAME
 
 
 @pytest.mark.parametrize("filename", ["a;b.txt", "C:\\a.txt", "my name.txt", "名.txt", "%22"])
 def test_ordinary_file_names_are_no_trouble(filename: str) -> None:
-    """Not everything odd is dangerous."""
+    """File names with ordinary punctuation are accepted."""
     head = f'Content-Disposition: form-data; name="file"; filename="{filename}"'
     assert read(multipart((head, b"x"), *fields(session_id="a"))) == {"session_id": "a"}
 
 
 def test_a_part_without_disposition_is_refused() -> None:
-    """It has no name at all."""
+    """A part without `Content-Disposition` is refused."""
     assert unreadable(multipart(("Content-Type: text/plain", b"a"))) == NAME
 
 
 @pytest.mark.parametrize("coding", ["base64", "quoted-printable", "x", "binaryX", "7 bit"])
 def test_an_id_in_a_transfer_encoding_is_refused(coding: str) -> None:
-    """Some readers decode it; other fields may have one."""
+    """A watched field with a transfer encoding is refused; another field may have one."""
     header = f"\r\nContent-Transfer-Encoding: {coding}"
     assert unreadable(multipart((SESSION + header, b"YQ=="))) == "The field session_id has a transfer encoding."
     other = ('Content-Disposition: form-data; name="file"' + header, b"YQ==")
@@ -225,7 +225,7 @@ def test_an_id_in_a_transfer_encoding_is_refused(coding: str) -> None:
 
 
 def test_an_id_in_another_charset_is_refused() -> None:
-    """Some readers honour a part's own charset; other fields may have one."""
+    """A watched field with a charset of its own is refused; another field may have one."""
     header = "\r\nContent-Type: text/plain; charset=UTF-16"
     assert unreadable(multipart((SESSION + header, b"a"))) == "The body is declared in a charset other than UTF-8."
     other = ('Content-Disposition: form-data; name="file"' + header, b"a")
@@ -233,7 +233,7 @@ def test_an_id_in_another_charset_is_refused() -> None:
 
 
 def test_there_is_an_end_to_parts() -> None:
-    """As many delimiters as are allowed are read, the closing one among them."""
+    """A form with more delimiters than are allowed is refused, and one with as many is read."""
     part = ('Content-Disposition: form-data; name="x"', b"a")
     assert read(multipart(*[part] * (MOST_PARTS - 1))) == {}
     assert unreadable(multipart(*[part] * MOST_PARTS)) == "The form has more than 1000 parts."
@@ -259,7 +259,7 @@ texts = st.text(st.sampled_from("ab-X \r\n\t;=é"), max_size=8)
 
 @given(st.lists(st.tuples(st.sampled_from(["session_id", "user_id", "x", "y z"]), texts), min_size=1, max_size=4))
 def test_what_is_found_is_what_others_find(parts: list[tuple[str, str]]) -> None:
-    """A form that is not refused means the same to Starlette."""
+    """A form that is not refused has the same fields for Starlette."""
     body = multipart(*((f'Content-Disposition: form-data; name="{name}"', value.encode()) for name, value in parts))
     try:
         found = read(body)
@@ -275,7 +275,7 @@ def test_what_is_found_is_what_others_find(parts: list[tuple[str, str]]) -> None
 def test_a_damaged_form_is_refused_or_means_the_same_to_others(
     parts: list[tuple[str, str]], data: st.DataObject
 ) -> None:
-    """Whatever is put into a form at whatever place, nobody finds another id in it than was checked."""
+    """A form that was damaged at any place is refused, or names the same ids to every reader."""
     body = multipart(*((f'Content-Disposition: form-data; name="{name}"', value.encode()) for name, value in parts))
     place = data.draw(st.integers(0, len(body)))
     piece = data.draw(
@@ -294,19 +294,19 @@ def test_a_damaged_form_is_refused_or_means_the_same_to_others(
 
 @pytest.mark.parametrize("disposition", ["name='session_id'", "name='session_id", "name=session_id'"])
 def test_apostrophes_are_quotes_to_php(disposition: str) -> None:
-    """They are part of the name to others."""
+    """PHP takes apostrophes for quotes, so a name between them is refused."""
     body = multipart((f"Content-Disposition: form-data; {disposition}", b"a"))
     assert refusal(body)[0] is Reason.AMBIGUOUS_SESSION
 
 
 @pytest.mark.parametrize("name", ["=?utf-8?Q?session=5Fid?=", "=?utf-8?B?c2Vzc2lvbl9pZA==?=", "=?x"])
 def test_an_encoded_word_is_no_name(name: str) -> None:
-    """commons-fileupload decodes it."""
+    """commons-fileupload decodes encoded words, so a name that is one is refused."""
     assert unreadable(multipart((f'Content-Disposition: form-data; name="{name}"', b"a"))) == NAME
 
 
 def test_an_id_in_a_content_encoding_is_refused() -> None:
-    """aiohttp decodes it; other fields may have one."""
+    """aiohttp decodes a part's content encoding, so a watched field with one is refused."""
     header = "\r\nContent-Encoding: deflate"
     assert unreadable(multipart((SESSION + header, b"a"))) == "The field session_id has a transfer encoding."
     other = ('Content-Disposition: form-data; name="file"' + header, b"a")
@@ -315,7 +315,7 @@ def test_an_id_in_a_content_encoding_is_refused() -> None:
 
 @pytest.mark.parametrize("head", [SESSION, 'Content-Disposition: form-data; name="x"'])
 def test_a_part_is_as_long_as_it_says(head: str) -> None:
-    """aiohttp reads as many bytes as a part's Content-Length says, over the next boundary too."""
+    """aiohttp reads as many bytes as a part's `Content-Length` says, so a wrong length is refused."""
     assert read(multipart((head + "\r\nContent-Length: 1", b"a"))) in ({"session_id": "a"}, {})
     for length in ("0", "2", "50", "x", "+1", "01"):
         body = multipart((f"{head}\r\nContent-Length: {length}", b"a"))
@@ -324,7 +324,7 @@ def test_a_part_is_as_long_as_it_says(head: str) -> None:
 
 @pytest.mark.parametrize("name", ["_charset_", "\\_charset_", "_charset\\_"])
 def test_a_form_does_not_change_its_charset(name: str) -> None:
-    """aiohttp decodes the fields after `_charset_` by it."""
+    """aiohttp decodes what follows `_charset_` by it, so the field is refused."""
     charset = (f'Content-Disposition: form-data; name="{name}"', b"utf-16")
     assert unreadable(multipart(charset, *fields(session_id="a"))) == "The form names a charset other than UTF-8."
     assert read(multipart(*fields(_charset_="UTF-8", session_id="a"))) == {"session_id": "a"}

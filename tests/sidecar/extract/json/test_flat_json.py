@@ -29,7 +29,7 @@ CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
     ],
 )
 def test_a_plain_body_gives_its_ids(body):
-    """In any order, with anything beside them that nobody watches."""
+    """Both ids are given, in any order and beside any other names."""
     assert READER.read(body) == ("s", "u")
 
 
@@ -63,12 +63,12 @@ def test_a_plain_body_gives_its_ids(body):
     ],
 )
 def test_any_other_body_gives_none(body):
-    """What is missing, doubled, nested, misspelt, hidden, of the wrong type, damaged or very long."""
+    """A body with an id that is missing, doubled, nested, misspelt, hidden or no string gives none."""
     assert READER.read(body) is None
 
 
 def test_any_of_several_spellings_will_do_but_only_one():
-    """A profile may know an id by more than one name."""
+    """Of the spellings that a profile names, a body may use any, and only one."""
     profile = load_profile(
         """
         name = "two"
@@ -95,7 +95,7 @@ def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method
 
 @pytest.mark.parametrize("more", ["", '"id": 1,', '"id": "x", "trace": [1],'])
 def test_a_plain_call_gives_the_ids_of_its_arguments(more):
-    """With an id to answer to, or as a notification."""
+    """Both ids of the arguments are given, for a call and for a notification."""
     assert CALLS.read(call(more=more))[:2] == ("s", "u")
 
 
@@ -126,13 +126,13 @@ def test_a_plain_call_gives_the_ids_of_its_arguments(more):
     ],
 )
 def test_any_other_message_gives_none(body):
-    """What calls no guarded tool, or not plainly."""
+    """A message that is no plain call of a guarded tool gives none."""
     assert CALLS.read(body) is None
 
 
 @pytest.mark.parametrize("more", ['owner = "none"', 'owner = "required"\nscope = ["app"]'])
 def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(more):
-    """A scope has to be named too, and a session without owner is nobody's."""
+    """A profile with a scope, or whose sessions have no owner, has no flat bodies."""
     profile = load_profile(
         f"""
         name = "other"

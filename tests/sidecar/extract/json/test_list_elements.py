@@ -69,7 +69,7 @@ def test_the_requests_own_session_comes_first() -> None:
 
 
 def test_a_gateways_user_owns_every_element() -> None:
-    """An element for another user is another user's session."""
+    """An element for a user other than the gateway's is refused as another user's session."""
     settings = {"user_header": "X-User", "headers": [(b"x-user", b"ann")]}
     assert calls({"memories": [memory("s1"), memory("s2")]}, **settings) == ["s1 ann", "s2 ann"]
     refused = calls({"memories": [memory("s1"), memory("s2", "bob")]}, **settings)

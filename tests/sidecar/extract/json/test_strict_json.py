@@ -35,7 +35,7 @@ def doubtful(body: bytes) -> set[str]:
     "body", [b"{}", b"[]", b"null", b"1", b'"x"', b' \t\r\n{"a":[1,2.5,null,true,{"b":"\\u4f60"}]} ']
 )
 def test_json_is_read(body: bytes) -> None:
-    """Any value of RFC 8259."""
+    """Any value of RFC 8259 is read."""
     assert READER.read(body) == json.loads(body)
 
 
@@ -54,24 +54,24 @@ def test_json_is_read(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_readers_may_disagree_about_is_not_read(body: bytes) -> None:
-    """Strictly RFC 8259 in UTF-8; the complaint says where it went wrong."""
+    """Text that is not strict RFC 8259 in UTF-8 is refused, with the place where it goes wrong."""
     assert refusal(body).startswith("The body is not JSON that every reader reads alike: ")
 
 
 def test_the_complaint_names_the_place() -> None:
-    """A person can find the character, and sees nothing of the body."""
+    """The complaint names the position and shows nothing of the body."""
     detail = refusal(b'{"secret": 1,}')
     assert detail.endswith("at character 12.")
     assert "secret" not in detail
 
 
 def test_deep_nesting_is_refused() -> None:
-    """The reader does not run out of stack."""
+    """Deep nesting is refused before the reader runs out of stack."""
     assert "depth" in refusal(b"[" * 5000 + b"]" * 5000)
 
 
 def test_deep_nesting_that_must_be_read_twice_is_refused_or_read() -> None:
-    """The second reader does not run out of stack either; how much it has differs between versions of Python."""
+    """The reader that checks duplicate keys does not run out of stack; its depth differs between versions of Python."""
     deep = b'{"session\\u005fid":' + b"[" * 1020 + b"]" * 1020 + b"}"
     try:
         outcome = READER.read(deep)
@@ -82,12 +82,12 @@ def test_deep_nesting_that_must_be_read_twice_is_refused_or_read() -> None:
 
 @pytest.mark.parametrize("values", [b",1" * MOST_VALUES, b",[]" * (MOST_VALUES // 2), b",{}" * (MOST_VALUES // 2)])
 def test_too_many_values_are_refused_before_they_are_made(values: bytes) -> None:
-    """A value costs many times its bytes; text may be as long as it likes."""
+    """A text with too many values is refused before they are made; a string counts as one."""
     assert refusal(b"[1" + values + b"]") == "The JSON body has more than 250000 values."
 
 
 def test_as_many_values_as_are_allowed_are_read() -> None:
-    """The limit itself is still allowed."""
+    """A text with exactly as many values as are allowed is read."""
     body = b"[1" + b",1" * (MOST_VALUES - 1) + b"]"
     value = READER.read(body)
     assert isinstance(value, list)
@@ -95,20 +95,20 @@ def test_as_many_values_as_are_allowed_are_read() -> None:
 
 
 def test_a_text_that_must_be_read_twice_may_have_fewer_values() -> None:
-    """The limit itself is still allowed."""
+    """A text that needs the second reader is refused beyond a lower number of values."""
     escaped = b'["\\u0061"'
     assert isinstance(READER.read(escaped + b",1" * (MOST_VALUES_TWICE - 1) + b"]"), list)
     assert refusal(escaped + b",1" * MOST_VALUES_TWICE + b"]") == "The JSON body has more than 100000 values."
 
 
 def test_a_long_text_is_read() -> None:
-    """Ten million characters are one value."""
+    """A string of ten million characters is read."""
     value = READER.read(b'{"a":"' + b"x" * 10_000_000 + b'"}')
     assert isinstance(value, dict)
 
 
 def test_huge_numbers_do_no_harm() -> None:
-    """They are refused, or read as the float that they are to everybody."""
+    """A huge number is refused, or read as the float that every reader makes of it."""
     assert refusal(b"1" * 400).startswith("The body is not JSON")
     assert READER.read(b'{"session\\u005fid":' + b"1" * 300 + b"}") == {"session_id": float("1" * 300)}
 
@@ -146,12 +146,12 @@ def test_huge_numbers_do_no_harm() -> None:
     ],
 )
 def test_which_names_are_doubtful(body: bytes, names: set[str]) -> None:
-    """A name written twice, in another case, or in both ways at once; only watched ones, only where it happens."""
+    """A watched name that is written twice, in another case or escaped is in doubt, and no other name is."""
     assert doubtful(body) == names
 
 
 def test_the_kelvin_sign_is_a_k_to_readers_that_fold() -> None:
-    """So is the long s an s, and to Java both forms of the Turkish i are an i."""
+    """The Kelvin sign, the long s and both Turkish forms of i fold to letters of a watched name."""
     reader = JsonReader(["token"])
     for body in ('{"to\u212aen":1}'.encode(), b'{"to\\u212aen":1}', b'{"to\\u212Aen":1}'):
         value = reader.read(body)
@@ -172,7 +172,7 @@ def test_the_kelvin_sign_is_a_k_to_readers_that_fold() -> None:
     ],
 )
 def test_what_stays_on_the_fast_path(body: bytes) -> None:
-    """Text in any language, raw or escaped, is read once."""
+    """Text in any language, raw or escaped, is read by the fast reader alone."""
     assert READER.plain_names(body) is not None
 
 
@@ -188,13 +188,13 @@ def test_what_stays_on_the_fast_path(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_is_read_with_every_key(body: bytes) -> None:
-    """Whatever could be a second spelling of a watched name."""
+    """A text that may spell a watched name a second time is read key by key."""
     assert READER.plain_names(body) is None
     assert READER.read(body) == json.loads(body)
 
 
 def test_escapes_of_digits_and_hyphens_are_seen_where_names_have_them() -> None:
-    """The escapes that matter follow from the names."""
+    """Escapes of digits and hyphens count where a watched name has such characters."""
     body = b'{"a-1":1,"a\\u002d1":1}'
     value = JsonReader(["a-1"]).read(body)
     assert isinstance(value, Doubtful)
@@ -204,7 +204,7 @@ def test_escapes_of_digits_and_hyphens_are_seen_where_names_have_them() -> None:
 
 
 def test_two_watched_spellings_are_both_allowed() -> None:
-    """A profile may name several that differ in case only; each may be there once, but not both."""
+    """Two watched names that differ in letter case alone may each be there once, but not both."""
     reader = JsonReader(["userId", "userID"])
     assert type(reader.read(b'{"userId":1}')) is dict
     assert type(reader.read(b'{"userID":1}')) is dict
@@ -213,7 +213,7 @@ def test_two_watched_spellings_are_both_allowed() -> None:
 
 
 def test_many_repeated_keys_cost_no_more_than_others() -> None:
-    """Nothing is quadratic in the number of repetitions."""
+    """Repeated keys are read in linear time."""
     assert doubtful(b"{" + b",".join([b'"session_id":1'] * 99_000) + b"}") == {"session_id"}
 
 
@@ -228,7 +228,7 @@ def test_a_member_is_what_stands_under_a_name() -> None:
 
 
 def test_a_doubtful_member_is_refused_and_others_are_not() -> None:
-    """Doubt about one name says nothing about another."""
+    """Doubt about one name does not affect another."""
     value = READER.read(b'{"session_id":1,"session_id":2,"context":3,"userid":4}')
     assert member(value, "context") == 3
     assert member(value, "absent") is None
@@ -249,7 +249,7 @@ values = st.recursive(
 
 @given(values, st.booleans())
 def test_json_is_read_as_others_read_it(value: object, ascii_only: bool) -> None:
-    """Whichever path a text takes, its value is the one that Python's own reader finds."""
+    """The value is the one that Python's own reader finds, by either way of reading."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     try:
         read = READER.read(body)
@@ -262,7 +262,7 @@ def test_json_is_read_as_others_read_it(value: object, ascii_only: bool) -> None
 
 @given(st.binary(max_size=30) | st.text(st.sampled_from('{}[]":,\\u05fd7 abeslnr_i1'), max_size=30).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    """Nothing else can happen."""
+    """Any bytes are read or refused, and raise nothing else."""
     try:
         READER.read(body)
     except RequestRefused as refusal:
@@ -273,7 +273,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 
 
 def test_integers_stay_integers_however_they_are_read() -> None:
-    """A refusal repeats the id of a call, which is often a number, as it was."""
+    """A whole number is an int by either way of reading, so that a refusal repeats a call's id as it was."""
     for body in (b'{"id":7,"n":999999999999999999}', b'{"Session_ID":1,"id":7,"n":999999999999999999}'):
         value = READER.read(body)
         assert isinstance(value, dict)
