@@ -13,9 +13,19 @@ from rich.console import Console
 from benchmarks import bars, machine, plots, report, tables
 from benchmarks.bench import Bench
 from benchmarks.cases import CASES
-from benchmarks.experiments import first_writes, flat, latency, overtaking, profile, revocation, throughput
-from benchmarks.lineup import BY_NAME, CONTENDERS
-from benchmarks.options import QUICK, Options
+from benchmarks.experiments import (
+    first_writes,
+    flat,
+    hosted,
+    latency,
+    overtaking,
+    profile,
+    revocation,
+    several,
+    throughput,
+)
+from benchmarks.lineup import BY_NAME
+from benchmarks.options import BARS, QUICK, Options
 from benchmarks.processes import FIXED_CORE, Failed
 from benchmarks.samples import Samples
 from benchmarks.stage import standing
@@ -23,11 +33,14 @@ from benchmarks.stage import standing
 EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
     "latency": latency.run,
     "first-writes": first_writes.run,
+    "several": several.run,
+    "hosted": hosted.run,
     "flat": flat.run,
     "revocation": revocation.run,
     "overtaking": overtaking.run,
     "profile": profile.run,
 }
+ALL = [*(case.name for case in CASES), *EXPERIMENTS]
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
 PAGE = machine.ROOT / "docs/developers/benchmark-results.md"
@@ -37,14 +50,16 @@ PICTURES = machine.ROOT / "docs/assets/benchmarks"
 def main() -> None:
     arguments = _parser().parse_args()
     console = Console(width=max(Console().width, TABLE_WIDTH))
-    names = arguments.cases or [*(case.name for case in CASES), *EXPERIMENTS]
-    contenders = [BY_NAME[name] for name in arguments.contenders] if arguments.contenders else list(CONTENDERS)
+    chosen = bars.SPEED if arguments.bars else bars.BARS
+    measured = [name for name in ALL if bars.compared(name, chosen)] if arguments.bars else ALL
+    names = arguments.cases or measured
+    contenders = [BY_NAME[name] for name in arguments.contenders or BY_NAME]
     options = _options(arguments)
-    complete = not (arguments.cases or arguments.contenders or arguments.quick)
+    complete = not (arguments.cases or arguments.contenders or arguments.quick or arguments.rounds)
     os.sched_setaffinity(0, {FIXED_CORE})
     facts, begin, ticks = machine.description(), time.monotonic(), machine.steal_and_total()
     with standing(machine.programs()) as stage:
-        bench = Bench(stage, options, contenders, lambda text: console.print(f"[dim]{text}", highlight=False))
+        bench = Bench(stage, options, contenders, lambda case: bars.compared(case, chosen), _say(console))
         bench.samples.missing |= {each.name: why for each in contenders if (why := stage.missing(each))}
         if cases := [case for case in CASES if case.name in names]:
             throughput.run(bench, cases)
@@ -60,14 +75,19 @@ def main() -> None:
         "minutes": f"{(time.monotonic() - begin) / 60:.0f}",
         "processor time taken by other machines": f"{stolen / total:.1%}",
     }
-    _publish(console, bench.samples, facts, complete=complete)
+    _publish(console, bench.samples, facts, bars.judge(bench.samples, chosen), complete=complete)
 
 
-def _publish(console: Console, samples: Samples, facts: dict[str, str], *, complete: bool) -> None:
-    """Only a complete run replaces the results that the docs show."""
+def _say(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(f"[dim]{text}", highlight=False)
+
+
+def _publish(
+    console: Console, samples: Samples, facts: dict[str, str], verdicts: list[bars.Verdict], *, complete: bool
+) -> None:
+    """Only a complete run, and one of all bars of speed, replaces the results that the docs show."""
     folder = RESULTS if complete else RESULTS / "partial"
     folder.mkdir(parents=True, exist_ok=True)
-    verdicts = bars.judge(samples)
     made = [tables.bars(verdicts), *tables.results(samples), tables.troubles(samples)]
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
@@ -79,16 +99,18 @@ def _publish(console: Console, samples: Samples, facts: dict[str, str], *, compl
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    chosen = QUICK if arguments.quick else Options()
+    chosen = QUICK if arguments.quick else BARS if arguments.bars else Options()
     return chosen.with_rounds(arguments.rounds) if arguments.rounds else chosen
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description="Measure the sidecar beside other proxies.")
-    parser.add_argument("--quick", action="store_true", help="a few minutes, for development: no figure to quote")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of what a bar compares (31 or 15, quick: 2)")
-    cases = [*(case.name for case in CASES), *EXPERIMENTS]
-    parser.add_argument("--cases", nargs="+", choices=cases, metavar="CASE", help=", ".join(cases))
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--bars", action="store_true", help="a quarter of an hour: what the bars of speed compare")
+    how_much.add_argument("--quick", action="store_true", help="a few minutes, for development: no figure to quote")
+    rounds = "rounds of what a bar compares (31 or 15; --bars: 9 or 5; --quick: 2)"
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"{rounds}; results go to partial/")
+    parser.add_argument("--cases", nargs="+", choices=ALL, metavar="CASE", help=", ".join(ALL))
     parser.add_argument("--contenders", nargs="+", choices=BY_NAME, metavar="NAME", help=", ".join(BY_NAME))
     return parser
 

@@ -16,11 +16,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """`say` tells a person what is being measured now."""
+    """`compared` gives the names that bars compare in a case, and `say` tells a person what is being measured now."""
 
     stage: Stage
     options: Options
     contenders: Sequence[Contender]
+    compared: Callable[[str], frozenset[str]]
     say: Callable[[str], None]
     samples: Samples = field(default_factory=Samples)
 
@@ -31,14 +32,21 @@ class Bench:
     def turns(
         self, among: Sequence[Contender], compared: Collection[Contender], rounds: int
     ) -> Iterator[tuple[int, Contender]]:
-        """Round after round, who is measured, each time beginning with another.
+        """Give who is measured, one after another."""
+        for number, here in self.rounds(among, compared, rounds):
+            for contender in here:
+                yield number, contender
 
-        Those that no bar compares sit out once they have had the rounds that a median needs.
+    def rounds(
+        self, among: Sequence[Contender], compared: Collection[Contender], rounds: int
+    ) -> Iterator[tuple[int, Sequence[Contender]]]:
+        """Give round after round with those who are measured in it, each time beginning with another.
+
+        Those that no bar compares sit out once they have had the rounds that a median needs, which may be none.
         """
         for number in range(rounds):
             here = [each for each in self.present(among) if each in compared or number < self.options.beside]
-            for contender in rotated(here, number):
-                yield number, contender
+            yield number, rotated(here, number)
 
 
 def rotated(items: Sequence[T], number: int) -> Sequence[T]:

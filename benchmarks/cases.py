@@ -9,15 +9,18 @@ from benchmarks.lineup import (
     CONTENDERS,
     DIRECT,
     ENVOY_AUTHZ,
+    ENVOY_OUR_AUTHORIZER,
     ENVOY_PLAIN,
+    FAST_PATH_OFF,
     NGINX_LUA,
     NGINX_PLAIN,
+    PURE,
     SIDECAR,
-    SLOW_LANE,
     Contender,
 )
 
-CLOSE = (DIRECT, NGINX_PLAIN, NGINX_LUA, SIDECAR, ENVOY_PLAIN, SLOW_LANE)
+CLOSE = (DIRECT, NGINX_PLAIN, NGINX_LUA, SIDECAR, PURE, ENVOY_PLAIN, FAST_PATH_OFF)
+BY_BODY = (*CLOSE, ENVOY_AUTHZ, ENVOY_OUR_AUTHORIZER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ CASES = (
     Case("known", "Known session, small JSON write", wire.SMALL_WRITE, CONTENDERS),
     Case("chinese-raw", "The same with Chinese text as UTF-8", wire.CHINESE_RAW),
     Case("chinese-escaped", "The same with Chinese text as \\uXXXX", wire.CHINESE_ESCAPED),
-    Case("tools-call", "MCP tools/call for a known session", wire.TOOLS_CALL, (*CLOSE, ENVOY_AUTHZ)),
+    Case("tools-call", "MCP tools/call for a known session", wire.TOOLS_CALL, BY_BODY),
     Case("pass-through", "Unguarded read", wire.READ, decision="passed"),
     Case("large-write", "Known session, 1 MiB write", wire.LARGE_WRITE, sessions=8, connections=8, hits=2),
     Case("large-upload", "Unguarded 8 MiB upload", wire.LARGE_UPLOAD, decision="passed", connections=8, hits=2),

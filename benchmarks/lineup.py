@@ -21,7 +21,12 @@ class Checks(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """`helper` is a second process on the same core; `needs` names words that must have been found on this machine."""
+    """`helper` is a second process on the same core, ready when `helper_answers` is answered with 2xx.
+
+    `shipped` names a file of deploy/ that is used as it is, but for its ports. `needs` names words that must have been
+    found on this machine. `is_sidecar` says that its decisions can be read at the admin address, and `is_compiled`
+    which build it must say there that it is.
+    """
 
     name: str
     checks: Checks
@@ -29,8 +34,11 @@ class Contender:
     files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     helper: tuple[str, ...] = ()
+    helper_answers: str = "/health"
+    shipped: str = ""
     needs: tuple[str, ...] = ()
     is_sidecar: bool = False
+    is_compiled: bool = True
 
 
 SIDECAR_ENV = {
@@ -42,26 +50,22 @@ SIDECAR_ENV = {
     "SIDECAR_CACHE_TTL": "1h",
     "SIDECAR_LOG": "json",
 }
-SIDECAR_ARGV = ("@{sidecar}", "serve")
+COMPILED, PURE_PYTHON = "@{sidecar}", "@{pure}"
 NGINX = ("@{nginx}", "-e", "stderr", "-p", "@{folder}", "-c")
 ENVOY = ("@{envoy}", "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id", "-c")
-UVICORN = ("@{python}", "-m", "uvicorn", "--port", "@{port}", "--no-access-log", "--log-level", "error")
+UVICORN_ON, UVICORN_QUIET = ("@{python}", "-m", "uvicorn", "--port"), ("--no-access-log", "--log-level", "error")
+UVICORN = (*UVICORN_ON, "@{port}", *UVICORN_QUIET)
 ASGI_CHECKER = (
-    *("@{python}", "-m", "uvicorn", "--app-dir", "@{folder}", "--port", "@{checker}"),
+    *("@{python}", "-m", "uvicorn", "--app-dir", "@{folder}", "--port", "@{helper}"),
     *("--no-access-log", "--log-level", "error", "--lifespan", "off", "checker_asgi:app"),
 )
-CHECKER = ("@{python}", "-m", "benchmarks.checker", "@{checker}")
+CHECKER = ("@{python}", "-m", "benchmarks.checker", "@{helper}")
 PYTHON_ENV = {"UPSTREAM": "http://127.0.0.1:@{upstream}"}
 
-SIDECAR = Contender("sidecar", Checks.BODY, SIDECAR_ARGV, env=SIDECAR_ENV, needs=("sidecar",), is_sidecar=True)
-SLOW_LANE = Contender(
-    "sidecar, lane off",
-    Checks.BODY,
-    SIDECAR_ARGV,
-    env={**SIDECAR_ENV, "SIDECAR_FAST_LANE": "false"},
-    needs=("sidecar",),
-    is_sidecar=True,
-)
+SIDECAR = Contender("sidecar", Checks.BODY, (COMPILED, "serve"), env=SIDECAR_ENV, needs=("sidecar",), is_sidecar=True)
+PURE = replace(SIDECAR, name="sidecar, pure", argv=(PURE_PYTHON, "serve"), needs=("pure",), is_compiled=False)
+FAST_PATH_OFF = replace(SIDECAR, name="sidecar, fast path off", env={**SIDECAR_ENV, "SIDECAR_FAST_LANE": "false"})
+PURE_FAST_PATH_OFF = replace(PURE, name="sidecar, pure, fast path off", env=FAST_PATH_OFF.env)
 DIRECT = Contender("direct", Checks.NOTHING, ())
 NGINX_PLAIN = Contender("nginx", Checks.NOTHING, (*NGINX, "nginx.conf"), ("nginx.conf", "nginx-common.conf"))
 NGINX_AUTH = Contender(
@@ -90,6 +94,17 @@ ENVOY_AUTHZ = Contender(
 NGINX_AUTH_ASGI, ENVOY_AUTHZ_ASGI = (
     replace(each, name=f"{each.name}, ASGI checker", files=(*each.files, "checker_asgi.py"), helper=ASGI_CHECKER)
     for each in (NGINX_AUTH, ENVOY_AUTHZ)
+)
+ENVOY_OUR_AUTHORIZER = Contender(
+    "Envoy ext_authz, our authoriser",
+    Checks.BODY,
+    (*ENVOY, "envoy.yaml"),
+    env={**SIDECAR_ENV, "SIDECAR_LISTEN": "127.0.0.1:@{spare}", "SIDECAR_AUTHZ": "127.0.0.1:@{helper}"},
+    helper=(COMPILED, "serve"),
+    helper_answers="/envoy/health",
+    shipped="envoy/envoy.yaml",
+    needs=("sidecar",),
+    is_sidecar=True,
 )
 CADDY = Contender(
     "Caddy forward_auth",
@@ -122,6 +137,18 @@ STARLETTE_HTTPX = Contender(
     "Starlette + httpx", Checks.NOTHING, (*UVICORN, "starlette_httpx:app"), ("starlette_httpx.py",), PYTHON_ENV
 )
 
+# The same ASGI application by itself, under the guard in its own process, and with the sidecar as a hop before it.
+HOSTED_APP = ("hosted_app.py",)
+HOSTED_PLAIN = Contender("application", Checks.NOTHING, (*UVICORN, "hosted_app:app"), HOSTED_APP)
+HOSTED_WRAPPED = replace(SIDECAR, name="sidecar wrap", argv=(COMPILED, "wrap", "hosted_app:app"), files=HOSTED_APP)
+HOSTED_BEHIND_A_HOP = replace(
+    SIDECAR,
+    name="sidecar before the application",
+    files=HOSTED_APP,
+    env={**SIDECAR_ENV, "SIDECAR_UPSTREAM": "http://127.0.0.1:@{helper}"},
+    helper=(*UVICORN_ON, "@{helper}", *UVICORN_QUIET, "hosted_app:app"),
+)
+
 # In an order that keeps those that a bar compares close to one another in time.
 CONTENDERS = (
     DIRECT,
@@ -129,15 +156,18 @@ CONTENDERS = (
     NGINX_LUA,
     NGINX_AUTH,
     SIDECAR,
+    PURE,
     NGINX_AUTH_ASGI,
     ENVOY_PLAIN,
-    SLOW_LANE,
+    FAST_PATH_OFF,
     ENVOY_AUTHZ,
     ENVOY_AUTHZ_ASGI,
+    ENVOY_OUR_AUTHORIZER,
     CADDY,
     TRAEFIK,
     MITMPROXY,
     FASTAPI_PROXY,
     STARLETTE_HTTPX,
 )
-BY_NAME = {each.name: each for each in CONTENDERS}
+HOSTED = (HOSTED_PLAIN, HOSTED_WRAPPED, HOSTED_BEHIND_A_HOP)
+BY_NAME = {each.name: each for each in (*CONTENDERS, *HOSTED)}

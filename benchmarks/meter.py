@@ -13,6 +13,11 @@ from benchmarks.stage import Running, Stage
 SETTLE_WITHIN_S = 20.0
 
 
+def decisions_of(running: Running) -> Counter[str]:
+    """What a sidecar has decided so far."""
+    return decisions_in(get(running.admin, "/metrics"))
+
+
 class Meter:
     """Reads the counters of the contenders under load; its own reads, which the upstream counts too, are left out."""
 
@@ -47,7 +52,7 @@ class Meter:
         decisions: Counter[str] = Counter()
         for each in self._running:
             if each.contender.is_sidecar:
-                decisions += decisions_in(get(each.admin, "/metrics"))
+                decisions += decisions_of(each)
         self._reads += 1
         # The third number of stub_status's third line counts requests.
         upstream = int(get(self._stage.upstream, "/benchmark/count").splitlines()[2].split()[2])

@@ -11,7 +11,7 @@ class Options:
 
     A bar needs more `rounds` than what is shown `beside` it, for which a median is enough; where figures scatter and
     come `close` to their bars, it needs the most. `sizes` are known sessions, of which the first and the last are
-    compared.
+    compared; `tails` says whether each is also measured by itself, and while its sessions expire.
     """
 
     close: int = 31
@@ -22,11 +22,24 @@ class Options:
     first_writes: int = 100_000
     simultaneous: int = 1000
     sizes: tuple[int, ...] = (1_000, 100_000, 1_000_000)
+    tails: bool = True
     revocations: int = 700
 
     def with_rounds(self, rounds: int) -> Options:
         return replace(self, close=rounds, rounds=rounds, beside=min(rounds, self.beside))
 
+
+BARS = Options(
+    close=9,
+    rounds=5,
+    beside=0,
+    seconds=1,
+    latency_seconds=3,
+    first_writes=30_000,
+    sizes=(1_000, 1_000_000),
+    tails=False,
+)
+"""What the bars of speed need, and no more."""
 
 QUICK = Options(
     close=2,

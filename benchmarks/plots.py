@@ -52,7 +52,7 @@ def _rates(samples: Samples, axes: Axes) -> None:
 
 
 def _ratios(samples: Samples, axes: Axes) -> None:
-    others = ("nginx", "nginx + Lua", "Envoy", "sidecar, lane off")
+    others = ("nginx", "nginx + Lua", "Envoy", "sidecar, fast path off")
     cases = [case for case in CASES if samples.of(case.name, "sidecar", "requests_per_s")]
     for shift, other in enumerate(others):
         for place, case in enumerate(cases):

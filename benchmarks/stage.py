@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import string
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,9 @@ from benchmarks.processes import CONTENDER_CORE, FIXED_CORE, Pinned, free_port
 
 TEMPLATES = machine.BENCHMARKS / "contenders"
 PYTHONPATH = {"PYTHONPATH": str(machine.ROOT)}
+"""For what imports from benchmarks/. A sidecar goes without: it would find its sources before its own wheel."""
+
+PORTS = ("port", "admin", "helper", "spare", "spare_admin")
 
 
 class Words(string.Template):
@@ -62,26 +66,42 @@ class Stage:
         return path
 
     @contextlib.contextmanager
-    def running(self, contender: Contender, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-        """Start a contender alone on its core, wait until it answers, and stop it afterwards. Raises Failed."""
+    def running(
+        self,
+        contender: Contender,
+        env: Mapping[str, str] | None = None,
+        *,
+        core: int = CONTENDER_CORE,
+        port: int | None = None,
+    ) -> Iterator[Running]:
+        """Start a contender on its core, wait until it answers, and stop it afterwards. Raises Failed.
+
+        `port` is one that sidecars share. The admin address says that this one is ready too.
+        """
         if not contender.argv:
             yield Running(contender, self.upstream, 0, self.folder)
             return
-        ports = {name: free_port() for name in ("port", "admin", "checker")}
+        ports = {name: free_port() for name in PORTS}
+        ports["port"] = port or ports["port"]
         with tempfile.TemporaryDirectory(dir=self.folder) as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             words = {**self._words(), **{key: str(port) for key, port in ports.items()}, "folder": name}
             _render(contender.files, folder, words)
-            environment = {**PYTHONPATH, **_fill_all(contender.env, words), **(env or {})}
+            if contender.shipped:
+                _ship(contender.shipped, folder, words)
+            path = {} if contender.is_sidecar else PYTHONPATH
+            environment = {**path, **_fill_all(contender.env, words), **(env or {})}
             processes = []
             if contender.helper:
-                helper = Pinned("helper", _fill(contender.helper, words), CONTENDER_CORE, folder, environment)
+                helper = Pinned("helper", _fill(contender.helper, words), core, folder, environment)
                 stack.callback(helper.stop)
-                helper.wait_until_answering(ports["checker"])
+                helper.wait_until_answering(ports["helper"], contender.helper_answers)
                 processes.append(helper)
-            process = Pinned(contender.name, _fill(contender.argv, words), CONTENDER_CORE, folder, environment)
+            process = Pinned(contender.name, _fill(contender.argv, words), core, folder, environment)
             stack.callback(process.stop)
             seconds = process.wait_until_answering(ports["port"])
+            if contender.is_sidecar:
+                process.wait_until_answering(ports["admin"], "/readyz")
             yield Running(contender, ports["port"], ports["admin"], folder, (*processes, process), seconds)
 
     def _words(self) -> dict[str, str]:
@@ -106,6 +126,14 @@ def standing(words: Mapping[str, str]) -> Iterator[Stage]:
             stack.callback(process.stop)
             process.wait_until_answering(port)
         yield Stage(folder, words, upstream, session_service)
+
+
+def _ship(name: str, folder: Path, words: Mapping[str, str]) -> None:
+    """Copy a file of deploy/, with the ports of this run in the place of the shipped ones."""
+    ports = {"8080": "port", "18080": "upstream", "9903": "helper", "9902": "spare_admin"}
+    written = r"(?<=127\.0\.0\.1:)[0-9]+|(?<=port_value: )[0-9]+"
+    text = re.sub(written, lambda port: words[ports[port[0]]], (machine.ROOT / "deploy" / name).read_text())
+    (folder / Path(name).name).write_text(text)
 
 
 def _render(files: tuple[str, ...], folder: Path, words: Mapping[str, str]) -> None:

@@ -57,6 +57,18 @@ OTHERS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "From the answer to DELETE to the first 410, ms",
         (Column("p50", "p50_ms", 1), Column("p99", "p99_ms", 1), Column("longest", "max_ms", 1)),
     ),
+    "several": (
+        "Sidecars on one port, known session, 256 connections",
+        (
+            *RATES[:2],
+            Column("req/s when the busiest is full", "busiest_full_per_s"),
+            Column("share of the busiest", "busiest_share", 2),
+        ),
+    ),
+    "hosted": (
+        "An ASGI application, known session: by itself, wrapped, and behind a hop",
+        (*RATES[:2], Column("CPU µs each", "cpu_us", 1), Column("added", "added_us", 1)),
+    ),
     "overtaking": (
         "Of 400 POSTs, those before the GET that was sent earlier on another connection",
         (Column("GET on a new one", "overtaken_on_new"), Column("GET on a kept one", "overtaken_on_kept")),

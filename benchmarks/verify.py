@@ -6,7 +6,7 @@ import http.client
 
 from benchmarks import wire
 from benchmarks.lineup import Checks
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, get
 from benchmarks.stage import Running, Stage
 
 UNUSED = 0xFFFF0000
@@ -15,6 +15,10 @@ UNUSED = 0xFFFF0000
 
 def verify(stage: Stage, running: Running) -> None:
     """Raises Failed with the first thing found wrong."""
+    if running.contender.is_sidecar:
+        is_compiled = 'compiled="true"' in get(running.admin, "/metrics")
+        if is_compiled != running.contender.is_compiled:
+            raise Failed(f"{running.contender.name} runs {'the compiled' if is_compiled else 'the pure'} build")
     session = wire.session_id(UNUSED)
     body = wire.small_body(session, wire.user_id(UNUSED))
     expected = _send(stage.upstream, body)

@@ -24,7 +24,7 @@ UNSEEN, THE_ONE = 10_000_000, 20_000_000
 
 
 def run(bench: Bench) -> None:
-    for number, contender in bench.turns(CONTENDERS, [SIDECAR], bench.options.rounds):
+    for number, contender in bench.turns(CONTENDERS, CONTENDERS, bench.options.rounds):
         bench.say(f"first writes, round {number + 1}: {contender.name}")
         with bench.stage.running(contender) as running:
             warm(bench.stage, running, 1000)

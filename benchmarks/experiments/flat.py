@@ -56,12 +56,14 @@ def run(bench: Bench) -> None:
         first_expiry = time.monotonic() + life * (1 - JITTER)
         ready[large], pace = _stand(bench.stage, stack, large, life=life)
         _memory(bench.samples, ready)
-        for number, size in _alternating(options):
+        for number, size in _alternating(options) if options.tails else ():
             bench.say(f"flat, round {number + 1} of {options.close}: {size:,} known")
             mark = Mark(FLAT, KNOWN.format(size), number, {"known"})
             load = Load(wire.SMALL_WRITE, size, options.seconds, order="random, written anew")
             bench.samples.add(measure(bench.stage, ready[size], load, mark))
         _at_once(bench, ready)
+        if not options.tails:
+            return
         bench.say("flat: waiting for the first to expire")
         time.sleep(max(0.0, first_expiry - time.monotonic()))
         lasts = large / pace + JITTER * life

@@ -8,7 +8,7 @@ from benchmarks import wire
 from benchmarks.bench import Bench
 from benchmarks.counts import Expected
 from benchmarks.experiments.measure import warm
-from benchmarks.lineup import DIRECT, ENVOY_PLAIN, NGINX_LUA, NGINX_PLAIN, SIDECAR, SLOW_LANE
+from benchmarks.lineup import DIRECT, ENVOY_PLAIN, FAST_PATH_OFF, NGINX_LUA, NGINX_PLAIN, SIDECAR
 from benchmarks.load import last_line
 from benchmarks.meter import Meter
 from benchmarks.processes import FIXED_CORE
@@ -19,7 +19,7 @@ CASE = "latency"
 RATE = 500
 SESSIONS = 1000
 COMPARED = (DIRECT, SIDECAR, NGINX_PLAIN)
-CONTENDERS = (*COMPARED, SLOW_LANE, NGINX_LUA, ENVOY_PLAIN)
+CONTENDERS = (*COMPARED, FAST_PATH_OFF, NGINX_LUA, ENVOY_PLAIN)
 PERCENTILES = ("p50_ms", "p99_ms", "p999_ms")
 
 

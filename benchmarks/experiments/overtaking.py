@@ -15,14 +15,14 @@ from dataclasses import replace
 from benchmarks.arrivals import KEPT, TAKEN
 from benchmarks.bench import Bench
 from benchmarks.figures import overtakings
-from benchmarks.lineup import DIRECT, NGINX_PLAIN, SIDECAR, SLOW_LANE
+from benchmarks.lineup import DIRECT, FAST_PATH_OFF, NGINX_PLAIN, SIDECAR
 from benchmarks.openloop import Connection
 from benchmarks.processes import FIXED_CORE, Pinned, free_port, get
 from benchmarks.samples import Sample
 from benchmarks.stage import PYTHONPATH, Running, Stage
 
 CASE = "overtaking"
-CONTENDERS = (DIRECT, NGINX_PLAIN, SIDECAR, SLOW_LANE)
+CONTENDERS = (DIRECT, NGINX_PLAIN, SIDECAR, FAST_PATH_OFF)
 PAIRS = 400
 PAUSE_S, ACCEPTED_AFTER_S, ANSWERED_WITHIN_S = 0.001, 0.005, 10.0
 GET = "GET {kept}{number} HTTP/1.1\r\nHost: benchmark\r\n\r\n"

@@ -1,4 +1,7 @@
-"""Where the sidecar spends its time on writes for known sessions: py-spy's samples, by function."""
+"""Where the sidecar spends its time on writes for known sessions: py-spy's samples, by function.
+
+The pure build is under the profiler, since of compiled functions it sees no names.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from benchmarks import machine, wire
 from benchmarks.bench import Bench
 from benchmarks.experiments.measure import warm
 from benchmarks.figures import shares
-from benchmarks.lineup import SIDECAR, SLOW_LANE
+from benchmarks.lineup import PURE, PURE_FAST_PATH_OFF
 from benchmarks.load import Load, generate
 from benchmarks.processes import FIXED_CORE, Failed
 from benchmarks.samples import Sample
@@ -21,7 +24,7 @@ SHOWN = 30
 
 
 def run(bench: Bench) -> None:
-    for contender in bench.present((SIDECAR, SLOW_LANE)):
+    for contender in (PURE, PURE_FAST_PATH_OFF) if bench.present([PURE]) else ():
         bench.say(f"profile: {contender.name}")
         with bench.stage.running(contender) as running:
             warm(bench.stage, running, 1000)
