@@ -20,7 +20,8 @@ from service_kit.telemetry import REQUEST_ID
 
 PROBLEM_JSON: Final = "application/problem+json"
 _NO_TYPE: Final = "about:blank"
-_RETRY_AFTER: Final = "1"
+RETRY_AFTER: Final = {"Retry-After": "1"}
+"""Beside `unavailable`."""
 _REASONS: Final = {400: "unreadable_body", 404: "no_such_route", 413: "body_too_large"}
 
 
@@ -116,7 +117,7 @@ async def _refused(_request: Request, error: Exception) -> ProblemResponse:
 
 
 async def _unavailable(_request: Request, _error: Exception) -> ProblemResponse:
-    return ProblemResponse(unavailable(), {"Retry-After": _RETRY_AFTER})
+    return ProblemResponse(unavailable(), RETRY_AFTER)
 
 
 async def _invalid(_request: Request, error: Exception) -> ProblemResponse:

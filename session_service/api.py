@@ -74,7 +74,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
     outcome = await sessions.ensure(_wanted(session_id, body))
     if isinstance(outcome, Found | Conflict):
         raise Refused(409, "session_exists", f"session {session_id} exists already")
-    return _session(session_id, outcome)
+    return looked_up(session_id, outcome)
 
 
 @router.get(SESSIONS, response_model=PageOut, responses=responses())
@@ -94,17 +94,14 @@ async def list_sessions(
 @router.put(SESSION, response_model=SessionOut, responses={201: {"model": SessionOut}, **responses(409, 410)})
 async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSession, response: Response) -> Session:
     """Create the session if it is missing. Repeating this is always safe."""
-    outcome = await sessions.ensure(_wanted(session_id, body))
-    if isinstance(outcome, Conflict):
-        raise _not_yours(409, session_id)
-    response.status_code = 201 if isinstance(outcome, Created) else 200
-    return _session(session_id, outcome)
+    response.status_code, session = await ensured(sessions, session_id, body)
+    return session
 
 
 @router.get(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
 async def get_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
     """Look at a session; with `user_id`, only as its owner."""
-    return _session(session_id, await sessions.look(session_id, user_id))
+    return looked_up(session_id, await sessions.look(session_id, user_id))
 
 
 @router.patch(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
@@ -113,13 +110,13 @@ async def update_session(
 ) -> Session:
     """Replace the conversation data, the metadata or both, each as a whole; with `user_id`, only as the owner."""
     values = body.model_dump(exclude_none=True)
-    return _session(session_id, await sessions.update(session_id, values, user_id))
+    return looked_up(session_id, await sessions.update(session_id, values, user_id))
 
 
 @router.post(f"{SESSION}/end", response_model=SessionOut, responses=responses(403, 404, 410))
 async def end_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
     """End the session; with `user_id`, only as its owner. One that has ended stays so."""
-    return _session(session_id, await sessions.end(session_id, user_id))
+    return looked_up(session_id, await sessions.end(session_id, user_id))
 
 
 @router.delete(SESSION, status_code=204, response_class=Response, responses=responses(403, 404))
@@ -130,7 +127,7 @@ async def delete_session(sessions: Asked, session_id: SessionId, user_id: SafeId
     """
     outcome = await sessions.delete(session_id, user_id)
     if not isinstance(outcome, Gone):
-        _session(session_id, outcome)
+        looked_up(session_id, outcome)
 
 
 def _is_valid(pair: Pair) -> bool:
@@ -141,8 +138,16 @@ def _wanted(session_id: str, body: EnsureSession) -> Wanted:
     return Wanted(session_id, body.user_id, body.conversation_data or {}, body.metadata or {})
 
 
-def _session(session_id: str, outcome: Looked | Created) -> Session:
-    """The session, or the refusal that says why there is none to give."""
+async def ensured(sessions: Sessions, session_id: str, body: EnsureSession) -> tuple[int, Session]:
+    """Do what `PUT` asks for; gives the status and the session. Raises Refused."""
+    outcome = await sessions.ensure(_wanted(session_id, body))
+    if isinstance(outcome, Conflict):
+        raise _not_yours(409, session_id)
+    return 201 if isinstance(outcome, Created) else 200, looked_up(session_id, outcome)
+
+
+def looked_up(session_id: str, outcome: Looked | Created) -> Session:
+    """Give the session. Raises Refused that says why there is none to give."""
     match outcome:
         case Found(session) | Created(session):
             return session

@@ -15,6 +15,7 @@ from service_kit.body import BoundedBody
 from service_kit.database import Database, is_sqlite
 from service_kit.pages import install_docs
 from session_service import api, stream
+from session_service.direct import DirectCalls
 from session_service.events import EventLog
 from session_service.feed import Feed
 from session_service.gate import BearerToken
@@ -80,6 +81,7 @@ class SessionService:
         for router in (api.router, stream.router):
             app.include_router(router, dependencies=guarded, responses=unauthorized)
         app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": problems.Problem}})
+        app.add_middleware(DirectCalls, sessions=self.sessions)
         app.add_middleware(BoundedBody, largest=_LARGEST_BODY)
         if settings.token is not None:
             app.add_middleware(BearerToken, token=settings.token.get_secret_value())

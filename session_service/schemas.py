@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from service_kit.ids import SAFE_PATTERN, unsafe_because
 from session_service.model import Status
@@ -21,9 +22,13 @@ def _safe(text: str) -> str:
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """Python reads JSON that other readers refuse: NaN, numbers beyond a double, lone surrogates."""
+    """Python reads JSON that other readers refuse: NaN, numbers beyond a double, lone surrogates.
+
+    What is nested deeper than pydantic writes is refused too, or no answer could ever show the session.
+    """
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        to_json([[value]])  # as deep as it stands in a page of sessions
     except (ValueError, RecursionError) as error:
         raise ValueError("not a JSON value that every reader understands") from error
     return value
