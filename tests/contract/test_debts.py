@@ -28,14 +28,14 @@ async def debts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_at_first_nothing_is_owed(debts):
-    """And nobody claims anything."""
+    """A new journal owes nothing and names no claimant."""
     assert not debts.any_owed()
     assert debts.claimant("s-1") is None
     assert list(await debts.due(10)) == []
 
 
 async def test_a_debt_belongs_to_its_first_claimant(debts):
-    """Repeating it changes nothing, whoever does."""
+    """A debt repeated by any user stays the first claimant's."""
     assert await debts.owe(ANN) == Owed("ann")
     assert await debts.owe(BOB) == Owed("ann")
     assert await debts.owe(ANN) == Owed("ann")
@@ -45,7 +45,7 @@ async def test_a_debt_belongs_to_its_first_claimant(debts):
 
 
 async def test_scopes_and_missing_owners_are_kept(debts):
-    """What comes back is what was owed."""
+    """Scope and missing owner come back as they were owed."""
     assert await debts.owe(SCOPED) == Owed(None)
     assert debts.claimant(SCOPED.key) == Owed(None)
     assert debts.claimant("s-1") is None
@@ -53,7 +53,7 @@ async def test_scopes_and_missing_owners_are_kept(debts):
 
 
 async def test_the_oldest_come_first_and_no_more_than_wanted(debts):
-    """In the order in which they were owed."""
+    """Debts come in the order in which they were owed, and no more of them than asked for."""
     references = [Reference(f"s-{n}", "ann") for n in (3, 1, 2)]
     for reference in references:
         await debts.owe(reference)
@@ -62,7 +62,7 @@ async def test_the_oldest_come_first_and_no_more_than_wanted(debts):
 
 @pytest.mark.parametrize("answer", [Created(Session("ann", SessionStatus.ACTIVE)), Conflict(), Gone()])
 async def test_what_is_settled_is_owed_no_more(debts, answer):
-    """Paid, or never to be paid."""
+    """A debt that was settled is owed no more, whether it was paid or can never be."""
     await debts.owe(ANN)
     await debts.settle(ANN, answer)
     assert not debts.any_owed()
@@ -72,7 +72,7 @@ async def test_what_is_settled_is_owed_no_more(debts, answer):
 
 @pytest.mark.parametrize("answer", [Conflict(), Gone()])
 async def test_what_could_not_be_paid_is_not_owed_again(debts, answer):
-    """The same user is told why; another may owe what is the first one's conflict, and nobody what is gone."""
+    """The same user is told why; another user may owe after a conflict, and no user after a deletion."""
     await debts.owe(ANN)
     await debts.settle(ANN, answer)
     assert await debts.owe(ANN) == answer
@@ -81,7 +81,7 @@ async def test_what_could_not_be_paid_is_not_owed_again(debts, answer):
 
 
 async def test_a_debt_set_aside_is_kept_apart(debts):
-    """It is not due with the others, and still its claimant's."""
+    """A debt that was set aside is not due with the others, and stays its claimant's."""
     await debts.owe(ANN)
     await debts.set_aside(ANN, "it answered 500")
     assert not debts.any_owed()
@@ -92,7 +92,7 @@ async def test_a_debt_set_aside_is_kept_apart(debts):
 
 
 async def test_a_debt_set_aside_can_be_settled(debts):
-    """Then nothing is left of it."""
+    """A debt that was set aside can be settled, and leaves nothing."""
     await debts.owe(ANN)
     await debts.set_aside(ANN, "it answered 500")
     await debts.settle(ANN, Created(Session("ann", SessionStatus.ACTIVE)))

@@ -22,7 +22,7 @@ def several(request: pytest.FixtureRequest):
 
 
 def test_instances_are_given_in_turn(several):
-    """All of them, evenly."""
+    """Instances are picked in turn, evenly."""
     picked = [several.pick() for _ in range(6)]
     assert sorted(picked) == ["http://one.test"] * 3 + ["http://two.test"] * 3
     assert all(one != two for one, two in itertools.pairwise(picked))
@@ -30,7 +30,7 @@ def test_instances_are_given_in_turn(several):
 
 @pytest.mark.parametrize("discovery", [FakeDiscovery(["http://one.test"]), FixedAddress("http://one.test")])
 def test_the_only_instance_is_given_whatever_is_said_of_it(discovery):
-    """There is nowhere else to go."""
+    """The only instance is picked, whatever is reported of it."""
     for ok in (True, False):
         discovery.report("http://one.test", ok=ok)
         assert discovery.pick() == "http://one.test"
@@ -38,7 +38,7 @@ def test_the_only_instance_is_given_whatever_is_said_of_it(discovery):
 
 @pytest.mark.parametrize("discovery", [FakeDiscovery(), Rotation()])
 def test_no_instance_is_none(discovery):
-    """An outage, and no error."""
+    """Without an instance the pick is None."""
     assert discovery.pick() is None
     discovery.report("http://gone.test", ok=False)
     assert discovery.pick() is None

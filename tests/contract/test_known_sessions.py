@@ -23,7 +23,7 @@ def known(request: pytest.FixtureRequest) -> KnownSessions:
 
 @pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
 def test_nothing_is_known_at_first(known, key):
-    """Neither to admit nor to recall."""
+    """An unknown session is neither admitted nor recalled."""
     assert not known.admits(key, "ann")
     assert known.get(key) is None
     assert known.recall(key) is None
@@ -32,7 +32,7 @@ def test_nothing_is_known_at_first(known, key):
 @pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
 @pytest.mark.parametrize("status", [SessionStatus.ACTIVE, SessionStatus.ENDED])
 def test_what_is_remembered_admits_its_owner(known, key, status):
-    """And nobody else."""
+    """A remembered session admits its owner alone."""
     session = Session("ann", status)
     assert known.remember(key, session, known.ticket())
     assert known.admits(key, "ann")
@@ -42,7 +42,7 @@ def test_what_is_remembered_admits_its_owner(known, key, status):
 
 
 def test_a_tombstone_is_known_and_admits_nobody(known):
-    """Whoever owned it."""
+    """A tombstone is known and admits no user."""
     for owner in ("ann", None):
         assert known.remember("s-1", Session(owner, SessionStatus.DELETED), known.ticket())
         assert known.get("s-1") == Session(owner, SessionStatus.DELETED)
@@ -50,14 +50,14 @@ def test_a_tombstone_is_known_and_admits_nobody(known):
 
 
 def test_what_is_learnt_later_replaces_what_was_known(known):
-    """The last answer counts."""
+    """The last answer replaces what was known."""
     known.remember("s-1", Session("ann", SessionStatus.ACTIVE), known.ticket())
     known.remember("s-1", Session("ann", SessionStatus.ENDED), known.ticket())
     assert known.get("s-1") == Session("ann", SessionStatus.ENDED)
 
 
 def test_a_quiet_session_is_not_overtaken(known):
-    """Learning of it is no event."""
+    """Learning of a session is no event about it."""
     ticket = known.ticket()
     known.remember("s-1", Session("ann", SessionStatus.ACTIVE), ticket)
     assert not known.overtaken("s-1", ticket)

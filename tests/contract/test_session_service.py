@@ -103,20 +103,20 @@ ANNS = Session("ann", SessionStatus.ACTIVE)
 
 
 async def test_what_nobody_created_is_absent(world, ann):
-    """And looking does not change that."""
+    """A session that was never created is absent, and stays so after a look."""
     assert await world.service.look(ann) == Absent()
     assert await world.service.look(ann) == Absent()
 
 
 async def test_ensure_creates_what_is_missing_and_finds_what_is_there(world, ann):
-    """Repeating it is safe."""
+    """`ensure` creates a missing session and finds an existing one."""
     assert await world.service.ensure(ann) == Created(ANNS)
     assert await world.service.ensure(ann) == Found(ANNS)
     assert await world.service.look(ann) == Found(ANNS)
 
 
 async def test_another_users_session_is_a_conflict(world, ann, bob):
-    """Looked at or made sure of; and it stays its owner's."""
+    """Another user's session is a conflict to a look and to `ensure`, and keeps its owner."""
     await world.service.ensure(ann)
     assert await world.service.look(bob) == Conflict()
     assert await world.service.ensure(bob) == Conflict()
@@ -124,7 +124,7 @@ async def test_another_users_session_is_a_conflict(world, ann, bob):
 
 
 async def test_an_ended_session_stays_ended(world, ann):
-    """To make sure of it does not begin it again."""
+    """`ensure` finds an ended session and leaves it ended."""
     await world.service.ensure(ann)
     await world.end(ann.session_id)
     assert await world.service.look(ann) == Found(Session("ann", SessionStatus.ENDED))
@@ -132,7 +132,7 @@ async def test_an_ended_session_stays_ended(world, ann):
 
 
 async def test_a_deleted_session_is_gone_for_everybody(world, ann, bob):
-    """Nothing brings it back."""
+    """A deleted session is gone to each user, and `ensure` does not bring it back."""
     await world.service.ensure(ann)
     await world.delete(ann.session_id)
     for reference in (ann, bob):
@@ -141,20 +141,20 @@ async def test_a_deleted_session_is_gone_for_everybody(world, ann, bob):
 
 
 async def test_many_at_the_same_instant_create_one_session(world, ann):
-    """One of them created it, all others found it."""
+    """Of many `ensure` calls at one instant one creates the session, and the others find it."""
     answers = await asyncio.gather(*(world.service.ensure(ann) for _ in range(20)))
     assert answers.count(Created(ANNS)) == 1
     assert answers.count(Found(ANNS)) == 19
 
 
 async def test_two_users_at_the_same_instant_leave_one_owner(world, ann, bob):
-    """One creates, the other conflicts."""
+    """Of two users at one instant one creates the session, and the other conflicts."""
     answers = await asyncio.gather(world.service.ensure(ann), world.service.ensure(bob))
     assert {type(answer) for answer in answers} == {Created, Conflict}
 
 
 async def test_every_safe_character_is_an_id_like_any_other(world, ann):
-    """Ids are opaque and come back byte for byte."""
+    """An id of any safe characters comes back byte for byte."""
     odd = Reference(f"{ann.session_id}.~_:@|+=-Az9", "a.~_:@|+=-Az9")
     assert await world.service.ensure(odd) == Created(Session(odd.user_id, SessionStatus.ACTIVE))
     assert await world.service.look(odd) == Found(Session(odd.user_id, SessionStatus.ACTIVE))

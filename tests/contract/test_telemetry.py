@@ -73,7 +73,7 @@ def noted(request: pytest.FixtureRequest) -> Noted:
 @pytest.mark.parametrize("reference", [None, ANN, OWNERLESS])
 @pytest.mark.parametrize("prefix", ["", "shadow_"])
 def test_every_decision_is_noted_once(noted: Noted, prefix: str, reference: Reference | None) -> None:
-    """Every ground and every reason, with and without a reference."""
+    """Each decision and reason is counted, with and without a reference."""
     expected: Counter[tuple[str, Reason | None]] = Counter()
     for grounds in Grounds:
         noted.telemetry.decided(f"{prefix}{grounds.value}", None, reference)
@@ -86,7 +86,7 @@ def test_every_decision_is_noted_once(noted: Noted, prefix: str, reference: Refe
 
 @pytest.mark.parametrize("last", [True, False])
 def test_switches_say_what_they_were_told_last(noted: Noted, last: bool) -> None:
-    """Told in any order, and more than once."""
+    """A switch shows the last value that it was given."""
     for switch in (True, True, False, False, not last, last, last):
         noted.telemetry.breaker(is_open=switch)
         noted.telemetry.events_connected(connected=switch)
@@ -94,7 +94,7 @@ def test_switches_say_what_they_were_told_last(noted: Noted, last: bool) -> None
 
 
 def test_everything_else_is_counted(noted: Noted) -> None:
-    """Each as often as it happened."""
+    """Each other event is counted as often as it happened."""
     telemetry = noted.telemetry
     telemetry.breaker(is_open=False)
     telemetry.events_connected(connected=False)

@@ -113,7 +113,7 @@ async def test_reading_needs_the_token_or_an_address_of_this_machine(
 
 
 async def test_a_person_without_the_token_gets_a_page_that_asks_for_it() -> None:
-    """The page is the same for everybody and has no figure in it."""
+    """The page is the same for each visitor and has no figure in it."""
     async with client() as http:
         refused, shown = await http.get("/"), await http.get("/", headers=TOKEN)
     assert refused.status_code == 401
@@ -219,7 +219,7 @@ async def test_no_response_may_be_framed_sniffed_or_kept() -> None:
 
 
 async def test_the_dashboard_loads_nothing() -> None:
-    """All that it needs is part of it, and its policy allows nothing else."""
+    """The page holds all that it needs, and its policy allows nothing else."""
     async with client(bound=LOOPBACK) as http:
         response = await http.get("/")
     policy = response.headers["content-security-policy"]

@@ -121,7 +121,7 @@ async def test_a_body_in_pieces_is_sent_again_whole() -> None:
 
 
 async def test_the_second_answer_stands_whatever_it_is() -> None:
-    """At most one repetition."""
+    """A request is repeated once at most, and the second answer is passed on."""
     stage = Stage((404, MISSING), (404, MISSING))
     request = await stage.serve()
     assert (request.status, content(request)) == (404, MISSING)
@@ -223,7 +223,7 @@ def events(*pieces: bytes, ended: list[bool]) -> Callable[[Send], Awaitable[None
 
 
 async def test_a_stream_is_decided_by_its_first_event() -> None:
-    """What follows is not waited for."""
+    """A stream is decided by its first event and passed on."""
     ended: list[bool] = []
     stage = Stage(events(b"event: error\ndata: ", MISSING + b"\n\n", b"data: more\n\n", ended=ended), (200, b"done"))
     request = await stage.serve()
@@ -237,7 +237,7 @@ async def test_a_stream_that_says_something_else_passes_as_it_comes() -> None:
 
 
 async def test_an_answer_that_waits_for_more_of_the_body_is_not_held_against_it() -> None:
-    """An upstream that answers before it has the whole body: there is nothing whole to send again."""
+    """An answer that comes before the whole body is passed on, because the request cannot be sent again."""
     stage = Stage()
 
     async def early(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -266,7 +266,7 @@ async def test_requests_that_miss_one_session_share_one_create_call() -> None:
 
 
 async def test_an_answer_from_before_anothers_creation_needs_none_of_its_own() -> None:
-    """Its create call would say that the session exists, and its write would be lost."""
+    """A request whose answer is older than another's creation is sent again without a create call."""
     late = asyncio.Event()
 
     async def answer_late(send: Send) -> None:
@@ -284,7 +284,7 @@ async def test_an_answer_from_before_anothers_creation_needs_none_of_its_own() -
 
 
 async def test_a_session_that_is_missing_again_later_is_created_again() -> None:
-    """The upstream has lost it: a restart, or a deletion behind the sidecar's back."""
+    """A session that the upstream has lost again is created again."""
     stage = Stage((404, MISSING), (200, b""), (404, MISSING), (200, b""))
     assert (await stage.serve()).status == 200
     stage.service.sessions.clear()
@@ -293,7 +293,7 @@ async def test_a_session_that_is_missing_again_later_is_created_again() -> None:
 
 
 async def test_an_upstream_that_fails_at_the_repetition_is_no_404() -> None:
-    """The outcome is unknown then, and the first answer would be a lie."""
+    """A repetition that fails gives 502, and not the first answer."""
 
     async def fail(_send: Send) -> None:
         raise UpstreamError(Reason.UPSTREAM_UNAVAILABLE, "gone")
@@ -332,7 +332,7 @@ async def test_a_deletion_is_known_before_the_client_hears_of_it(
 
 
 async def test_an_mcp_transport_without_a_session_is_never_recovered() -> None:
-    """-32001 is about the transport's session."""
+    """The error -32001 is about the transport's session, and is passed on."""
     missing = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "Session not found"}})
     stage = Stage((404, missing.encode()))
     request = await stage.serve({"jsonrpc": "2.0", "id": 1, "method": "tools/call"}, "/mcp")

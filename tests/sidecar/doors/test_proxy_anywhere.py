@@ -112,7 +112,7 @@ async def test_target_query_host_and_body_arrive_as_they_were_sent(serve: Serve)
 
 @each_server
 async def test_a_chunked_body_stays_chunked(serve: Serve) -> None:
-    """The chunks may be cut anew; their content is the same."""
+    """A chunked body is forwarded as chunks, with the same content."""
     async with hosted(serve) as (port, upstream):
         body = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
         request = get("/x", "Transfer-Encoding: chunked", method="POST") + body

@@ -112,7 +112,7 @@ async def test_a_body_for_which_there_is_no_room_is_forwarded_and_the_drop_count
 
 
 async def test_the_answer_does_not_wait_for_the_session_service(stage: Stage) -> None:
-    """The client has its answer while the session service still thinks."""
+    """The client has its answer before the session service has answered."""
     thought = asyncio.Event()
 
     async def think(operation: str, reference: object) -> None:

@@ -62,12 +62,12 @@ SAME_FOR_BOTH_KINDS = [
 @pytest.mark.parametrize("on_ended", OnEnded)
 @pytest.mark.parametrize(("answer", "expected"), SAME_FOR_BOTH_KINDS)
 def test_what_an_answer_decides_for_every_kind(reference, on_ended, answer, expected):
-    """These answers decide alike, whatever the rule and the policy for ended sessions."""
+    """These answers decide alike under every kind of rule and every policy for ended sessions."""
     assert outcome(decide(reference, answer, on_ended)) == expected
 
 
 def test_an_absent_session_is_created_only_where_the_rule_ensures():
-    """Absent means create, or not found, by the rule's kind."""
+    """An absent session is created under `ensure` and not found under `require`."""
     assert decide(ANN, Absent(), OnEnded.FORWARD) == Create()
     assert outcome(decide(ANN_REQUIRES, Absent(), OnEnded.FORWARD)) == "session_not_found"
 
@@ -92,7 +92,7 @@ def test_an_absent_session_is_created_only_where_the_rule_ensures():
     ],
 )
 def test_what_a_session_decides(owner, status, on_ended, expected):
-    """A tombstone refuses everybody, an owner everybody else, an end only where the policy says so."""
+    """A tombstone refuses every user, an owner every other user, an end only where the policy says so."""
     known = session(owner, status)
     for how in Grounds:
         assert outcome(decide_by_session(ANN, known, how, on_ended)) == (expected or how.value)
@@ -102,7 +102,7 @@ def test_what_a_session_decides(owner, status, on_ended, expected):
 
 
 def test_a_session_without_an_owner_admits_a_request_without_a_user():
-    """Where the profile's sessions have no owner there is nobody else."""
+    """Where sessions have no owner, a session with one is another user's."""
     ownerless = Reference("s-1", None)
     assert decide(ownerless, Found(session(None)), OnEnded.FORWARD) == Allow(Grounds.FOUND)
     assert outcome(decide(ownerless, Found(session("ann")), OnEnded.FORWARD)) == "session_owned_by_another_user"
@@ -134,12 +134,12 @@ def test_a_session_without_an_owner_admits_a_request_without_a_user():
     ],
 )
 def test_a_refusal_says_why_in_one_sentence_and_names_the_session(answer, reference, reason, detail):
-    """The detail is what a person reads; no retry is suggested where it would not help."""
+    """The detail is one sentence, and no retry is suggested where it would not help."""
     assert decide(reference, answer, OnEnded.REJECT) == Refusal(reason, detail, "s-1", None)
 
 
 def test_what_the_guard_finds_out_by_itself_is_said_the_same_way():
-    """Refusals that no answer stands for."""
+    """A refusal that no answer stands for has the same reason and detail."""
     assert owned_by_another(ANN) == decide(ANN, Conflict(), OnEnded.FORWARD)
     assert cannot_create(ANN) == Refusal(
         Reason.SESSION_NOT_FOUND, "There is no such session, and the session service cannot create it.", "s-1"
@@ -148,7 +148,7 @@ def test_what_the_guard_finds_out_by_itself_is_said_the_same_way():
 
 @pytest.mark.parametrize(("told", "passed_on"), [(None, 1), (7, 7), (0, 0)])
 def test_an_outage_says_when_to_try_again(told, passed_on):
-    """The service's own Retry-After is passed on; without one it is a second."""
+    """`Retry-After` of the session service is passed on, and is a second where there is none."""
     assert decide(ANN, Unknown("it is away", told), OnEnded.FORWARD) == Refusal(
         Reason.SESSION_SERVICE_UNAVAILABLE,
         "It cannot be determined now whether the session exists: it is away.",
@@ -159,7 +159,7 @@ def test_an_outage_says_when_to_try_again(told, passed_on):
 
 @pytest.mark.parametrize("user", ["ann", "bob", None])
 def test_a_session_that_belongs_to_no_user_takes_every_users_writes(user):
-    """Only profiles with optional owners know such sessions."""
+    """A session without an owner is open to each user, and to a request without one."""
     unowned = Session(UNOWNED, SessionStatus.ACTIVE)
     decision = decide_by_session(Reference("s1", user), unowned, Grounds.FOUND, OnEnded.FORWARD)
     assert not isinstance(decision, Refusal)

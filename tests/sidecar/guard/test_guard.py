@@ -39,7 +39,7 @@ def house():
 
 
 async def test_a_first_write_creates_its_session_in_one_question(house):
-    """One ensure, and the write goes through as `created`."""
+    """A first write costs one `ensure` and is permitted as `created`."""
     assert await house.decide(write()) == Allow(Grounds.CREATED)
     assert house.service.asked == [("ensure", Reference("s-1", "ann"))]
     assert house.service.sessions["s-1"] == Session("ann", SessionStatus.ACTIVE)
@@ -47,7 +47,7 @@ async def test_a_first_write_creates_its_session_in_one_question(house):
 
 
 async def test_the_second_write_is_known_and_asks_nobody(house):
-    """What was created is known, at once."""
+    """A session that was created is known to the next write."""
     await house.decide(write())
     assert house.permit_known(write()) == Allow(Grounds.KNOWN)
     assert await house.decide(write()) == Allow(Grounds.KNOWN)
@@ -57,20 +57,20 @@ async def test_the_second_write_is_known_and_asks_nobody(house):
 
 
 async def test_a_session_that_was_there_is_found(house):
-    """Found sessions are admitted and remembered."""
+    """A session that was found is permitted and remembered."""
     house.service.add("s-1", "ann")
     assert await house.decide(write()) == Allow(Grounds.FOUND)
     assert house.permit_known(write()) == Allow(Grounds.KNOWN)
 
 
 async def test_what_is_unknown_is_not_admitted_without_a_question(house):
-    """`admit_known` says nothing for and nothing against a session it does not know."""
+    """`permit_known` gives None for a session that it does not know."""
     assert house.permit_known(write()) is None
     assert house.telemetry.decisions == []
 
 
 async def test_a_permit_is_bound_to_what_it_permits(house):
-    """It carries the references of its request, and is valid as long as it would be issued again."""
+    """A permit carries the references of its request, and holds as long as it would be issued again."""
     permit = await house.guard.authorize(write())
     assert permit.references == (Reference("s-1", "ann"),)
     assert permit.still_valid()
@@ -81,19 +81,19 @@ async def test_a_permit_is_bound_to_what_it_permits(house):
 
 @pytest.mark.parametrize("seal", [None, object(), "seal"])
 def test_only_a_guard_issues_a_permit(seal):
-    """The constructor demands a seal that stays in the guard's room."""
+    """The constructor of a permit demands the seal of the guard's package."""
     with pytest.raises(TypeError, match=r"^only a guard issues a permit$"):
         Permit(seal, Grounds.KNOWN)
 
 
 def test_a_permit_for_what_no_rule_looks_at_names_nothing_and_stays_valid(house):
-    """There is nothing to check again."""
+    """A permit for a request that no rule looks at names no session and always holds."""
     permit = house.guard.pass_through()
     assert (permit.references, permit.still_valid()) == ((), True)
 
 
 async def test_a_known_session_does_not_admit_another_user(house):
-    """The owner is compared on every hit, and the refusal needs no question."""
+    """The owner is compared on each hit, and the refusal needs no question."""
     await house.decide(write(user="ann"))
     assert house.permit_known(write(user="bob")) is None
     assert await house.reason(write(user="bob")) is Reason.SESSION_OWNED_BY_ANOTHER_USER
@@ -107,7 +107,7 @@ async def test_a_known_session_does_not_admit_another_user(house):
     [Extraction(RefusalFormat.REST, (Call(),)), write(kind=RuleKind.PASS), write(user=None, kind=RuleKind.PASS)],
 )
 async def test_what_no_rule_guards_passes(house, reading):
-    """Without a reference, or where the rule is `pass`, nobody is asked."""
+    """A request without a reference, or under `pass`, is permitted without a question."""
     assert house.permit_known(reading) == Allow(Grounds.PASSED)
     assert await house.decide(reading) == Allow(Grounds.PASSED)
     assert house.service.asked == []
@@ -115,7 +115,7 @@ async def test_what_no_rule_guards_passes(house, reading):
 
 
 async def test_the_door_can_admit_what_no_rule_looks_at(house):
-    """`passed` makes the permit for requests that were never read, and counts it."""
+    """`pass_through` gives the permit for requests that are not read, and counts them."""
     assert house.pass_through() == Allow(Grounds.PASSED)
     assert house.telemetry.decisions == [("passed", None)]
 
@@ -135,7 +135,7 @@ async def test_the_door_can_admit_what_no_rule_looks_at(house):
     ],
 )
 async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, reading, still_valid):
-    """By what is known or owed; it asks nobody and counts nothing."""
+    """A permit is checked by what is known or owed, without a question and without counting."""
     house.known.remember("known", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
     house.known.deleted("gone")
     await house.debts.owe(Reference("owed", "ann"))
@@ -144,7 +144,7 @@ async def test_an_admit_stands_as_long_as_it_would_be_given_at_once(house, readi
 
 
 async def test_what_the_reader_refused_stays_refused(house):
-    """A reader's refusal is passed on as it is, whatever else is known."""
+    """The extractor's refusal is passed on as it is."""
     reading = Extraction(RefusalFormat.REST, (Call(refusal=REFUSAL),))
     assert house.permit_known(reading) is None
     assert await house.decide(reading) == Refusals((REFUSAL,))
@@ -153,14 +153,14 @@ async def test_what_the_reader_refused_stays_refused(house):
 
 
 async def test_a_required_session_is_looked_up_and_never_created(house):
-    """A `require` rule refuses what is missing."""
+    """A `require` rule refuses a missing session and never creates it."""
     assert await house.reason(write(kind=RuleKind.REQUIRE)) is Reason.SESSION_NOT_FOUND
     assert house.service.asked == [("look", Reference("s-1", "ann", RuleKind.REQUIRE))]
     assert house.service.sessions == {}
 
 
 async def test_a_required_session_that_exists_is_found(house):
-    """A `require` rule admits what is there."""
+    """A `require` rule permits a write to a session that exists."""
     house.service.add("s-1", "ann")
     assert await house.decide(write(kind=RuleKind.REQUIRE)) == Allow(Grounds.FOUND)
     assert house.permit_known(write(kind=RuleKind.REQUIRE)) == Allow(Grounds.KNOWN)
@@ -176,7 +176,7 @@ async def test_a_required_session_that_exists_is_found(house):
     ],
 )
 async def test_every_bad_answer_has_its_refusal(house, answer, reason):
-    """No answer but found and created lets a write through."""
+    """Each answer but found and created refuses the write, with its own reason."""
     house.service.before = always(answer)
     assert await house.reason(write()) is reason
     assert house.telemetry.decisions == [("refused", reason)]
@@ -184,7 +184,7 @@ async def test_every_bad_answer_has_its_refusal(house, answer, reason):
 
 @pytest.mark.parametrize("answer", [Conflict(), Unknown("away"), Untrustworthy("lies")])
 async def test_errors_are_never_remembered(house, answer):
-    """As soon as the service answers properly, so does the guard."""
+    """The write after a failure is decided by a new answer."""
     house.service.before = always(answer)
     await house.reason(write())
     house.service.before = None
@@ -200,7 +200,7 @@ async def test_a_tombstone_is_remembered(house):
 
 
 async def test_a_session_service_that_cannot_create_leaves_the_session_missing(house):
-    """Absent even after an ensure is `session_not_found`, never an admit."""
+    """A session that is absent even after `ensure` is refused as `session_not_found`."""
 
     house.service.creates = False
     assert await house.reason(write()) is Reason.SESSION_NOT_FOUND
@@ -208,7 +208,7 @@ async def test_a_session_service_that_cannot_create_leaves_the_session_missing(h
 
 @pytest.mark.parametrize(("policy", "expected"), [(OnEnded.FORWARD, None), (OnEnded.REJECT, Reason.SESSION_ENDED)])
 async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
-    """Ended sessions take writes, or refuse them, asked or known alike."""
+    """A write to an ended session follows the policy, whether the session was known or asked about."""
     house = House(on_ended=policy)
     house.service.add("s-1", "ann", SessionStatus.ENDED)
     assert await house.reason(write()) is expected
@@ -218,7 +218,7 @@ async def test_writes_to_an_ended_session_follow_the_policy(policy, expected):
 
 
 async def test_a_fresh_answer_counts_more_than_what_was_known_last():
-    """What expired is recalled only where nobody can say."""
+    """An expired entry refuses only where the session service gives no answer."""
     house = House()
     house.service.add("s-1", "ann", SessionStatus.DELETED)
     await house.decide(write())
@@ -228,7 +228,7 @@ async def test_a_fresh_answer_counts_more_than_what_was_known_last():
 
 
 async def test_without_a_journal_nobody_owes_anything():
-    """Debts are minded only where they are kept."""
+    """Without a journal no debt is looked for."""
     house = House(debts=None)
     assert await house.decide(write()) == Allow(Grounds.CREATED)
     house.service.down = True
@@ -236,7 +236,7 @@ async def test_without_a_journal_nobody_owes_anything():
 
 
 async def test_an_expired_session_is_asked_about_again(house):
-    """After its time to live nothing is believed."""
+    """An expired entry permits nothing, and the session is asked about again."""
     await house.decide(write())
     house.clock.advance(301)
     assert house.permit_known(write()) is None
@@ -245,7 +245,7 @@ async def test_an_expired_session_is_asked_about_again(house):
 
 @pytest.mark.parametrize("kind", [RuleKind.ENSURE, RuleKind.REQUIRE])
 async def test_everything_asked_for_one_write_has_one_deadline(kind):
-    """A session service that never answers is an outage once the time is over."""
+    """A session service that never answers is an outage at the deadline."""
     house = House(timeout=0.01)
 
     async def never(operation, reference):
@@ -256,6 +256,6 @@ async def test_everything_asked_for_one_write_has_one_deadline(kind):
 
 
 def test_forwarding_in_an_outage_needs_a_journal(house):
-    """Without a place for debts the policy is a mistake."""
+    """`OnOutage.FORWARD` without a journal is a ValueError."""
     with pytest.raises(ValueError, match=r"^forwarding in an outage needs a journal of debts$"):
         Guard(house.known, house.service, house.telemetry, on_outage=OnOutage.FORWARD, timeout=1.0)

@@ -41,7 +41,7 @@ def reasons(decision: Allow | Refusals) -> list[Reason | None]:
 
 
 async def test_all_new_sessions_of_a_batch_are_looked_up_before_any_is_created(house):
-    """First every look, then every create."""
+    """In a batch each look comes before the first create."""
     assert await house.decide(batch(A, B, C)) == Allow(Grounds.CREATED)
     assert house.service.asked == [("look", A), ("look", B), ("look", C), ("ensure", A), ("ensure", B), ("ensure", C)]
     assert house.telemetry.decisions == [("created", None)] * 3
@@ -49,7 +49,7 @@ async def test_all_new_sessions_of_a_batch_are_looked_up_before_any_is_created(h
 
 
 async def test_only_what_is_absent_is_created(house):
-    """What a look found is not made sure of again."""
+    """A session that the look found is not ensured again."""
     house.service.add("s-b", "ann")
     assert await house.decide(batch(A, B)) == Allow(Grounds.CREATED)
     assert [reference for operation, reference in house.service.asked if operation == "ensure"] == [A]
@@ -57,13 +57,13 @@ async def test_only_what_is_absent_is_created(house):
 
 
 async def test_an_empty_batch_passes(house):
-    """There is nothing in it to refuse, or to ask about."""
+    """An empty batch is permitted without a question."""
     assert await house.decide(batch()) == Allow(Grounds.PASSED)
     assert house.service.asked == []
 
 
 async def test_a_known_session_is_counted_as_refused_with_its_batch(house):
-    """Its call goes nowhere either."""
+    """A known session's call is counted as refused with its batch."""
     await house.decide(write())
     known = Reference("s-1", "ann")
     decision = await house.decide(batch(known, Call(refusal=REFUSAL), Call()))
@@ -76,7 +76,7 @@ async def test_a_known_session_is_counted_as_refused_with_its_batch(house):
 
 
 async def test_one_refusal_refuses_all_and_creates_nothing(house):
-    """Another user's session in the batch: the others are refused with it, none is created."""
+    """One refusal refuses each call of a batch, and no session is created."""
     house.service.add("s-b", "bob")
     decision = await house.decide(batch(A, B, C))
     assert reasons(decision) == [None, Reason.SESSION_OWNED_BY_ANOTHER_USER, None]
@@ -91,14 +91,14 @@ async def test_one_refusal_refuses_all_and_creates_nothing(house):
 
 
 async def test_what_the_reader_refused_spares_all_questions(house):
-    """With one call refused already nothing is asked for the others."""
+    """After a refusal by the extractor no question is asked."""
     decision = await house.decide(batch(A, Call(refusal=REFUSAL), Call()))
     assert reasons(decision) == [None, Reason.INVALID_SESSION_ID, None]
     assert house.service.asked == []
 
 
 async def test_what_is_known_to_be_refused_spares_all_questions(house):
-    """So does a call that this process can refuse by itself."""
+    """After a refusal that needs no question, none is asked."""
     await house.decide(write("s-b", "bob"))
     house.service.asked.clear()
     assert reasons(await house.decide(batch(A, B))) == [None, Reason.SESSION_OWNED_BY_ANOTHER_USER]
@@ -106,14 +106,14 @@ async def test_what_is_known_to_be_refused_spares_all_questions(house):
 
 
 async def test_a_session_named_often_is_asked_about_once(house):
-    """Ten calls for one new session are one create."""
+    """Ten calls for one new session cost one create."""
     assert await house.decide(batch(*[A] * 10)) == Allow(Grounds.CREATED)
     assert house.service.asked == [("ensure", A)]
     assert house.telemetry.decisions == [("created", None)] * 10
 
 
 async def test_the_only_unknown_session_of_a_batch_is_made_sure_of_in_one_step(house):
-    """When everything else is known there is nothing left to wait for."""
+    """A single unknown session is ensured in one step."""
     await house.decide(write("s-a"))
     house.service.asked.clear()
     assert await house.decide(batch(A, B, Call())) == Allow(Grounds.CREATED)
@@ -121,20 +121,20 @@ async def test_the_only_unknown_session_of_a_batch_is_made_sure_of_in_one_step(h
 
 
 async def test_one_session_for_two_users_is_refused(house):
-    """A batch cannot make one session belong to two users; nobody is asked."""
+    """A batch that names one session for two users is refused without a question."""
     decision = await house.decide(batch(A, Reference("s-a", "bob")))
     assert reasons(decision) == [None, Reason.SESSION_OWNED_BY_ANOTHER_USER]
     assert house.service.asked == []
 
 
 async def test_two_sessions_of_two_users_are_nobodys_conflict(house):
-    """Users may share a batch, as long as they do not share a session."""
+    """A batch may name sessions of several users."""
     assert await house.decide(batch(A, Reference("s-b", "bob"))) == Allow(Grounds.CREATED)
     assert {key: session.owner for key, session in house.service.sessions.items()} == {"s-a": "ann", "s-b": "bob"}
 
 
 async def test_an_ended_session_refuses_a_batch_by_policy():
-    """Found out by looking, like everything else in a batch."""
+    """A batch is refused where a look finds an ended session and the policy is `reject`."""
     house = House(on_ended=OnEnded.REJECT)
     house.service.add("s-b", "ann", SessionStatus.ENDED)
     assert reasons(await house.decide(batch(A, B))) == [None, Reason.SESSION_ENDED]
@@ -142,7 +142,7 @@ async def test_an_ended_session_refuses_a_batch_by_policy():
 
 @pytest.mark.parametrize("silent", ["look", "ensure"])
 async def test_everything_asked_for_one_batch_has_one_deadline(silent):
-    """Looking or creating: a service that does not answer in time is an outage."""
+    """Looks and creates of a batch share one deadline."""
     house = House(timeout=0.01)
 
     async def never(operation, reference):
@@ -154,7 +154,7 @@ async def test_everything_asked_for_one_batch_has_one_deadline(silent):
 
 
 async def test_a_batch_of_known_sessions_is_admitted_at_once(house):
-    """Nothing is asked, and each call is counted."""
+    """A batch of known sessions is permitted without a question, and each call is counted."""
     await house.decide(batch(A, B))
     house.telemetry.decisions.clear()
     assert house.permit_known(batch(A, Call(), B)) == Allow(Grounds.KNOWN)
@@ -162,7 +162,7 @@ async def test_a_batch_of_known_sessions_is_admitted_at_once(house):
 
 
 async def test_a_batch_with_one_unknown_session_is_not_admitted_at_once(house):
-    """Nor is anything counted for it yet."""
+    """A batch with an unknown session is not permitted at once, and nothing is counted yet."""
     await house.decide(write("s-a"))
     house.telemetry.decisions.clear()
     assert house.permit_known(batch(A, B)) is None
@@ -172,12 +172,12 @@ async def test_a_batch_with_one_unknown_session_is_not_admitted_at_once(house):
 
 @pytest.mark.parametrize("calls", [(), (Call(),), (Call(), Call(Reference("s-a", "ann", RuleKind.PASS)))])
 async def test_a_batch_without_guarded_calls_passes(house, calls):
-    """Nothing to guard, nothing to ask."""
+    """A batch that names no session is permitted without a question."""
     assert house.permit_known(batch(*calls)) == Allow(Grounds.PASSED)
 
 
 async def test_a_required_session_that_is_missing_refuses_the_batch(house):
-    """It is not created, nor is any other."""
+    """A missing session under `require` refuses the batch, and no session is created."""
     required = Reference("s-b", "ann", RuleKind.REQUIRE)
     assert reasons(await house.decide(batch(A, required))) == [None, Reason.SESSION_NOT_FOUND]
     assert house.service.sessions == {}
@@ -192,7 +192,7 @@ async def test_a_required_session_that_is_missing_refuses_the_batch(house):
     ],
 )
 async def test_what_goes_wrong_while_creating_refuses_the_batch(house, answer, reason):
-    """What was absent a moment ago may be somebody else's now."""
+    """A batch is refused where a create is answered with a conflict or a failure."""
 
     async def between(operation, reference):
         return answer if operation == "ensure" and reference == B else None
@@ -202,7 +202,7 @@ async def test_what_goes_wrong_while_creating_refuses_the_batch(house, answer, r
 
 
 async def test_hundreds_of_sessions_are_asked_about_a_few_at_a_time(house):
-    """A batch cannot flood the session service."""
+    """The sessions of a batch are asked about a few at a time."""
     under_way, most = 0, 0
 
     async def count(operation, reference):
@@ -219,7 +219,7 @@ async def test_hundreds_of_sessions_are_asked_about_a_few_at_a_time(house):
 
 
 async def test_in_an_outage_a_batch_is_owed_after_everything_is_decided():
-    """Where debts are allowed each session is written down."""
+    """In an outage under `forward`, a debt is written for each session of the batch."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("away"))
     assert await house.decide(batch(A, B)) == Allow(Grounds.OWED)
@@ -227,7 +227,7 @@ async def test_in_an_outage_a_batch_is_owed_after_everything_is_decided():
 
 
 async def test_in_an_outage_one_refusal_leaves_no_debt():
-    """A call that may not go leaves nothing owed for the others."""
+    """In an outage a batch with one refusal leaves no debt."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("away"))
     decision = await house.decide(batch(A, Reference("s-b", "ann", RuleKind.REQUIRE)))

@@ -32,7 +32,7 @@ def house():
 
 
 async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
-    """503 with the service's own Retry-After; nothing is owed."""
+    """Under `reject` an outage is a 503 with the service's own `Retry-After`, and nothing is owed."""
     house = House()
     house.service.before = always(Unknown("away", retry_after=7))
     refused = await house.decide(write())
@@ -43,7 +43,7 @@ async def test_by_default_an_outage_refuses_and_says_when_to_try_again():
 
 
 async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(house):
-    """Then it goes through as `owed`."""
+    """Under `forward` the debt is on disk before the write is permitted as `owed`."""
     house.service.down = True
     assert await house.decide(write()) == Allow(Grounds.OWED)
     assert house.debts.owed == {"s-1": Reference("s-1", "ann")}
@@ -51,7 +51,7 @@ async def test_in_an_outage_the_debt_is_written_before_the_write_is_admitted(hou
 
 
 async def test_a_disk_that_fails_is_an_outage_again(house):
-    """No debt on disk, no admit."""
+    """Without the debt on disk the write is refused."""
     house.service.down = house.debts.broken = True
     refused = await house.decide(write())
     assert isinstance(refused, Refusals)
@@ -60,21 +60,21 @@ async def test_a_disk_that_fails_is_an_outage_again(house):
 
 
 async def test_lies_are_never_owed(house):
-    """`forward` is for a service that cannot say, not for one that cannot be trusted."""
+    """An untrustworthy answer is never owed."""
     house.service.before = always(Untrustworthy("lies"))
     assert await house.reason(write()) is Reason.SESSION_SERVICE_UNTRUSTWORTHY
     assert house.debts.owed == {}
 
 
 async def test_a_session_that_is_only_required_is_never_owed(house):
-    """Nobody's write asked for its creation."""
+    """A session under `require` is never owed."""
     house.service.down = True
     assert await house.reason(write(kind=RuleKind.REQUIRE)) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert house.debts.owed == {}
 
 
 async def test_an_owed_session_belongs_to_its_first_claimant(house):
-    """His next writes go through without a question, others' are refused, also once the service is back."""
+    """The first claimant's writes are permitted without a question, and others' are refused, also after the outage."""
     house.service.down = True
     await house.decide(write(user="ann"))
     house.service.down = False
@@ -85,7 +85,7 @@ async def test_an_owed_session_belongs_to_its_first_claimant(house):
 
 
 async def test_nothing_new_is_owed_while_the_service_answers(house):
-    """A debt holds up its own session alone."""
+    """A debt affects its own session alone."""
     house.service.down = True
     await house.decide(write("s-1"))
     house.service.down = False
@@ -96,7 +96,7 @@ async def test_nothing_new_is_owed_while_the_service_answers(house):
 
 
 async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
-    """With the policy back at `reject`, claims hold and hold nothing else up."""
+    """Under `reject`, debts from before still hold their sessions for their claimants."""
     house = House()
     await house.debts.owe(Reference("s-1", "ann"))
     assert await house.decide(write("s-1")) == Allow(Grounds.OWED)
@@ -106,7 +106,7 @@ async def test_leftover_debts_are_minded_where_nothing_more_is_owed():
 
 
 async def test_a_debt_set_aside_admits_nobody_without_a_question(house):
-    """Its claimant gets what the service says; others are refused by the claim."""
+    """The claimant of a debt that was set aside gets the service's answer, and others are refused."""
     house.service.down = True
     await house.decide(write())
     await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
@@ -119,7 +119,7 @@ async def test_a_debt_set_aside_admits_nobody_without_a_question(house):
 
 
 async def test_a_debt_set_aside_is_a_claim_in_the_next_outage(house):
-    """It is on disk already, and another user's write is refused."""
+    """In the next outage a debt that was set aside refuses another user."""
     house.service.down = True
     await house.decide(write())
     await house.debts.set_aside(Reference("s-1", "ann"), "it answered with another session")
@@ -132,7 +132,7 @@ async def test_a_debt_set_aside_is_a_claim_in_the_next_outage(house):
     [(Conflict(), Reason.SESSION_OWNED_BY_ANOTHER_USER), (Gone(), Reason.SESSION_GONE)],
 )
 async def test_what_could_not_be_paid_is_not_owed_again(house, answer, reason):
-    """In the next outage it is known that the session is not this user's, or no more."""
+    """A debt that could not be paid is not written again in the next outage."""
     house.service.down = True
     await house.decide(write())
     await house.debts.settle(Reference("s-1", "ann"), answer)
@@ -141,14 +141,14 @@ async def test_what_could_not_be_paid_is_not_owed_again(house, answer, reason):
 
 
 async def test_where_debts_cannot_be_read_nothing_new_is_admitted(house):
-    """One of them may be another user's claim to the session."""
+    """While debts cannot be read, a session that is not known is refused."""
     house.debts.claimant = lambda key: Unknown("the file cannot be read")
     assert await house.reason(write()) is Reason.SESSION_SERVICE_UNAVAILABLE
     assert house.service.asked == []
 
 
 async def test_a_session_owed_while_a_batch_looks_is_not_created_for_another(house):
-    """The claim is looked at again right before each question."""
+    """The claim on a session is looked at again right before each question."""
     asked = []
 
     async def say(operation: str, reference: Reference) -> Absent | None:
@@ -164,7 +164,7 @@ async def test_a_session_owed_while_a_batch_looks_is_not_created_for_another(hou
 
 
 async def test_what_is_known_needs_no_service(house):
-    """Known sessions go on as before through an outage."""
+    """Known sessions are permitted through an outage."""
     await house.decide(write())
     house.service.down = True
     assert await house.decide(write()) == Allow(Grounds.KNOWN)
@@ -172,7 +172,7 @@ async def test_what_is_known_needs_no_service(house):
 
 
 async def test_a_tombstone_refuses_however_old_it_is(house):
-    """Too old to be believed, it is still remembered where nobody can say."""
+    """A tombstone that is too old to be believed refuses where the service gives no answer."""
     house.service.add("s-1", "ann", SessionStatus.DELETED)
     await house.decide(write())
     house.clock.advance(1000)
@@ -182,7 +182,7 @@ async def test_a_tombstone_refuses_however_old_it_is(house):
 
 
 async def test_another_owner_refuses_however_old_the_knowledge_is(house):
-    """A session that was somebody else's is not owed to a new claimant."""
+    """A session that was another user's is not owed to a new claimant."""
     await house.decide(write(user="ann"))
     house.clock.advance(1000)
     house.service.down = True
@@ -191,7 +191,7 @@ async def test_another_owner_refuses_however_old_the_knowledge_is(house):
 
 
 async def test_what_was_known_last_refuses_without_debts_too():
-    """With the policy `reject` as well, who is refused for good is told so, and not to try again."""
+    """Under `reject` too, old knowledge refuses for good, without `Retry-After`."""
     house = House()
     house.service.add("s-2", "ann", SessionStatus.DELETED)
     await house.decide(write("s-1", "ann"))
@@ -204,7 +204,7 @@ async def test_what_was_known_last_refuses_without_debts_too():
 
 
 async def test_an_end_refuses_however_old_it_is():
-    """Where ended sessions take no writes, an outage does not change that."""
+    """An old end refuses in an outage where the policy is `reject`."""
     house = House(on_outage=OnOutage.FORWARD, on_ended=OnEnded.REJECT)
     house.service.add("s-1", "ann", SessionStatus.ENDED)
     await house.decide(write())
@@ -214,7 +214,7 @@ async def test_an_end_refuses_however_old_it_is():
 
 
 async def test_a_tombstone_outweighs_a_claim(house):
-    """What was deleted after it was owed takes no more writes, however long ago that was."""
+    """A tombstone refuses a claimant, however old it is."""
     house.service.down = True
     await house.decide(write())
     house.known.deleted("s-1")
@@ -225,7 +225,7 @@ async def test_a_tombstone_outweighs_a_claim(house):
 
 @pytest.mark.parametrize("during", ["the other look", "the writing of the debt"])
 async def test_nobody_owes_a_session_that_became_known_as_anothers_meanwhile(during):
-    """A batch has to wait for all its answers, and for the disk; another write may have made sure by then."""
+    """A debt is not written, or not used, for a session that became known as another user's meanwhile."""
     house = House(on_outage=OnOutage.FORWARD)
 
     def learn() -> None:

@@ -47,7 +47,7 @@ async def house():
 
 
 async def test_a_thousand_first_writes_ask_once(house):
-    """One call to the session service, one `created`, and everybody else found it."""
+    """A thousand first writes cost one question; one is `created` and the others are `found`."""
     decisions = await asyncio.gather(*(house.decide(write()) for _ in range(1000)))
     assert len(house.service.asked) == 1
     assert decisions.count(Allow(Grounds.CREATED)) == 1
@@ -55,7 +55,7 @@ async def test_a_thousand_first_writes_ask_once(house):
 
 
 async def test_two_sidecars_leave_one_session_with_one_owner(house):
-    """A thousand first writes by two users through two processes: one session, one owner, and the others refused."""
+    """A thousand first writes by two users through two processes leave one session with one owner."""
     other = House()
     other.guard = Guard(other.known, house.service, other.telemetry, timeout=10.0)
     decisions = await asyncio.gather(
@@ -67,7 +67,7 @@ async def test_two_sidecars_leave_one_session_with_one_owner(house):
 
 
 async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house):
-    """The owner is compared in single flight too."""
+    """Of two users in one single flight, one gets the session and the other a refusal."""
     ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
     assert ann == Allow(Grounds.CREATED)
     assert isinstance(bob, Refusals)
@@ -76,7 +76,7 @@ async def test_two_users_racing_for_one_id_get_one_session_and_one_refusal(house
 
 
 async def test_a_conflict_of_one_user_says_nothing_of_another(house):
-    """When the first caller is refused, the owner who waited asks again."""
+    """The owner of a session asks again where the leader of the flight was refused."""
     house.service.add("s-1", "bob")
     ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
     assert isinstance(ann, Refusals)
@@ -84,7 +84,7 @@ async def test_a_conflict_of_one_user_says_nothing_of_another(house):
 
 
 async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(house):
-    """Who waits for a look asks again if he wants the session made."""
+    """A request that has to create does not take the answer of a look."""
     required, ensured = await asyncio.gather(
         house.decide(write(kind=RuleKind.REQUIRE)), house.decide(write(kind=RuleKind.ENSURE))
     )
@@ -93,13 +93,13 @@ async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(
 
 
 async def test_two_lookups_share_their_absence(house):
-    """For those who only require it, absent is the answer of both, whoever they are."""
+    """Requests under `require` share an absence, whoever their users are."""
     await asyncio.gather(*(house.decide(write(user=user, kind=RuleKind.REQUIRE)) for user in ("ann", "bob")))
     assert len(house.service.asked) == 1
 
 
 async def test_writes_of_one_user_share_their_conflict(house):
-    """What is somebody else's is asked about once."""
+    """Writes of one user share a conflict."""
     house.service.add("s-1", "bob")
     decisions = await asyncio.gather(*(house.decide(write(user="ann")) for _ in range(10)))
     assert all(isinstance(one, Refusals) for one in decisions)
@@ -107,14 +107,14 @@ async def test_writes_of_one_user_share_their_conflict(house):
 
 
 async def test_an_outage_is_shared_too(house):
-    """A thousand waiting writes do not become a thousand more questions to a service that is down."""
+    """A thousand waiting writes ask a failing service once."""
     house.service.down = True
     await asyncio.gather(*(house.decide(write(user=user)) for user in ["ann", "bob"] * 10))
     assert len(house.service.asked) == 1
 
 
 async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
-    """The question outlives its first caller."""
+    """The question goes on after its first caller was cancelled."""
     gate = Gate(house)
     leader = asyncio.create_task(house.decide(write()))
     await gate.asked.wait()
@@ -129,7 +129,7 @@ async def test_a_leader_who_goes_away_does_not_fail_those_who_wait(house):
 
 
 async def test_when_everybody_goes_away_the_answer_is_still_remembered(house):
-    """What was asked is not asked in vain."""
+    """The answer is remembered although each caller was cancelled."""
     gate = Gate(house)
     leader = asyncio.create_task(house.decide(write()))
     await gate.asked.wait()
@@ -140,7 +140,7 @@ async def test_when_everybody_goes_away_the_answer_is_still_remembered(house):
 
 
 async def test_a_delete_that_overtakes_an_answer_wins(house):
-    """Lookup answers, the event arrives, only then is the answer handled: it is neither cached nor believed."""
+    """An answer that is older than a deletion is neither cached nor believed."""
     house.service.add("s-1", "ann")
     first = True
 
@@ -160,7 +160,7 @@ async def test_a_delete_that_overtakes_an_answer_wins(house):
 
 
 async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
-    """What may have happened unseen is asked about again."""
+    """A session is asked about again where the stream reconnected meanwhile."""
     first = True
 
     async def overtaken(operation, reference):
@@ -179,7 +179,7 @@ async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):
 
 @pytest.mark.parametrize("event", ["deleted", "ended"])
 async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer(event):
-    """What was known when a batch began may be gone when the last of its calls is decided."""
+    """A call of a batch is decided again where its session was deleted while another call waited."""
     house = House(on_ended=OnEnded.REJECT)
     await house.decide(write("s-1"))
     gate = Gate(house)
@@ -194,7 +194,7 @@ async def test_an_event_about_one_call_counts_while_another_waits_for_its_answer
 
 
 async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing(house):
-    """Where ended sessions take writes, one that ends meanwhile is decided anew and admitted again."""
+    """A batch is permitted where an event meanwhile changes nothing for it."""
     await house.decide(write("s-1"))
     gate = Gate(house)
     waiting = asyncio.create_task(house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
@@ -206,7 +206,7 @@ async def test_an_event_that_changes_nothing_for_a_waiting_batch_refuses_nothing
 
 
 async def test_a_batch_is_asked_about_anew_when_all_is_forgotten_while_it_waits(house):
-    """What is no longer to be believed admits nobody: the session that was known is asked about too."""
+    """A batch asks about its known session too where all was forgotten meanwhile."""
     await house.decide(write("s-1"))
     gate = Gate(house)
     waiting = asyncio.create_task(house.decide(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))))
@@ -219,7 +219,7 @@ async def test_a_batch_is_asked_about_anew_when_all_is_forgotten_while_it_waits(
 
 
 async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_for_now(house):
-    """Three times all is asked about, and no more."""
+    """A batch whose sessions are forgotten three times is refused for now."""
     await house.decide(write("s-1"))
     house.service.asked.clear()
 
@@ -238,7 +238,7 @@ async def test_a_batch_whose_sessions_are_forgotten_again_and_again_is_refused_f
 
 
 async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
-    """The debt that admitted it is no more: by itself that admits nobody."""
+    """A batch is decided again where the debt that permitted it was settled meanwhile."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
     owed = Reference("s-1", "ann")
@@ -253,7 +253,7 @@ async def test_a_batch_whose_debt_is_settled_while_it_waits_is_decided_anew():
 
 
 async def test_a_debt_outlives_the_return_of_the_stream():
-    """Missed events are no reason to refuse a batch whose session is owed."""
+    """The return of the stream does not refuse a batch whose session is owed."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
     await house.decide(write("s-1"))
@@ -270,7 +270,7 @@ async def test_a_debt_outlives_the_return_of_the_stream():
 
 
 async def test_an_answer_that_is_overtaken_again_and_again_is_no_answer(house):
-    """The questions have an end, and the end is not an admit."""
+    """An answer that is overtaken three times is Unknown."""
 
     async def overtaken(operation, reference):
         house.known.ended("s-1")
@@ -282,7 +282,7 @@ async def test_an_answer_that_is_overtaken_again_and_again_is_no_answer(house):
 
 
 async def test_an_event_about_another_session_overtakes_nothing(house):
-    """Only the session's own events matter."""
+    """An event about another session changes nothing for a question under way."""
 
     async def elsewhere(operation, reference):
         house.known.deleted(another_key("s-1"))
@@ -293,14 +293,14 @@ async def test_an_event_about_another_session_overtakes_nothing(house):
 
 
 async def test_a_write_that_waited_decides_by_what_became_known(house):
-    """Who asks after an answer was remembered asks nobody."""
+    """A write that waited is decided by what was remembered meanwhile."""
     await house.decide(write())
     await asyncio.gather(*(house.decide(write()) for _ in range(10)))
     assert len(house.service.asked) == 1
 
 
 async def test_a_batch_and_a_single_write_for_one_session_create_it_once(house):
-    """Batches take part in single flight."""
+    """A batch and a single write for one session share one create."""
     two = batch(Reference("s-1", "ann"), Reference("s-2", "ann"))
     await asyncio.gather(house.decide(write()), house.decide(two))
     assert [reference.session_id for operation, reference in house.service.asked if operation == "ensure"] == [
@@ -310,7 +310,7 @@ async def test_a_batch_and_a_single_write_for_one_session_create_it_once(house):
 
 
 async def test_two_users_owing_one_session_at_once_leave_one_claimant():
-    """In an outage the first to be written down owns the session here."""
+    """Of two users in an outage, the first whose debt is on disk is the claimant."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
     ann, bob = await asyncio.gather(house.decide(write(user="ann")), house.decide(write(user="bob")))
@@ -320,7 +320,7 @@ async def test_two_users_owing_one_session_at_once_leave_one_claimant():
 
 
 async def test_a_thousand_writes_in_an_outage_are_one_debt():
-    """Writing down is shared like asking."""
+    """A thousand writes in an outage cost one debt."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.down = True
     written = []
@@ -355,7 +355,7 @@ async def test_an_answer_under_way_comes_before_debts():
 
 
 async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
-    """Nobody could say a moment ago; meanwhile somebody else asked, and is answered that it is his."""
+    """A debt waits for the question under way, and takes its answer."""
     house = House(on_outage=OnOutage.FORWARD)
     bob, ann, answered = await _waiting_to_owe(house, "bob", None)
     answered.set()
@@ -365,7 +365,7 @@ async def test_nothing_is_owed_while_a_question_about_it_is_under_way():
 
 
 async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain():
-    """It said nothing, and nobody asks once more in its place."""
+    """After a question in vain the debt is written, without one more question."""
     house = House(on_outage=OnOutage.FORWARD)
     two, one, answered = await _waiting_to_owe(house, "ann", Unknown("it is down"))
     answered.set()
@@ -373,7 +373,7 @@ async def test_whoever_waits_to_owe_owes_when_the_question_under_way_was_in_vain
 
 
 async def test_one_question_in_vain_is_enough_for_all_who_wait_for_it():
-    """Whoever only looks takes it from whoever would have created that nobody can say."""
+    """A request that only looks takes the Unknown of a request that would have created."""
     house = House()
     house.service.before = always(Unknown("it is down"))
     decided = await asyncio.gather(*(house.decide(write(kind=kind)) for kind in (RuleKind.ENSURE, RuleKind.REQUIRE)))
@@ -382,7 +382,7 @@ async def test_one_question_in_vain_is_enough_for_all_who_wait_for_it():
 
 
 async def test_of_two_users_whose_question_was_in_vain_one_owes():
-    """They shared the question and share the debt: the session is the first claimant's, and the other is refused."""
+    """Of two users after a question in vain, one owes and the other is refused."""
     house = House(on_outage=OnOutage.FORWARD)
     house.service.before = always(Unknown("it is down"))
     decided = await asyncio.gather(*(house.decide(write(user=user)) for user in ("ann", "bob")))
@@ -393,7 +393,7 @@ async def test_of_two_users_whose_question_was_in_vain_one_owes():
 
 
 async def test_a_deletion_that_is_told_while_the_debt_is_written_down_refuses_all_who_wait():
-    """Also those who wait for somebody else's debt, and also when the tombstone is too old to be believed by then."""
+    """A deletion that is told while a debt is written refuses each request that waits for it."""
     house = House(on_outage=OnOutage.FORWARD)
     writing, written = _slow_disk(house)
     house.service.down = True
@@ -408,7 +408,7 @@ async def test_a_deletion_that_is_told_while_the_debt_is_written_down_refuses_al
 
 
 async def test_nothing_is_asked_while_its_debt_is_written_down():
-    """The disk is slow, and the session service is back before it: the first claimant is not to be overtaken."""
+    """No question is asked about a session while its debt is being written."""
     house = House(on_outage=OnOutage.FORWARD)
     writing, written = _slow_disk(house)
     house.service.down = True

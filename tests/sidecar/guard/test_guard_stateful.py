@@ -505,7 +505,7 @@ TestForwardingScoped = bounded(ForwardingScoped, 30)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [Guarding, GuardingEnded, GuardingScoped, Forwarding, ForwardingScoped])
 def test_the_invariant_holds_for_long(machine):
-    """The same machines, for hundreds of longer runs."""
+    """The state machines hold for hundreds of longer runs."""
     many = settings(
         max_examples=400,
         stateful_step_count=60,

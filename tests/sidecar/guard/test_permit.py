@@ -28,7 +28,7 @@ def test_its_repr_names_its_grounds_and_each_session_with_its_user(
 
 
 def test_its_repr_does_not_ask_whether_it_still_holds() -> None:
-    """Looking at a permit changes no counter of the cache."""
+    """The repr of a permit does not check whether it still holds."""
 
     def recheck(_extraction: Extraction) -> bool:
         raise AssertionError("asked")

@@ -87,7 +87,7 @@ async def settle(answer: Verdict | Owed, leading: str, waiting: str, waiter: Ref
 
 
 def test_the_table_names_every_answer() -> None:
-    """A new verdict has to say what waiting requests do with it."""
+    """The state table has a row for each verdict and for a debt."""
     assert {row["answer"] for row in TABLE} == set(ANSWERS)
     assert {answer.__name__ for answer in (*Verdict.__args__, Owed)} == set(ANSWERS)
 
@@ -96,7 +96,7 @@ def test_the_table_names_every_answer() -> None:
 @pytest.mark.parametrize("waiting", STEPS)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
 async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: str, waiter: Reference) -> None:
-    """Whatever the other step is that leads."""
+    """A request that waits for another step gets what the table says, whatever step leads."""
     answer = ANSWERS[row["answer"]]
     expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[waiting]]
     for leading in STEPS:
@@ -107,6 +107,6 @@ async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_the_same_user_takes_the_answer_to_the_same_step(name: str, step: str) -> None:
-    """`Created` becomes `Found` for all but the leader."""
+    """A waiting request takes the answer to its own step, with `Created` as `Found`."""
     answer = ANSWERS[name]
     assert await settle(answer, step, step, ANN) == (Found(ANNS) if name == "Created" else answer)

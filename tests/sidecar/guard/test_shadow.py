@@ -50,14 +50,14 @@ async def house():
 
 
 async def test_a_first_write_would_have_created_its_session(house):
-    """Counted, and not done: the service is only looked at."""
+    """The service is looked at, and the decision is counted as `shadow_created`."""
     assert await house.would(write()) == [("shadow_created", None)]
     assert house.service.asked == [("look", Reference("s-1", "ann"))]
     assert house.service.sessions == {}
 
 
 async def test_what_is_found_is_known_the_next_time(house):
-    """The cache works as it would."""
+    """A session that was found is known to the next request."""
     house.service.add("s-1", "ann")
     assert await house.would(write()) == [("shadow_found", None)]
     assert await house.would(write()) == [("shadow_known", None)]
@@ -77,7 +77,7 @@ async def test_what_is_found_is_known_the_next_time(house):
     ],
 )
 async def test_what_would_have_been_refused(house, reading, reason):
-    """Every refusal is counted under its reason."""
+    """Each refusal is counted under its reason."""
     house.service.add("s-bobs", "bob")
     house.service.add("s-gone", "ann", SessionStatus.DELETED)
     assert await house.would(reading) == [("shadow_refused", reason)]
@@ -91,13 +91,13 @@ async def test_what_would_have_been_refused(house, reading, reason):
     ],
 )
 async def test_an_outage_or_a_lie_is_what_it_would_have_been(house, answer, reason):
-    """And the request has long gone through."""
+    """An outage and an untrustworthy answer are counted under their reasons."""
     house.service.before = always(answer)
     assert await house.would(write()) == [("shadow_refused", reason)]
 
 
 async def test_ended_sessions_follow_the_policy():
-    """As they would in earnest."""
+    """A write to an ended session is counted by the policy."""
     house = House(on_ended=OnEnded.REJECT)
     house.service.add("s-1", "ann", SessionStatus.ENDED)
     for _ in range(2):
@@ -106,7 +106,7 @@ async def test_ended_sessions_follow_the_policy():
 
 
 async def test_what_no_rule_guards_would_have_passed(house):
-    """Read or unread."""
+    """A request that no rule guards is counted as passed, read or unread."""
     assert await house.would(Extraction(RefusalFormat.REST, (Call(),))) == [("shadow_passed", None)]
     assert await house.would(write(kind=RuleKind.PASS)) == [("shadow_passed", None)]
     house.telemetry.decisions.clear()
@@ -115,7 +115,7 @@ async def test_what_no_rule_guards_would_have_passed(house):
 
 
 async def test_one_refusal_would_have_refused_the_batch(house):
-    """The others are counted as refused with it."""
+    """One refusal counts each call of the batch as refused."""
     house.service.add("s-2", "bob")
     assert await house.would(batch(Reference("s-1", "ann"), Reference("s-2", "ann"))) == [
         ("shadow_refused", Reason.BATCH_REFUSED),
@@ -124,7 +124,7 @@ async def test_one_refusal_would_have_refused_the_batch(house):
 
 
 async def test_what_finds_no_room_is_dropped_and_counted():
-    """The queue is bounded, and the request goes through all the same."""
+    """A request that finds the queue full is counted as dropped, and forwarded."""
     house = House(room=3)
     opened = asyncio.Event()
 
@@ -143,7 +143,7 @@ async def test_what_finds_no_room_is_dropped_and_counted():
 
 
 async def test_a_silent_service_has_a_deadline_here_too():
-    """One slow question does not hold a worker for ever."""
+    """A question that is never answered ends at its deadline."""
     house = House(timeout=0.01)
 
     async def never(operation, reference):
@@ -154,7 +154,7 @@ async def test_a_silent_service_has_a_deadline_here_too():
 
 
 async def test_closing_leaves_undecided_what_still_waits(house):
-    """Nothing is left running, and nothing is asked any more."""
+    """Closing ends the workers and leaves what waits undecided."""
     for n in range(50):
         house.shadow.observe(write(f"s-{n}"))
     await house.shadow.aclose()
@@ -163,7 +163,7 @@ async def test_closing_leaves_undecided_what_still_waits(house):
 
 
 async def test_closing_what_was_never_used_asks_nothing(house):
-    """And leaves no task behind."""
+    """Closing a guard that was never used leaves no task."""
     await house.shadow.aclose()
     assert house.service.asked == []
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -10,7 +10,7 @@ from sidecar.guard.single_flight import SingleFlight
 
 
 async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
-    """One of them asked, the others did not."""
+    """One caller asks, and the others get its answer."""
     single_flight: SingleFlight[int] = SingleFlight()
     asked = 0
 
@@ -25,7 +25,7 @@ async def test_who_asks_while_a_question_is_under_way_waits_for_its_answer():
 
 
 async def test_different_keys_do_not_wait_for_each_other():
-    """Only the same question is shared."""
+    """Callers with other keys ask for themselves."""
     single_flight: SingleFlight[str] = SingleFlight()
     both = asyncio.Barrier(2)
 
@@ -38,7 +38,7 @@ async def test_different_keys_do_not_wait_for_each_other():
 
 
 async def test_a_question_that_has_landed_is_asked_anew():
-    """Nothing is kept."""
+    """The answer is not kept for the next caller."""
     single_flight: SingleFlight[int] = SingleFlight()
     answers = iter([1, 2])
 
@@ -49,7 +49,7 @@ async def test_a_question_that_has_landed_is_asked_anew():
 
 
 async def test_a_failure_is_everybodys_and_is_not_kept():
-    """The next one may fare better."""
+    """Each waiting caller gets the failure, and the next caller asks again."""
     single_flight: SingleFlight[int] = SingleFlight()
 
     async def fail() -> int:
@@ -64,7 +64,7 @@ async def test_a_failure_is_everybodys_and_is_not_kept():
 
 
 async def test_landed_waits_for_what_nobody_waits_for_any_more():
-    """A question whose askers all went away is still brought to its end."""
+    """`landed` waits for a question whose callers were all cancelled."""
     single_flight: SingleFlight[None] = SingleFlight()
     opened, ended = asyncio.Event(), asyncio.Event()
 
@@ -83,7 +83,7 @@ async def test_landed_waits_for_what_nobody_waits_for_any_more():
 
 
 async def test_a_deadline_ends_a_callers_wait_and_not_the_question():
-    """Another caller, with more time, gets the answer."""
+    """A caller's time-out leaves the question to the others."""
     single_flight: SingleFlight[int] = SingleFlight()
     opened = asyncio.Event()
 

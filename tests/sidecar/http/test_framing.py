@@ -28,19 +28,19 @@ from sidecar.http.framing import Framing, read_framing
     ],
 )
 def test_fields_are_read_whatever_their_case(headers, said):
-    """Twice the same, for the second time the names are known."""
+    """Framing fields are read in any letter case, the first time and when the name is known."""
     assert read_framing(headers) == said
     assert read_framing(headers) == said
 
 
 def test_a_length_that_is_no_number_is_an_error():
-    """The parser before lets none through; nothing is guessed here."""
+    """A length that is no number is an error."""
     with pytest.raises(ValueError, match="invalid literal"):
         read_framing([(b"content-length", b"five")])
 
 
 def test_names_are_remembered_within_bounds(monkeypatch):
-    """An upstream that makes names up fills no memory, and is read as before."""
+    """The number of remembered names is bounded, and further names are read all the same."""
     monkeypatch.setattr(framing, "_names", {})
     monkeypatch.setattr(framing, "_REMEMBERED_NAMES", 3)
     made_up = [(b"X-%d" % number, b"") for number in range(10)]
@@ -49,7 +49,7 @@ def test_names_are_remembered_within_bounds(monkeypatch):
 
 
 def test_what_a_name_means_is_remembered(monkeypatch):
-    """By its spelling: the meaning, or that it has none."""
+    """A name is remembered by its spelling, with its meaning or with none."""
     monkeypatch.setattr(framing, "_names", {})
     read_framing([(b"Content-Type", b"a/b"), (b"Server", b"x")])
     assert framing._names == {b"Content-Type": b"content-type", b"Server": b""}

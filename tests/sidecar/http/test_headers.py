@@ -26,7 +26,7 @@ def response(*fields, rules=None, upgrade=False):
 
 
 def test_order_duplicates_and_case_are_kept():
-    """What may pass, passes as it came."""
+    """End-to-end fields are passed on in their order, with duplicates and letter case."""
     fields = [(b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3"), (b"ACCEPT", b"*/*"), (b"Cookie", b"a"), (b"cookie", b"b")]
     assert request(*fields) == [HOST, *fields, *FORWARDED]
     assert response(*fields) == fields
@@ -40,14 +40,14 @@ def test_order_duplicates_and_case_are_kept():
     ],
 )  # fmt: skip
 def test_hop_by_hop_fields_do_not_pass(name):
-    """In neither direction."""
+    """Hop-by-hop fields are removed in both directions."""
     assert request((name, b"x")) == [HOST, *FORWARDED]
     assert response((name, b"x"), (b"X-A", b"1")) == [(b"X-A", b"1")]
 
 
 @pytest.mark.parametrize("name", [b"Proxy-Authorization", b"proxy-authenticate"])
 def test_proxy_credentials_pass(name):
-    """The sidecar asks for none, so they are meant for a proxy behind it or before it (RFC 9110, section 11.7)."""
+    """`Proxy-Authorization` and its challenge are passed on (RFC 9110, section 11.7)."""
     assert request((name, b"x")) == [HOST, (name, b"x"), *FORWARDED]
     assert response((name, b"x")) == [(name, b"x")]
 
@@ -57,13 +57,13 @@ def test_proxy_credentials_pass(name):
     [b"Content_Length", b"Content.Length", b"Transfer_Encoding", b"Transfer!Encoding", b"CONTENT_Type"],
 )
 def test_look_alikes_of_the_fields_that_frame_a_body_do_not_pass(name):
-    """A server that folds punctuation could read the body otherwise than the sidecar does."""
+    """A field that a careless server takes for `Content-Length` or `Transfer-Encoding` is removed."""
     assert request((b"Content-Length", b"5"), (name, b"0")) == [HOST, (b"Content-Length", b"5"), *FORWARDED]
     assert response((name, b"0")) == [(name, b"0")]
 
 
 def test_nominated_fields_do_not_pass():
-    """Wherever `Connection` stands, however its options are written."""
+    """A field that `Connection` names is removed, however the option is written."""
     fields = [(b"X-Hop", b"1"), (b"Connection", b"close, x-HOP ,,"), (b"connection", b"\tx-other"), (b"X-Other", b"2")]
     assert request(*fields) == [HOST, *FORWARDED]
     assert response(*fields) == []
@@ -73,7 +73,7 @@ def test_nominated_fields_do_not_pass():
     "name", [b"Host", b"Content-Length", b"Content-Type", b"Content-Encoding", b"X-User", b"X-Forwarded-For"]
 )
 def test_some_fields_cannot_be_nominated_away(name):
-    """Those that say how the body is read, who asks, and from where."""
+    """`Connection` cannot remove fields that say how the body is read, who asks, and from where."""
     rules = HeaderRules(user_header="X-User")
     fields = [(b"Content-Length", b"1"), (b"Content-Type", b"a/b"), (b"Content-Encoding", b"gzip"), (b"X-User", b"ann")]
     assert request((b"Connection", name), *fields, rules=rules) == [HOST, *fields, *FORWARDED]
@@ -81,38 +81,38 @@ def test_some_fields_cannot_be_nominated_away(name):
 
 @pytest.mark.parametrize("name", [b"Content-Length", b"content-TYPE", b"Content-Encoding"])
 def test_what_tells_how_an_answer_is_read_cannot_be_nominated_away(name):
-    """An upstream could else hide the end of its answer from the client, or what it is."""
+    """`Connection` in a response cannot remove the fields that say how it is read."""
     assert response((b"Connection", name), (name, b"1"), (b"X-A", b"2")) == [(name, b"1"), (b"X-A", b"2")]
 
 
 def test_an_answer_is_no_upgrade_unless_it_says_so():
-    """A stray `Upgrade` in an ordinary answer offers what nobody asked for."""
+    """`Upgrade` in a response that is no upgrade is removed."""
     assert HeaderRules().response_fields([(b"Upgrade", b"websocket"), (b"X-A", b"1")]) == [(b"X-A", b"1")]
 
 
 @pytest.mark.parametrize("name", [b"X-Sidecar-Session", b"x-sidecar-reason", b"X_Sidecar_Session", b"x.SIDECAR-any"])
 def test_our_own_fields_come_from_nobody_else(name):
-    """In any spelling that some server folds together, in either direction."""
+    """The sidecar's own fields are removed in each spelling, in both directions."""
     assert request((name, b"known")) == [HOST, *FORWARDED]
     assert response((name, b"known")) == []
 
 
 @pytest.mark.parametrize("name", [b"X_User_Id", b"x.user.id", b"X-User_Id", b"X!User!Id"])
 def test_look_alikes_of_the_user_header_do_not_pass(name):
-    """The header itself does, in any case, and without one configured all of them are ordinary."""
+    """A look-alike of the user header is removed where one is configured, and the header itself is passed on."""
     rules = HeaderRules(user_header="X-User-Id")
     assert request((name, b"eve"), (b"x-USER-id", b"ann"), rules=rules) == [HOST, (b"x-USER-id", b"ann"), *FORWARDED]
     assert request((name, b"eve")) == [HOST, (name, b"eve"), *FORWARDED]
 
 
 def test_forwarding_fields_of_strangers_are_replaced():
-    """And so are their look-alikes."""
+    """`X-Forwarded-*` of an untrusted address is replaced, and its look-alikes are removed."""
     lies = [(b"X-Forwarded-For", b"1.1.1.1"), (b"x-forwarded-proto", b"https"), (b"X-Forwarded-Host", b"evil")]
     assert request(*lies, (b"X_Forwarded_For", b"2.2.2.2")) == [HOST, *FORWARDED]
 
 
 def test_forwarding_fields_of_trusted_proxies_are_extended():
-    """The list by the proxy's own address; protocol and host stay as they were said."""
+    """`X-Forwarded-For` of a trusted proxy is extended by its address; protocol and host are kept."""
     said = [
         (b"X-Forwarded-For", b"1.1.1.1, 2.2.2.2"),
         (b"X-Forwarded-Proto", b"https"),
@@ -129,7 +129,7 @@ def test_forwarding_fields_of_trusted_proxies_are_extended():
 
 
 def test_without_address_or_host_nothing_is_made_up():
-    """A Unix socket has no address, and HTTP/1.0 may have no host."""
+    """No `X-Forwarded-*` is added where the address or the host is not known."""
     fields = HeaderRules().request_fields([], peer=None, trusted=False, upgrade=False)
     assert list(fields) == [(b"X-Forwarded-For", b"unknown"), (b"X-Forwarded-Proto", b"http")]
     fields = HeaderRules().request_fields([], peer=None, trusted=True, upgrade=False)
@@ -148,14 +148,14 @@ def test_without_address_or_host_nothing_is_made_up():
     ],
 )
 def test_only_the_named_networks_are_trusted(peer, trusted):
-    """Also where an IPv4 address is written as IPv6, or with a zone."""
+    """An address is trusted in the configured networks alone, also as IPv4 in IPv6, or with a zone."""
     networks = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fe80::/64")]
     assert HeaderRules(trusted=networks).trusts(peer) == trusted
     assert not HeaderRules().trusts(peer)
 
 
 def test_an_upgrade_passes_where_it_may():
-    """With its own connection option and without HTTP/2; the answer to it likewise."""
+    """An upgrade and its answer are passed on with their connection option."""
     asked = [(b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"h2c, websocket"), (b"Sec-WebSocket-Key", b"x")]
     assert request(*asked, upgrade=True) == [
         HOST,
@@ -172,13 +172,13 @@ def test_an_upgrade_passes_where_it_may():
 
 
 def test_of_several_protocols_only_http_2_is_left_out():
-    """The others are offered as they were, in their order."""
+    """HTTP/2 is removed from the protocols offered, and the others stay in their order."""
     asked = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket,\th2c , other/1")]
     assert (b"Upgrade", b"websocket, other/1") in request(*asked, upgrade=True)
 
 
 def test_transfer_coding_stays_where_it_was():
-    """The framing of a body is the same on both sides, and whoever writes an answer decides on its own."""
+    """`Transfer-Encoding` is passed on in both directions, in its place."""
     coding = (b"Transfer-Encoding", b"chunked")
     assert request(coding, (b"X-A", b"1")) == [HOST, coding, (b"X-A", b"1"), *FORWARDED]
     assert response(coding, (b"X-A", b"1")) == [coding, (b"X-A", b"1")]
@@ -188,14 +188,14 @@ def test_transfer_coding_stays_where_it_was():
     st.lists(st.tuples(st.sampled_from([b"X-A", b"x-a", b"X_A", b"Connection", b"X-Sidecar-A", b"TE"]), st.binary()))
 )
 def test_what_is_remembered_of_names_changes_nothing(fields):
-    """The second time the answer is the same as the first."""
+    """A remembered name gives the same result as a new one."""
     rules = HeaderRules(user_header="X-A")
     assert request(*fields, rules=rules) == request(*fields, rules=rules)
     assert response(*fields, rules=rules) == response(*fields, rules=rules)
 
 
 def test_memory_of_names_is_bounded():
-    """Whoever makes up names does not fill it."""
+    """The number of remembered names is bounded."""
     rules = HeaderRules()
     for number in range(10_000):
         request((b"X-%d" % number, b""), rules=rules)
@@ -211,17 +211,17 @@ def test_memory_of_names_is_bounded():
 
 @given(st.text(st.characters(codec="ascii", categories=["Lu", "Ll", "Nd"]), min_size=1))
 def test_folding_forgets_case_and_punctuation(name):
-    """And nothing else."""
+    """Folding ignores letter case and punctuation, and nothing else."""
     assert fold(name.swapcase().encode()) == fold(name.encode()) == name.lower().encode()
     assert fold(f"{name}_{name}.{name}".encode()) == fold(f"{name}-{name}-{name}".encode())
 
 
 def test_lists_are_read_as_lists():
-    """With empty members and white space."""
+    """A list is split with empty members and white space."""
     assert connection_options([b"a, B ,,", b"c"]) == {b"a", b"b", b"c", b""}
     assert upgrade_options(b" H2C , websocket,") == [b"websocket"]
 
 
 def test_fields_are_written_one_a_line():
-    """As they are."""
+    """Each field is written on a line of its own."""
     assert encode_fields([(b"A", b"b"), (b"c", b"")]) == b"A: b\r\nc: \r\n"

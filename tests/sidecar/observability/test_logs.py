@@ -83,7 +83,7 @@ def logged(style: LogFormat, level: LogLevel = "info") -> tuple[io.StringIO, str
 
 
 def test_every_line_is_json_whatever_failed_and_whoever_says_so(tmp_path: Path) -> None:
-    """structlog, the standard library, warnings, threads, tasks, callbacks, finalizers, and the end of the process."""
+    """structlog, the standard library, warnings, threads, tasks, callbacks and finalizers all write JSON lines."""
     command = [sys.executable, "-c", EVERYTHING]
     ended = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
@@ -99,7 +99,7 @@ def test_every_line_is_json_whatever_failed_and_whoever_says_so(tmp_path: Path) 
 
 
 def test_a_value_cannot_leave_its_line_on_a_terminal() -> None:
-    """Escape codes and line feeds from a client are written out."""
+    """An escape code or a line feed from a client is escaped on a terminal."""
     stream, log = logged("console")
     log.info("refused", session_id="a\nb\x1b[31m")
     (line,) = stream.getvalue().splitlines()
@@ -107,7 +107,7 @@ def test_a_value_cannot_leave_its_line_on_a_terminal() -> None:
 
 
 def test_tracebacks_for_a_person_show_no_variables() -> None:
-    """A token in a frame must not get into a log."""
+    """A traceback shows no variables, because a token may be among them."""
     stream, log = logged("console")
     secret = "hush"  # noqa: F841 -- it is there to be shown
     try:
@@ -120,7 +120,7 @@ def test_tracebacks_for_a_person_show_no_variables() -> None:
 
 @pytest.mark.parametrize(("level", "heard"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_the_level_decides_what_is_written(level: LogLevel, heard: int) -> None:
-    """Of structlog's lines."""
+    """structlog's lines below the level are not written."""
     stream, log = logged("json", level)
     for method in (log.debug, log.info, log.warning, log.error):
         method("line")
@@ -128,7 +128,7 @@ def test_the_level_decides_what_is_written(level: LogLevel, heard: int) -> None:
 
 
 def test_libraries_are_heard_from_warnings_on() -> None:
-    """Their progress is no news to an operator."""
+    """Libraries are heard from the level `warning` on."""
     stream, _ = logged("json")
     logging.getLogger("some.library").info("started")
     logging.getLogger("some.library").warning("odd")
@@ -136,7 +136,7 @@ def test_libraries_are_heard_from_warnings_on() -> None:
 
 
 def test_lines_of_every_logger_have_hidden_ids() -> None:
-    """Where the settings say so."""
+    """Ids are hidden in the lines of each logger where the settings say so."""
     stream = io.StringIO()
     configure_logging("json", "test", ids=HashedIds(()), stream=stream)
     structlog.get_logger().warning("refused", session_id="secret", user_id=None)
@@ -146,7 +146,7 @@ def test_lines_of_every_logger_have_hidden_ids() -> None:
 
 @pytest.mark.parametrize("char", ["\n", "\r", "\x1b", "\x00", "\x7f", "\x9b", "\u0085", "\u2028", "\u2029", "\u202e"])
 def test_no_character_of_an_id_breaks_or_turns_a_json_line(char: str) -> None:
-    """Line ends, escape codes of both kinds, and marks that turn the direction of text stay escaped."""
+    """Line ends, escape codes and marks that turn the direction of text stay escaped in JSON."""
     stream, log = logged("json")
     log.warning("refused", session_id=f"a{char}b 你好")
     text = stream.getvalue().removesuffix("\n")
@@ -156,7 +156,7 @@ def test_no_character_of_an_id_breaks_or_turns_a_json_line(char: str) -> None:
 
 
 def test_ten_thousand_refusals_leave_a_bounded_log() -> None:
-    """Ten lines and a count, of which none is lost, while another reason is still heard."""
+    """Ten lines and a count are written, and another reason is still heard."""
     stream, log = logged("json")
     clock = FakeClock()
     telemetry = LoggedMetrics(Metrics(), log, clock=clock)

@@ -86,7 +86,7 @@ def test_a_refusal_is_a_warning_with_its_reason(telemetry: LoggedMetrics, captur
 def test_an_orphan_is_prevented_where_a_session_was_made(
     telemetry: LoggedMetrics, metrics: Metrics, outcome: str, prevented: int
 ) -> None:
-    """However many writes waited for it, and never for a refusal."""
+    """An orphan is counted once for each session made, and never for a refusal."""
     telemetry.session_call("ensure", outcome, 0.001)
     for decision, reason in (("created", None), ("created", None), ("refused", Reason.SESSION_GONE)):
         telemetry.decided(decision, reason, Reference("s1", "u1"))
@@ -94,7 +94,7 @@ def test_an_orphan_is_prevented_where_a_session_was_made(
 
 
 def test_a_flood_of_one_reason_leaves_ten_lines_a_second_and_a_count(metrics: Metrics, captured: LogCapture) -> None:
-    """Other reasons are heard meanwhile."""
+    """Of one reason ten lines a second and a count are written, and other reasons are heard meanwhile."""
     clock = FakeClock()
     log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
     telemetry = LoggedMetrics(metrics, log, clock=clock)
@@ -111,7 +111,7 @@ def test_a_flood_of_one_reason_leaves_ten_lines_a_second_and_a_count(metrics: Me
 
 
 async def test_withheld_lines_are_told_although_no_other_comes(metrics: Metrics, captured: LogCapture) -> None:
-    """A flood may end with the last of its second."""
+    """The count of withheld lines is written also where no further line comes."""
     log = structlog.wrap_logger(CapturingLogger(), processors=[captured], wrapper_class=structlog.BoundLogger)
     telemetry = LoggedMetrics(metrics, log)
     for _ in range(11):
@@ -121,7 +121,7 @@ async def test_withheld_lines_are_told_although_no_other_comes(metrics: Metrics,
 
 
 def test_a_line_names_the_request_that_it_is_about(telemetry: LoggedMetrics, captured: LogCapture) -> None:
-    """Its id, its method and its path, without the query."""
+    """A line has the id, the method and the path of its request, without the query."""
     headers = [(b"x-request-id", b"r-1")]
     with on_behalf_of("POST", b"/a?secret=1", headers):
         telemetry.upstream_failed(Reason.UPSTREAM_TIMEOUT, "late")
@@ -130,7 +130,7 @@ def test_a_line_names_the_request_that_it_is_about(telemetry: LoggedMetrics, cap
 
 
 def test_failures_of_the_memory_service_are_counted_by_reason(telemetry: LoggedMetrics, metrics: Metrics) -> None:
-    """Each by its own."""
+    """Each failure of the memory service is counted under its reason."""
     telemetry.upstream_failed(Reason.UPSTREAM_TIMEOUT, "late")
     telemetry.upstream_failed(Reason.UPSTREAM_UNAVAILABLE, "refused")
     telemetry.upstream_failed(Reason.UPSTREAM_UNAVAILABLE, "refused")

@@ -61,14 +61,14 @@ async def refusal(reader: BodyReader, receive: Receive, headers: Headers = ()) -
     "pieces", [[b""], [b"abc"], [b"a", b"b", b"c"], [b"", b"abc", b""], [b"0123456789"], [b"01234", b"56789"]]
 )
 async def test_a_body_is_read_whole(pieces: Sequence[bytes]) -> None:
-    """In however many pieces it comes."""
+    """The pieces of a body are joined."""
     async with bodies().hold([], sending(*pieces)) as body:
         assert body.raw == b"".join(pieces)
         assert body.content == body.raw
 
 
 async def test_messages_may_leave_out_what_is_empty() -> None:
-    """ASGI gives both keys a default."""
+    """A message without `body` or `more_body` has their defaults."""
 
     async def receive() -> Message:
         return {"type": "http.request"}
@@ -78,7 +78,7 @@ async def test_messages_may_leave_out_what_is_empty() -> None:
 
 
 async def test_a_declared_length_over_the_limit_is_refused_before_anything_is_received() -> None:
-    """The client is not even told to continue."""
+    """A declared length over the limit is refused before the client is told to continue."""
     assert await refusal(bodies(), untouched, [(b"content-length", b"11")]) == TOO_LARGE
     async with bodies().hold([(b"content-length", b"10")], sending(b"x" * 10)) as body:
         assert len(body.raw) == 10
@@ -86,20 +86,20 @@ async def test_a_declared_length_over_the_limit_is_refused_before_anything_is_re
 
 @pytest.mark.parametrize("pieces", [[b"x" * 11], [b"x" * 10, b"x"], [b"x"] * 11])
 async def test_a_body_that_grows_over_the_limit_is_refused(pieces: Sequence[bytes]) -> None:
-    """As soon as it does."""
+    """A chunked body is refused as soon as it is over the limit."""
     budget = BodyBudget(1000)
     assert await refusal(bodies(budget=budget), sending(*pieces)) == TOO_LARGE
     assert budget.held == 0
 
 
 async def test_a_coding_that_is_not_decoded_is_refused_before_anything_is_received() -> None:
-    """Reading it would be in vain."""
+    """A coding that is not decoded is refused before anything is received."""
     found = await refusal(bodies(), untouched, [(b"content-encoding", b"compress")])
     assert found.reason is Reason.UNSUPPORTED_ENCODING
 
 
 async def test_a_coded_body_is_decoded_for_reading_alone() -> None:
-    """What goes on is what came; the limit holds for both."""
+    """A coded body is decoded for the extractor and forwarded as it came; the limit holds for both."""
     coded = gzip.compress(b"a" * 40)
     headers = [(b"content-encoding", b"gzip")]
     async with bodies(limit=40).hold(headers, sending(coded[:5], coded[5:])) as body:
@@ -113,7 +113,7 @@ async def test_a_coded_body_is_decoded_for_reading_alone() -> None:
 
 
 async def test_a_body_that_stops_coming_is_refused() -> None:
-    """The server says so, after the time for one piece."""
+    """A body whose next piece does not come in time is refused."""
     budget = BodyBudget(1000)
 
     async def stopped() -> Message:
@@ -127,7 +127,7 @@ async def test_a_body_that_stops_coming_is_refused() -> None:
 
 
 async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:
-    """At the beginning or half way."""
+    """A disconnect at the beginning or half way raises, and no answer is given."""
     budget = BodyBudget(1000)
 
     async def half() -> Message:
@@ -142,7 +142,7 @@ async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:
 
 
 async def test_all_bodies_together_have_a_limit() -> None:
-    """What is held counts, what was declared does not; the limit itself is still allowed."""
+    """The bytes that are held count, not those declared, and exactly the limit is still allowed."""
     budget = BodyBudget(15)
     async with bodies(budget=budget).hold([], sending(b"x" * 10)):
         assert budget.held == 10
@@ -158,7 +158,7 @@ async def test_all_bodies_together_have_a_limit() -> None:
 
 
 async def test_what_was_held_is_given_back_whatever_happens() -> None:
-    """Also when the request fails or is cancelled."""
+    """The bytes of a body are given back also where the request fails or is cancelled."""
     budget = BodyBudget(100)
     with pytest.raises(ZeroDivisionError):
         async with bodies(budget=budget).hold([], sending(b"abc")):
@@ -186,14 +186,14 @@ async def test_what_was_held_is_given_back_whatever_happens() -> None:
 
 
 async def test_an_error_of_the_request_itself_is_not_taken_for_a_refusal() -> None:
-    """The block's own time-outs are the block's."""
+    """A time-out raised inside the block is passed on as it is."""
     with pytest.raises(TimeoutError):
         async with bodies().hold([], sending(b"abc")):
             raise TimeoutError
 
 
 async def test_a_body_is_replayed_and_then_the_connection_speaks_again() -> None:
-    """Once, in one piece; what comes afterwards is that the client has gone."""
+    """The application receives the body in one piece, and after it the client's disconnect."""
     receive = sending(b"a", b"b")
     async with bodies().hold([], receive) as body:
         replayed = replay(body.raw, receive)
@@ -206,5 +206,5 @@ async def test_a_body_is_replayed_and_then_the_connection_speaks_again() -> None
     [([], 0), ([(b"content-length", b"12")], 12), ([(b"x", b"1"), (b"content-length", b"007")], 7)],
 )
 def test_the_declared_length(headers: Headers, length: int) -> None:
-    """Nothing is declared where there is no field."""
+    """Without a `Content-Length` field no length is declared."""
     assert declared_length(headers) == length

@@ -46,7 +46,7 @@ def refusal(body: bytes, name: str, *, limit: int = LIMIT) -> tuple[Reason, str]
 
 @pytest.mark.parametrize("values", [[], [b""], [b"identity"], [b"Identity, identity"], [b" , "], [b"identity", b""]])
 def test_no_coding_is_identity(values: list[bytes]) -> None:
-    """However nothing is said."""
+    """No field, an empty one and `identity` all mean no coding."""
     assert coding(*values) == "identity"
     assert decode(b"abc", "identity", limit=1) == b"abc"
 
@@ -63,7 +63,7 @@ def test_no_coding_is_identity(values: list[bytes]) -> None:
     ],
 )
 def test_one_coding_is_found(value: bytes, name: str) -> None:
-    """In any letter case."""
+    """A coding is recognised in any letter case."""
     assert coding(value) == name
 
 
@@ -71,7 +71,7 @@ def test_one_coding_is_found(value: bytes, name: str) -> None:
     "values", [[b"gzip, gzip"], [b"gzip", b"br"], [b"compress"], [b"snappy"], [b"gzip;q=1"], [b"\xff"], [b"gzip br"]]
 )
 def test_other_codings_and_layers_are_not_decoded(values: list[bytes]) -> None:
-    """Nobody could read what is beneath."""
+    """An unknown coding, and several of them, are refused."""
     with pytest.raises(RequestRefused) as error:
         coding(*values)
     assert error.value.refuse.reason is Reason.UNSUPPORTED_ENCODING
@@ -83,7 +83,7 @@ def test_other_codings_and_layers_are_not_decoded(values: list[bytes]) -> None:
 
 @pytest.mark.parametrize(("name", "encode"), CODINGS)
 def test_a_coded_body_is_decoded(name: str, encode: object) -> None:
-    """Every coding, both kinds of deflate among them."""
+    """Each coding is decoded, deflate with and without zlib's header."""
     assert callable(encode)
     assert decode(encode(TEXT), name, limit=LIMIT) == TEXT
     assert decode(encode(b""), name, limit=LIMIT) == b""
@@ -91,14 +91,14 @@ def test_a_coded_body_is_decoded(name: str, encode: object) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_empty_body_has_no_coding(name: str) -> None:
-    """Nothing was coded."""
+    """An empty body is empty under each coding."""
     assert decode(b"", name, limit=LIMIT) == b""
 
 
 @pytest.mark.parametrize(("name", "encode"), CODINGS)
 @pytest.mark.parametrize("damage", ["cut", "more", "twice", "junk"])
 def test_a_body_is_one_complete_stream(name: str, encode: object, damage: str) -> None:
-    """What is cut, goes on, or is something else is read differently by different readers."""
+    """A stream that is cut, goes on after its end, or is of another coding is refused."""
     assert callable(encode)
     whole = encode(TEXT)
     body = {"cut": whole[:-1], "more": whole + b"x", "twice": whole + whole, "junk": b"{}" + whole}[damage]
@@ -106,7 +106,7 @@ def test_a_body_is_one_complete_stream(name: str, encode: object, damage: str) -
 
 
 def test_a_zstd_stream_that_ends_with_its_piece_does_not_go_on() -> None:
-    """Input is fed in pieces; what follows an end is refused wherever the end falls."""
+    """What follows the end of a zstd stream is refused wherever the input is cut."""
     for size in range(90, 140):
         whole = zstandard.compress(bytes(range(256))[:size])
         assert decode(whole, "zstd", limit=LIMIT) == bytes(range(256))[:size]
@@ -114,7 +114,7 @@ def test_a_zstd_stream_that_ends_with_its_piece_does_not_go_on() -> None:
 
 
 def test_deflated_data_that_can_be_read_both_ways_is_refused() -> None:
-    """Built by hand: zlib's reader finds one text, a reader of bare deflated data another, and both are content."""
+    """Data that is a text both as zlib and as bare deflate is refused."""
     # To a bare reader the first byte begins a stored block of one byte; to zlib's the first two are its wrapping.
     seen_by_zlib = b"\x00\x00\xff\xff" + b"\x01\xfe\xff\x01\x00" + b"x" * 65525
     ending = b"\x01\x00\x00\xff\xff" + zlib.adler32(seen_by_zlib).to_bytes(4, "big")
@@ -126,7 +126,7 @@ def test_deflated_data_that_can_be_read_both_ways_is_refused() -> None:
 
 @pytest.mark.parametrize(("name", "encode"), CODINGS)
 def test_output_has_a_limit(name: str, encode: object) -> None:
-    """Exactly as many bytes as are allowed are decoded, and not one more."""
+    """A body is decoded up to the limit exactly."""
     assert callable(encode)
     body = encode(bytes(range(256)) * 4)
     assert len(decode(body, name, limit=1024)) == 1024
@@ -138,7 +138,7 @@ def test_output_has_a_limit(name: str, encode: object) -> None:
 
 @pytest.mark.parametrize(("name", "encode"), CODINGS)
 def test_growth_has_a_limit(name: str, encode: object) -> None:
-    """What grows beyond all proportion is refused long before the limit."""
+    """A body that grows beyond a ratio is refused long before the limit."""
     assert callable(encode)
     bomb = encode(b"a" * (20 * HARMLESS))
     allowed = max(HARMLESS, MOST_EXPANSION * len(bomb))
@@ -151,13 +151,13 @@ def test_growth_has_a_limit(name: str, encode: object) -> None:
 
 @pytest.mark.parametrize(("name", "encode"), CODINGS)
 def test_small_bodies_may_grow_freely(name: str, encode: object) -> None:
-    """Up to a size that harms nobody."""
+    """A small body may grow by any ratio."""
     assert callable(encode)
     assert len(decode(encode(b"a" * HARMLESS), name, limit=LIMIT)) == HARMLESS
 
 
 def test_a_window_larger_than_http_allows_is_refused() -> None:
-    """Memory for the window is taken before anything is decoded (RFC 9659)."""
+    """A zstd window over 8 MiB is refused before memory is taken for it (RFC 9659)."""
     for log, readable in ((23, True), (24, False)):
         parameters = zstandard.ZstdCompressionParameters(window_log=log, write_content_size=False)
         encoder = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
@@ -170,7 +170,7 @@ def test_a_window_larger_than_http_allows_is_refused() -> None:
 
 @given(st.binary(max_size=2000), st.sampled_from(CODINGS))
 def test_whatever_was_coded_is_read_again(data: bytes, one: tuple[str, object]) -> None:
-    """All bytes come back."""
+    """A body of any bytes is decoded to what was coded."""
     name, encode = one
     assert callable(encode)
     assert decode(encode(data), name, limit=LIMIT) == data
@@ -178,7 +178,7 @@ def test_whatever_was_coded_is_read_again(data: bytes, one: tuple[str, object]) 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(list(ENCODERS)))
 def test_any_bytes_are_decoded_or_refused(data: bytes, name: str) -> None:
-    """Nothing else can happen."""
+    """Any bytes are decoded or refused, and raise nothing else."""
     try:
         decode(data, name, limit=LIMIT)
     except RequestRefused as refused:

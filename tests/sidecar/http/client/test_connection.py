@@ -55,7 +55,7 @@ async def bring_into(state: str, event: str, connection: UpstreamConnection, ups
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row['state']}, {row['event']}")
 async def test_each_row_of_the_state_table_holds(row: dict[str, str], upstream, receiver) -> None:
-    """The event leads to the next state, and the receiver is told what the table says, and no more."""
+    """Each event leads to the next state, and the receiver is told what the table says, and no more."""
     pool = upstream.pool()
     connection = await pool.acquire()
     await eventually(lambda: upstream.accepted)
@@ -79,7 +79,7 @@ async def test_each_row_of_the_state_table_holds(row: dict[str, str], upstream, 
 
 
 def test_the_table_names_every_state() -> None:
-    """So that a test brings a connection into each of them."""
+    """The table has a row for each state that the test brings a connection into."""
     named = {row[column] for row in TABLE for column in ("state", "next")}
     assert named == {"idle", "sending", "awaiting", "receiving", "switched", "closed"}
 

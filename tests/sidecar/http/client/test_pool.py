@@ -39,7 +39,7 @@ def test_other_urls_are_no_origin(url: str) -> None:
 
 
 async def test_a_released_connection_is_the_next_one_taken(upstream) -> None:
-    """The one used last: the others may grow old and be closed."""
+    """The connection that was used last is taken first."""
     pool = upstream.pool()
     first, second = await pool.acquire(), await pool.acquire()
     assert pool.take() is None
@@ -81,7 +81,7 @@ async def test_requests_beyond_the_limit_get_connections_in_the_order_they_came(
 
 
 async def test_a_closed_connection_makes_room_for_a_new_one(upstream) -> None:
-    """A request that waits for a connection opens it."""
+    """A request that waits for a connection opens one once another is closed."""
     pool = upstream.pool(connections=1)
     connection = await pool.acquire()
     waiting = asyncio.create_task(pool.acquire())
@@ -92,7 +92,7 @@ async def test_a_closed_connection_makes_room_for_a_new_one(upstream) -> None:
 
 
 async def test_a_request_that_gives_up_leaves_its_turn_to_the_next(upstream) -> None:
-    """Also where the connection was handed to it at that very moment."""
+    """A request that gives up passes its turn on, also where it was given a connection at that moment."""
     pool = upstream.pool(connections=1)
     connection = await pool.acquire()
     leaving, staying = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
@@ -126,7 +126,7 @@ async def test_only_so_many_requests_may_wait(upstream) -> None:
 
 
 async def test_a_fresh_connection_takes_the_place_of_an_idle_one(upstream) -> None:
-    """A request that is repeated must not meet another stale connection."""
+    """A repeated request gets a fresh connection, and an idle one is closed for it."""
     pool = upstream.pool(connections=1)
     old = await pool.acquire()
     pool.release(old)
@@ -136,7 +136,7 @@ async def test_a_fresh_connection_takes_the_place_of_an_idle_one(upstream) -> No
 
 
 async def test_an_event_stream_leaves_the_count(upstream, receiver) -> None:
-    """So that streams take no connection from ordinary requests."""
+    """An event stream leaves the count of ordinary connections."""
     pool = upstream.pool(connections=1)
     streaming = await pool.acquire()
     streaming.start(receiver, REQUEST, method="GET", complete=True)

@@ -47,27 +47,27 @@ def read(data: bytes, cuts=(), *, is_head=False, upgrade=False):
 
 @given(st.sampled_from([LONG, CHUNKS, EMPTY, HINTS + LONG, HINTS + HINTS + CHUNKS]), st.lists(st.integers(1, 150)))
 def test_where_the_bytes_are_cut_changes_nothing(data, cuts):
-    """Neither what is told nor what becomes of the connection."""
+    """The receiver is told the same, and the connection ends in the same state, wherever the bytes are cut."""
     assert read(data, cuts)[0] == read(data)[0]
     assert read(data)[0][2:] == (True, False)
 
 
 @pytest.mark.parametrize("cut", range(1, len(LONG)))
 def test_bytes_behind_an_answer_make_the_connection_unfit(cut):
-    """Be it in the same read or in none, whole or in part."""
+    """Bytes behind an answer make the connection unfit, in the same read or a later one."""
     (_, text, done, unfit), _ = read(LONG + LONG[:cut])
     assert (text, done, unfit) == (b"hello", True, True)
 
 
 def test_an_answer_to_head_ends_with_its_head():
-    """Whatever length it declares; a body that comes all the same makes the connection unfit."""
+    """An answer to HEAD ends with its head, and a body that comes all the same makes the connection unfit."""
     head = LONG.removesuffix(b"hello")
     assert read(head, is_head=True)[0][1:] == (b"", True, False)
     assert read(LONG, is_head=True)[0][1:] == (b"", True, True)
 
 
 def test_after_head_the_next_answer_is_read_as_ever():
-    """The body that did not come is not looked for there."""
+    """The answer after one to HEAD is read with its body."""
     _, reader = read(LONG.removesuffix(b"hello"), is_head=True)
     heard = Heard()
     reader.begin(heard, is_head=False, upgrade=False)
@@ -77,13 +77,13 @@ def test_after_head_the_next_answer_is_read_as_ever():
 
 @pytest.mark.parametrize("last", [b"Connection: close\r\n", b""])
 def test_a_body_may_end_with_the_connection(last):
-    """Then the reader cannot know its end."""
+    """A body without a length ends with the connection."""
     (calls, text, done, unfit), _ = read(b"HTTP/1.1 200 OK\r\n" + last + b"\r\nhello")
     assert (calls[0][3], text, done, unfit) == (True, b"hello", False, True)
 
 
 def test_an_upgrade_is_given_where_one_was_asked_for():
-    """With the bytes behind it, and nowhere else."""
+    """An upgrade is reported with the bytes behind it, where one was asked for."""
     switching = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     reader = ResponseReader()
     reader.begin(Heard(), is_head=False, upgrade=True)
@@ -108,12 +108,12 @@ def test_an_upgrade_is_given_where_one_was_asked_for():
     ],
 )
 def test_only_a_whole_answer_of_declared_length_becomes_familiar(data, is_familiar):
-    """In one read, on a connection that goes on."""
+    """Only a whole answer of declared length, in one read, on a connection that persists, becomes a template."""
     assert (read(data)[1].template(data) is not None) == is_familiar
 
 
 def test_a_familiar_answer_is_recognised_by_every_byte_of_its_head():
-    """With a body of the same length, and none of the answer read before."""
+    """A template is recognised by each byte of the head, with a body of the same length."""
     template = read(LONG)[1].template(LONG)
     reader = ResponseReader()
     reader.begin(Heard(), is_head=False, upgrade=False)
@@ -127,7 +127,7 @@ def test_a_familiar_answer_is_recognised_by_every_byte_of_its_head():
 
 @given(st.binary(max_size=40))
 def test_a_body_that_looks_like_an_answer_is_a_body(tail):
-    """It is never taken for one, in whatever pieces it comes."""
+    """A body that looks like an answer is read as a body, in whatever pieces it comes."""
     body = LONG + tail
     data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     heard, reader = Heard(), ResponseReader()

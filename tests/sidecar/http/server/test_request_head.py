@@ -75,7 +75,7 @@ heads = st.one_of(
 @given(heads)
 @example(b"GET / HTTP/1.1\r\nHost: h\r\nA: \xff\r\n\r\n")
 def test_what_is_taken_two_other_parsers_take_and_read_alike(data):
-    """llhttp and h11 accept every head that is accepted here, with the same method, target, fields and framing."""
+    """llhttp and h11 accept each head that is accepted here, with the same method, target, fields and framing."""
     head = read(data)
     if head is None:
         return
@@ -99,7 +99,7 @@ def test_what_is_taken_two_other_parsers_take_and_read_alike(data):
 
 @given(heads, st.data())
 def test_where_a_head_is_cut_changes_nothing(data, draw):
-    """A beginning that is refused belongs to a head that is refused, with the same status; others just wait."""
+    """A beginning that is refused belongs to a head that is refused with the same status."""
     cut = draw.draw(st.integers(0, len(data)))
     early = status_of(data[:cut])
     if early is not None:
@@ -116,12 +116,12 @@ def test_what_was_seen_before_need_not_be_seen_again(data, draw):
 
 @pytest.mark.parametrize("empty", [0, 1, 16])
 def test_a_few_empty_lines_come_before_a_request(empty):
-    """Some clients send one after a body (RFC 9112, section 2.2)."""
+    """A few empty lines before a request are skipped (RFC 9112, section 2.2)."""
     assert status_of(b"\r\n" * empty + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == 200
 
 
 def test_many_empty_lines_are_no_request():
-    """Nobody needs them."""
+    """More empty lines than a few are refused."""
     assert status_of(b"\r\n" * 16) is None
     assert status_of(b"\r\n" * 17) == 400
     assert status_of(b"\r\n" * 17 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == 400
@@ -147,21 +147,21 @@ def status_of(data: bytes, seen: int = 0) -> int | None:
     ],
 )
 def test_targets_stay_as_they_came(data, target):
-    """The target is kept byte for byte."""
+    """A target is kept byte for byte."""
     head = read(data + b"Host: h\r\n\r\n")
     assert head is not None
     assert head.target == target
 
 
 def test_any_method_is_taken():
-    """A method is a token; which of them exist is the upstream's business."""
+    """Any token is a method."""
     head = read(b"FROBNICATE / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert head is not None
     assert head.method == "FROBNICATE"
 
 
 def test_names_are_given_in_both_cases_and_values_without_white_space_around_them():
-    """Order and duplicates are kept."""
+    """Field names are kept as they came and in lower case, in their order, with duplicates."""
     head = read(b"GET / HTTP/1.1\r\nHost: h\r\nX-One:  a \t\r\nx-one:\r\n\r\n")
     assert head is not None
     assert head.raw_headers == [(b"Host", b"h"), (b"X-One", b"a"), (b"x-one", b"")]
@@ -182,7 +182,7 @@ def test_names_are_given_in_both_cases_and_values_without_white_space_around_the
     ],
 )
 def test_only_a_get_without_body_may_upgrade(fields, allowed):
-    """A body under an upgrade could be read as anything, and HTTP/2 in the clear would be unguarded."""
+    """An upgrade is honoured for a GET without a body, and never to h2c."""
     get = read(b"GET / HTTP/1.1\r\nHost: h\r\n" + fields + b"\r\n")
     post = read(b"POST / HTTP/1.1\r\nHost: h\r\n" + fields + b"\r\n")
     assert get is not None
@@ -192,7 +192,7 @@ def test_only_a_get_without_body_may_upgrade(fields, allowed):
 
 
 def test_http_1_0_neither_persists_nor_waits_nor_upgrades():
-    """What came with HTTP/1.1 means nothing before it."""
+    """An HTTP/1.0 request neither persists, nor expects 100, nor upgrades."""
     head = read(b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\nExpect: 100-continue\r\n\r\n")
     assert head is not None
     assert (head.keep_alive, head.expects_continue, head.upgrade, head.fields.get(b"host")) == (
@@ -219,7 +219,7 @@ def encode(pieces: list[bytes], extension: bytes = b"", trailer: bytes = b"") ->
     st.lists(st.integers(0, 200), max_size=6),
 )
 def test_a_chunked_body_is_the_same_however_it_is_cut(pieces, extension, trailer, rest, cuts):
-    """Data is decoded, extensions and trailers are dropped, and what comes behind is left alone."""
+    """The data of a chunked body is the same however it is cut, and what follows is left alone."""
     data = encode(pieces, extension, trailer) + rest
     body = ChunkedBody()
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
@@ -240,7 +240,7 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(pieces, extension, trailer
 @example([b"0", b";", b"\r\n", b"\r\n"])
 @example([b"0", b';a="b;\\"c"', b"\r\n", b"\r\n"])
 def test_what_is_taken_for_a_chunked_body_llhttp_reads_alike(pieces):
-    """No sequence of odd pieces is a complete body here and something else there."""
+    """A sequence of pieces that is a complete body here is the same body to llhttp."""
     data = b"".join(pieces)
     body = ChunkedBody()
     try:
@@ -270,7 +270,7 @@ class _Collector:
 
 
 def test_a_chunk_extension_and_a_trailer_have_a_limit():
-    """Nobody sends megabytes around the data of a body."""
+    """A chunk extension and a trailer are refused beyond a limit."""
     for start in (b"1;", b"0\r\nA: "):
         with pytest.raises(BadRequest):
             ChunkedBody().take(start + b"x" * 9000)
@@ -278,7 +278,7 @@ def test_a_chunk_extension_and_a_trailer_have_a_limit():
 
 @given(st.binary(max_size=30), st.integers(0, 20))
 def test_a_body_of_declared_length_ends_there(data, length):
-    """What is behind it is left alone."""
+    """A body of declared length ends there, and what follows is left alone."""
     body = LengthBody(length)
     piece, rest = body.take(data)
     assert (piece, rest) == (data[:length], data[length:])

@@ -35,13 +35,13 @@ def write(*fields, method="GET", version="1.1", status=200, reason=None, closes=
     ],
 )
 def test_framing(fields, options, written, closes):
-    """A declared length stays, chunks stay, and what has neither is chunked or ends with the connection."""
+    """A declared length and chunks stay; a body with neither is chunked, or ends with the connection."""
     assert write(*fields, **options) == (b"HTTP/1.1 200 OK\r\n" + written, closes)
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_some_statuses_have_no_body(status):
-    """A length may be declared all the same; a transfer coding may not."""
+    """A response without a body may declare a length, and no transfer coding."""
     assert (
         write(LENGTH, CHUNKED, status=status, reason=b"X")[0] == b"HTTP/1.1 %d X\r\nContent-Length: 3\r\n\r\n" % status
     )
@@ -52,12 +52,12 @@ def test_some_statuses_have_no_body(status):
     [(404, None, b"404 Not Found"), (404, b"", b"404 "), (799, None, b"799 "), (200, b"Fine", b"200 Fine")],
 )
 def test_status_lines(status, reason, line):
-    """The usual phrase where none is given."""
+    """A status line has the usual phrase where none is given."""
     assert write(LENGTH, status=status, reason=reason)[0].startswith(b"HTTP/1.1 " + line + b"\r\n")
 
 
 def test_a_body_must_be_as_long_as_declared():
-    """Neither longer nor shorter."""
+    """A body that is longer or shorter than declared is an error."""
     with pytest.raises(RuntimeError, match="longer"):
         write(LENGTH, body=[b"abcd"])
     with pytest.raises(RuntimeError, match="shorter"):
@@ -66,20 +66,20 @@ def test_a_body_must_be_as_long_as_declared():
 
 @pytest.mark.parametrize("field", [(b"A", b"b\nC: d"), (b"A\nC", b"d"), (b"A", b"b\r\n\r\nbody")])
 def test_a_line_feed_in_a_field_is_an_error(field):
-    """It would be the beginning of another field."""
+    """A line feed in a field is an error."""
     with pytest.raises(RuntimeError, match="line feed"):
         write(LENGTH, field)
 
 
 def test_only_delimited_answers_can_be_told_from_cut_ones():
-    """By their length or their chunks."""
+    """A response with a length or chunks can be told from one that was cut."""
     assert ResponseWriter("GET", "1.1", 200, None, [LENGTH], closes=False).delimited
     assert ResponseWriter("GET", "1.1", 200, None, [], closes=False).delimited
     assert not ResponseWriter("GET", "1.0", 200, None, [CHUNKED], closes=True).delimited
 
 
 def test_an_event_stream_is_known_by_its_type():
-    """Whatever its parameters."""
+    """An event stream is known by its media type, with any parameters."""
     for content_type, is_one in (
         (b"text/event-stream", True),
         (b"Text/Event-Stream; a=b", True),
@@ -90,7 +90,7 @@ def test_an_event_stream_is_known_by_its_type():
 
 
 def test_what_the_fields_say_may_be_known_before():
-    """And is not read again."""
+    """Framing that the caller knows is not read from the fields again."""
     fields = [LENGTH, (b"X-A", b"1")]
     known = ResponseWriter("GET", "1.1", 200, None, fields, closes=False, framing=read_framing(fields))
     assert known.head == ResponseWriter("GET", "1.1", 200, None, fields, closes=False).head

@@ -30,7 +30,7 @@ def scope(target: bytes, method: bytes = b"GET"):
     ],
 )
 def test_targets(target, path, raw_path, query):
-    """The path is decoded, `raw_path` is not, and neither has the scheme, the query or the fragment."""
+    """`path` is decoded, `raw_path` is not, and neither has the scheme, the query or the fragment."""
     got = scope(target)
     assert (got["path"], got["raw_path"], got["query_string"]) == (path, raw_path, query)
 
