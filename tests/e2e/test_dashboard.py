@@ -127,7 +127,7 @@ def test_a_refusal_appears_with_its_reason_and_what_to_do(cluster: Cluster, dash
 
 
 def test_what_clients_send_is_shown_as_text(cluster: Cluster, dashboard: Page) -> None:
-    """Markup in a path or an id stays what it is."""
+    """Markup in a path or an id is shown as text."""
     markup = "<img src=x onerror=document.title=1>"
     url = f"http://127.0.0.1:{cluster.sidecar_port}/api/v1/memories/{markup}//x"
     assert httpx.post(url, json={"session_id": markup, "user_id": markup}, trust_env=False).status_code in {400, 422}
@@ -148,7 +148,7 @@ STOPS: dict[str, tuple[Callable[[Service], None], Callable[[Service], None]]] = 
 @pytest.mark.parametrize("how", STOPS)
 @pytest.mark.parametrize("name", ["Session service", "Memory service"])
 def test_a_service_that_stops_shows_and_comes_back(cluster: Cluster, dashboard: Page, name: str, how: str) -> None:
-    """Without any traffic: the page alone asks, once a second, and gives an answer less than a second."""
+    """The page shows it without traffic, by asking once a second."""
     service = cluster.sessions if name == "Session service" else cluster.memories
     stop, start = STOPS[how]
     dashboard.wait_for(f"{state_of(name)} == 'up'", f"{name} to be up")
@@ -193,7 +193,7 @@ def show_everything(cluster: Cluster, page: Page) -> None:
 def test_it_fits_a_screen_and_a_phone_in_light_and_dark(
     cluster: Cluster, dashboard: Page, scheme: str, width: int, tmp_path: Path
 ) -> None:
-    """Nothing needs to be scrolled sideways, and the page has the colours that were asked for."""
+    """No page is scrolled sideways, and the colours are those that the browser asks for."""
     show_everything(cluster, dashboard)
     dashboard.resize(width, 900, mobile=width == PHONE)
     dashboard.prefer(scheme)
@@ -210,7 +210,7 @@ def test_it_fits_a_screen_and_a_phone_in_light_and_dark(
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed")
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_axe_finds_nothing(cluster: Cluster, dashboard: Page, scheme: str, width: int) -> None:
-    """Names, roles, order, contrast: rules of WCAG 2.2 A and AA and good practice, as axe-core checks them."""
+    """axe-core finds no fault by its rules for WCAG 2.2 A and AA and good practice."""
     show_everything(cluster, dashboard)
     dashboard.resize(width, 900, mobile=width == PHONE)
     dashboard.prefer(scheme)
@@ -282,7 +282,7 @@ def assert_nothing_was_read(read: dict[str, str]) -> None:
 
 
 def test_a_page_of_another_origin_reads_and_changes_nothing(cluster: Cluster, tab: Page) -> None:
-    """Even with the token, from another site and from another port of this machine."""
+    """The browser blocks a page of another site and of another port, even with the token."""
     store(cluster, "kept")
 
     async def page(_request: Request) -> Response:
@@ -299,7 +299,7 @@ def test_a_page_of_another_origin_reads_and_changes_nothing(cluster: Cluster, ta
 
 
 def test_a_rebound_name_reads_and_changes_nothing(cluster: Cluster, tab: Page) -> None:
-    """The page's own name leads to the admin address, so for the browser the two are one origin."""
+    """A page whose own name resolves to the admin address is refused by its `Host`."""
     store(cluster, "kept")
     rebound = admin(cluster, "rebound.example")
     tab.open(rebound)
@@ -317,7 +317,7 @@ def test_a_rebound_name_reads_and_changes_nothing(cluster: Cluster, tab: Page) -
 
 
 def test_the_attempts_succeed_where_nothing_forbids_them(cluster: Cluster, tab: Page) -> None:
-    """The same attempts from the address itself read and forget: what stops the others is the origin."""
+    """The same attempts from the address itself succeed, so that the other tests show the origin at work."""
     store(cluster, "kept")
     tab.open(admin(cluster))
     read = attack(tab, admin(cluster))

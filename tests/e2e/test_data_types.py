@@ -52,7 +52,7 @@ def id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, ob
 
 
 def test_ids_have_one_type_everywhere(url: str) -> None:
-    """Whatever table of either service holds an id: VARCHAR(255), compared byte for byte."""
+    """Each id column of either service is VARCHAR(255) and compared byte for byte."""
     upgrade_both(url)
     found = in_database(url, id_columns)
     assert {("sessions", "session_id"), ("sessions", "user_id")} <= found.keys()
@@ -76,7 +76,7 @@ def test_each_service_has_its_own_history(url: str) -> None:
 
 
 def test_memories_without_a_session_are_reported(url: str) -> None:
-    """Where both share a database, the session service can say which sessions only memories know of."""
+    """Where both share a database, the session service lists the sessions that only memories name."""
     upgrade_both(url)
     now = "'2026-01-01 00:00:00+00'" if url.startswith("postgresql") else "'2026-01-01 00:00:00.000000'"
 

@@ -147,7 +147,7 @@ async def both(stage: tuple[RawUpstream, Running], request: bytes) -> tuple[Answ
 
 
 async def test_the_upstream_sees_the_same_requests(stage: tuple[RawUpstream, Running]) -> None:
-    """Target, header fields in order, with duplicates and case, and body bytes."""
+    """Target, fields with their order, duplicates and case, and body bytes are the same."""
     upstream, _ = stage
     for name, request in REQUESTS.items():
         upstream.seen.clear()
@@ -159,7 +159,7 @@ async def test_the_upstream_sees_the_same_requests(stage: tuple[RawUpstream, Run
 
 
 async def test_the_client_sees_the_same_answers(stage: tuple[RawUpstream, Running]) -> None:
-    """Status, reason, header fields in order, and body bytes."""
+    """Status, reason, fields with their order, and body bytes are the same."""
     upstream, _ = stage
     for name, answer in ANSWERS.items():
         upstream.answer = lambda *_, answer=answer: answer
@@ -170,5 +170,5 @@ async def test_the_client_sees_the_same_answers(stage: tuple[RawUpstream, Runnin
 
 
 def test_the_table_is_long_enough() -> None:
-    """At least thirty requests, or it shows too little."""
+    """The table has at least thirty requests."""
     assert len(REQUESTS) >= 30

@@ -76,7 +76,7 @@ def test_a_first_write_creates_its_session_and_later_ones_ask_no_more(scene: Sce
 
 
 def test_what_is_there_is_admitted_without_a_creation(scene: Scene) -> None:
-    """For its owner."""
+    """A session that exists is admitted for its owner without a create call."""
     scene.sessions.sessions["old-1"] = {"session_id": "old-1", "user_id": "ann", "status": "active"}
     scene.sessions.calls.clear()
     assert scene.store("ann", "old-1") == (200, None)
@@ -84,7 +84,7 @@ def test_what_is_there_is_admitted_without_a_creation(scene: Scene) -> None:
 
 
 def test_another_users_session_is_refused_known_or_not(scene: Scene) -> None:
-    """Whether the sidecar has seen it before or not; nothing reaches the memory service."""
+    """The write is refused whether or not the sidecar knows the session, and is not forwarded."""
     scene.sessions.sessions["anns-1"] = {"session_id": "anns-1", "user_id": "ann", "status": "active"}
     before = len(scene.memories.stored)
     assert scene.store("bob", "anns-1") == (403, "session_owned_by_another_user")
@@ -130,7 +130,7 @@ def test_profile_isa_says_that_it_does_not_fit(parts, tmp_path: Path) -> None:
 
 
 async def test_check_names_the_profile_that_fits(parts) -> None:
-    """Without creating anything."""
+    """`check --connect` names the profile and creates nothing."""
     sessions, session_url, _, memory_url = parts
     before = dict(sessions.sessions)
     findings = await check_connections(Settings(SIDECAR_SESSION_SERVICE=session_url, upstream=memory_url))

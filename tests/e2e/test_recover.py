@@ -119,7 +119,7 @@ def client(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> It
 
 
 def test_a_run_creates_its_session_with_the_clients_credentials(client: httpx.Client, server: Server) -> None:
-    """Once; later runs go straight through."""
+    """The first run creates the session, and later runs pass."""
     for _ in range(3):
         answer = client.post("/runs", json={"session": "s-1"}, headers={"authorization": "Bearer ann"})
         assert (answer.status_code, answer.json()) == (200, {"owner": "Bearer ann"})
@@ -127,7 +127,7 @@ def test_a_run_creates_its_session_with_the_clients_credentials(client: httpx.Cl
 
 
 def test_a_chunked_body_is_sent_again_as_it_came(client: httpx.Client, server: Server) -> None:
-    """In pieces, and without a declared length."""
+    """The chunks are sent again, without a declared length."""
     pieces = [b'{"session": ', b'"s-1", "text": "', b"x" * 100_000, b'"}']
     answer = client.post("/runs", content=iter(pieces), headers={"content-type": "application/json"})
     assert answer.status_code == 200
@@ -135,21 +135,21 @@ def test_a_chunked_body_is_sent_again_as_it_came(client: httpx.Client, server: S
 
 
 def test_an_answer_that_stands_is_the_upstreams_own(client: httpx.Client, server: Server) -> None:
-    """A run that names no session."""
+    """A run that names no session gets the upstream's own answer."""
     answer = client.post("/runs", json={"a": 1})
     assert (answer.status_code, answer.json(), answer.headers["x-own"]) == (404, {"error": "no session None"}, "1")
     assert server.calls == ["run"]
 
 
 def test_a_restarted_server_is_healed(client: httpx.Client, server: Server) -> None:
-    """It has lost its sessions."""
+    """Sessions that a restart lost are created again."""
     assert client.post("/runs", json={"session": "s-1"}).status_code == 200
     server.sessions.clear()
     assert client.post("/runs", json={"session": "s-1"}).status_code == 200
 
 
 def test_a_session_that_is_known_by_another_rule_is_healed_too(client: httpx.Client, server: Server) -> None:
-    """What is known of it lets no run past the rule that recovers."""
+    """A session that another rule has made known is still recovered."""
     assert client.post("/notes", json={"session": "s-1"}).status_code == 200
     server.sessions.clear()
     assert client.post("/runs", json={"session": "s-1"}).status_code == 200
@@ -165,7 +165,7 @@ def test_a_deleted_session_does_not_come_back(client: httpx.Client, server: Serv
 
 
 def test_in_shadow_mode_nothing_is_created(server: Server, tmp_path: Path) -> None:
-    """It only forwards."""
+    """Shadow mode forwards and creates nothing."""
     with served(server.app) as url, client_of(url, tmp_path, SIDECAR_MODE="shadow") as sidecar:
         answer = httpx.post(f"{sidecar.process.url()}/runs", json={"session": "s-1"})
     assert (answer.status_code, server.calls) == (404, ["run"])

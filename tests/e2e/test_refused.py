@@ -23,7 +23,7 @@ def post(platform: Platform, body: bytes, path: str = STORE) -> httpx.Response:
 
 
 def test_another_users_session_is_403_and_nothing_is_stored(platform: Platform) -> None:
-    """The owner is compared, whoever asks first."""
+    """The owner is compared, whether or not the session is known."""
     owner, other = new_id("owner"), new_id("other")
     session = platform.create(owner)
     refused(platform.store(other, session), 403, "session_owned_by_another_user")
@@ -66,7 +66,7 @@ def test_a_write_that_names_no_user_is_422_whether_the_session_exists_or_not(pla
 def test_a_body_that_two_readers_could_read_differently_is_400_and_nothing_is_stored(
     platform: Platform, body: str, reason: str
 ) -> None:
-    """Malformed JSON, duplicate keys, escaped duplicates, two places that disagree."""
+    """Malformed JSON, duplicate keys, escaped duplicates and two places that disagree are refused."""
     user, session = new_id("user"), new_id("session")
     text = body.replace('"U"', json.dumps(user)).replace('"S"', json.dumps(session))
     refused(post(platform, text.encode()), 400, reason)
@@ -104,7 +104,7 @@ def test_another_spelling_of_a_guarded_path_never_gets_past_the_guard(platform: 
 
 @pytest.mark.parametrize("session_id", ["", "a b", "a/b", "..", "é", "x" * 256, "a\u0000b", 7, True, ["s"], {"a": 1}])
 def test_an_id_outside_the_grammar_is_422(platform: Platform, session_id: object) -> None:
-    """Whatever it is, it is refused by the guard and not by the memory service."""
+    """The guard refuses the id, and the memory service does not see the request."""
     body = {"user_id": new_id("user"), "session_id": session_id, "message_content": "x"}
     refused(post(platform, json.dumps(body).encode()), 422, "invalid_session_id")
 

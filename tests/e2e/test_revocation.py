@@ -21,7 +21,7 @@ def test_a_delete_stops_writes_through_a_sidecar_that_knew_the_session(platform:
 
 
 def test_an_ended_session_still_takes_writes_unless_told_otherwise(platform: Platform) -> None:
-    """`SIDECAR_ON_ENDED` is `forward` by default."""
+    """By default `SIDECAR_ON_ENDED` is `forward`."""
     user, session = new_id("user"), new_id("session")
     assert platform.store(user, session, "one").status_code == 200
     assert platform.http.post(f"{platform.sessions}/api/v1/sessions/{session}/end").status_code == 200

@@ -114,7 +114,7 @@ def closed_address() -> str:
 def test_a_dead_memory_service_is_logged_and_counted_by_reason(
     tmp_path: Path, http: httpx.Client, fast_path: str
 ) -> None:
-    """Reads, unguarded writes and known sessions' writes, on both ways through the sidecar."""
+    """Reads, unguarded writes and known sessions' writes are logged and counted on both ways through the sidecar."""
     with served(service()) as sessions:
         dead = closed_address()
         env = settings(dead, SIDECAR_SESSION_SERVICE=sessions, SIDECAR_FAST_LANE=fast_path)
@@ -136,7 +136,7 @@ def test_a_dead_memory_service_is_logged_and_counted_by_reason(
 def test_a_connection_that_breaks_under_a_known_session_is_seen_on_the_fast_path(
     tmp_path: Path, http: httpx.Client, cut: bytes
 ) -> None:
-    """Before the answer and in the middle of it, on a connection that answered before."""
+    """A break before the answer and in the middle of it is logged and counted."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -166,7 +166,7 @@ def test_a_connection_that_breaks_under_a_known_session_is_seen_on_the_fast_path
 
 
 def test_a_memory_service_that_does_not_answer_is_a_504_logged_and_counted(tmp_path: Path, http: httpx.Client) -> None:
-    """A connection that is accepted and then left alone."""
+    """A connection that is accepted and never answered gives 504, a log line and a count."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = settings(f"http://127.0.0.1:{listener.getsockname()[1]}", SIDECAR_UPSTREAM_TIMEOUT="200ms")
         with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
@@ -209,7 +209,7 @@ def test_a_refusal_names_detail_request_id_and_what_the_session_service_answered
 def test_one_request_id_ties_log_session_call_and_memory_request_together(
     tmp_path: Path, http: httpx.Client, headers: dict[str, str], request_id: str | None
 ) -> None:
-    """The memory service gets what the client sent, and nothing else."""
+    """The memory service gets what the client sent, and no field more."""
     app = service()
     with served(app) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar:
         assert http.post(sidecar.url() + STORE, json=WRITE, headers=headers).status_code == 200
@@ -225,7 +225,7 @@ def test_one_request_id_ties_log_session_call_and_memory_request_together(
 
 
 def test_every_line_is_json_with_an_exception_thrown_in_each_layer(tmp_path: Path, http: httpx.Client) -> None:
-    """Extraction, guard, session client, forwarder and admin address; start and stop are told too."""
+    """Extraction, guard, session client, forwarder and admin address each throw, and start and stop are logged."""
     process: Running | None = None
     with served(service()) as url:
         env = {**settings(url, SIDECAR_UPSTREM="x"), "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -257,7 +257,7 @@ def test_every_line_is_json_with_an_exception_thrown_in_each_layer(tmp_path: Pat
 
 
 def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> None:
-    """What keeps it from starting is read by the same machine."""
+    """A process that cannot start says why in JSON lines."""
     bad = run_to_end("sidecar", "serve", env={"SIDECAR_LOG": "json", "SIDECAR_CACHE_SIZE": "0"}, cwd=tmp_path)
     assert bad.process.returncode == 2
     assert [line["event"].partition(":")[0] for line in lines(bad)] == ["SIDECAR_CACHE_SIZE"]
@@ -269,7 +269,7 @@ def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> 
 
 
 def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, http: httpx.Client) -> None:
-    """Without the query, which may hold what no log should."""
+    """A line has the path without its query."""
     with served(service()) as url:
         env = settings(url, SIDECAR_ACCESS_LOG="true")
         with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
@@ -386,7 +386,7 @@ def test_hidden_ids_stand_in_no_line_and_not_on_the_dashboard(tmp_path: Path, ht
 
 
 def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path) -> None:
-    """All of them counted, few of them written."""
+    """Each refusal is counted, and few are written."""
     body = b'{"session_id": "s1"}'
     request = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         STORE.encode(),

@@ -139,7 +139,7 @@ def check(cut: Cut, got: Answered | None, counted: int) -> None:
     ],
 )
 async def test_a_cut_upstream_deceives_nobody(running, rounds, seed):
-    """Cut in the request, in the head, in the body, at its end; by an end or by a reset."""
+    """The upstream is cut in the request, in the head, in the body and at its end, by an end or by a reset."""
     seed = random.randrange(1 << 32) if seed is None else seed
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -271,7 +271,7 @@ QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_bas
 @settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(planned=exchanges())
 def test_every_difference_is_published(bench, planned):
-    """By both paths, which are thereby the same."""
+    """The fast path and the application change only what the list names."""
     compare(bench, planned)
 
 
@@ -280,11 +280,11 @@ def test_every_difference_is_published(bench, planned):
 @settings(max_examples=3000, deadline=None, suppress_health_check=QUIET, phases=set(Phase) - {Phase.reuse})
 @given(planned=exchanges())
 def test_every_difference_is_published_in_thousands_of_exchanges(bench, planned):
-    """The same, at length."""
+    """The same holds for thousands of generated exchanges."""
     compare(bench, planned)
 
 
 def test_the_list_is_the_published_one():
-    """Every rule has its row, and every row its rule."""
+    """Each rule of the comparison has its row in the published list, and each row its rule."""
     rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
     assert rows == PUBLISHED

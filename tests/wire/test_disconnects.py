@@ -101,7 +101,7 @@ def sockets() -> int:
     ],
 )
 async def test_the_upstreams_request_is_given_up_with_the_client(running, rounds, seed):
-    """Before and within the head, within the body, while waiting, within the answer; by an end or by a reset."""
+    """The upstream's request is given up before and within its head, its body and its answer, by an end or a reset."""
     seed = random.randrange(1 << 32) if seed is None else seed
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -155,7 +155,7 @@ def as_chunked(request: bytes) -> bytes:
 @pytest.mark.parametrize("write", [post(STORE, WRITE), as_chunked(post(STORE, WRITE))], ids=["length", "chunked"])
 @pytest.mark.parametrize("resets", [False, True], ids=["end", "reset"])
 async def test_a_guarded_write_that_is_not_whole_does_nothing(running, house, write, resets):
-    """During its upload nothing is sent on, nobody is asked, and no session is created."""
+    """A guarded write whose upload is cut is not forwarded, and creates no session."""
     async with raw_upstream() as raw, running(raw.url, app=house.app, patience=HASTY) as sidecar:
         connected = raw.accepted
 
@@ -182,7 +182,7 @@ async def test_a_guarded_write_that_is_not_whole_does_nothing(running, house, wr
 
 
 async def test_a_client_that_leaves_while_its_session_is_asked_for(running, house):
-    """Its write goes nowhere; the question ends by itself and holds nothing up."""
+    """The write is not forwarded, and the question ends by itself."""
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slow(_operation, _reference):
@@ -216,7 +216,7 @@ PATIENT = Timeouts(half_closed=3600, body=3600)
     ],
 )
 async def test_a_client_of_a_quiet_stream_that_closes_is_gone_at_once(running, method, head):
-    """The upstream is told, so that a client that comes back finds the stream free."""
+    """The upstream's request is closed, so that a client that comes back finds the stream free."""
     upstream = EndlessUpstream()
     async with raw_upstream(upstream.answer) as raw, running(raw.url, patience=PATIENT) as sidecar:
         target = "/" + (b"HTTP/1.1 200 OK\r\n" + head).hex()
@@ -228,7 +228,7 @@ async def test_a_client_of_a_quiet_stream_that_closes_is_gone_at_once(running, m
 
 
 async def test_a_client_that_closed_before_its_event_stream_began_is_gone_when_it_begins(running):
-    """A client that waits for events has nothing to gain from closing its side."""
+    """A client that waits for events and closes its side counts as gone."""
     begin = asyncio.Event()
     ended = asyncio.Event()
 
@@ -249,7 +249,7 @@ async def test_a_client_that_closed_before_its_event_stream_began_is_gone_when_i
 
 
 async def test_a_client_that_closed_its_side_still_gets_an_answer_of_declared_length(running):
-    """It has asked for all that it wants, and waits."""
+    """A half-closed client gets its answer."""
     go = asyncio.Event()
 
     async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -270,7 +270,7 @@ async def test_a_client_that_closed_its_side_still_gets_an_answer_of_declared_le
 @pytest.mark.parametrize("target", ["/", STORE], ids=["unguarded", "guarded"])
 @pytest.mark.parametrize("sent", [3, 0])
 async def test_a_half_close_during_an_earlier_answer_is_remembered(running, house, target, sent):
-    """A request whose body will never be whole is given up as soon as its turn comes, and sent nowhere."""
+    """A request whose body can never be whole is given up in its turn, and is not forwarded."""
     go = asyncio.Event()
 
     async def answer(_seen: Seen, _writer: asyncio.StreamWriter) -> bytes:

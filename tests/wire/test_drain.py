@@ -44,7 +44,7 @@ async def asked(client: RawClient, request: bytes, upstream) -> None:
 
 
 async def test_what_is_in_flight_is_answered(stage, gate):
-    """The answer is whole, and says that it is the last on its connection."""
+    """The answer is whole and says that it is the last on its connection."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, post("/slow"), upstream)
@@ -58,7 +58,7 @@ async def test_what_is_in_flight_is_answered(stage, gate):
 
 
 async def test_pipelined_requests_are_answered_too(stage, gate):
-    """Whose head was read is answered; the last answer says so."""
+    """Each request whose head was read is answered, and the last answer says `Connection: close`."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, get("/slow") + get("/1") + get("/2"), upstream)
@@ -72,7 +72,7 @@ async def test_pipelined_requests_are_answered_too(stage, gate):
 
 
 async def test_a_request_on_its_way_on_an_idle_connection_is_answered(stage):
-    """Idle connections get a last call instead of a slammed door."""
+    """An idle connection is kept open for a moment, so that a request on its way is answered."""
     _, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await client.send(get())
@@ -86,7 +86,7 @@ async def test_a_request_on_its_way_on_an_idle_connection_is_answered(stage):
 
 
 async def test_an_idle_connection_does_not_hold_anybody_up(stage):
-    """It is closed after the last call."""
+    """An idle connection is closed after that moment."""
     _, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await client.send(get())
@@ -97,7 +97,7 @@ async def test_an_idle_connection_does_not_hold_anybody_up(stage):
 
 
 async def test_event_streams_are_ended_first(stage):
-    """They would never end by themselves; the client sees a regular end."""
+    """An event stream gets a regular end."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, get("/events"), upstream)
@@ -109,7 +109,7 @@ async def test_event_streams_are_ended_first(stage):
 
 
 async def test_a_stream_that_answers_a_post_is_an_answer(stage):
-    """It may be the result of a call, so it is waited for."""
+    """An event stream that answers a POST may be the result of a call, and is waited for."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, post("/events"), upstream)
@@ -121,7 +121,7 @@ async def test_a_stream_that_answers_a_post_is_an_answer(stage):
 
 
 async def test_no_new_connection_is_accepted(stage, gate):
-    """The door is closed while the rest is finished."""
+    """A new connection is refused while the rest is finished."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, post("/slow"), upstream)
@@ -141,7 +141,7 @@ async def test_no_new_connection_is_accepted(stage, gate):
 
 
 async def test_the_time_to_drain_has_an_end(gate, running):
-    """What is not done by then is broken off, and the server ends all the same."""
+    """What is not done by the time-out is broken off, and the server ends."""
 
     async def never(_seen, _writer):
         await gate.wait()
@@ -156,7 +156,7 @@ async def test_the_time_to_drain_has_an_end(gate, running):
 
 
 async def test_a_second_request_to_stop_ends_at_once(stage):
-    """Exit code 1, and nothing is left behind."""
+    """The exit code is 1, and no connection is left."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await asked(client, post("/slow"), upstream)

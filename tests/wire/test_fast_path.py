@@ -80,7 +80,7 @@ async def stage(answer=OK, *, fast_path=True, **options):
 
 
 async def test_small_json_writes_take_the_fast_path():
-    """One after another, whatever their length."""
+    """A small JSON write of any length takes the fast path, and so does the next one."""
     async with stage() as (upstream, sidecar, door), raw_client(sidecar.port) as client:
         for length in (2, 200, 20, 2, 65_000):
             await client.send(post("/store", b"x" * length))
@@ -98,7 +98,7 @@ async def test_small_json_writes_take_the_fast_path():
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
 async def test_requests_without_a_body_take_the_fast_path(method):
-    """One after another, the same and others, whatever their target."""
+    """A request without a body takes the fast path, under the same target or another."""
     answer = OK.removesuffix(b"ok") if method == "HEAD" else OK
     async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
         for target in ("/a", "/a", "/b?c=%20d", "/a"):
@@ -110,7 +110,7 @@ async def test_requests_without_a_body_take_the_fast_path(method):
 
 
 async def test_a_request_without_a_body_is_sent_once_more_on_a_stale_connection():
-    """By the fast path, on a new connection."""
+    """The fast path sends the request again on a new connection."""
     answer = BreaksUnderTheSecond()
     async with stage(answer) as (_, sidecar, door), raw_client(sidecar.port) as client:
         for _ in range(2):
@@ -120,7 +120,7 @@ async def test_a_request_without_a_body_is_sent_once_more_on_a_stale_connection(
 
 
 async def test_a_request_is_sent_once_more_and_not_twice():
-    """A second failure is the answer."""
+    """A second failure is answered with 502."""
     answered = []
 
     async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +137,7 @@ async def test_a_request_is_sent_once_more_and_not_twice():
 
 
 async def test_a_client_that_leaves_while_its_request_is_sent_once_more():
-    """Nothing is left over."""
+    """A client that leaves meanwhile leaves no connection behind."""
     async with raw_upstream(BreaksUnderTheSecond()) as upstream, wire.running(upstream.url, fast_path=True) as sidecar:
         assert (await ask(sidecar.port, get())).status == 200
         async with raw_client(sidecar.port) as client:
@@ -191,7 +191,7 @@ async def test_a_request_without_a_body_is_not_overtaken_on_its_way_to_the_upstr
     ids=lambda request_: request_[:60].decode("latin-1"),
 )
 async def test_all_else_is_the_applications(request_):
-    """And is served as ever."""
+    """A request with anything special is served by the application."""
     async with stage() as (upstream, sidecar, door):
         assert (await ask(sidecar.port, request_)).body == b"ok"
         assert (door.by_fast_path, door.by_application) == (0, 1)
@@ -205,7 +205,7 @@ def held_bytes(sidecar) -> int:
 
 
 async def test_the_body_may_come_in_pieces():
-    """The request is held until it is there."""
+    """The fast path holds a request until its body is whole."""
     async with stage() as (upstream, sidecar, door), raw_client(sidecar.port) as client:
         request = post("/", SMALL)
         for cut in (len(request) - 10, len(request) - len(SMALL), 30):
@@ -218,7 +218,7 @@ async def test_the_body_may_come_in_pieces():
 
 
 async def test_without_a_free_connection_the_application_waits_for_one():
-    """The fast path never waits."""
+    """A request that finds no free connection is served by the application."""
     async with stage(connections=1) as (upstream, sidecar, door):
         await asyncio.gather(*(ask(sidecar.port, post("/", SMALL)) for _ in range(20)))
         assert door.by_fast_path + door.by_application == 20
@@ -228,7 +228,7 @@ async def test_without_a_free_connection_the_application_waits_for_one():
 
 @pytest.mark.filterwarnings("ignore")
 async def test_what_the_door_stumbles_over_is_the_applications():
-    """An error of ours costs the fast path, not the connection."""
+    """An error in the fast path hands the request to the application."""
 
     class Stumbling(Counting):
         def classify(self, head):
@@ -252,7 +252,7 @@ async def test_what_the_door_stumbles_over_is_the_applications():
 
 
 async def test_a_failure_is_answered_by_the_door():
-    """With the same answer that the application would give."""
+    """A failure on the fast path has the same answer as one in the application."""
 
     async def answer(_seen, writer):
         writer.transport.abort()
@@ -263,7 +263,7 @@ async def test_a_failure_is_answered_by_the_door():
 
 
 async def test_a_write_is_never_sent_twice():
-    """Not even on a stale connection."""
+    """A write that failed on a stale connection is answered with 502."""
     answer = BreaksUnderTheSecond()
     async with stage(answer) as (_, sidecar, door):
         assert (await ask(sidecar.port, post("/", SMALL))).status == 200
@@ -272,7 +272,7 @@ async def test_a_write_is_never_sent_twice():
 
 
 async def test_an_interim_answer_and_a_stream_pass():
-    """Whatever the upstream answers, piece by piece as it comes."""
+    """Interim answers and streamed pieces are passed on as they come."""
     go = asyncio.Event()
 
     async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -320,7 +320,7 @@ async def test_a_slow_reader_holds_the_upstream_back():
 
 
 async def test_a_client_that_reads_nothing_is_not_answered_for_ever():
-    """What it pipelines is not turned into answers that pile up."""
+    """Pipelined requests of a client that reads nothing do not pile up answers."""
 
     def answer(_seen: Seen, _writer) -> bytes:
         return b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
@@ -363,7 +363,7 @@ requests = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requests, min_size=1, max_size=8), st.lists(st.integers(0, 3000), max_size=6))
 def test_both_paths_are_the_same_to_both_ends(sent, cuts):
-    """Any sequence on one connection, cut anywhere: the same requests above, the same bytes below."""
+    """Any sequence on one connection, cut anywhere, gives the same requests above and the same bytes below."""
     assert asyncio.run(both_ends(sent, cuts, fast_path=True)) == asyncio.run(both_ends(sent, cuts, fast_path=False))
 
 

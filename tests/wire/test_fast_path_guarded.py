@@ -36,7 +36,7 @@ writes = st.builds(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(writes, st.just(get("/api/v1/memories"))), min_size=1, max_size=6))
 def test_no_end_can_tell_the_fast_path_from_the_application(requests):
-    """The client, the upstream, the session service and the counters see the same."""
+    """Client, upstream, session service and counters see the same on both paths."""
     by_fast_path = asyncio.run(everything_seen(requests, fast_path=True))
     assert by_fast_path == asyncio.run(everything_seen(requests, fast_path=False))
 

@@ -27,7 +27,7 @@ async def house():
 
 
 async def test_the_fast_path_serves_a_first_write_by_itself(house):
-    """The application, which would cost as much again, never sees it; what follows it on the connection is served."""
+    """The fast path asks, creates, forwards and answers, and then serves the next request of the connection."""
     seen = []
 
     def app(upstream):
@@ -57,7 +57,7 @@ REFUSED = [Conflict(), Gone(), Unknown("nobody answers", 7), Untrustworthy("it l
 
 @pytest.mark.parametrize("verdict", REFUSED, ids=lambda verdict: type(verdict).__name__)
 async def test_a_refusal_is_the_same_to_the_byte(verdict):
-    """Status, fields and body, in REST; the connection serves the next request."""
+    """Status, fields and body are the same, and the connection serves the next request."""
     answers = []
     for fast_path in (False, True):
         house = GuardedHouse()
@@ -83,7 +83,7 @@ async def test_a_refusal_is_the_same_to_the_byte(verdict):
 
 
 async def test_a_guard_that_fails_is_a_500(running, house):
-    """Nothing is forwarded, and the connection serves the next request."""
+    """The request is not forwarded, and the connection serves the next one."""
 
     async def fail(_operation, _reference):
         raise RuntimeError("a bug")
@@ -101,7 +101,7 @@ async def test_a_guard_that_fails_is_a_500(running, house):
 
 
 async def test_no_room_for_bodies_is_an_overload(running, house):
-    """A body that waits for its session counts like any other that is held."""
+    """A body that waits for its session counts against the limit of held bodies."""
     house.budget.take((1 << 20) - 10)
     async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
         assert ((await ask(sidecar.port, WRITE)).status, raw.seen, house.service.asked) == (503, [], [])
@@ -110,7 +110,7 @@ async def test_no_room_for_bodies_is_an_overload(running, house):
 
 
 async def test_an_upstream_that_went_away_meanwhile_is_a_502(running, house):
-    """The session exists by then; the failure is the memory service's."""
+    """The session exists by then, and the failure is reported as the memory service's."""
     async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
 
         async def answer(_operation, _reference):
@@ -126,7 +126,7 @@ async def test_an_upstream_that_went_away_meanwhile_is_a_502(running, house):
 
 
 async def test_a_session_deleted_while_its_first_write_waits_for_a_connection(running, house):
-    """The permit has lapsed when there is one, the guard decides again, and the write never arrives."""
+    """The permit has lapsed once a connection is free, and the guard decides again."""
     go = asyncio.Event()
 
     async def answer(seen: Seen, _writer) -> bytes:
@@ -155,7 +155,7 @@ async def test_a_session_deleted_while_its_first_write_waits_for_a_connection(ru
 
 
 async def test_a_client_that_leaves_after_the_question_began(running, house):
-    """The session is made, its write goes nowhere, and nothing is left held."""
+    """The session is created, the write is not forwarded, and no body is left held."""
     go = asyncio.Event()
 
     async def create(_operation, _reference):
@@ -175,7 +175,7 @@ async def test_a_client_that_leaves_after_the_question_began(running, house):
 
 
 async def test_a_stop_waits_for_a_first_write(running, house):
-    """What was read whole is decided, forwarded and answered."""
+    """A request that was read whole is decided, forwarded and answered."""
     go = asyncio.Event()
 
     async def create(_operation, _reference):

@@ -182,7 +182,7 @@ async def statuses(client: RawClient) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("hostile", CASES, ids=lambda hostile: hostile.name)
 async def test_hostile_bytes_get_their_one_answer_and_reach_nobody(stage, hostile: Case):
-    """Each is answered with its status, in its turn, and ends the connection; the upstream sees good requests only."""
+    """Each case gets its status, in its turn, and ends the connection; the upstream sees good requests only."""
     upstream, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await client.send(hostile.data)
@@ -194,7 +194,7 @@ async def test_hostile_bytes_get_their_one_answer_and_reach_nobody(stage, hostil
 @pytest.mark.long
 @pytest.mark.parametrize("hostile", CASES, ids=lambda hostile: hostile.name)
 async def test_hostile_bytes_may_come_in_two_pieces_cut_anywhere(stage, hostile: Case):
-    """Where the network cuts the bytes changes nothing about the answers, nor about what reaches the upstream."""
+    """The answers, and what reaches the upstream, are the same wherever the network cuts the bytes."""
     upstream, sidecar = stage
     for cut in range(1, len(hostile.data)):
         async with raw_client(sidecar.port) as client:
@@ -209,7 +209,7 @@ async def test_hostile_bytes_may_come_in_two_pieces_cut_anywhere(stage, hostile:
 
 @pytest.mark.parametrize("hostile", CASES, ids=lambda hostile: hostile.name)
 async def test_where_bytes_are_cut_changes_no_answer(hostile: Case):
-    """Every case cut at every byte, on a connection without sockets."""
+    """Each case is cut at each byte, on a connection without sockets."""
     for cut in range(1, len(hostile.data)):
         connection = Connected(answering)
         connection.receive(hostile.data[:cut])
@@ -222,7 +222,7 @@ async def test_where_bytes_are_cut_changes_no_answer(hostile: Case):
 
 @pytest.mark.parametrize("hostile", CASES, ids=lambda hostile: hostile.name)
 async def test_bytes_may_come_one_at_a_time(hostile: Case):
-    """Every case byte by byte, on a connection without sockets."""
+    """Each case comes byte by byte, on a connection without sockets."""
     connection = Connected(answering)
     for byte in hostile.data:
         connection.receive(bytes([byte]))
@@ -258,7 +258,7 @@ async def test_a_head_may_be_64_kib_and_no_more(stage, size, status):
 
 
 async def test_a_hundred_fields_are_taken(stage):
-    """The limit itself is allowed."""
+    """Exactly the limit is accepted."""
     _, sidecar = stage
     async with raw_client(sidecar.port) as client:
         await client.send(get(*[b"a:"] * 99))

@@ -135,7 +135,7 @@ async def stage(tmp_path) -> AsyncIterator[Stage]:
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size // MIB}MiB")
 async def test_a_large_body_is_not_held(stage, record_property, size, chunked):
-    """Up and down, memory grows by less than 30 MB, and every byte arrives."""
+    """Up and down, memory grows by less than 30 MB, and each byte arrives."""
     before = stage.sidecar.resident
     watching = asyncio.create_task(stage.watch())
     await stage.up(size, chunked=chunked)

@@ -80,7 +80,7 @@ async def port(running):
 
 
 async def test_a_connection_carries_one_request_after_another(port):
-    """HTTP/1.1 connections persist without anybody saying so."""
+    """HTTP/1.1 connections persist by default."""
     async with raw_client(port) as client:
         for body in (b"one", b"two", b""):
             await client.send(post("/echo", body))
@@ -96,7 +96,7 @@ async def test_pipelined_requests_are_answered_in_their_order(port):
 
 
 async def test_a_chunked_body_is_followed_by_the_next_request(port):
-    """The end of a chunked body is found among pipelined bytes; trailers never become fields."""
+    """The end of a chunked body is found among pipelined bytes, and trailers never become fields."""
     chunked = get("/echo", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n0\r\nX-Evil: 1\r\n\r\n"
     async with raw_client(port) as client:
         await client.send(chunked + chunked + post("/echo", b"last"))
@@ -104,7 +104,7 @@ async def test_a_chunked_body_is_followed_by_the_next_request(port):
 
 
 async def test_a_client_that_says_close_is_closed_after_its_answer(port):
-    """And is told so."""
+    """The answer says `Connection: close`, and the connection is closed after it."""
     async with raw_client(port) as client:
         await client.send(post("/echo", b"x", "Connection: close"))
         answer = await client.answer()
@@ -113,7 +113,7 @@ async def test_a_client_that_says_close_is_closed_after_its_answer(port):
 
 
 async def test_continue_is_sent_when_somebody_wants_the_body(port):
-    """The application that reads the body makes the client send it."""
+    """Reading the body makes the server send `100 Continue`."""
     async with raw_client(port) as client:
         await client.send(get("/echo", "Content-Length: 3", "Expect: 100-continue", method="POST"))
         assert (await client.answer()).status == 100
@@ -122,7 +122,7 @@ async def test_continue_is_sent_when_somebody_wants_the_body(port):
 
 
 async def test_continue_is_not_sent_when_nobody_does(port):
-    """A refusal comes at once, and closes: whether the body follows is now anybody's guess."""
+    """A refusal comes at once and closes, because the body may or may not follow."""
     async with raw_client(port) as client:
         await client.send(get("/deaf", "Content-Length: 3", "Expect: 100-continue", method="POST"))
         answer = await client.answer()
@@ -131,7 +131,7 @@ async def test_continue_is_not_sent_when_nobody_does(port):
 
 
 async def test_an_answer_over_an_unread_body_survives_the_rest_of_the_body(port):
-    """The connection is half-closed and drained, for a reset would take the answer away."""
+    """The connection is half-closed and drained, because a reset would discard the answer."""
     async with raw_client(port) as client:
         await client.send(get("/deaf", "Content-Length: 4000000", method="POST"))
         await client.send(b"x" * 4_000_000)
@@ -141,7 +141,7 @@ async def test_an_answer_over_an_unread_body_survives_the_rest_of_the_body(port)
 
 
 async def test_a_slow_head_is_refused(port):
-    """408 after the time a head may take, counted from its first byte."""
+    """A head that is not whole in time, counted from its first byte, gets 408."""
     async with raw_client(port) as client:
         await client.send(b"GET / HTTP/1.1\r\nHo")
         answer = await client.answer()
@@ -150,13 +150,13 @@ async def test_a_slow_head_is_refused(port):
 
 
 async def test_an_idle_connection_is_closed(port):
-    """Without a word, as there is nothing to answer."""
+    """An idle connection is closed without an answer."""
     async with raw_client(port) as client:
         assert await client.rest() == b""
 
 
 async def test_a_client_that_does_not_read_is_given_up(port):
-    """An answer that nobody takes is not held for ever."""
+    """A connection is closed whose client takes no part of an answer for too long."""
     async with raw_client(port) as client:
         client.writer.transport.pause_reading()
         with pytest.raises(ConnectionError):
@@ -164,7 +164,7 @@ async def test_a_client_that_does_not_read_is_given_up(port):
 
 
 async def test_a_client_may_close_its_sending_side_and_still_be_answered(port):
-    """A half-closed client is not a lost one."""
+    """A half-closed client gets its answer."""
     async with raw_client(port) as client:
         await client.send(post("/echo", b"abc") + post("/echo", b"def"))
         client.writer.write_eof()
@@ -173,7 +173,7 @@ async def test_a_client_may_close_its_sending_side_and_still_be_answered(port):
 
 
 async def test_an_answer_without_length_is_chunked(port):
-    """For HTTP/1.1."""
+    """In HTTP/1.1 an answer without a length is chunked."""
     async with raw_client(port) as client:
         await client.send(get("/open_ended"))
         answer = await client.answer()
@@ -181,7 +181,7 @@ async def test_an_answer_without_length_is_chunked(port):
 
 
 async def test_http_1_0_gets_no_chunks(port):
-    """There the end of the connection ends the answer."""
+    """In HTTP/1.0 the end of the connection ends the answer."""
     async with raw_client(port) as client:
         await client.send(b"GET /open_ended HTTP/1.0\r\n\r\n")
         answer = await client.answer()
@@ -192,7 +192,7 @@ async def test_http_1_0_gets_no_chunks(port):
 
 @pytest.mark.filterwarnings("ignore")
 async def test_an_application_that_fails_is_a_500(port):
-    """And the connection goes on."""
+    """The client gets 500, and the connection persists."""
     async with raw_client(port) as client:
         await client.send(get("/failing"))
         assert (await client.answer()).status == 500
@@ -201,7 +201,7 @@ async def test_an_application_that_fails_is_a_500(port):
 
 
 async def test_an_application_that_fails_late_breaks_the_connection(port):
-    """What was begun does not look complete."""
+    """A response that was begun is broken off, so that it does not look complete."""
     async with raw_client(port) as client:
         await client.send(get("/failing_late"))
         answer = await client.answer()
@@ -209,7 +209,7 @@ async def test_an_application_that_fails_late_breaks_the_connection(port):
 
 
 async def test_any_status_and_reason_can_be_sent(port):
-    """Three digits are a status, and the phrase is the application's."""
+    """Any three digits are a status, and the phrase is the application's."""
     async with raw_client(port) as client:
         await client.send(get("/peculiar"))
         answer = await client.answer()
@@ -217,7 +217,7 @@ async def test_any_status_and_reason_can_be_sent(port):
 
 
 async def test_empty_lines_before_a_request_are_skipped(port):
-    """RFC 9112, section 2.2."""
+    """Empty lines before a request line are skipped (RFC 9112, section 2.2)."""
     async with raw_client(port) as client:
         await client.send(b"\r\n\r\n" + post("/echo", b"x") + b"\r\n" + post("/echo", b"y"))
         assert [(await client.answer()).body for _ in range(2)] == [b"x", b"y"]
@@ -236,7 +236,7 @@ async def test_what_asgi_loses_is_in_the_wire(running):
 
 
 async def test_a_body_that_stops_coming_is_a_408(running):
-    """Between two pieces of a body there is a limit; the upstream's request is broken off."""
+    """After the time-out between two pieces the client gets 408, and the upstream's request is broken off."""
     async with (
         raw_upstream() as upstream,
         running(upstream.url, patience=Timeouts(body=0.2)) as sidecar,

@@ -137,7 +137,7 @@ async def smuggle(port: int, head: bytes, body: bytes, pause: float) -> None:
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("delays", [4, pytest.param(40, marks=pytest.mark.long)])
 async def test_connect_reaches_no_server(running, tmp_path, kind, delays):
-    """Not with any form of target, not with a body, whenever that comes; what the body says is no request."""
+    """`CONNECT` is refused in each form of target, and a body behind it is never read as a request."""
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
     bodies = (
         ("Content-Length: 0", SMUGGLED),
@@ -179,7 +179,7 @@ FIELDS = (
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
 async def test_a_body_is_read_as_a_body_under_every_method_and_field(running, tmp_path, kind, rounds):
-    """No server takes it for a second request: not under an upgrade, an expectation or a method that is seldom seen."""
+    """A body under an upgrade, an expectation or a rare method is never taken for a second request."""
     requests = [
         (get("/first", *fields, framing, method=method), body)
         for method in METHODS

@@ -119,7 +119,7 @@ async def stop_under_load(cwd: Path, seed: int) -> int:
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 async def test_every_accepted_request_gets_its_full_answer(tmp_path, rounds):
-    """Whoever was let in is served to the end; whoever comes too late is refused and not half served."""
+    """A request that was accepted is answered whole, and one that comes too late is refused."""
     for seed in range(rounds):
         answered = await stop_under_load(tmp_path, seed)
         print(f"round {seed}: {answered} answered")

@@ -48,7 +48,7 @@ class TellingUpstream:
 @pytest.mark.parametrize("request_", [get("/events"), post("/events")], ids=["GET", "POST"])
 @pytest.mark.parametrize("head", [CHUNKED, UNTIL_CLOSE], ids=["chunked", "until-close"])
 async def test_each_event_arrives_before_the_next_is_sent(running, request_, head):
-    """The head too comes before the first event."""
+    """The head arrives before the first event, and each event before the next is sent."""
     telling = TellingUpstream(head)
     async with (
         raw_upstream(telling.answer) as upstream,
@@ -79,7 +79,7 @@ SHORT = 0.1
     ids=["short", "as-delivered"],
 )
 async def test_a_quiet_stream_stays_open(running, patience, options, times):
-    """Other connections are idle for too long and are closed, several times over, while it says nothing."""
+    """A stream that says nothing stays open while other connections are closed for being idle."""
     telling = TellingUpstream()
     async with (
         raw_upstream(telling.answer) as upstream,
@@ -97,7 +97,7 @@ async def test_a_quiet_stream_stays_open(running, patience, options, times):
 
 @pytest.mark.parametrize("streams", [100, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 async def test_open_streams_harm_nobody(tmp_path, record_property, streams):
-    """Ordinary requests are answered over few connections, every listener hears everything, and memory stays flat."""
+    """Ordinary requests are answered, each listener hears each event, and memory stays flat."""
     telling = TellingUpstream()
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(raw_upstream(telling.answer))

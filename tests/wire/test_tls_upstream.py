@@ -65,7 +65,7 @@ async def upstream(certificate):
 
 
 async def test_requests_pass(upstream, running, certificate, monkeypatch):
-    """Where the certificate is one that the system trusts."""
+    """Requests pass where the system trusts the certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     async with running(upstream) as sidecar:
         for request in (get(), post("/", b"{}"), post("/", b"[]")):
@@ -74,7 +74,7 @@ async def test_requests_pass(upstream, running, certificate, monkeypatch):
 
 
 async def test_an_unknown_certificate_is_no_upstream(upstream, running):
-    """Nothing is sent to somebody who cannot prove who they are."""
+    """Where the certificate is not trusted, no request is sent."""
     async with running(upstream) as sidecar:
         assert (await ask(sidecar.port, get())).body == b"upstream_unavailable"
         await sidecar.quiet()

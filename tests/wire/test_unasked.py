@@ -19,7 +19,7 @@ async def listener() -> AsyncIterator[socket.socket]:
 
 @pytest.mark.parametrize("unasked", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""], ids=["bytes", "end"])
 async def test_a_connection_on_which_something_arrived_is_not_used_again(listener, unasked):
-    """Not even where the event loop has had no turn to tell of it."""
+    """The connection is not used again, also where the event loop has not told of the bytes yet."""
     pool = Pool(Origin.parse(f"http://127.0.0.1:{listener.getsockname()[1]}"))
     connection = await pool.acquire()
     upstream, _ = await asyncio.to_thread(listener.accept)

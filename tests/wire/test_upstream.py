@@ -36,7 +36,7 @@ class TestAnswers:
         ],
     )
     async def test_every_kind_of_answer_is_passed_on(self, stage, method, answer, body):
-        """Twice on one connection, so that the end of the first was found where it is."""
+        """Each kind of answer is passed on twice on one connection, so that its end was found."""
         async with stage(answer) as (upstream, sidecar), raw_client(sidecar.port) as client:
             for _ in range(2):
                 await client.send(get("/", method=method))
@@ -47,7 +47,7 @@ class TestAnswers:
             assert len(upstream.seen) == 2
 
     async def test_a_close_delimited_answer_stays_one(self, stage):
-        """Its end is the end of the connection, on both sides."""
+        """Both sides end the answer with the end of the connection."""
 
         async def answer(_seen, writer):
             writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
@@ -63,7 +63,7 @@ class TestAnswers:
             )
 
     async def test_interim_answers_are_passed_on_in_order(self, stage):
-        """103 comes before its answer, and HTTP/1.0 is spared it."""
+        """A 103 comes before its answer, and HTTP/1.0 gets none."""
         hints = answered("HTTP/1.1 103 Early Hints", "Link: </a>; rel=preload")
         async with stage(hints + OK) as (_, sidecar):
             async with raw_client(sidecar.port) as client:
@@ -74,7 +74,7 @@ class TestAnswers:
             assert (await ask(sidecar.port, b"GET / HTTP/1.0\r\n\r\n")).status == 200
 
     async def test_a_connection_on_which_an_upgrade_was_refused_is_not_used_again(self, stage):
-        """The server may take what follows for the other protocol."""
+        """The server may take what follows for the other protocol, so the connection is closed."""
         async with stage() as (upstream, sidecar):
             upgrade = get("/", "Connection: upgrade", "Upgrade: websocket")
             assert (await ask(sidecar.port, upgrade)).status == 200
@@ -83,7 +83,7 @@ class TestAnswers:
             assert upstream.accepted == 2
 
     async def test_hop_by_hop_fields_stay_behind_both_ways(self, stage):
-        """And what `Connection` nominates, and what only the sidecar may say."""
+        """Hop-by-hop fields, those that `Connection` names, and the sidecar's own are removed in both directions."""
         fields = ["Connection: X-Hop", "X-Hop: 1", "Keep-Alive: x", "Proxy-Connection: x", "X_Sidecar.Session: x"]
         answer = answered("HTTP/1.1 200 OK", *fields, "X-Kept: 1", "Content-Length: 0")
         async with stage(answer) as (upstream, sidecar):
@@ -93,7 +93,7 @@ class TestAnswers:
             assert names == [b"Host", b"X-Kept", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host"]
 
     async def test_the_decision_is_told_where_that_is_wanted(self, stage):
-        """In a header field of ours."""
+        """`SIDECAR_DECISION_HEADER` adds `X-Sidecar-Session` to the response."""
         async with stage(decision_header=True) as (_, sidecar):
             got = await ask(sidecar.port, get())
             assert got.values("x-sidecar-session") == [b"passed"]
@@ -114,7 +114,7 @@ class TestAnswers:
         ids=lambda nonsense: nonsense[:60],
     )
     async def test_what_is_no_answer_is_a_502(self, stage, nonsense):
-        """Nothing of it is passed on, and the connection is not used again."""
+        """No part of it is passed on, and the connection is closed."""
 
         async def answer(_seen, writer):
             writer.write(nonsense)
@@ -128,7 +128,7 @@ class TestAnswers:
             await eventually(lambda: upstream.open == 0)
 
     async def test_bytes_behind_an_answer_never_become_another_clients_answer(self, stage):
-        """A connection that said too much is closed."""
+        """A connection with bytes behind an answer is closed."""
         async with stage(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil") as (upstream, sidecar):
             for _ in range(5):
                 assert (await ask(sidecar.port, get())).body == b"ok"
@@ -139,7 +139,7 @@ class TestRequests:
     """Requests as the upstream gets them."""
 
     async def test_framing_is_kept(self, stage):
-        """A declared length stays one, chunks stay chunks, and nothing is added to a request without a body."""
+        """A declared length and chunks are kept, and a request without a body gets no length."""
         async with stage() as (upstream, sidecar):
             await ask(sidecar.port, post("/", b"hello"))
             chunked = get("/", "Transfer-Encoding: chunked", method="POST")
@@ -152,7 +152,7 @@ class TestRequests:
             assert not any(seen.values("x-trailer") for seen in upstream.seen)
 
     async def test_a_head_reaches_the_upstream_before_its_body(self, stage):
-        """An upstream may answer, and the client may wait for that, before a single byte of the body."""
+        """The head is forwarded at once, so that the upstream may answer before the body."""
         async with stage(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", read_body=False) as (_, sidecar):
             got = await ask(sidecar.port, get("/", "Content-Length: 100", method="POST"))
             assert got.status == 401
@@ -174,7 +174,7 @@ class TestRequests:
                 assert await client.reader.readexactly(6) == b"1\r\n%b\r\n" % letter
 
     async def test_continue_is_the_upstreams_to_give(self, stage):
-        """Where nobody here reads the body, `100 Continue` comes from the upstream or not at all."""
+        """`100 Continue` comes from the upstream, where the sidecar does not read the body."""
 
         async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
             if b"/no" in seen.line:
@@ -194,14 +194,14 @@ class TestRequests:
             assert [seen.values("expect") for seen in upstream.seen] == [[b"100-continue"]] * 2
 
     async def test_a_missing_host_is_the_upstreams_own(self, stage):
-        """HTTP/1.0 needs none, and HTTP/1.1 does."""
+        """HTTP/1.0 needs no `Host`, and HTTP/1.1 does."""
         async with stage() as (upstream, sidecar):
             await ask(sidecar.port, b"GET / HTTP/1.0\r\n\r\n")
             assert upstream.seen[0].line == b"GET / HTTP/1.1"
             assert upstream.seen[0].values("host") == [f"127.0.0.1:{upstream.port}".encode()]
 
     async def test_a_unix_socket_is_an_upstream_too(self, running, tmp_path):
-        """As in `unix:/path`."""
+        """`unix:/path` names an upstream."""
 
         async def serve(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
@@ -217,7 +217,7 @@ class TestFailures:
     """When the upstream does not answer."""
 
     async def test_nobody_listens(self, running):
-        """502."""
+        """A refused connection is answered with 502."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         async with running(f"http://127.0.0.1:{port}") as sidecar:
@@ -225,7 +225,7 @@ class TestFailures:
             await sidecar.quiet()
 
     async def test_no_answer_in_time(self, stage):
-        """504, and the connection is closed."""
+        """The client gets 504, and the connection is closed."""
 
         async def silence(_seen, _writer):
             await asyncio.sleep(60)
@@ -237,7 +237,7 @@ class TestFailures:
             await eventually(lambda: sidecar.upstream.connections()["idle"] == 0)
 
     async def test_an_upstream_that_does_not_read_an_upload(self, stage):
-        """504 as well: nothing is held for ever."""
+        """An upload that the upstream does not read is answered with 504."""
 
         async def deaf(_seen, _writer):
             await asyncio.sleep(60)
@@ -261,7 +261,7 @@ class TestFailures:
         ],
     )
     async def test_a_cut_answer_never_looks_complete(self, stage, part):
-        """The client's connection is broken in turn."""
+        """The client's connection is broken off too."""
 
         async def answer(_seen, writer):
             writer.write(part)
@@ -272,7 +272,7 @@ class TestFailures:
             assert not (await ask(sidecar.port, get())).complete
 
     async def test_a_cut_answer_to_http_1_0_is_a_reset(self, stage):
-        """There a regular end of the connection would look like the end of the answer."""
+        """The client gets a reset, because a regular end would look like the end of the answer."""
 
         async def answer(_seen, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
@@ -287,14 +287,14 @@ class TestReuse:
     """Connections to the upstream."""
 
     async def test_connections_are_reused(self, stage):
-        """One after another on one connection."""
+        """One request after another uses the same connection."""
         async with stage() as (upstream, sidecar):
             for _ in range(5):
                 await ask(sidecar.port, post())
             assert upstream.accepted == 1
 
     async def test_idle_connections_are_closed(self, stage):
-        """Before the upstream would do so."""
+        """An idle connection is closed before the upstream closes it."""
         async with stage(idle=0.2) as (upstream, sidecar):
             await ask(sidecar.port, get())
             await eventually(lambda: upstream.open == 0)
@@ -302,7 +302,7 @@ class TestReuse:
 
     @pytest.mark.parametrize(("method", "sent", "status"), [("GET", 3, 200), ("PUT", 3, 200), ("POST", 2, 502)])
     async def test_a_stale_connection_is_retried_only_where_that_is_harmless(self, stage, method, sent, status):
-        """Once, on a new connection; a POST is never sent twice."""
+        """An idempotent request is retried once on a new connection, and a POST never."""
         answer = BreaksUnderTheSecond()
         async with stage(answer) as (_, sidecar):
             await ask(sidecar.port, get())
@@ -310,7 +310,7 @@ class TestReuse:
             assert (got.status, answer.counted) == (status, sent)
 
     async def test_a_new_connection_is_never_retried(self, stage):
-        """Whoever closes that means it."""
+        """A failure on a new connection is answered with 502."""
         counted = 0
 
         async def answer(_seen, writer):
@@ -323,7 +323,7 @@ class TestReuse:
             assert counted == 1
 
     async def test_requests_wait_for_a_connection_in_their_order(self, stage):
-        """No more connections than allowed, and nobody is overtaken."""
+        """Requests wait in their order, and there are never more connections than allowed."""
         order: list[bytes] = []
         go = asyncio.Event()
 
@@ -344,7 +344,7 @@ class TestReuse:
             assert upstream.accepted == 1
 
     async def test_a_wait_that_is_too_long_is_overloaded(self, stage):
-        """503 when no connection comes free in time."""
+        """A request that waits too long for a connection gets 503."""
 
         async def answer(_seen, _writer):
             await asyncio.sleep(60)
@@ -356,7 +356,7 @@ class TestReuse:
             assert (await first).status == 504
 
     async def test_event_streams_leave_the_count(self, stage):
-        """They would take every connection for ever."""
+        """An event stream leaves the count of ordinary connections."""
         events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
         async def answer(seen: Seen, _writer):
@@ -374,7 +374,7 @@ class TestDisconnects:
 
     @pytest.mark.parametrize("how", ["close", "reset"])
     async def test_the_upstreams_request_is_cancelled(self, stage, how):
-        """Before its answer, and its connection is closed, not kept."""
+        """A request that was not answered yet is cancelled, and its connection is closed."""
 
         async def silence(_seen, _writer):
             await asyncio.sleep(60)
@@ -412,7 +412,7 @@ class TestDisconnects:
             await eventually(lambda: not sidecar.server.shared.connections)
 
     async def test_during_a_stream(self, stage):
-        """A quiet stream is not held open for nobody."""
+        """A quiet stream is closed with its client."""
         events = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         async with stage(events) as (_, sidecar):
             async with raw_client(sidecar.port) as client:

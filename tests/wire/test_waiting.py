@@ -13,7 +13,7 @@ from tests.support.wire import OK, App, BreaksUnderTheSecond, Seen, admitting, a
 
 
 async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the_memory_service(running):
-    """And the connection that it was given is there for the next request."""
+    """The write is refused, and its connection serves the next request."""
     house = GuardedHouse()
     house.known.remember("s-1", Session("ann", SessionStatus.ACTIVE), house.known.ticket())
     go = asyncio.Event()
@@ -47,7 +47,7 @@ def lapsing(upstream: Upstream) -> App:
 
 
 async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):
-    """It was sent once, on a stale connection; its body has been received and cannot be decided again."""
+    """A body that was received already is not sent again once its permit has lapsed."""
     answer = BreaksUnderTheSecond()
     async with raw_upstream(answer) as upstream, running(upstream.url, app=lapsing) as sidecar:
         await ask(sidecar.port, get())

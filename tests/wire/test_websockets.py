@@ -47,7 +47,7 @@ def websocket(sidecar, path="/ws", **options):
 
 
 async def test_text_and_binary_messages_come_back_as_they_were(sidecar):
-    """Both kinds, empty ones too."""
+    """Messages of both kinds come back, empty ones too."""
     async with websocket(sidecar) as client:
         for message in ("hello", "\u4f60\u597d", b"\x00\xff", "", b""):
             await client.send(message)
@@ -55,20 +55,20 @@ async def test_text_and_binary_messages_come_back_as_they_were(sidecar):
 
 
 async def test_a_message_in_fragments_arrives(sidecar):
-    """Fragments are frames like others."""
+    """The fragments of a message are passed on as frames."""
     async with websocket(sidecar) as client:
         await client.send(["frag", "men", "ted"])
         assert await client.recv() == "fragmented"
 
 
 async def test_pings_are_answered_by_the_upstream(sidecar):
-    """With the same payload."""
+    """A pong with the ping's payload comes from the upstream."""
     async with websocket(sidecar) as client:
         await asyncio.wait_for(await client.ping(b"payload"), 10)
 
 
 async def test_close_codes_pass_both_ways(sidecar):
-    """The upstream's code and reason reach the client."""
+    """The upstream's close code and reason reach the client."""
     async with websocket(sidecar) as client:
         await client.send("bye")
         with pytest.raises(ConnectionClosedError):
@@ -77,7 +77,7 @@ async def test_close_codes_pass_both_ways(sidecar):
 
 
 async def test_a_mebibyte_in_one_frame(sidecar):
-    """Compressed or not."""
+    """A frame of a mebibyte is passed on, compressed or not."""
     for compression in ("deflate", None):
         async with websocket(sidecar, compression=compression) as client:
             for _ in range(3):
@@ -86,14 +86,14 @@ async def test_a_mebibyte_in_one_frame(sidecar):
 
 
 async def test_subprotocol_and_compression_are_negotiated_with_the_upstream(sidecar):
-    """The sidecar has no part in it."""
+    """Subprotocol and compression are those that client and upstream agree on."""
     async with websocket(sidecar, subprotocols=["memory.v1"]) as client:
         assert client.subprotocol == "memory.v1"
         assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
 
 
 async def test_tunnels_leave_the_count_and_nothing_behind(sidecar):
-    """A tunnel takes no place of an ordinary connection, and is gone with its client."""
+    """A tunnel takes no place of an ordinary connection, and is closed with its client."""
     async with websocket(sidecar):
         assert sidecar.upstream.connections()["active"] == 0
         assert len(sidecar.server.shared.connections) == 1
@@ -102,7 +102,7 @@ async def test_tunnels_leave_the_count_and_nothing_behind(sidecar):
 
 
 async def test_tunnels_are_ended_when_the_server_stops(sidecar):
-    """They would never end by themselves."""
+    """A tunnel is closed when the server stops."""
     async with websocket(sidecar) as client:
         sidecar.server.stop()
         with pytest.raises(ConnectionClosedError):
@@ -111,7 +111,7 @@ async def test_tunnels_are_ended_when_the_server_stops(sidecar):
 
 
 async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer(running):
-    """With the upstream's own status."""
+    """The client gets the upstream's own status."""
     async with (
         raw_upstream(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as upstream,
         running(upstream.url) as sidecar,
@@ -133,7 +133,7 @@ async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer(runnin
     ],
 )
 async def test_no_other_upgrade_is_passed_on(fields, running):
-    """HTTP/2 in the clear would be unguarded, and half an upgrade is none: the request goes on without it."""
+    """An offer of HTTP/2, and an incomplete one, are removed, and the request is forwarded without them."""
     async with raw_upstream(OK) as upstream, running(upstream.url) as sidecar:
         assert (await ask(sidecar.port, get("/", *fields))).status == 200
         names = {name.lower() for name, _ in upstream.seen[0].fields}
@@ -141,7 +141,7 @@ async def test_no_other_upgrade_is_passed_on(fields, running):
 
 
 async def test_bytes_before_and_after_the_101_are_not_lost(running):
-    """What the client sends early, and what the upstream sends along with its 101, come through in order."""
+    """Bytes that the client sends early, and those that come with the 101, are passed on in order."""
 
     async def answer(_seen, writer):
         writer.write(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: odd\r\nX-A: b\r\n\r\nfirst words")
