@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,51 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.platform import STORE
-from tests.support.processes import running
+from tests.support.processes import Running, running, wait_until
 from tests.support.servers import served
 
 MEMORIES = "/api/v1/memories"
-KINDS = ("new", "known", "found", "another's", "no user", "bad id", "read", "failing", "unguarded", "too slow")
+WEIGHTS = {
+    "new": 20,
+    "known": 30,
+    "found": 20,
+    "another's": 10,
+    "no user": 10,
+    "bad id": 5,
+    "read": 20,
+    "failing": 10,
+    "unguarded": 10,
+    "batch": 10,
+    "refused batch": 10,
+    "too slow": 2,
+}
+
+DECISIONS = {
+    "new": [("created", "")],
+    "found": [("found", "")],
+    "known": [("known", "")],
+    "failing": [("known", "")],
+    "another's": [("refused", "session_owned_by_another_user")],
+    "no user": [("refused", "user_id_required")],
+    "bad id": [("refused", "invalid_session_id")],
+    "batch": [("created", ""), ("known", ""), ("passed", "")],
+    "refused batch": [("refused", "session_owned_by_another_user"), ("refused", "batch_refused")],
+}
 
 
-def neighbours() -> Starlette:
-    """A session service with one session of its own and one of another's, and a memory service that can fail."""
-    owners = {f"found-{number}": "ada" for number in range(1_000)} | {"bobs": "bob"}
+def neighbours(**more: str) -> Starlette:
+    """A session service with sessions of ada's and one of another's, and a memory service that can fail."""
+    owners = {f"found-{number}": "ada" for number in range(1_000)} | {"bobs": "bob"} | more
+
+    async def look(request: Request) -> Response:
+        session_id = request.path_params["id"]
+        if session_id not in owners:
+            return JSONResponse({"reason": "session_not_found"}, 404)
+        return JSONResponse({"session_id": session_id, "user_id": owners[session_id], "status": "active"})
 
     async def session(request: Request) -> Response:
+        if request.method == "GET":
+            return await look(request)
         session_id, user_id = request.path_params["id"], (await request.json())["user_id"]
         is_new = session_id not in owners
         owner = owners.setdefault(session_id, user_id)
@@ -49,7 +83,7 @@ def neighbours() -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/api/v1/sessions/{id}", session, methods=["PUT"]),
+            Route("/api/v1/sessions/{id}", session, methods=["GET", "PUT"]),
             Route(STORE, store, methods=["POST"]),
             Route("/silent", silent),
             Route("/{rest:path}", lambda _request: JSONResponse({}), methods=["GET", "POST"]),
@@ -58,9 +92,10 @@ def neighbours() -> Starlette:
 
 
 class Truth:
-    """What was sent and what came back."""
+    """What was sent and what came back. `prefix` stands before each decision, as in shadow mode."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.responses: Counter[str] = Counter()
         self.upstream_errors: Counter[str] = Counter()
@@ -69,26 +104,35 @@ class Truth:
 
     def expect(self, kind: str) -> None:
         """Count what a request of this kind must leave behind."""
-        match kind:
-            case "new":
-                self.decisions["created", ""] += 1
-                self.session_calls["ensure", "created"] += 1
-            case "found":
-                self.decisions["found", ""] += 1
-                self.session_calls["ensure", "found"] += 1
-            case "known" | "failing":
-                self.decisions["known", ""] += 1
-            case "another's":
-                self.decisions["refused", "session_owned_by_another_user"] += 1
-            case "no user":
-                self.decisions["refused", "user_id_required"] += 1
-            case "bad id":
-                self.decisions["refused", "invalid_session_id"] += 1
-            case _:
-                self.decisions["passed", ""] += 1
+        for decision, reason in decisions_of(kind):
+            self.decisions[self._prefix + decision, reason] += 1
         self.unguarded += kind == "unguarded"
         if kind == "too slow":
             self.upstream_errors["upstream_timeout"] += 1
+
+    def count(self, decision: str) -> int:
+        """How many calls were decided so, for any reason."""
+        return sum(count for (name, _), count in self.decisions.items() if name == self._prefix + decision)
+
+
+def decisions_of(kind: str) -> list[tuple[str, str]]:
+    """The decision of each call of a request, with its reason."""
+    return DECISIONS.get(kind, [("passed", "")])
+
+
+def call(tool: str, session_id: str) -> dict[str, Any]:
+    """One MCP call."""
+    arguments = {"user_id": "ada", "session_id": session_id, "message_content": "Hello"}
+    params = {"name": tool, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": session_id, "method": "tools/call", "params": params}
+
+
+def batch(kind: str, number: int) -> list[dict[str, Any]]:
+    """An MCP batch of the kind."""
+    if kind == "refused batch":
+        return [call("store_session_message", "known"), call("store_session_message", "bobs")]
+    new = call("store_session_message", f"batch-{number}")
+    return [new, call("store_session_message", "known"), call("get_session_context", "unknown")]
 
 
 def send(http: httpx.Client, kind: str, number: int) -> httpx.Response:
@@ -106,12 +150,12 @@ def send(http: httpx.Client, kind: str, number: int) -> httpx.Response:
             body["session_id"] = "a b"
         case "failing":
             body["message_content"] = "fail"
-        case "read":
-            return http.get(MEMORIES)
+        case "batch" | "refused batch":
+            return http.post("/mcp", json=batch(kind, number), headers={"Accept": "application/json"})
+        case "read" | "too slow":
+            return http.get(MEMORIES if kind == "read" else "/silent")
         case "unguarded":
             return http.post("/elsewhere", json=body)
-        case "too slow":
-            return http.get("/silent")
     return http.post(STORE, json=body)
 
 
@@ -129,50 +173,102 @@ def one(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:
     return {(label,): float(count) for label, count in counts.items()}
 
 
+@contextlib.contextmanager
+def sidecar_before(url: str, folder: Path, **settings: str) -> Iterator[tuple[Running, httpx.Client]]:
+    """A sidecar in front of the neighbours, and a client of it."""
+    env = {
+        "SIDECAR_LISTEN": "127.0.0.1:0",
+        "SIDECAR_ADMIN": "127.0.0.1:0",
+        "SIDECAR_UPSTREAM": url,
+        "SIDECAR_SESSION_SERVICE": url,
+        "SIDECAR_UPSTREAM_TIMEOUT": "2s",
+        "SIDECAR_SESSION_TIMEOUT": "30s",
+        **settings,
+    }
+    with (
+        running("sidecar", "serve", role="sidecar", env=env, cwd=folder) as sidecar,
+        httpx.Client(base_url=sidecar.url(), trust_env=False, timeout=60) as http,
+    ):
+        yield sidecar, http
+
+
+def drawn() -> list[str]:
+    """The kinds of 300 requests, in an order that is random and always the same."""
+    return random.Random(7).choices(list(WEIGHTS), weights=list(WEIGHTS.values()), k=300)
+
+
+def send_all(http: httpx.Client, kinds: list[str]) -> list[httpx.Response]:
+    """Send a request of each kind, eight at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda numbered: send(http, numbered[1], numbered[0]), enumerate(kinds)))
+
+
+def read(sidecar: Running, path: str) -> httpx.Response:
+    return httpx.get(sidecar.url("admin") + path, trust_env=False, timeout=60)
+
+
+def by_class(answers: list[httpx.Response]) -> dict[tuple[str, ...], float]:
+    return one(Counter(f"{answer.status_code // 100}xx" for answer in answers))
+
+
 @pytest.mark.parametrize("fast_path", ["true", "false"])
 def test_every_figure_is_what_was_sent(tmp_path: Path, fast_path: str) -> None:
-    """300 requests of ten kinds in a random order, eight at a time, on both ways through the sidecar."""
-    draw = random.Random(7)
-    kinds = draw.choices(KINDS, weights=(20, 30, 20, 10, 10, 5, 20, 10, 10, 2), k=300)
+    """300 requests of twelve kinds in a random order, eight at a time, on both ways through the sidecar."""
+    kinds = drawn()
     truth = Truth()
-    with served(neighbours()) as url:
-        env = {
-            "SIDECAR_LISTEN": "127.0.0.1:0",
-            "SIDECAR_ADMIN": "127.0.0.1:0",
-            "SIDECAR_UPSTREAM": url,
-            "SIDECAR_SESSION_SERVICE": url,
-            "SIDECAR_UPSTREAM_TIMEOUT": "3s",
-            "SIDECAR_SESSION_TIMEOUT": "30s",
-            "SIDECAR_FAST_LANE": fast_path,
-        }
-        with (
-            running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar,
-            httpx.Client(base_url=sidecar.url(), trust_env=False, timeout=60) as http,
-        ):
-            truth.expect("new")
-            first = http.post(STORE, json={"user_id": "ada", "session_id": "known", "message_content": "Hello"})
-            with ThreadPoolExecutor(8) as pool:
-                answers = list(pool.map(lambda numbered: send(http, numbered[1], numbered[0]), enumerate(kinds)))
-            metrics = httpx.get(sidecar.url("admin") + "/metrics", trust_env=False, timeout=60).text
-            shown = httpx.get(sidecar.url("admin") + "/dashboard.json", trust_env=False, timeout=60).json()
+    with served(neighbours()) as url, sidecar_before(url, tmp_path, SIDECAR_FAST_LANE=fast_path) as (sidecar, http):
+        truth.expect("new")
+        first = http.post(STORE, json={"user_id": "ada", "session_id": "known", "message_content": "Hello"})
+        answers = send_all(http, kinds)
+        metrics, shown = read(sidecar, "/metrics").text, read(sidecar, "/dashboard.json").json()
     for kind in kinds:
         truth.expect(kind)
-    truth.responses = Counter(f"{answer.status_code // 100}xx" for answer in [first, *answers])
     assert samples(metrics, "sidecar_requests_total") == dict(truth.decisions)
-    assert samples(metrics, "sidecar_responses_total") == one(truth.responses)
+    assert samples(metrics, "sidecar_responses_total") == by_class([first, *answers])
     assert samples(metrics, "sidecar_upstream_errors_total") == one(truth.upstream_errors)
     assert samples(metrics, "sidecar_unguarded_session_writes_total") == {(): truth.unguarded}
-    created = truth.decisions["created", ""]
+    created = truth.count("created")
     assert samples(metrics, "sidecar_orphan_writes_prevented_total") == {(): created}
     calls = samples(metrics, "sidecar_session_calls_total")
     assert calls[("ensure", "created")] == created
-    assert calls[("ensure", "found")] == truth.session_calls["ensure", "found"]
+    assert calls[("ensure", "found")] == truth.count("found")
     assert sum(calls.values()) == samples(metrics, "sidecar_session_call_seconds_count")[()]
-    refused = sum(count for (decision, _), count in truth.decisions.items() if decision == "refused")
+    refused = sum(decisions_of(kind)[0][0] == "refused" for kind in kinds)
     forwarded = 1 + len(kinds) - refused
     assert samples(metrics, "sidecar_overhead_seconds_count") == {(): forwarded}
     assert samples(metrics, "sidecar_upstream_seconds_count") == {(): forwarded - truth.upstream_errors.total()}
     assert shown["prevented"] == created
     assert sum(problem["count"] for problem in shown["problems"]) == (
-        refused + truth.upstream_errors.total() + truth.unguarded
+        truth.count("refused") + truth.upstream_errors.total() + truth.unguarded
     )
+
+
+def test_shadow_mode_counts_what_would_have_been_decided_and_forwards_everything(tmp_path: Path) -> None:
+    """The same requests: each is forwarded, no session is made, and each decision is what enforcing would give."""
+    kinds = drawn()
+    truth = Truth("shadow_")
+    for kind in ["found", *kinds]:
+        truth.expect(kind)
+    mode = {"SIDECAR_MODE": "shadow"}
+    with served(neighbours(known="ada")) as url, sidecar_before(url, tmp_path, **mode) as (sidecar, http):
+
+        def decided() -> dict[tuple[str, ...], float]:
+            return samples(read(sidecar, "/metrics").text, "sidecar_requests_total")
+
+        first = send(http, "known", 0)
+        wait_until(lambda: decided() == {("shadow_found", ""): 1}, "the first decision")
+        answers = send_all(http, kinds)
+        wait_until(lambda: sum(decided().values()) == truth.decisions.total(), "all decisions")
+        metrics = read(sidecar, "/metrics").text
+    assert samples(metrics, "sidecar_requests_total") == dict(truth.decisions)
+    assert samples(metrics, "sidecar_responses_total") == by_class([first, *answers])
+    reasons = Counter(answer.headers["x-sidecar-reason"] for answer in answers if "x-sidecar-reason" in answer.headers)
+    assert reasons == truth.upstream_errors
+    assert samples(metrics, "sidecar_upstream_errors_total") == one(truth.upstream_errors)
+    assert samples(metrics, "sidecar_overhead_seconds_count") == {(): 1 + len(kinds)}
+    assert samples(metrics, "sidecar_unguarded_session_writes_total") == {(): truth.unguarded}
+    assert samples(metrics, "sidecar_orphan_writes_prevented_total") == {}
+    assert samples(metrics, "sidecar_shadow_dropped_total") == {}
+    calls = samples(metrics, "sidecar_session_calls_total")
+    assert {operation for operation, _ in calls} == {"look"}
+    assert sum(calls.values()) == samples(metrics, "sidecar_session_call_seconds_count")[()]
