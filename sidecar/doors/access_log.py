@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from sidecar.http.ports import WIRE, Wire
@@ -37,30 +37,10 @@ class AccessLog:
         wire: Wire = scope["extensions"][WIRE]
         request = enter_request(scope["method"], wire.target, scope["headers"])
         started = time.monotonic()
-        status: int | None = None
-        received = sent = 0
-        complete = False
-
-        async def counted_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return message
-
-        async def noted_send(message: Message) -> None:
-            nonlocal status, sent, complete
-            await send(message)
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                sent += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-
         try:
-            await self._app(scope, counted_receive, noted_send)
+            await self._app(scope, receive, send)
         finally:
-            # A tunnel's 101 is not sent by a message.
-            complete = complete or (status is None and wire.answered)
+            status = wire.status
             self._log.info(
                 "request",
                 request_id=request.id,
@@ -69,9 +49,11 @@ class AccessLog:
                 status=status,
                 decision=request.decision,
                 reason=request.reason,
-                flags=response_flags(request, answering=status is not None, complete=complete, left=wire.left),
-                received=received,
-                sent=sent,
+                flags=response_flags(
+                    request, answering=status is not None, complete=wire.answered, left=wire.left
+                ),
+                received=wire.received,
+                sent=wire.sent,
                 seconds=round(time.monotonic() - started, 6),
                 client=wire.peer,
             )

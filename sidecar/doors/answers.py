@@ -66,7 +66,11 @@ class AnswerMiddleware:
         rule = None if classification is None else classification.after
         if classification is None or rule is None:
             await self._app(scope, receive, send)
-        elif rule.kind is RuleKind.FORGET:
+            return
+        wire = wire_of(scope)
+        if wire is not None:
+            wire.wants_messages = True
+        if rule.kind is RuleKind.FORGET:
             await self._forget(classification, scope, receive, send)
         else:
             await self._recover(classification, rule, scope, receive, send)

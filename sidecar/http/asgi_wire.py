@@ -16,7 +16,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sidecar.http.ports import WIRE, HeadMemo, Wire
+from sidecar.http.ports import WIRE, HeadMemo, ResponseClient, Wire
 from sidecar.model import Extraction, Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
@@ -31,6 +31,10 @@ class AsgiWire:
 
     upgrade = False
     body_arrived = False
+    wants_messages = True
+    status: int | None = None
+    sent = 0
+    received = 0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -87,6 +91,10 @@ class AsgiWire:
     def yield_continue(self) -> bool:
         """Say that no `100 Continue` is due: the server sends it by itself."""
         return False
+
+    def response_client(self) -> ResponseClient | None:
+        """Give none: ASGI takes messages."""
+        return None
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
         """Drop an interim response: ASGI cannot send any."""

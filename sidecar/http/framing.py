@@ -57,12 +57,12 @@ class ResponseHead:
 class ForwardedHead:
     """The head of an answer as clients may see it; `framing` is what its fields say.
 
-    `written` belongs to the component that writes it, by whether the connection closes after it: many answers begin
-    alike, and one object stands for all of them.
+    Without a `reason` the usual phrase is written. `written` belongs to the component that writes the head, by whether
+    the connection closes after it: many answers begin alike, and one object stands for all of them.
     """
 
     status: int
-    reason: bytes
+    reason: bytes | None
     headers: Headers
     framing: Framing
     written: dict[bool, bytes] = field(default_factory=dict)

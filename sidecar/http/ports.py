@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -83,6 +83,16 @@ class Wire(WireHead, Protocol):
     body_arrived: bool
     """Some of the body, or its end, is there: the first `receive` will not wait."""
 
+    wants_messages: bool
+    """A layer around the forwarder reads the messages of the response. Unless one sets this, the upstream's response
+    goes to the client by plain calls, and no `send` sees any of it."""
+
+    status: int | None
+    """The status code of the response, once it has begun."""
+    sent: int
+    """Bytes of the response's body so far."""
+    received: int
+    """Bytes of the request's body so far."""
     answered: bool
     """The answer was complete, or the connection became a tunnel."""
 
@@ -97,6 +107,10 @@ class Wire(WireHead, Protocol):
 
     def yield_continue(self) -> bool:
         """Leave `100 Continue` to the upstream; says whether the client is still waiting for one."""
+        ...
+
+    def response_client(self) -> ResponseClient | None:
+        """Give what takes the upstream's response by plain calls; None where it has to be messages."""
         ...
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
@@ -118,7 +132,9 @@ WIRE: Final = "sidecar.wire"
 class UpstreamExchange(Protocol):
     """A connection to the upstream that carries one request there and its answer to a `ResponseReceiver`."""
 
-    def start(self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool) -> None:
+    def start(
+        self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool, upgrade: bool = False
+    ) -> None:
         """Write the head of a request, and its body if `complete`."""
         ...
 
@@ -132,6 +148,46 @@ class UpstreamExchange(Protocol):
 
     def abort(self) -> None:
         """Give the exchange up: the receiver hears no more, and the connection is closed."""
+        ...
+
+
+class ResponseClient(Protocol):
+    """Where a response goes, by plain calls. After `whole`, `end` or `fail` there are no more."""
+
+    def follow(self, line: UpstreamExchange) -> None:
+        """Hold `line` back while the client does not read, until the response is over."""
+        ...
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim response (1xx, but not 101) on, to a client that knows what it is (HTTP/1.1)."""
+        ...
+
+    def whole(self, head: ForwardedHead, body: bytes) -> None:
+        """Send a whole response of declared length."""
+        ...
+
+    def begin(self, head: ForwardedHead) -> None:
+        """Begin a response."""
+        ...
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was taken."""
+        ...
+
+    def end(self) -> None:
+        """End the response."""
+        ...
+
+    def fail(self, failure: Exception) -> None:
+        """There is no response, or no more of it: one that has begun must not look complete."""
+        ...
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request."""
         ...
 
 
@@ -175,7 +231,7 @@ class ResponseReceiver(Protocol):
 
 
 class FastForwarder(Protocol):
-    """What the fast path needs of a forwarder: a connection that is free now, and no waiting."""
+    """What one exchange needs of a forwarder, and the fast path: a connection that is free now, and no waiting."""
 
     def take(self) -> UpstreamExchange | None:
         """Give a free connection, if there is one."""
@@ -189,25 +245,8 @@ class FastForwarder(Protocol):
         """Write the head of a request as the upstream is to get it."""
         ...
 
-    def send(
-        self,
-        admit: Permit,
-        line: UpstreamExchange,
-        request: bytes,
-        receiver: ResponseReceiver,
-        arrived: float,
-        /,
-        *,
-        method: str,
-    ) -> None:
-        """Send a whole request that was here at `arrived`, never a second time; the answer goes to `receiver`.
-
-        `request` begins with a head that `request_head` wrote for `method`, and asks for no upgrade.
-        """
-        ...
-
-    def is_stale(self, failure: Exception) -> bool:
-        """Whether a request failed before any byte of its answer, on a connection used before."""
+    def overhead(self, seconds: float) -> None:
+        """Note how long a request was here before it was sent."""
         ...
 
     async def connect(self, *, fresh: bool = True) -> UpstreamExchange:
@@ -217,7 +256,7 @@ class FastForwarder(Protocol):
         """
         ...
 
-    def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
+    def answer_head(self, head: ResponseHead, permit: Permit) -> ForwardedHead:
         """Give what the client may see of the head of an answer; the same object as long as both are the same."""
         ...
 
@@ -225,8 +264,12 @@ class FastForwarder(Protocol):
         """Give what the client may see of the fields of a 1xx answer."""
         ...
 
+    def is_stale(self, failure: Exception) -> bool:
+        """Whether a request failed before any byte of its answer, on a connection used before."""
+        ...
+
     def explain(self, failure: Exception) -> UpstreamError:
-        """Say what a failure that a receiver was told means."""
+        """Say what a failure that a receiver was told means, and take note of it."""
         ...
 
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.http.ports import WIRE
+from sidecar.http.ports import WIRE, Wire
 from sidecar.observability.otlp_resource import resource_of
 from sidecar.request_context import RequestContext, enter_request
 
@@ -69,7 +69,9 @@ class TracedRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = enter_request(scope["method"], scope["extensions"][WIRE].target, scope["headers"])
+        wire: Wire = scope["extensions"][WIRE]
+        wire.wants_messages = True
+        request = enter_request(scope["method"], wire.target, scope["headers"])
         parent = _PROPAGATOR.extract(_trace_headers(request))
         attributes = {
             "http.request.method": request.method,

@@ -19,6 +19,7 @@ from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.response import (
     BadResponse,
+    ClientGone,
     ConnectFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -26,7 +27,7 @@ from sidecar.http.client.response import (
     ResponseTimeout,
     UpstreamFailure,
 )
-from sidecar.http.client.response_buffer import ClientGone, ResponseBuffer
+from sidecar.http.client.response_buffer import ResponseBuffer
 from sidecar.http.framing import LAST_CHUNK, ResponseHead, encode_chunk
 from sidecar.http.headers import encode_fields
 from sidecar.session_client.answers import MOST_ANSWER, Reply

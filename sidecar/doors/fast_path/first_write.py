@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
-from sidecar.doors.fast_path.exchange import FastPathClient, FastPathExchange, answer_in_place
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.middleware import LAPSED, MOST_LAPSES
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
-from sidecar.http.ports import UpstreamError
+from sidecar.http.ports import FastForwarder, UpstreamError, UpstreamExchange
 from sidecar.model import Extraction, Refusals
 from sidecar.request_context import enter_request
 
@@ -48,11 +47,27 @@ class Asking:
         return True
 
 
-class FirstWriteClient(FastPathClient, Protocol):
+class FirstWriteClient(Protocol):
     """The client connection as a first write sees it."""
 
-    def send(self, exchange: FastPathExchange, arrived: float) -> None:
-        """Send the request of an exchange on its way."""
+    forwarder: FastForwarder
+    unanswered: Callable[[Extraction | None, UpstreamError], Response]
+
+    def respond(self, response: Response) -> None:
+        """Answer in the upstream's place, with the id of the current request."""
+        ...
+
+    def send(
+        self,
+        template: RequestTemplate,
+        permit: Permit,
+        line: UpstreamExchange,
+        request: bytes,
+        arrived: float,
+        extraction: Extraction | None,
+        /,
+    ) -> None:
+        """Send a whole request on its way."""
         ...
 
 
@@ -61,9 +76,6 @@ class FirstWrite:
 
     Its body, of `size` bytes, was counted by `Asking.fits`, and `run` gives them back.
     """
-
-    is_stream = False
-    is_event_stream = False
 
     def __init__(
         self,
@@ -83,7 +95,7 @@ class FirstWrite:
         self._size = size
         self._is_gone = False
 
-    def end_event_stream(self) -> None:
+    def end_stream(self) -> None:
         """There is none."""
 
     def lose_client(self) -> None:
@@ -104,7 +116,7 @@ class FirstWrite:
         finally:
             self._asking.budget.give_back(self._size)
         if answer is not None and not self._is_gone:
-            answer_in_place(self._client, template, answer)
+            self._client.respond(answer)
 
     async def _decide(self, arrived: float) -> Response | None:
         """Send the request, or give the answer in its place. Raises UpstreamError where no connection came free.
@@ -125,11 +137,6 @@ class FirstWrite:
             if self._is_gone:
                 forwarder.put_back(line)
                 return None
-            if self._client.write_paused:
-                line.pause_reading()
-            exchange = FastPathExchange(
-                self._client, self._template, decided, line, request=self._request, extraction=self._extraction
-            )
-            self._client.send(exchange, arrived)
+            self._client.send(self._template, decided, line, self._request, arrived, self._extraction)
             return None
         return refuse_extraction(self._extraction, (LAPSED,) * len(self._extraction.calls))

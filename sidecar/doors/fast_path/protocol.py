@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
-from sidecar.doors.fast_path.exchange import FastPathExchange
 from sidecar.doors.fast_path.first_write import Asking, FirstWrite
 from sidecar.doors.fast_path.request_template import RequestTemplate
-from sidecar.doors.refusal import Response
+from sidecar.doors.refusal import Response, identified
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import Permit
-from sidecar.http.ports import FastForwarder, UpstreamError
+from sidecar.http.client.proxied_response import ProxiedResponse
+from sidecar.http.framing import ForwardedHead, read_framing
+from sidecar.http.ports import FastForwarder, UpstreamError, UpstreamExchange
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol, Served
+from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
+from sidecar.http.server.responding import Served
 from sidecar.model import Extraction, Head
+from sidecar.request_context import on_behalf_of
 
 MAX_BODY: Final = 64 * 1024
 """Most bytes of a body that is waited for here."""
@@ -86,26 +89,25 @@ class FastPathProtocol(HardenedProtocol):
         self.unanswered = path.unanswered
         self._template: RequestTemplate | None = None
         self._bodyless: RequestTemplate | None = None
-        self._on_fast_path: FastPathExchange | None = None
+        self._extraction: Extraction | None = None
 
-    def pause_writing(self) -> None:
-        """Hold the upstream back while the client does not read."""
-        super().pause_writing()
-        if self._on_fast_path is not None:
-            self._on_fast_path.line.pause_reading()
+    def fail(self, failure: Exception) -> None:
+        """Answer in the upstream's place, or break the answer off that it had begun."""
+        head = self._head
+        assert head is not None  # noqa: S101 # for the type checker: a request is being served
+        with on_behalf_of(head.method, head.target, head.raw_headers):
+            error = self.forwarder.explain(failure)
+            if self.has_begun:
+                self.break_off()
+                return
+            self.respond(self.unanswered(self._extraction, error))
 
-    def resume_writing(self) -> None:
-        """Let the upstream go on."""
-        super().resume_writing()
-        if self._on_fast_path is not None:
-            self._on_fast_path.line.resume_reading()
-
-    def land(self, data: bytes, *, closes: bool) -> None:
-        """Write the last of an answer, and go on to the next request."""
-        # The upstream connection serves other requests from now on, and must not be held back for this client.
-        self._on_fast_path = None
-        self._transport.write(data)
-        self.answered(closes=closes)
+    def respond(self, response: Response) -> None:
+        """Answer in the upstream's place, with the id of the current request."""
+        response = identified(response)
+        self.begin(ForwardedHead(response.status, None, response.headers, read_framing(response.headers)))
+        self.piece(response.body)
+        self.end()
 
     def drain_connection(self) -> None:
         """Begin to stop; a request that waits for its body has been read, so it is served."""
@@ -144,11 +146,11 @@ class FastPathProtocol(HardenedProtocol):
                 return
             self._buffer = self._buffer[end:]
             first = FirstWrite(self._asking, self, template, extraction, request=request, size=len(body))
-            self._serve(first)
+            self._serve(template, first)
             self.run_beside(first.run(arrived))
             return
         self._buffer = self._buffer[end:]
-        self.send(FastPathExchange(self, template, permit, line, request=request, extraction=extraction), arrived)
+        self.send(template, permit, line, request, arrived, extraction)
 
     def _decide(self, template: RequestTemplate, body: bytes) -> tuple[Extraction | None, Permit | None]:
         """Read the body, where a rule looks at it, and decide what needs no question."""
@@ -165,17 +167,27 @@ class FastPathProtocol(HardenedProtocol):
             return extraction, None
         return None, permit
 
-    def send(self, exchange: FastPathExchange, arrived: float) -> None:
-        """Send the request of an exchange on its way."""
-        self._serve(exchange)
-        self._on_fast_path = exchange
-        exchange.send(arrived)
+    def send(
+        self,
+        template: RequestTemplate,
+        permit: Permit,
+        line: UpstreamExchange,
+        request: bytes,
+        arrived: float,
+        extraction: Extraction | None,
+    ) -> None:
+        """Send a whole request on its way."""
+        self._extraction = extraction
+        response = ProxiedResponse(self.forwarder, self, permit, template.method)
+        self._serve(template, response)
+        response.send(line, request, arrived, complete=True)
 
-    def _serve(self, served: Served) -> None:
+    def _serve(self, template: RequestTemplate, served: Served) -> None:
         self._deadline = None
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        self._exchange = served
+        self._head = template.head
+        self._served = served
 
     def _begin(self, head: RequestHead) -> None:
         if head.method in _BODYLESS and is_bodyless(head):
@@ -217,7 +229,7 @@ class FastPathProtocol(HardenedProtocol):
         if template is None or template.memo is not head.memo:
             template = self._bodyless = self._make_template(head)
         permit = self._guard.pass_through()
-        self.send(FastPathExchange(self, template, permit, line, request=template.written_before), arrived)
+        self.send(template, permit, line, template.written_before, arrived, None)
         return True
 
     def _make_template(self, head: RequestHead) -> RequestTemplate:
@@ -232,8 +244,8 @@ class FastPathProtocol(HardenedProtocol):
         if self._template is not None:
             head.memo.classification, head.memo.classified = self._template.classification, True
         super()._begin(head)
-        if isinstance(self._exchange, Exchange):
-            self._exchange.extraction = extraction
+        if isinstance(self._served, Exchange):
+            self._served.extraction = extraction
 
 
 def is_bodyless(head: RequestHead) -> bool:

@@ -29,13 +29,13 @@ class RequestTemplate:
     upgrade = False
 
     def __init__(self, head: RequestHead, peer: str | None) -> None:
+        self.head = head
         self.method = head.method
         self.target = head.target
         self.version = head.version
         self.headers: Headers = head.raw_headers
         self.memo = head.memo
         self.classification = head.memo.classification
-        self.closes = not head.keep_alive
         self.peer = peer
         self.has_body = head.has_body
         self._before, self._after = _around_length(head.raw) if head.has_body else (head.raw, b"")

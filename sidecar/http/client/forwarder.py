@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
-from time import monotonic
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -20,11 +19,10 @@ from sidecar.http.asgi_wire import AsgiWire, wire_of
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import Origin, Pool
 from sidecar.http.client.proxied_request import ProxiedRequest
-from sidecar.http.client.response import ConnectionLost, UpstreamFailure, as_upstream_error
-from sidecar.http.client.response_buffer import ClientGone
+from sidecar.http.client.response import ClientGone, ConnectionLost, UpstreamFailure, as_upstream_error
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
-from sidecar.http.ports import ResponseReceiver, UpstreamError, UpstreamExchange, WireHead
+from sidecar.http.ports import UpstreamError, UpstreamExchange, WireHead
 from sidecar.model import Grounds, Headers, Reason
 
 _NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
@@ -62,6 +60,7 @@ class Upstream:
         self.take = self.pool.take
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
+        self.overhead = telemetry.overhead
         self.telemetry = telemetry
         self._last_answer: tuple[ResponseHead | None, Grounds, ForwardedHead] = (None, Grounds.PASSED, _NO_ANSWER)
 
@@ -82,21 +81,6 @@ class Upstream:
         """Give back a connection that was not needed after all."""
         assert isinstance(line, UpstreamConnection)  # noqa: S101 # for the type checker: lines come from `take`
         self.pool.put_back(line)
-
-    def send(
-        self,
-        _admit: Permit,
-        line: UpstreamExchange,
-        request: bytes,
-        receiver: ResponseReceiver,
-        arrived: float,
-        /,
-        *,
-        method: str,
-    ) -> None:
-        """Send a whole request, never a second time; the answer, or the failure, goes to `receiver`."""
-        self.telemetry.overhead(monotonic() - arrived)
-        line.start(receiver, request, method=method, complete=True)
 
     def is_stale(self, failure: Exception) -> bool:
         """Whether a request failed before any byte of its answer, on a connection used before."""
@@ -131,9 +115,9 @@ class Upstream:
             return
         except (UpstreamFailure, UpstreamError) as failure:
             error = self.explain(failure)
-            if not request.answering:
+            if not request.has_begun:
                 raise error from failure
-            request.wire.break_off()
+            request.break_off()
 
     def explain(self, failure: Exception) -> UpstreamError:
         """Say what a failure means, and take note of it if it is the upstream's."""

@@ -11,6 +11,10 @@ from sidecar.model import Reason
 _RETRY_AFTER: Final = 1
 
 
+class ClientGone(Exception):
+    """No client waits for the response any more."""
+
+
 class UpstreamFailure(Exception):
     """No answer, or no whole answer; each subclass says why."""
 

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import BadResponse
 from sidecar.http.framing import ResponseHead
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes held before the upstream is no longer read."""
 
 
-class ClientGone(Exception):
-    """No client waits for the response any more."""
-
-
-class Upgraded(Exception):
-    """The upstream switched protocols instead of answering; the connection is the catcher's now."""
-
-    def __init__(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
-        super().__init__(head.status)
-        self.head = head
-        self.transport = transport
-        self.first = first
-
-
 class ResponseBuffer:
-    """One answer on its way from a connection to a coroutine. `interim` is called at once for every 1xx."""
+    """One answer on its way from a connection to a coroutine; interim ones are dropped."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, interim: Callable[[ResponseHead], None] | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.connection: UpstreamConnection | None = None
         self._loop = loop
-        self._interim = interim
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
         self._held = 0
@@ -42,18 +27,8 @@ class ResponseBuffer:
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._ended or self._failure is not None
-
-    @property
-    def has_news(self) -> bool:
-        """Whether `read` would return at once."""
-        return self._ended or bool(self._pieces)
-
     async def response(self) -> ResponseHead:
-        """Wait for the head. Raises UpstreamFailure, Upgraded or ClientGone."""
+        """Wait for the head. Raises UpstreamFailure or ClientGone."""
         while self._head is None:
             await self._wait()
         return self._head
@@ -77,18 +52,10 @@ class ResponseBuffer:
                 self.connection.abort()
             self._wake()
 
-    def close(self) -> None:
-        """Have nothing to do with the connection any more; an exchange that has not ended is given up."""
-        self.give_up(ClientGone())
-        self._interim = None
-        self.connection = None
-
     # What the connection tells
 
     def interim(self, head: ResponseHead) -> None:
-        """Pass a 1xx on."""
-        if self._interim is not None:
-            self._interim(head)
+        """Drop a 1xx: none is waited for."""
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Hold a whole answer."""
@@ -118,10 +85,10 @@ class ResponseBuffer:
         self.connection = None
         self._wake()
 
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
-        """Hold the connection that speaks another protocol now."""
-        self._failure = Upgraded(head, transport, first)
-        self._wake()
+    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+        """Fail: no upgrade was asked for."""
+        transport.abort()
+        self.failed(BadResponse("the upstream switched protocols"))
 
     def failed(self, failure: Exception) -> None:
         """There will be no more; what came before can still be fetched."""

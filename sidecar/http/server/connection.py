@@ -106,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
             self._deadline = None
             self._on_deadline()
 
-    def break_off(self, *, hard: bool) -> None:
+    def cut(self, *, hard: bool) -> None:
         """Close in the middle of an answer. `hard` makes it a reset, which no client takes for the answer's end."""
         self._closing = True
         if not hard:

@@ -1,6 +1,7 @@
-"""One request and its answer on a client connection: the ASGI side of the server.
+"""One request that an application serves: the ASGI side of the server.
 
-It is also the `ports.Wire` of its request: what ASGI loses is kept here for the forwarder.
+It is also the `ports.Wire` of its request: what ASGI loses is kept here for the forwarder, and the response may come by
+plain calls instead of messages.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
+from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import WIRE
+from sidecar.http.ports import WIRE, ResponseClient, UpstreamExchange
 from sidecar.http.server.request_head import RequestHead
-from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.model import Extraction, Headers
 
 BODY_HIGH_WATER: Final = 128 * 1024
@@ -62,20 +63,44 @@ class ExchangeConnection(Protocol):
         """Count a response by the class of its status code."""
         ...
 
-    def is_last(self) -> bool:
-        """Whether no request is taken after the one being served."""
+    def follow(self, line: UpstreamExchange) -> None:
+        """Hold `line` back while the client does not read."""
         ...
 
-    def answered(self, *, closes: bool) -> None:
-        """Go on to the next request, or close."""
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Write an interim response."""
+        ...
+
+    def whole(self, head: ForwardedHead, body: bytes) -> None:
+        """Write a whole response."""
+        ...
+
+    def begin(self, head: ForwardedHead) -> None:
+        """Begin a response."""
+        ...
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of its body."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        ...
+
+    def end(self) -> None:
+        """End the response."""
+        ...
+
+    def break_off(self) -> None:
+        """Close in the middle of a response."""
+        ...
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request being served."""
         ...
 
     def served(self, task: asyncio.Task[None]) -> None:
         """Note that the application is done with the request."""
-        ...
-
-    def break_off(self, *, hard: bool) -> None:
-        """Close in the middle of a response."""
         ...
 
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
@@ -99,20 +124,21 @@ class Exchange:
         self.chunked = head.chunked
         self.upgrade = head.upgrade
         self.arrived = arrived
+        self.wants_messages = False
+        self.status: int | None = None
+        self.sent = 0
+        self.received = 0
         self.task: asyncio.Task[None] | None = None
         self._scope = scope
-        self.closes = not head.keep_alive
         self.body_complete = not head.has_body
         self.answered = False
         self.gone = False
         self._protocol = protocol
         self._continue_due = head.expects_continue
-        self._answer: ResponseWriter | None = None
         self._pieces: list[bytes] = []
         self._held = 0
         self._told_end = False
-        self._unsent = b""
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._on_gone: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         scope["extensions"] = {WIRE: self}
@@ -140,14 +166,13 @@ class Exchange:
         due, self._continue_due = self._continue_due, False
         return due
 
-    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Send an interim answer to a client that knows what it is."""
-        if self.version == "1.1" and self._answer is None and not self.gone:
-            self._protocol.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
+    def response_client(self) -> ResponseClient | None:
+        """Give this exchange, unless a layer of the application reads the messages of the response."""
+        return None if self.wants_messages else self
 
     def break_off(self) -> None:
         """Break the connection in a way that even an answer delimited by its end cannot hide."""
-        self._protocol.break_off(hard=self._answer is not None and not self._answer.delimited)
+        self._protocol.break_off()
 
     async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
         """Answer 101 and pass bytes both ways until either side ends."""
@@ -159,27 +184,60 @@ class Exchange:
         self._protocol.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, encode_fields(headers)))
         await self._protocol.tunnel(upstream, first)
 
+    # For the upstream's response: ports.ResponseClient
+
+    def follow(self, line: UpstreamExchange) -> None:
+        """Hold `line` back while the client does not read."""
+        self._protocol.follow(line)
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim answer."""
+        if self.status is None and not self.gone:
+            self._protocol.inform(status, reason, headers)
+
+    def whole(self, head: ForwardedHead, body: bytes) -> None:
+        """Send a whole answer."""
+        self.status = head.status
+        self.sent = len(body)
+        self._protocol.whole(head, body)
+        self._complete()
+
+    def begin(self, head: ForwardedHead) -> None:
+        """Begin the answer."""
+        self._protocol.begin(head)
+        self.status = head.status
+        self._continue_due = False
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of the answer's body."""
+        self.sent += len(data)
+        self._protocol.piece(data)
+
+    def flush(self) -> None:
+        """Send what was taken."""
+        self._protocol.flush()
+
+    def end(self) -> None:
+        """End the answer."""
+        self._protocol.end()
+        self._complete()
+
+    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # who forwards is told it too, and says what it means
+        """Break the answer off, if it has begun."""
+        if self.status is not None:
+            self.break_off()
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request."""
+        return self._protocol.run_beside(work)
+
     # For the protocol
-
-    @property
-    def answering(self) -> bool:
-        """Whether any byte of the final answer was written."""
-        return self._answer is not None
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it has begun an answer of no declared length."""
-        return self._answer is not None and not self.answered and not self._answer.has_length
-
-    @property
-    def is_event_stream(self) -> bool:
-        """Whether it answers a GET with a stream of events, which would never end by itself."""
-        return self._answer is not None and self._answer.event_stream and self.method == "GET"
 
     def feed(self, piece: bytes, *, complete: bool) -> None:
         """Take a piece of the body, or its end."""
         self._continue_due = False
         self.body_complete = complete
+        self.received += len(piece)
         if complete:
             self.arrived = time.monotonic()
         if piece and not self.answered:
@@ -189,7 +247,7 @@ class Exchange:
                 self._protocol.hold_reading()
         self._wake()
 
-    def fail_body(self, failure: BaseException) -> None:
+    def fail_body(self, failure: Exception) -> None:
         """Raise `failure` in the reader that waits for the body."""
         self._failure = failure
         self._wake()
@@ -202,17 +260,10 @@ class Exchange:
         if callback is not None and not self.answered:
             callback()
 
-    def end_event_stream(self) -> None:
-        """End a stream that would never end by itself; where its framing allows, as a complete answer."""
-        if self._answer is not None and not self.answered:
-            try:
-                last = self._unsent + self._answer.end()
-            except RuntimeError:
-                self.break_off()
-            else:
-                self.lose_client()
-                self._protocol.write(last)
-                self._finish(closes=True)
+    def end_stream(self) -> None:
+        """Give up what streams the answer, which the connection ends."""
+        self.lose_client()
+        self.answered = True
 
     # For the application: ASGI
 
@@ -233,7 +284,7 @@ class Exchange:
             await self._answer_for_application()
 
     async def _answer_for_application(self) -> None:
-        if self._answer is not None:
+        if self.status is not None:
             self.break_off()
             return
         headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"21")]
@@ -265,41 +316,24 @@ class Exchange:
             await self._protocol.drain()
         if self.gone:
             raise ClientDisconnected("the client has gone")
-        if message["type"] == "http.response.start" and self._answer is None:
-            self._start(message)
-        elif message["type"] == "http.response.body" and self._answer is not None and not self.answered:
-            self._continue(self._answer, message.get("body", b""), more=message.get("more_body", False))
+        if message["type"] == "http.response.start" and self.status is None:
+            headers = message.get("headers", ())
+            framing = message.get("framing") or read_framing(headers)
+            self.begin(ForwardedHead(message["status"], message.get("reason"), headers, framing))
+            if not message.get("body_follows", False):
+                self.flush()
+        elif message["type"] == "http.response.body" and self.status is not None and not self.answered:
+            self.piece(message.get("body", b""))
+            if message.get("more_body", False):
+                self.flush()
+            else:
+                self.end()
         else:
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
 
-    def _start(self, message: Message) -> None:
-        closes = self.closes or not self.body_complete or self._protocol.is_last()
-        status, reason = message["status"], message.get("reason")
-        headers, framing = message.get("headers", ()), message.get("framing")
-        self._answer = ResponseWriter(
-            self.method, self.version, status, reason, headers, closes=closes, framing=framing
-        )
-        self._protocol.count_response(status)
-        self._continue_due = False
-        if message.get("body_follows", False):
-            self._unsent = self._answer.head
-        else:
-            self._protocol.write(self._answer.head)
-
-    def _continue(self, answer: ResponseWriter, body: bytes, *, more: bool) -> None:
-        data = self._unsent + answer.piece(body)
-        self._unsent = b""
-        if not more:
-            data += answer.end()
-        if data:
-            self._protocol.write(data)
-        if not more:
-            self._finish(closes=answer.closes)
-
-    def _finish(self, *, closes: bool) -> None:
+    def _complete(self) -> None:
         self.answered = True
         self._wake()
-        self._protocol.answered(closes=closes)
 
     def _is_over(self) -> bool:
         return self.gone or self.answered

@@ -14,10 +14,11 @@ from typing import Any, Final, Protocol
 
 from starlette.types import Scope
 
-from sidecar.http.server.connection import ClientConnection, Timeouts
+from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.exchange import Exchange
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.responding import RespondingConnection
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
 
@@ -25,24 +26,16 @@ PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
 
 
-class Served(Protocol):
-    """A request that is being served, by the application or otherwise."""
+class BodySink(Protocol):
+    """Where the body of a request goes as it comes."""
 
-    @property
-    def is_stream(self) -> bool:
-        """Whether it has begun an answer of no declared length."""
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Take a piece of the body, or its end."""
         ...
 
-    @property
-    def is_event_stream(self) -> bool:
-        """Whether it answers a GET with a stream of events, which would never end by itself."""
+    def fail_body(self, failure: Exception) -> None:
+        """Give up waiting for the rest."""
         ...
-
-    def end_event_stream(self) -> None:
-        """End such a stream; where its framing allows, as a complete answer."""
-
-    def lose_client(self) -> None:
-        """Give it up: no client waits for the response."""
 
 
 @dataclass(slots=True)
@@ -72,19 +65,19 @@ class HardenedConfig:
         self.hosting = hosting
 
 
-class HardenedProtocol(ClientConnection):
+class HardenedProtocol(RespondingConnection):
     """One client connection."""
 
     def __init__(self, config: HardenedConfig) -> None:
-        super().__init__(config.shared.patience)
+        super().__init__(config.shared.patience, config.shared.responses)
         self.app = config.shared.app
         self.peer: str | None = None
         self._shared = config.shared
         self._scope: Scope = {}
         self._buffer = b""
         self._last_head: RequestHead | None = None
-        self._exchange: Served | None = None
         self._body: LengthBody | ChunkedBody | None = None
+        self._sink: BodySink | None = None
 
     # What the transport tells
 
@@ -107,7 +100,7 @@ class HardenedProtocol(ClientConnection):
                 return
         seen = len(self._buffer)
         self._buffer = self._buffer + data if seen else data
-        if self._exchange is None:
+        if self._served is None:
             self._next(seen)
         elif len(self._buffer) > PIPELINE_HIGH_WATER:
             self.hold_reading()
@@ -119,10 +112,10 @@ class HardenedProtocol(ClientConnection):
         has a while to come.
         """
         self._half_closed = True
-        if self._closing or self._exchange is None:
+        if self._closing or self._served is None:
             return False
-        if self._body is not None or self._exchange.is_stream:
-            self._exchange.lose_client()
+        if self._body is not None or self._is_stream():
+            self._served.lose_client()
             return False
         self._wait(self._patience.half_closed, self.abort)
         return True
@@ -131,9 +124,10 @@ class HardenedProtocol(ClientConnection):
         """Tell the application, if it still serves a request of this client."""
         super().connection_lost(exc)
         self._shared.connections.discard(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.lose_client()
+        served, self._served = self._served, None
+        self._line = None
+        if served is not None:
+            served.lose_client()
 
     # What the exchange asks for
 
@@ -143,10 +137,6 @@ class HardenedProtocol(ClientConnection):
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
         return task
-
-    def count_response(self, status: int) -> None:
-        """Count a response by the class of its status code."""
-        self._shared.responses[status // 100] += 1
 
     def served(self, task: asyncio.Task[None]) -> None:
         """The application has done with a request."""
@@ -170,7 +160,7 @@ class HardenedProtocol(ClientConnection):
 
     def answered(self, *, closes: bool) -> None:
         """The answer is complete; go on to the next request, or close."""
-        self._exchange = None
+        self._served = None
         if closes:
             self._finish()
             return
@@ -183,6 +173,10 @@ class HardenedProtocol(ClientConnection):
         else:
             self._wait(self._patience.idle, self._close)
 
+    def _closes_after(self) -> bool:
+        head = self._head
+        return head is None or not head.keep_alive or self._body is not None or self.is_last()
+
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel; returns when that has ended."""
         upstream.write(self._buffer)
@@ -194,16 +188,17 @@ class HardenedProtocol(ClientConnection):
     def sweep(self, now: float) -> None:
         """Act on what is overdue, and when stopping on what would never end."""
         super().sweep(now)
-        if self._half_closed and self._exchange is not None and self._exchange.is_event_stream:
-            self.abort()
-        if self._shared.draining and self._exchange is not None and self._exchange.is_event_stream:
-            self._exchange.end_event_stream()
+        if self._is_event_stream():
+            if self._half_closed:
+                self.abort()
+            elif self._shared.draining:
+                self._end_event_stream()
 
     def drain_connection(self) -> None:
         """Begin to stop: end what would never end, and take no new request but those on their way."""
         if self._tunnel is not None:
             self._tunnel.cancel()
-        elif self._exchange is None and not self._closing:
+        elif self._served is None and not self._closing:
             self._wait(self._patience.last_call, self._close)
         self.sweep(self.loop.time())
 
@@ -254,9 +249,11 @@ class HardenedProtocol(ClientConnection):
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
-        exchange = self._exchange = Exchange(self, head, self._scope_of(head), time.monotonic())
+        self._head = head
+        exchange = self._served = Exchange(self, head, self._scope_of(head), time.monotonic())
         if head.has_body:
             self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
+            self._sink = exchange
             if self._buffer:
                 data, self._buffer = self._buffer, b""
                 self._buffer = self._take_body(self._body, data)
@@ -271,21 +268,21 @@ class HardenedProtocol(ClientConnection):
 
     def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
         """Feed the body being read; give what comes after it."""
-        exchange = self._exchange
-        assert isinstance(exchange, Exchange)  # noqa: S101 # for the type checker: only they have bodies to come
+        served, sink = self._served, self._sink
+        assert served is not None and sink is not None  # noqa: S101, PT018 # for the type checker
         try:
             piece, rest = body.take(data)
         except BadRequest as error:
             self._body = None
-            exchange.lose_client()
-            if exchange.answering:
-                exchange.break_off()
+            served.lose_client()
+            if self.has_begun:
+                self.break_off()
             else:
                 self._refuse(error)
             return b""
         if body.complete:
             self._body = None
-        exchange.feed(piece, complete=body.complete)
+        sink.feed(piece, complete=body.complete)
         return rest
 
     def _refuse(self, error: BadRequest) -> None:
@@ -298,7 +295,9 @@ class HardenedProtocol(ClientConnection):
 
     def _finish(self) -> None:
         """Close after the last answer of this connection."""
-        self._exchange = None
+        self._served = None
+        self._sink = None
+        self._line = None
         self._body = None
         self._buffer = b""
         self._close_after_answer(self._patience.last_call if self._shared.draining else self._patience.linger)
@@ -307,5 +306,5 @@ class HardenedProtocol(ClientConnection):
         self._refuse(BadRequest(408, "the head of the request did not come in time"))
 
     def _body_timed_out(self) -> None:
-        if isinstance(self._exchange, Exchange):
-            self._exchange.fail_body(TimeoutError("the rest of the request body did not come in time"))
+        if self._served is not None and self._sink is not None:
+            self._sink.fail_body(TimeoutError("the rest of the request body did not come in time"))

@@ -1,0 +1,169 @@
+"""One request's response on its way from the upstream to the client: the only place where one becomes the other.
+
+The fast path and the application use it alike. No task and no message is needed: each event of the upstream connection
+is a call of the client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Final
+
+from sidecar.guard.permit import Permit
+from sidecar.http.client.response import ClientGone
+from sidecar.http.framing import ResponseHead
+from sidecar.http.ports import FastForwarder, ResponseClient, UpstreamError, UpstreamExchange
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""RFC 9110, section 9.2.2."""
+
+
+class Upgraded(Exception):
+    """The upstream switched protocols instead of answering; the connection is the catcher's now."""
+
+    def __init__(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        super().__init__(head.status)
+        self.head = head
+        self.transport = transport
+        self.first = first
+
+
+class ProxiedResponse:
+    """A `ports.ResponseReceiver` that passes a response on to `client`.
+
+    `over`, where somebody waits for the end, is set to None when the response is complete and to what came in its place
+    otherwise. `begun` says that some of the response was passed on. `expects_continue` passes one 100 on.
+
+    An idempotent request that was sent whole is sent once more on a new connection where the first was stale (RFC 9110,
+    section 9.2.2), if its permit still holds.
+    """
+
+    begun = False
+    expects_continue = False
+    _line: UpstreamExchange | None = None
+    _request = b""
+    _repetition: asyncio.Task[None] | None = None
+
+    def __init__(
+        self,
+        forwarder: FastForwarder,
+        client: ResponseClient,
+        permit: Permit,
+        method: str,
+        over: asyncio.Future[Exception | None] | None = None,
+    ) -> None:
+        self._forwarder = forwarder
+        self._client = client
+        self._permit = permit
+        self._method = method
+        self._over = over
+
+    def send(
+        self, line: UpstreamExchange, data: bytes, arrived: float, *, complete: bool, upgrade: bool = False
+    ) -> None:
+        """Send the head of a request on `line`, and its body if `complete`; it was here at `arrived`."""
+        self._line = line
+        if complete:
+            self._request = data
+        self._client.follow(line)
+        self._forwarder.overhead(monotonic() - arrived)
+        line.start(self, data, method=self._method, complete=complete, upgrade=upgrade)
+
+    def lose_client(self) -> None:
+        """Give the exchange up: nobody waits for the response."""
+        self.give_up(ClientGone())
+
+    def end_stream(self) -> None:
+        """Give the exchange up: the client's connection ends a stream of events."""
+        self.lose_client()
+
+    def give_up(self, failure: Exception) -> None:
+        """Give the exchange up, unless it is over."""
+        if self._over is None or not self._over.done():
+            self._stop()
+            self._finish(failure)
+
+    def fail(self, failure: Exception) -> None:
+        """Give the exchange up, unless it is over, and answer in the upstream's place or break the response off."""
+        if self._over is None or not self._over.done():
+            self._stop()
+            self._client.fail(failure)
+            self._finish(failure)
+
+    # What the upstream connection tells: ports.ResponseReceiver
+
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on, but a 100 only where it is waited for."""
+        if head.status == 100:
+            if not self.expects_continue:
+                return
+            self.expects_continue = False
+        self._client.inform(head.status, head.reason, self._forwarder.interim_fields(head))
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """Pass a whole response on."""
+        self.begun = True
+        self._client.whole(self._forwarder.answer_head(head, self._permit), body)
+        if self._over is not None:
+            self._finish(None)
+
+    def head(self, head: ResponseHead) -> None:
+        """Begin the response."""
+        self.begun = True
+        self._client.begin(self._forwarder.answer_head(head, self._permit))
+
+    def body(self, data: bytes) -> None:
+        """Pass a piece of the body on."""
+        self._client.piece(data)
+
+    def flush(self) -> None:
+        """Have what has come sent."""
+        self._client.flush()
+
+    def end(self) -> None:
+        """End the response."""
+        self._client.end()
+        self._finish(None)
+
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        """Hand the connection to the coroutine that waits; without one no upgrade was asked for."""
+        if self._over is None or self._over.done():
+            transport.abort()
+        else:
+            self._finish(Upgraded(head, transport, first))
+
+    def failed(self, failure: Exception) -> None:
+        """Repeat a request whose connection was stale; otherwise tell the client."""
+        may_repeat = self._request and self._method in IDEMPOTENT and self._repetition is None
+        if may_repeat and self._forwarder.is_stale(failure):
+            self._repetition = self._client.run_beside(self._repeat(failure))
+        else:
+            self._client.fail(failure)
+            self._finish(failure)
+
+    async def _repeat(self, failure: Exception) -> None:
+        """Send the request once more, on a new connection; where its permit lapsed meanwhile, it failed."""
+        try:
+            line = await self._forwarder.connect()
+        except UpstreamError as error:
+            self.failed(error)
+            return
+        if not self._permit.still_valid():
+            # Too late to begin anew: the body has been received.
+            line.abort()
+            self.failed(failure)
+            return
+        self._line = line
+        self._client.follow(line)
+        line.start(self, self._request, method=self._method, complete=True)
+
+    def _stop(self) -> None:
+        if self._repetition is not None:
+            self._repetition.cancel()
+        if self._line is not None:
+            self._line.abort()
+
+    def _finish(self, outcome: Exception | None) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(outcome)

@@ -1,0 +1,112 @@
+"""A response as ASGI messages, where the client's connection is not ours or a layer on the way reads the messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from starlette.types import Send
+
+from sidecar.http.framing import ForwardedHead
+from sidecar.http.ports import UpstreamExchange, Wire
+from sidecar.model import Headers
+
+HIGH_WATER: Final = 128 * 1024
+"""Bytes of a body that wait to be sent before the upstream is no longer read."""
+
+
+class ResponseMessages:
+    """A `ports.ResponseClient` that holds what comes until `send` has taken what came before."""
+
+    def __init__(self, wire: Wire, send: Send) -> None:
+        self._wire = wire
+        self._send = send
+        self._line: UpstreamExchange | None = None
+        self._head: ForwardedHead | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._has_ended = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def pass_on(self, over: asyncio.Future[Exception | None]) -> None:
+        """Send what comes until the response is `over` and all of it is sent. Raises what `send` raises."""
+        over.add_done_callback(lambda _over: self._wake())
+        while not (over.done() and self._head is None and not self._pieces and not self._has_ended):
+            if self._head is not None:
+                await self._send_head(self._head)
+            elif self._pieces or self._has_ended:
+                await self._send_pieces()
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+
+    # What the response tells: ports.ResponseClient
+
+    def follow(self, line: UpstreamExchange) -> None:
+        """Hold `line` back while too much waits to be sent."""
+        self._line = line
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Send an interim response, where the wire can."""
+        self._wire.inform(status, reason, headers)
+
+    def whole(self, head: ForwardedHead, body: bytes) -> None:
+        """Hold a whole response."""
+        self.begin(head)
+        self.piece(body)
+        self.end()
+
+    def begin(self, head: ForwardedHead) -> None:
+        """Hold the head."""
+        self._head = head
+
+    def piece(self, data: bytes) -> None:
+        """Hold a piece of the body."""
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held > HIGH_WATER and self._line is not None:
+            self._line.pause_reading()
+
+    def flush(self) -> None:
+        """Have what is held sent."""
+        self._wake()
+
+    def end(self) -> None:
+        """Note the end; the upstream connection serves other requests from now on."""
+        self._line = None
+        self._has_ended = True
+        self._wake()
+
+    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # who forwards is told it too, and says what it means
+        """Hold no upstream back any more; what is held is still sent."""
+        self._line = None
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request."""
+        return asyncio.get_running_loop().create_task(work)
+
+    async def _send_head(self, head: ForwardedHead) -> None:
+        self._head = None
+        start = {
+            "type": "http.response.start",
+            "status": head.status,
+            "reason": head.reason,
+            "headers": list(head.headers),
+            "framing": head.framing,
+            "body_follows": bool(self._pieces) or self._has_ended,
+        }
+        await self._send(start)
+
+    async def _send_pieces(self) -> None:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        more, self._has_ended = not self._has_ended, False
+        self._pieces = []
+        self._held = 0
+        if self._line is not None:
+            self._line.resume_reading()
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

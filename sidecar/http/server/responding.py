@@ -1,0 +1,167 @@
+"""The response half of a client connection: status lines, pieces and ends become bytes for the client, by plain calls.
+
+A connection writes one response at a time, so the state of the response is the connection's. It does not matter whether
+an upstream or an ASGI application gives the response.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidecar.http.framing import ForwardedHead
+from sidecar.http.headers import encode_fields
+from sidecar.http.ports import UpstreamExchange
+from sidecar.http.server.connection import ClientConnection, Timeouts
+from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.model import Headers
+
+
+class Served(Protocol):
+    """A request that is being served, by an application or by an upstream."""
+
+    def lose_client(self) -> None:
+        """Give the request up: no client waits for the response."""
+        ...
+
+    def end_stream(self) -> None:
+        """Give up what streams the response, which the connection has ended."""
+        ...
+
+
+class RespondingConnection(ClientConnection):
+    """A client connection that writes responses. `_head` is the head of the request being served.
+
+    `responses` counts responses by the class of their status code, `responses[2]` being 200 to 299.
+    """
+
+    def __init__(self, patience: Timeouts, responses: list[int]) -> None:
+        super().__init__(patience)
+        self._responses = responses
+        self._head: RequestHead | None = None
+        self._served: Served | None = None
+        self._writer: ResponseWriter | None = None
+        self._unsent = b""
+        self._line: UpstreamExchange | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the final response to the request being served has begun."""
+        return self._writer is not None
+
+    def pause_writing(self) -> None:
+        """Hold the upstream back while the client does not read."""
+        super().pause_writing()
+        if self._line is not None:
+            self._line.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the upstream go on."""
+        super().resume_writing()
+        if self._line is not None:
+            self._line.resume_reading()
+
+    # A response: begin, any number of pieces, end; or whole; or broken off
+
+    def follow(self, line: UpstreamExchange) -> None:
+        """Hold `line` back from now on while the client does not read, until the response is over."""
+        self._line = line
+        if self.write_paused:
+            line.pause_reading()
+
+    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Write an interim response, for a client that knows what it is (HTTP/1.1)."""
+        head = self._head
+        if self._writer is None and head is not None and head.version == "1.1":
+            self.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, encode_fields(headers)))
+
+    def whole(self, head: ForwardedHead, body: bytes) -> None:
+        """Write a whole response of declared length, and go on to the next request."""
+        self.count_response(head.status)
+        closes = self._closes_after()
+        written = head.written.get(closes)
+        if written is None:
+            written = head.written[closes] = self._write_head(head, closes=closes).head
+        self._line = None
+        self._transport.write(written + body)
+        self.answered(closes=closes)
+
+    def begin(self, head: ForwardedHead) -> None:
+        """Begin a response. Its head waits for `flush` or `end`."""
+        self.count_response(head.status)
+        self._writer = self._write_head(head, closes=self._closes_after())
+        self._unsent = self._writer.head
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of the body, which waits for `flush` or `end`. Raises RuntimeError for too many."""
+        assert self._writer is not None  # noqa: S101 # for the type checker: the head comes first
+        self._unsent += self._writer.piece(data)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._unsent:
+            self._transport.write(self._unsent)
+            self._unsent = b""
+
+    def end(self) -> None:
+        """Write the rest, and go on to the next request. Raises RuntimeError where less came than was declared."""
+        writer = self._writer
+        assert writer is not None  # noqa: S101 # for the type checker: the head comes first
+        self._end(writer.end(), closes=writer.closes)
+
+    def break_off(self) -> None:
+        """Break the connection so that the response begun cannot look complete."""
+        self.cut(hard=self._writer is not None and not self._writer.delimited)
+
+    # What the protocol asks
+
+    def _is_stream(self) -> bool:
+        """Whether a response of no declared length has begun."""
+        return self._writer is not None and not self._writer.has_length
+
+    def _is_event_stream(self) -> bool:
+        """Whether the response to a GET is a stream of events, which would never end by itself."""
+        head = self._head
+        return self._writer is not None and self._writer.event_stream and head is not None and head.method == "GET"
+
+    def _end_event_stream(self) -> None:
+        """End a stream that would never end by itself; where its framing allows, as a complete response."""
+        served, writer = self._served, self._writer
+        assert served is not None and writer is not None  # noqa: S101, PT018 # for the type checker
+        try:
+            last = writer.end()
+        except RuntimeError:
+            served.lose_client()
+            self.break_off()
+        else:
+            served.end_stream()
+            self._end(last, closes=True)
+
+    def _end(self, last: bytes, *, closes: bool) -> None:
+        data = self._unsent + last
+        # The upstream connection serves other requests from now on, and must not be held back for this client.
+        self._line = None
+        self._writer = None
+        self._unsent = b""
+        if data:
+            self._transport.write(data)
+        self.answered(closes=closes)
+
+    def _write_head(self, head: ForwardedHead, *, closes: bool) -> ResponseWriter:
+        request = self._head
+        assert request is not None  # noqa: S101 # for the type checker: a request is being served
+        return ResponseWriter(
+            request.method, request.version, head.status, head.reason, head.headers, closes=closes, framing=head.framing
+        )
+
+    def _closes_after(self) -> bool:
+        """Whether the connection closes after the response that begins now."""
+        raise NotImplementedError
+
+    def count_response(self, status: int) -> None:
+        """Count a response by the class of its status code."""
+        self._responses[status // 100] += 1
+
+    def answered(self, *, closes: bool) -> None:
+        """The response is complete; go on to the next request, or close."""
+        raise NotImplementedError
