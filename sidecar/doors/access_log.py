@@ -49,9 +49,7 @@ class AccessLog:
                 status=status,
                 decision=request.decision,
                 reason=request.reason,
-                flags=response_flags(
-                    request, answering=status is not None, complete=wire.answered, left=wire.left
-                ),
+                flags=response_flags(request, answering=status is not None, complete=wire.answered, left=wire.left),
                 received=wire.received,
                 sent=wire.sent,
                 seconds=round(time.monotonic() - started, 6),

@@ -63,9 +63,9 @@ class FirstWriteClient(Protocol):
         permit: Permit,
         line: UpstreamExchange,
         request: bytes,
+        *,
         arrived: float,
         extraction: Extraction | None,
-        /,
     ) -> None:
         """Send a whole request on its way."""
         ...
@@ -137,6 +137,8 @@ class FirstWrite:
             if self._is_gone:
                 forwarder.put_back(line)
                 return None
-            self._client.send(self._template, decided, line, self._request, arrived, self._extraction)
+            self._client.send(
+                self._template, decided, line, self._request, arrived=arrived, extraction=self._extraction
+            )
             return None
         return refuse_extraction(self._extraction, (LAPSED,) * len(self._extraction.calls))

@@ -78,6 +78,18 @@ class FastPath:
 class FastPathProtocol(HardenedProtocol):
     """A client connection that takes what it can by the fast path."""
 
+    __slots__ = (
+        "_asking",
+        "_bodyless",
+        "_extraction",
+        "_extractor",
+        "_guard",
+        "_template",
+        "_unguarded",
+        "forwarder",
+        "unanswered",
+    )
+
     def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config)
         path: FastPath = config.fast_path
@@ -150,7 +162,7 @@ class FastPathProtocol(HardenedProtocol):
             self.run_beside(first.run(arrived))
             return
         self._buffer = self._buffer[end:]
-        self.send(template, permit, line, request, arrived, extraction)
+        self.send(template, permit, line, request, arrived=arrived, extraction=extraction)
 
     def _decide(self, template: RequestTemplate, body: bytes) -> tuple[Extraction | None, Permit | None]:
         """Read the body, where a rule looks at it, and decide what needs no question."""
@@ -173,6 +185,7 @@ class FastPathProtocol(HardenedProtocol):
         permit: Permit,
         line: UpstreamExchange,
         request: bytes,
+        *,
         arrived: float,
         extraction: Extraction | None,
     ) -> None:
@@ -229,7 +242,7 @@ class FastPathProtocol(HardenedProtocol):
         if template is None or template.memo is not head.memo:
             template = self._bodyless = self._make_template(head)
         permit = self._guard.pass_through()
-        self.send(template, permit, line, template.written_before, arrived, None)
+        self.send(template, permit, line, template.written_before, arrived=arrived, extraction=None)
         return True
 
     def _make_template(self, head: RequestHead) -> RequestTemplate:

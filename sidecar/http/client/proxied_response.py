@@ -39,11 +39,18 @@ class ProxiedResponse:
     section 9.2.2), if its permit still holds.
     """
 
-    begun = False
-    expects_continue = False
-    _line: UpstreamExchange | None = None
-    _request = b""
-    _repetition: asyncio.Task[None] | None = None
+    __slots__ = (
+        "_client",
+        "_forwarder",
+        "_line",
+        "_method",
+        "_over",
+        "_permit",
+        "_repetition",
+        "_request",
+        "begun",
+        "expects_continue",
+    )
 
     def __init__(
         self,
@@ -58,6 +65,11 @@ class ProxiedResponse:
         self._permit = permit
         self._method = method
         self._over = over
+        self.begun = False
+        self.expects_continue = False
+        self._line: UpstreamExchange | None = None
+        self._request = b""
+        self._repetition: asyncio.Task[None] | None = None
 
     def send(
         self, line: UpstreamExchange, data: bytes, arrived: float, *, complete: bool, upgrade: bool = False

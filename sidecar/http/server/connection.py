@@ -35,6 +35,21 @@ class Timeouts:
 class ClientConnection(asyncio.Protocol):
     """What every client connection can do. At most one thing is waited for at a time."""
 
+    __slots__ = (
+        "_closing",
+        "_deadline",
+        "_half_closed",
+        "_on_deadline",
+        "_patience",
+        "_transport",
+        "_tunnel",
+        "_unread_deadline",
+        "_writable",
+        "loop",
+        "reading_held",
+        "write_paused",
+    )
+
     def __init__(self, patience: Timeouts) -> None:
         self.write_paused = False
         self._patience = patience

@@ -84,6 +84,8 @@ class Hosting:
 class HostingProtocol(HardenedProtocol):
     """One client connection of a hosted application. Its configuration has a `Hosting`."""
 
+    __slots__ = ("_hosting",)
+
     def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config)
         self._hosting: Hosting = config.hosting

@@ -68,6 +68,8 @@ class HardenedConfig:
 class HardenedProtocol(RespondingConnection):
     """One client connection."""
 
+    __slots__ = ("_body", "_buffer", "_last_head", "_scope", "_shared", "_sink", "app", "peer")
+
     def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config.shared.patience, config.shared.responses)
         self.app = config.shared.app

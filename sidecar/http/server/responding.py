@@ -35,6 +35,8 @@ class RespondingConnection(ClientConnection):
     `responses` counts responses by the class of their status code, `responses[2]` being 200 to 299.
     """
 
+    __slots__ = ("_head", "_line", "_responses", "_served", "_unsent", "_writer")
+
     def __init__(self, patience: Timeouts, responses: list[int]) -> None:
         super().__init__(patience)
         self._responses = responses
