@@ -12,10 +12,12 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -26,6 +28,7 @@ _DRIVERS: Final[Mapping[str, str]] = {
     "postgres": "postgresql+asyncpg",
 }
 _POOL_SIZE: Final = 10
+_READERS: Final = 4
 _POOL_WAIT: Final = 30.0
 _CONNECT_WAIT: Final = 5.0
 _STATEMENT_WAIT: Final = 15.0
@@ -49,10 +52,15 @@ class DatabaseUnavailable(Exception):
 
 
 class Database:
-    """An engine with the two ways of using it, `reading` and `writing`. Both raise DatabaseUnavailable."""
+    """An engine with the two ways of using it, `reading` and `writing`. Both raise DatabaseUnavailable.
+
+    `read` and `write` are the same for work that is a plain function: on SQLite it runs as a whole in a thread, where
+    each statement would otherwise be handed to one and back several times.
+    """
 
     def __init__(self, url: str, schema: str | None) -> None:
         self.engine = create_engine(url, schema)
+        self._threads = _SqliteThreads(parse_url(url)) if is_sqlite(self.engine) else None
         self._reader = self.engine.execution_options(**_reading_options(self.engine))
         self._turn = asyncio.Lock() if is_sqlite(self.engine) else contextlib.nullcontext()
 
@@ -74,9 +82,66 @@ class Database:
             async with self._turn, self.engine.begin() as connection:
                 yield connection
 
+    async def read(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        """Do `work`, of which each statement stands alone; it must not write."""
+        if self._threads is not None:
+            return await self._threads.read(work)
+        async with self.reading() as connection:
+            return await connection.run_sync(work)
+
+    async def write(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        """Do `work` in a transaction, committed at the end or rolled back by an exception.
+
+        On SQLite it is finished, one after the other, even if the caller goes away meanwhile.
+        """
+        if self._threads is not None:
+            return await self._threads.write(work)
+        async with self.writing() as connection:
+            return await connection.run_sync(work)
+
     async def close(self) -> None:
         """Close all connections."""
+        if self._threads is not None:
+            await asyncio.to_thread(self._threads.close)
         await self.engine.dispose()
+
+
+class _SqliteThreads:
+    """A thread that writes to an SQLite file and a few that read it, each with a connection of its own."""
+
+    def __init__(self, url: URL) -> None:
+        # No file is opened and no thread is started before there is work.
+        arguments = {"check_same_thread": False}
+        engine = create_sync_engine(
+            url.set(drivername="sqlite"), pool_size=_READERS + 1, max_overflow=0, connect_args=arguments
+        )
+        _follow(engine)
+        self._engine = engine
+        self._read_engine = engine.execution_options(**{_READ_ONLY: True})
+        self._reader = ThreadPoolExecutor(_READERS, "sqlite-reader")
+        self._writer = ThreadPoolExecutor(1, "sqlite-writer")
+
+    async def read(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        """Do `work` in a reading thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, work)
+
+    async def write(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        """Do `work` in the writing thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._write, work)
+
+    def close(self) -> None:
+        """Finish what is under way and close the connections."""
+        self._reader.shutdown()
+        self._writer.shutdown()
+        self._engine.dispose()
+
+    def _read(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        with _translated(), self._read_engine.connect() as connection:
+            return work(connection)
+
+    def _write(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        with _translated(), self._engine.begin() as connection:
+            return work(connection)
 
 
 async def again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -154,9 +219,14 @@ def _reading_options(engine: AsyncEngine) -> dict[str, Any]:
 def _sqlite(url: URL) -> AsyncEngine:
     Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    _follow(engine.sync_engine)
     return engine
+
+
+def _follow(engine: Engine) -> None:
+    """Have every connection and every transaction of the engine begin as SQLite needs it here."""
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from service_kit.database import Database
 from session_service.model import Change, Event, History, Session
@@ -23,9 +22,7 @@ class EventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(
-        self, connection: AsyncConnection, change: Change, changed: Sequence[Session], at: dt.datetime
-    ) -> None:
+    def append(self, connection: Connection, change: Change, changed: Sequence[Session], at: dt.datetime) -> None:
         """Write an event for each session within the caller's transaction, as the last thing before its commit."""
         if not changed:
             return
@@ -34,17 +31,16 @@ class EventLog:
             .values(last=session_event_counter.c.last + len(changed))
             .returning(session_event_counter.c.last)
         )
-        last = (await connection.execute(taken)).scalar_one()
+        last = connection.execute(taken).scalar_one()
         rows = [
             {"number": number, "change": change, "session_id": session.session_id, "user_id": session.user_id, "at": at}
             for number, session in enumerate(changed, start=last - len(changed) + 1)
         ]
-        await connection.execute(insert(session_events), rows)
+        connection.execute(insert(session_events), rows)
 
     async def history(self) -> History:
         """How far the events reach at this moment."""
-        async with self._database.reading() as connection:
-            row = (await connection.execute(select(session_event_counter))).one()
+        row = await self._database.read(lambda connection: connection.execute(select(session_event_counter)).one())
         return History(base=row.base, last=row.last)
 
     async def after(self, number: int, limit: int) -> list[Event]:
@@ -55,12 +51,11 @@ class EventLog:
             .order_by(session_events.c.number)
             .limit(limit)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [Event(row.number, Change(row.change), row.session_id, row.user_id, row.at) for row in rows]
 
     async def prune(self, keep: int) -> None:
         """Forget all but the newest `keep` events."""
         oldest_kept = (await self.history()).last - keep
-        async with self._database.writing() as connection:
-            await connection.execute(delete(session_events).where(session_events.c.number <= oldest_kept))
+        statement = delete(session_events).where(session_events.c.number <= oldest_kept)
+        await self._database.write(lambda connection: connection.execute(statement).close())

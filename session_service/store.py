@@ -10,9 +10,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Insert, RowMapping, Select, select, update
+from sqlalchemy import Connection, Insert, RowMapping, Select, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service_kit.database import Database, is_sqlite
 from session_service.events import EventLog
@@ -34,8 +33,7 @@ class Store:
 
     async def get(self, session_ids: Sequence[str]) -> list[Session | None]:
         """The sessions in the order of the ids, tombstones included; None for one that never was."""
-        async with self._database.reading() as connection:
-            known = await _known(connection, session_ids)
+        known = await self._database.read(lambda connection: _known(connection, session_ids))
         return [known.get(session_id) for session_id in session_ids]
 
     async def ensure(self, wanted: Sequence[Wanted]) -> list[Ensured]:
@@ -43,15 +41,13 @@ class Store:
 
         Where one id is wanted twice, the first is served first.
         """
-        async with self._database.reading() as connection:
-            known = await _known(connection, [one.session_id for one in wanted])
+        asked = [one.session_id for one in wanted]
+        known = await self._database.read(lambda connection: _known(connection, asked))
         missing = [one for one in wanted if one.session_id not in known]
         created: Known = {}
         if missing:
-            async with self._database.writing() as connection:
-                created = await self._create(connection, missing)
-                raced = [one.session_id for one in missing if one.session_id not in created]
-                known = {**known, **await _known(connection, raced)}
+            created, raced = await self._database.write(lambda connection: self._create(connection, missing))
+            known = {**known, **raced}
         return _outcomes(wanted, known, created)
 
     async def end(self, session_id: str, user_id: str | None = None) -> Session | None:
@@ -75,21 +71,20 @@ class Store:
             query = query.where(sessions.c.user_id == user_id)
         if cursor is not None:
             query = query.where(sessions.c.id < cursor)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+        rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
         more = len(rows) > limit
         return Page(tuple(_session(row) for row in rows[:limit]), rows[limit - 1]["id"] if more else None)
 
-    async def _create(self, connection: AsyncConnection, missing: Sequence[Wanted]) -> Known:
-        """Insert what is still missing now, and say what was inserted."""
+    def _create(self, connection: Connection, missing: Sequence[Wanted]) -> tuple[Known, Known]:
+        """Insert what is still missing now; gives what was inserted, and what another writer had inserted before."""
         now = dt.datetime.now(dt.UTC)
         first = {one.session_id: one for one in reversed(missing)}
         new = [Session(**_values(first[session_id], now)) for session_id in sorted(first)]
-        inserted = await connection.execute(_insert_new(connection), [_row(session) for session in new])
+        inserted = connection.execute(_insert_new(connection), [_row(session) for session in new])
         created_ids = set(inserted.scalars())
         created = {session.session_id: session for session in new if session.session_id in created_ids}
-        await self._events.append(connection, Change.CREATED, list(created.values()), now)
-        return created
+        self._events.append(connection, Change.CREATED, list(created.values()), now)
+        return created, _known(connection, [session_id for session_id in first if session_id not in created])
 
     async def _change(
         self,
@@ -113,13 +108,16 @@ class Store:
         )
         if user_id is not None:
             statement = statement.where(sessions.c.user_id == user_id)
-        async with self._database.writing() as connection:
-            row = (await connection.execute(statement)).mappings().one_or_none()
+
+        def work(connection: Connection) -> Session | None:
+            row = connection.execute(statement).mappings().one_or_none()
             if row is None:
-                return (await _known(connection, [session_id])).get(session_id)
+                return _known(connection, [session_id]).get(session_id)
             if change is not None:
-                await self._events.append(connection, change, [_session(row)], now)
-        return _session(row)
+                self._events.append(connection, change, [_session(row)], now)
+            return _session(row)
+
+        return await self._database.write(work)
 
 
 def _outcomes(wanted: Sequence[Wanted], known: Known, created: Known) -> list[Ensured]:
@@ -135,10 +133,10 @@ def _outcomes(wanted: Sequence[Wanted], known: Known, created: Known) -> list[En
     return outcomes
 
 
-async def _known(connection: AsyncConnection, session_ids: Sequence[str]) -> Known:
+def _known(connection: Connection, session_ids: Sequence[str]) -> Known:
     if not session_ids:
         return {}
-    rows = (await connection.execute(_select_by_ids(session_ids))).mappings()
+    rows = connection.execute(_select_by_ids(session_ids)).mappings()
     return {row["session_id"]: _session(row) for row in rows}
 
 
@@ -146,7 +144,7 @@ def _select_by_ids(session_ids: Sequence[str]) -> Select[Any]:
     return select(*_COLUMNS).where(sessions.c.session_id.in_(set(session_ids)))
 
 
-def _insert_new(connection: AsyncConnection) -> Insert:
+def _insert_new(connection: Connection) -> Insert:
     """Both databases have this clause, and SQLAlchemy has it once for each."""
     insert = sqlite.insert if is_sqlite(connection) else postgresql.insert
     return insert(sessions).on_conflict_do_nothing(index_elements=["session_id"]).returning(sessions.c.session_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from service_kit.database import Database, DatabaseUnavailable, again_if_stale, parse_url, quoted
@@ -80,6 +81,70 @@ async def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
     with pytest.raises(ZeroDivisionError):
         await fail_half_way()
     assert await numbers(database) == []
+
+
+async def test_plain_work_is_whole_or_not_at_all(database: Database) -> None:
+    """`write` commits at the end or rolls back, and `read` gives what `work` made of the rows."""
+
+    def insert(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO numbers VALUES (1)"))
+
+    def fail_half_way(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO numbers VALUES (2)"))
+        raise ZeroDivisionError
+
+    await database.write(insert)
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail_half_way)
+    with pytest.raises(IntegrityError):
+        await database.write(insert)
+    read = await database.read(lambda one: list(one.execute(text("SELECT n FROM numbers")).scalars()))
+    assert read == await numbers(database) == [1]
+
+
+async def test_both_ways_of_writing_wait_for_each_other(database: Database, url: str) -> None:
+    """In one process or in two, by plain work or by a block."""
+    other = Database(url, "odd name")
+
+    async def plainly(number: int) -> None:
+        insert = text("INSERT INTO numbers VALUES (:n)")
+        await other.write(lambda connection: connection.execute(insert, {"n": number}).close())
+
+    await asyncio.gather(*((add(database, n) if n % 2 else plainly(n)) for n in range(40)))
+    await other.close()
+    assert await numbers(database) == list(range(40))
+
+
+async def test_plain_work_on_sqlite_is_done_though_its_caller_leaves(tmp_path: Path) -> None:
+    """`close` waits for it too."""
+    database = Database(f"sqlite:///{tmp_path / 'some.db'}", None)
+    begun, go = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+        begun.set()
+        go.wait(30)
+        connection.execute(text("INSERT INTO numbers VALUES (1)"))
+
+    caller = asyncio.create_task(database.write(work))
+    await asyncio.to_thread(begun.wait, 30)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go.set()
+    await database.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "some.db")) as opened:
+        assert opened.execute("SELECT n FROM numbers").fetchall() == [(1,)]
+
+
+async def test_plain_work_on_a_file_that_is_none_is_an_outage(tmp_path: Path) -> None:
+    """As in a block."""
+    (tmp_path / "some.db").mkdir()
+    database = Database(f"sqlite:///{tmp_path / 'some.db'}", None)
+    for way in (database.read, database.write):
+        with pytest.raises(DatabaseUnavailable):
+            await way(lambda connection: connection.execute(text("SELECT 1")).close())
+    await database.close()
 
 
 async def test_readers_see_what_is_committed_while_somebody_writes(database: Database) -> None:

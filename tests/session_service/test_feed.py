@@ -107,7 +107,7 @@ async def test_an_event_is_only_as_true_as_its_transaction(feed: Feed, database:
 
     async def fail_after_appending() -> None:
         async with database.writing() as connection:
-            await log.append(connection, Change.CREATED, [a_session("never")], dt.datetime.now(dt.UTC))
+            await connection.run_sync(log.append, Change.CREATED, [a_session("never")], dt.datetime.now(dt.UTC))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -126,7 +126,7 @@ async def test_a_lower_number_is_never_visible_after_a_higher_one(
     other_process = Database(database_url, SCHEMA)
     other_store = Store(other_process, EventLog(other_process))
     async with database.writing() as connection:
-        await log.append(connection, Change.CREATED, [a_session(a)], dt.datetime.now(dt.UTC))
+        await connection.run_sync(log.append, Change.CREATED, [a_session(a)], dt.datetime.now(dt.UTC))
         racing = asyncio.create_task(other_store.ensure(wanted([b])))
         if not is_sqlite(connection):
             await eventually(partial(_is_somebody_waiting, database))
