@@ -1,4 +1,4 @@
-"""What can be done with memories, whichever door a request came in by.
+"""The operations on memories, the same for REST and MCP.
 
 Nothing here asks whether a session exists: a message makes its session known, here and nowhere else.
 """

@@ -1,7 +1,7 @@
-"""The words the rest of the program is said in.
+"""The values that all rooms share: immutable, comparable, free of I/O.
 
-A reader makes a `Extraction` out of a request, the session service gives an `Verdict`, and a decision is an
-`Allow` or a `Refusal`. All of them are values: immutable, comparable, free of I/O.
+The extractor makes an `Extraction` out of a request, the session service gives a `Verdict`, and a decision is an
+`Allow` or a `Refusal`.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """None of a reading's calls may be forwarded.
+    """None of a request's calls may be forwarded.
 
-    `refusals` has one place for each call of the reading, in order. A place is None where that call alone would have
-    been admitted: it is refused for the company it keeps (`batch_refused`). At least one place is a Refuse.
+    `refusals` has one place for each call, in order, and at least one of them is a `Refusal`. A place is None where
+    that call alone would have been permitted: it is refused with its batch (`batch_refused`).
     """
 
     refusals: tuple[Refusal | None, ...]
@@ -173,9 +173,9 @@ class Call:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Extraction:
-    """What the reader made of a request.
+    """The calls of one request.
 
-    An RPC reading has exactly one call; a REST reading has one for each session that its body names, and at least one.
+    An RPC extraction has exactly one call, a REST extraction at least one, for each session that its body names.
     """
 
     refusal_format: RefusalFormat

@@ -41,7 +41,7 @@ class HeadReader:
         self._user_header = None if user_header is None else user_header.lower().encode("ascii")
 
     def read(self, captured: Mapping[str, str], headers: Headers, query: bytes) -> HeadCandidates:
-        """Everything named outside the body. Raises Refusal where the query can be read two ways."""
+        """Everything named outside the body. Raises RequestRefused where the query can be read two ways."""
         claims: Candidates = {name: [] for name in self._names}
         for name, value in captured.items():
             claims[name].append(value)

@@ -49,7 +49,7 @@ class IdResolver:
     def resolve_ids(self, claims: Candidates, kind: RuleKind, header_users: Sequence[str]) -> Reference | None:
         """The reference that the claims make, None where no session is named.
 
-        `header_users` are the values of the user header. Raises Refusal.
+        `header_users` are the values of the user header. Raises RequestRefused.
         """
         sessions = claims[SESSION]
         if not sessions:

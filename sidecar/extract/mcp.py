@@ -107,7 +107,7 @@ class McpReader:
         """The tool calls in a message, each with its arguments: none, one, or two where a meta-tool wraps another.
 
         What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
-        like the meta-tool's would turn any guarded call into one that passes. Raises Refusal.
+        like the meta-tool's would turn any guarded call into one that passes. Raises RequestRefused.
         """
         method = member(message, "method")
         if method != _CALLS_A_TOOL:
@@ -127,7 +127,7 @@ class McpReader:
     def _unfolded(self, value: object) -> object:
         """An object written as a string, as some MCP servers accept it, opened; any other value as it is.
 
-        Raises Refusal.
+        Raises RequestRefused.
         """
         if isinstance(value, str) and _OPENS_AN_OBJECT(value):
             return self.json.read(value.encode())
@@ -148,7 +148,7 @@ class McpReader:
 def rpc_id(message: object) -> RpcId:
     """The id to answer a message with (JSON-RPC 2.0, section 4); a notification and a response want no answer.
 
-    Raises Refusal where there may be two.
+    Raises RequestRefused where there may be two.
     """
     if not isinstance(message, dict):
         return None

@@ -1,4 +1,4 @@
-"""How the parts of the reader say no to one another: an exception that carries what the client will be told."""
+"""The exception by which a part of the extraction refuses a request; it carries what the client will be told."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RequestRefused(Exception):
 
 
 def unreadable(detail: str) -> NoReturn:
-    """Refuse a body that cannot be read as what it claims to be. Raises Refusal."""
+    """Refuse a body that cannot be read as what it claims to be. Raises RequestRefused."""
     raise RequestRefused(Refusal(Reason.UNREADABLE_BODY, detail))
 
 
 def ambiguous(detail: str) -> NoReturn:
-    """Refuse a request in which two readers could see different sessions or users. Raises Refusal."""
+    """Refuse a request in which two readers could see different sessions or users. Raises RequestRefused."""
     raise RequestRefused(Refusal(Reason.AMBIGUOUS_SESSION, detail))

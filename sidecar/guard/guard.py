@@ -1,7 +1,7 @@
-"""The guard: nothing is forwarded without the `Allow` that it makes, and it makes one only on grounds it can name.
+"""The guard: no request is forwarded without the permit that it issues, and it issues one only on grounds it can name.
 
-What is known answers at once; the rest is asked of the session service, decided by the table in `core.decide`, and
-only then created, or in an outage owed.
+The cache answers at once for the sessions that it knows. The session service is asked about the others, the table in
+`decisions` turns its answer into a decision, and only then is a session created, or in an outage owed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATE
 """A batch is admitted on the last of these that any of its calls was."""
 
 _MOST_DECIDED: Final = 3
-"""How often a reading is decided whose sessions keep changing meanwhile."""
+"""How often a request is decided whose sessions keep changing meanwhile."""
 
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
@@ -65,10 +65,10 @@ _OWE: Final = _Owe()
 
 
 class Guard:
-    """Decides readings.
+    """Decides requests.
 
     `debts` are minded wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
-    `timeout` is in seconds and covers everything that is asked of the session service for one reading.
+    `timeout` is in seconds and covers everything that is asked of the session service for one request.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class ShadowGuard:
         self._telemetry = telemetry
         self._on_ended = on_ended
         self._timeout = timeout
-        # Each reading comes with the context of its request, so that its log lines name it.
+        # Each extraction comes with the context of its request, so that its log lines name it.
         self._waiting: asyncio.Queue[tuple[Extraction, Context]] = asyncio.Queue(room)
         self._workers: list[asyncio.Task[None]] = []
 

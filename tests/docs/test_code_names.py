@@ -17,6 +17,7 @@ PAGES = [ROOT / "docs/developers" / f"{name}.md" for name in ("architecture", "g
 SIDECAR = ROOT / "sidecar"
 PATH = re.compile(r"[\w.*/-]*/[\w.*/-]*|[\w-]+\.(?:py|md|toml|txt|yml)")
 DOTTED = re.compile(r"_?[a-zA-Z]\w*\.\w+")
+HOLDERS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PLACEHOLDER = re.compile(r"\b(?:NAME|KIND)\b|(?<=_)(?:NAME|KIND)\b")
 
 
@@ -90,3 +91,19 @@ def test_the_rooms_of_the_architecture_are_the_layers_that_the_import_rules_hold
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     assert [set(re.findall(r"`(\w+)`", cell)) for cell in cells] == [set(re.findall(r"\w+", each)) for each in layers]
+
+
+def test_what_a_docstring_says_is_raised_is_an_exception() -> None:
+    """A docstring ends in "Raises X." where a caller has to expect X."""
+    trees = [ast.parse(file.read_text()) for file in SIDECAR.rglob("*.py")]
+    classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+    def is_exception(name: str) -> bool:
+        bases = [ast.unparse(base) for base in classes[name].bases] if name in classes else []
+        return name.endswith(("Error", "Exception")) or any(map(is_exception, bases))
+
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, HOLDERS))
+    documented = (ast.get_docstring(node) or "" for node in nodes)
+    raised = {name for text in documented for name in re.findall(r"Raises (\w+)(?:\.| where| for| when| with)", text)}
+    assert len(raised) > 5
+    assert sorted(name for name in raised if name[0].isupper() and not is_exception(name)) == []

@@ -32,7 +32,7 @@ class _TooLarge(Exception):
 def coding_of(headers: Headers) -> str:
     """The one content coding of a request, `identity` for none.
 
-    Raises Refusal for a coding that is not decoded, and for several on top of each other.
+    Raises RequestRefused for a coding that is not decoded, and for several on top of each other.
     """
     values = [value for name, value in headers if name == b"content-encoding"]
     if not values:
@@ -49,7 +49,7 @@ def coding_of(headers: Headers) -> str:
 def decode(body: bytes, coding: str, *, limit: int) -> bytes:
     """Undo a coding that `coding_of` allowed. `limit` is the largest result, in bytes.
 
-    Raises Refusal where the data is broken, goes on after its end, or grows too large.
+    Raises RequestRefused where the data is broken, goes on after its end, or grows too large.
     """
     if coding == "identity" or not body:
         return body

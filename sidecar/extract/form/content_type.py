@@ -45,7 +45,7 @@ UNDECLARED: Final = Form(declared=False)
 
 
 def declared_form(headers: Headers) -> Form | None:
-    """The form that some reader takes the body for, if any. Raises Refusal where that is not clear.
+    """The form that some reader takes the body for, if any. Raises RequestRefused where that is not clear.
 
     Without a type Rack reads a form.
     """
@@ -59,14 +59,14 @@ def declared_form(headers: Headers) -> Form | None:
 
 
 def check_charset(text: str) -> None:
-    """Refuse a content type, given in lower case, whose charset would change structure or ids. Raises Refusal."""
+    """Refuse a content type, in lower case, whose charset would change structure or ids. Raises RequestRefused."""
     for charset in _CHARSET.findall(text):
         if charset not in _ASCII_ALIKE:
             unreadable("The body is declared in a charset other than UTF-8.")
 
 
 def check_charset_name(name: bytes) -> None:
-    """Refuse a charset that a form names for itself, if it would change ids. Raises Refusal."""
+    """Refuse a charset that a form names for itself, if it would change ids. Raises RequestRefused."""
     if name.decode("latin-1").strip().lower() not in _ASCII_ALIKE:
         unreadable("The form names a charset other than UTF-8.")
 

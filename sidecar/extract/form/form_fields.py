@@ -19,7 +19,7 @@ _LEADING_SPACE = re.compile(rb"(?:[\x00-\x20+]|%(?:[01][0-9A-Fa-f]|20))*").match
 
 
 def read_urlencoded(raw: bytes, names: FieldNames, *, strict: bool) -> Mapping[str, object]:
-    """The watched fields of a query or an `application/x-www-form-urlencoded` body. Raises Refusal.
+    """The watched fields of a query or an `application/x-www-form-urlencoded` body. Raises RequestRefused.
 
     Where it is `strict` every name must be well formed. Some readers take `;` for a separator as well as `&`: to
     them a watched field must look the same.

@@ -22,7 +22,7 @@ _IDENTITY: Final = frozenset({b"7bit", b"8bit", b"binary"})
 
 
 def read_multipart(body: bytes, boundary: bytes, names: FieldNames) -> Mapping[str, object]:
-    """The watched fields of the form; a file's value is bytes, so that it is never taken for an id. Raises Refusal."""
+    """The watched fields of the form; a file's value is bytes, so that it is no id. Raises RequestRefused."""
     return names.collect(_field(part, names) for part in _parts(body, b"--" + boundary))
 
 

@@ -37,11 +37,11 @@ class JsonPathExtractor:
         return bool(self._lists)
 
     def claim_plain(self, claims: Candidates, value: object) -> None:
-        """Add what stands at paths that lead to one value. Raises Refusal."""
+        """Add what stands at paths that lead to one value. Raises RequestRefused."""
         _claim(self._plain, claims, value, None, None)
 
     def elements(self, value: object) -> Iterator[Candidates]:
-        """What each element of the lists names that paths lead through. Raises Refusal."""
+        """What each element of the lists names that paths lead through. Raises RequestRefused."""
         for start, tree in self._lists:
             listed = value
             for key in start:
@@ -61,7 +61,7 @@ class JsonPathExtractor:
     ) -> None:
         """Add what stands there to the claims, those of the name `but` left out; null claims nothing.
 
-        `unfolded` opens what stands on the way in another form than an object. Raises Refusal.
+        `unfolded` opens what stands on the way in another form than an object. Raises RequestRefused.
         """
         _claim(self._tree, claims, value, but, unfolded)
 

@@ -51,7 +51,7 @@ class JsonReader:
         self._find_escape = re.compile(rb"\\u(?:0(?:000|13|17|%b)|212)" % _any_of(nibbles)).search
 
     def read(self, body: bytes) -> object:
-        """The value that the text stands for; objects with doubtful names come as `Doubtful`. Raises Refusal.
+        """The value that the text stands for; objects with doubtful names come as `Doubtful`. Raises RequestRefused.
 
         Only RFC 8259 in UTF-8 is read: no byte order mark, no NaN, no lone surrogates, nothing after the value.
         """
@@ -103,7 +103,7 @@ class JsonReader:
 
 
 def member(value: object, name: str) -> object:
-    """The member of an object, None where there is no object, no such member, or null. Raises Refusal when in doubt."""
+    """The member of an object; None for null, and where there is none. Raises RequestRefused when in doubt."""
     if not isinstance(value, dict):
         return None
     if type(value) is Doubtful and fold(name) in value.names:

@@ -68,7 +68,7 @@ def explain(
         asyncio.run(_ask(settings, explanation))
     click.echo(_json(explanation) if as_json else _text(explanation))
     if settings.mode != "enforce":
-        click.echo(f"session-sidecar: SIDECAR_MODE={settings.mode} forwards the request whatever is decided", err=True)
+        click.echo(f"session-sidecar: SIDECAR_MODE={settings.mode} forwards the request, admitted or refused", err=True)
     sys.exit(1 if explanation.is_refused else 0)
 
 

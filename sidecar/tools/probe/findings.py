@@ -20,7 +20,7 @@ _MEANS: Final[Mapping[str, tuple[Level, str]]] = {
     "P108": ("warning", "Set SIDECAR_AFTER_DELETE=refuse if a write must not bring back a deleted session."),
     "P109": ("warning", "Keep the service where the sidecar alone can reach it, or let it check tokens."),
     "P110": ("warning", "Delete what is left by hand."),
-    "P111": ("warning", "Nothing to do, unless the time of the last change matters to someone."),
+    "P111": ("warning", "Nothing to do, unless an application reads the time of the last change."),
     "P112": ("error", "Two creates at once each believe to be the first: remove create, and use kind = require."),
 }
 
