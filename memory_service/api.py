@@ -98,7 +98,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
             include_summaries=include_summaries,
             max_recent_messages=max_recent_messages,
         )
-        return await service.context(wanted)
+        return await service.sessions.context(wanted)
 
     @router.post(f"{_SESSION}/summarize", responses=responses(), tags=["sessions"])
     async def summarize_session(
@@ -107,7 +107,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
         """Make a summary of a session out of its own sentences, or give the kept one where it is as good."""
         of = _of_session(session_id, user_id, body)
         how = body or Summarizing()
-        return await service.summarize(
+        return await service.sessions.summarize(
             SummaryOf(**of.model_dump(), force_update=how.force_update, compression_level=how.compression_level)
         )
 
@@ -116,7 +116,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
         session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
     ) -> Deactivated:
         """Put a session's messages aside: no context and no search shows them any more."""
-        return await service.deactivate(_of_session(session_id, user_id, body))
+        return await service.sessions.deactivate(_of_session(session_id, user_id, body))
 
 
 def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:

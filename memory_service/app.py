@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from memory_service.api import memory_routes
 from memory_service.mcp import memory_server
 from memory_service.mcp_door import McpDoor
-from memory_service.service import Clock, MemoryService, utc_now
+from memory_service.service import MemoryService, utc_now
+from memory_service.session_memories import Clock
 from memory_service.settings import Settings
 from memory_service.store import Store
 from service_kit import problems, telemetry

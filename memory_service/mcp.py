@@ -124,7 +124,7 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
             "Get the latest messages of a session, oldest first, and its summary.",
             ContextOf,
             SessionContext,
-            lambda arguments: service.context(ContextOf.model_validate(arguments)),
+            lambda arguments: service.sessions.context(ContextOf.model_validate(arguments)),
             reads_only=True,
         ),
         _Tool(
@@ -132,7 +132,7 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
             "Summarize a session in sentences of its own and keep the summary for its context.",
             SummaryOf,
             SessionSummary,
-            lambda arguments: service.summarize(SummaryOf.model_validate(arguments)),
+            lambda arguments: service.sessions.summarize(SummaryOf.model_validate(arguments)),
         ),
     ]
 
