@@ -12,6 +12,7 @@ from service_kit.settings import BadSettings
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.probe.findings import ProbeFinding
+from sidecar.tools.probe.probed_service import ProbedService
 from sidecar.tools.probe.record import probed_address, record
 from sidecar.tools.probe.run import Probe
 
@@ -55,7 +56,7 @@ async def _probe(
     settings: Settings, users: tuple[str, str], tokens: tuple[str, ...], values: dict[str, str]
 ) -> list[ProbeFinding]:
     async with PooledTransport() as transport:
-        trying = Probe(
+        service = ProbedService(
             settings.profile,
             probed_address(settings),
             transport,
@@ -64,6 +65,7 @@ async def _probe(
             values=values,
             uuids=settings.id_format == "uuid",
         )
+        trying = Probe(service, settings.profile)
         await trying.run()
     return trying.findings
 

@@ -8,66 +8,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
-import orjson
 
-from sidecar.model import Absent, Created, Credentials, Found, Gone, Invalid, Reference, Unknown, Verdict
+from sidecar.model import Absent, Created, Found, Invalid, Reference, Unknown
 from sidecar.profile.profile import Owner, Profile
-from sidecar.profile.session_api import ApiCall, IdEquality
-from sidecar.session_client.answers import Doubt, Interpreter, Reply
-from sidecar.session_client.calls import SessionCall
 from sidecar.tools.probe.findings import ProbeFinding
+from sidecar.tools.probe.probed_service import ProbedService, Seen, bearer
 
 _AT_ONCE: Final = 20
 _TOUCHED: Final = ("updat", "modif", "access", "last_", "lastu")
 """Beginnings of the names of fields that a service may set anew whenever a session is touched."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One answer: what it means, and the session in it as the service shows it."""
-
-    verdict: Verdict
-    status: int
-    session: Mapping[str, Any] | None
-
-
 class Probe:
-    """Tries one session service by one profile.
+    """Tries one session service by one profile. `pause` is in seconds, long enough for a time stamp to move on."""
 
-    `users` are two names, `tokens` their bearer tokens where there are any, and `values` give scope and variables.
-    `pause` is in seconds and long enough for a time stamp to move on.
-    """
-
-    def __init__(
-        self,
-        profile: Profile,
-        url: str,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        users: tuple[str, str],
-        tokens: Sequence[str] = (),
-        values: Mapping[str, str] | None = None,
-        uuids: bool = False,
-        timeout: float = 10.0,
-        pause: float = 1.1,
-    ) -> None:
+    def __init__(self, service: ProbedService, profile: Profile, *, pause: float = 1.1) -> None:
         self.findings: list[ProbeFinding] = []
+        self._service = service
         self._profile = profile
-        self._url = url
-        self._transport = transport
-        self._users = users
-        self._tokens = tuple(tokens)
-        self._values = dict(values or {})
-        self._uuids = uuids or profile.service.id_equals is IdEquality.UUID
-        self._timeout = timeout
         self._pause = pause
-        self._made: list[Reference] = []
-        self._interpreter = Interpreter(profile.service, profile.scope, profile.owner)
 
     async def run(self) -> None:
         """Try everything that the profile allows, and delete what was created."""
@@ -79,11 +42,9 @@ class Probe:
         finally:
             await self._clean_up()
 
-    # The tries --------------------------------------------------------------------------------------------------------
-
     async def _never_existed(self) -> bool:
         """Look at what never existed."""
-        seen = await self._look(self._reference(0))
+        seen = await self._service.look(self._service.reference(0))
         if isinstance(seen.verdict, Unknown):
             self._find("P100", f"a look at a session that never existed says: {seen.verdict.why}")
         elif not isinstance(seen.verdict, Absent):
@@ -91,34 +52,34 @@ class Probe:
         return isinstance(seen.verdict, Absent)
 
     async def _creating(self) -> None:
-        reference = self._reference(0)
-        made = await self._create(reference, _marked)
-        if isinstance(made.verdict, Invalid) and not self._uuids:
-            self._uuids = True
-            reference = self._reference(0)
-            made = await self._create(reference, _marked)
+        reference = self._service.reference(0)
+        made = await self._service.create(reference, marked=True)
+        if isinstance(made.verdict, Invalid) and not self._service.uuids:
+            self._service.uuids = True
+            reference = self._service.reference(0)
+            made = await self._service.create(reference, marked=True)
         if not isinstance(made.verdict, (Created, Found)):
             # It may not take the mark.
-            reference = self._reference(0)
-            made = await self._create(reference)
-        before = await self._look(reference)
+            reference = self._service.reference(0)
+            made = await self._service.create(reference)
+        before = await self._service.look(reference)
         if not isinstance(made.verdict, (Created, Found)) or not isinstance(before.verdict, Found):
             why = getattr(made.verdict, "why", _name(made))
             self._find("P102", f"a create under a new id is answered {made.status} ({why}); then look: {_name(before)}")
             return
         await self._repeated(reference, before)
-        if self._profile.owner is not Owner.NONE or len(self._tokens) > 1:
+        if self._profile.owner is not Owner.NONE or len(self._service.tokens) > 1:
             await self._other_user(reference)
         await self._at_once()
         await self._other_spelling(reference)
         await self._deleted(reference)
         await self._wrong_token()
 
-    async def _repeated(self, reference: Reference, before: _Seen) -> None:
+    async def _repeated(self, reference: Reference, before: Seen) -> None:
         """Create again what is there, and compare the whole session."""
         await asyncio.sleep(self._pause)
-        again = await self._create(reference)
-        after = await self._look(reference)
+        again = await self._service.create(reference)
+        after = await self._service.look(reference)
         if (what := _loss(before, after)) is not None:
             self._find("P103", f"a repeated create (answered {again.status}) wipes what the session held ({what})")
         elif touched := _changed(before.session, after.session):
@@ -126,21 +87,21 @@ class Probe:
 
     async def _other_user(self, reference: Reference) -> None:
         """Look at it and create it as another user; then see what its own user has."""
-        other = self._reference(1, reference.session_id)
-        before = await self._look(reference)
-        seen = await self._look(other)
+        other = self._service.reference(1, reference.session_id)
+        before = await self._service.look(reference)
+        seen = await self._service.look(other)
         if isinstance(seen.verdict, Found) and seen.verdict.session.owner == other.user_id != reference.user_id:
             self._find("P105", f"a look by {other.user_id} finds the session of {reference.user_id} as its own")
-        made = await self._create(other)
-        after = await self._look(reference)
+        made = await self._service.create(other)
+        after = await self._service.look(reference)
         if (what := _loss(before, after)) is not None:
             user = other.user_id or "another user"
             self._find("P104", f"a create by {user} (answered {made.status}) changes the session or its owner ({what})")
 
     async def _at_once(self) -> None:
         """Create one new session 20 times at once."""
-        reference = self._reference(0)
-        answers = await asyncio.gather(*(self._create(reference) for _ in range(_AT_ONCE)))
+        reference = self._service.reference(0)
+        answers = await asyncio.gather(*(self._service.create(reference) for _ in range(_AT_ONCE)))
         made = sum(isinstance(answer.verdict, Created) for answer in answers)
         failed = sorted({answer.status for answer in answers if answer.status >= 500})
         says_created = self._says_created()
@@ -158,108 +119,50 @@ class Probe:
     async def _other_spelling(self, reference: Reference) -> None:
         """Look at the same id in upper case."""
         other = dataclasses.replace(reference, session_id=reference.session_id.upper())
-        seen = await self._look(other)
+        seen = await self._service.look(other)
         named = self._profile.service.same_id(reference.session_id, other.session_id)
         if seen.status < 300 and not named:
             self._find("P107", f"{other.session_id} and {reference.session_id} are one session to it")
 
     async def _deleted(self, reference: Reference) -> None:
         """Delete, look, create."""
-        if not await self._delete(reference):
+        if not await self._service.delete(reference):
             return
-        gone = await self._look(reference)
-        again = await self._create(reference)
+        gone = await self._service.look(reference)
+        again = await self._service.create(reference)
         if isinstance(gone.verdict, Absent) and isinstance(again.verdict, (Created, Found)):
             self._find("P108", "a deleted session leaves no trace: the next create makes it again")
 
     async def _wrong_token(self) -> None:
-        if not self._tokens:
+        if not self._service.tokens:
             return
-        reference = self._reference(0)
-        await self._create(reference)
-        seen = await self._look(dataclasses.replace(reference, credentials=_bearer("wrong-" + uuid.uuid4().hex)))
+        reference = self._service.reference(0)
+        await self._service.create(reference)
+        seen = await self._service.look(dataclasses.replace(reference, credentials=bearer("wrong-" + uuid.uuid4().hex)))
         if isinstance(seen.verdict, Found):
             self._find("P109", "a look with a wrong token is answered as one with the right token")
 
     async def _clean_up(self) -> None:
         """Delete everything that was created."""
         left = []
-        for reference in dict.fromkeys(self._made):
+        for reference in dict.fromkeys(self._service.made):
             try:
-                if not await self._delete(reference):
+                if not await self._service.delete(reference):
                     left.append(reference.session_id)
             except (httpx.HTTPError, OSError, TimeoutError):
                 left.append(reference.session_id)
         if left:
             self._find("P110", f"could not be deleted: {', '.join(sorted(set(left)))}")
 
-    # Asking -----------------------------------------------------------------------------------------------------------
-
-    def _reference(self, user: int, session_id: str | None = None) -> Reference:
-        known = {"user_id": self._users[user], **self._values}
-        return Reference(
-            session_id or (str(uuid.uuid4()) if self._uuids else f"probe-{uuid.uuid4().hex}"),
-            None if self._profile.owner is Owner.NONE else self._users[user],
-            scope=tuple(known.get(name, "probe") for name in self._profile.scope),
-            variables=tuple((name, known[name]) for name in self._profile.variables if name in known),
-            credentials=_bearer(self._tokens[min(user, len(self._tokens) - 1)]) if self._tokens else None,
-        )
-
-    async def _look(self, reference: Reference) -> _Seen:
-        reply = await self._ask(self._profile.service.look, reference)
-        return _Seen(self._interpreter.looked(reply, reference), reply.status, _object(reply))
-
-    async def _create(self, reference: Reference, changed: Callable[[ApiCall], ApiCall] = lambda call: call) -> _Seen:
-        create = self._profile.service.create
-        assert create is not None  # noqa: S101 # the caller has made sure
-        reply = await self._ask(changed(create), reference)
-        if reply.status < 300:
-            self._made.append(reference)
-        verdict = self._interpreter.made(reply, reference)
-        return _Seen(verdict.otherwise if isinstance(verdict, Doubt) else verdict, reply.status, _object(reply))
-
-    async def _delete(self, reference: Reference) -> bool:
-        """DELETE at the path of the look; whether the session is gone then."""
-        look = self._profile.service.look
-        await self._ask(dataclasses.replace(look, method="DELETE"), reference)
-        return isinstance((await self._look(reference)).verdict, (Absent, Gone))
-
-    async def _ask(self, call: ApiCall, reference: Reference) -> Reply:
-        headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
-        request = SessionCall(call, self._profile.scope, headers).write(self._url, reference).request()
-        async with asyncio.timeout(self._timeout):
-            response = await self._transport.handle_async_request(request)
-            return Reply(response.status_code, await response.aread())
-
     def _find(self, code: str, seen: str) -> None:
         self.findings.append(ProbeFinding(code, seen))
 
 
-def _marked(create: ApiCall) -> ApiCall:
-    """A create call that leaves something in the session's metadata, so that it is seen when that is lost."""
-    body = create.body or {}
-    metadata = body.get("metadata")
-    kept = metadata if isinstance(metadata, dict) else {}
-    return dataclasses.replace(create, body={**body, "metadata": {**kept, "probe": "to be kept"}})
-
-
-def _bearer(token: str) -> Credentials:
-    return Credentials(((b"authorization", b"Bearer " + token.encode()),), token)
-
-
-def _name(seen: _Seen) -> str:
+def _name(seen: Seen) -> str:
     return type(seen.verdict).__name__.lower()
 
 
-def _object(reply: Reply) -> Mapping[str, Any] | None:
-    try:
-        content = orjson.loads(reply.body or b"")
-    except orjson.JSONDecodeError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _loss(before: _Seen, after: _Seen) -> str | None:
+def _loss(before: Seen, after: Seen) -> str | None:
     """What the second of two looks no longer shows, beyond the time of the last change."""
     if type(after.verdict) is not type(before.verdict):
         return f"its user's look then says {_name(after)}"

@@ -1,0 +1,120 @@
+"""The session service that `session-sidecar probe` tries, asked with references of the probe's own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from sidecar.model import Absent, Credentials, Gone, Reference, Verdict
+from sidecar.profile.profile import Owner, Profile
+from sidecar.profile.session_api import ApiCall, IdEquality
+from sidecar.session_client.answers import Doubt, Interpreter, Reply
+from sidecar.session_client.calls import SessionCall
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer: what it means, and the session in it as the service shows it."""
+
+    verdict: Verdict
+    status: int
+    session: Mapping[str, Any] | None
+
+
+class ProbedService:
+    """Asks one session service by one profile, once for each call, and keeps what it created in `made`.
+
+    `users` are two names, `tokens` their bearer tokens where there are any, and `values` give scope and variables.
+    With `uuids` its session ids are UUIDs. `timeout` is in seconds. Its calls raise httpx.HTTPError, OSError or
+    TimeoutError where there is no answer.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        url: str,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        users: tuple[str, str],
+        tokens: Sequence[str] = (),
+        values: Mapping[str, str] | None = None,
+        uuids: bool = False,
+        timeout: float = 10.0,
+    ) -> None:
+        self.made: list[Reference] = []
+        self.tokens = tuple(tokens)
+        self.uuids = uuids or profile.service.id_equals is IdEquality.UUID
+        self._profile = profile
+        self._url = url
+        self._transport = transport
+        self._users = users
+        self._values = dict(values or {})
+        self._timeout = timeout
+        self._interpreter = Interpreter(profile.service, profile.scope, profile.owner)
+
+    def reference(self, user: int, session_id: str | None = None) -> Reference:
+        """Name a session, a new one by default, as user number 0 or 1."""
+        known = {"user_id": self._users[user], **self._values}
+        return Reference(
+            session_id or (str(uuid.uuid4()) if self.uuids else f"probe-{uuid.uuid4().hex}"),
+            None if self._profile.owner is Owner.NONE else self._users[user],
+            scope=tuple(known.get(name, "probe") for name in self._profile.scope),
+            variables=tuple((name, known[name]) for name in self._profile.variables if name in known),
+            credentials=bearer(self.tokens[min(user, len(self.tokens) - 1)]) if self.tokens else None,
+        )
+
+    async def look(self, reference: Reference) -> Seen:
+        """Make the profile's look call."""
+        reply = await self._ask(self._profile.service.look, reference)
+        return Seen(self._interpreter.looked(reply, reference), reply.status, _object(reply))
+
+    async def create(self, reference: Reference, *, marked: bool = False) -> Seen:
+        """Make the profile's create call, which it must have; `marked` leaves a mark in the session's metadata."""
+        create = self._profile.service.create
+        assert create is not None  # noqa: S101 # the caller has made sure
+        reply = await self._ask(_marked(create) if marked else create, reference)
+        if reply.status < 300:
+            self.made.append(reference)
+        verdict = self._interpreter.made(reply, reference)
+        return Seen(verdict.otherwise if isinstance(verdict, Doubt) else verdict, reply.status, _object(reply))
+
+    async def delete(self, reference: Reference) -> bool:
+        """Send DELETE to the path of the look; gives whether the session is gone then."""
+        look = self._profile.service.look
+        await self._ask(dataclasses.replace(look, method="DELETE"), reference)
+        return isinstance((await self.look(reference)).verdict, (Absent, Gone))
+
+    async def _ask(self, call: ApiCall, reference: Reference) -> Reply:
+        headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
+        request = SessionCall(call, self._profile.scope, headers).write(self._url, reference).request()
+        async with asyncio.timeout(self._timeout):
+            response = await self._transport.handle_async_request(request)
+            return Reply(response.status_code, await response.aread())
+
+
+def bearer(token: str) -> Credentials:
+    """The credentials of a user with a bearer token (RFC 6750, section 2.1)."""
+    return Credentials(((b"authorization", b"Bearer " + token.encode()),), token)
+
+
+def _marked(create: ApiCall) -> ApiCall:
+    """A create call that leaves something in the session's metadata, so that it is seen when that is lost."""
+    body = create.body or {}
+    metadata = body.get("metadata")
+    kept = metadata if isinstance(metadata, dict) else {}
+    return dataclasses.replace(create, body={**body, "metadata": {**kept, "probe": "to be kept"}})
+
+
+def _object(reply: Reply) -> Mapping[str, Any] | None:
+    try:
+        content = orjson.loads(reply.body or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
