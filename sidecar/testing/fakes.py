@@ -1,42 +1,18 @@
-"""A fake for every port that stands before a network, a disk or a clock: in memory, obedient, and telling all.
-
-They are shipped for tests of this program and of what is built on it, and pass the tests of the adapters they stand
-for.
-"""
+"""Fakes of the ports to the clock, the instances, the upstream and the metrics. Each keeps what it was told."""
 
 # ruff: noqa: ARG002 # a fake takes what its port takes, whether it uses it or not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from sidecar.guard.permit import SEAL, Permit
-from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.ports import PermitLapsed, UpstreamError
-from sidecar.model import (
-    Absent,
-    Allow,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Grounds,
-    Owed,
-    Reason,
-    Reference,
-    Session,
-    SessionKey,
-    SessionStatus,
-    Unknown,
-    Verdict,
-)
-
-Before: TypeAlias = Callable[[str, Reference], Awaitable[Verdict | None]]
-"""Runs before a fake session service answers: may wait, and may answer in its place."""
+from sidecar.model import Allow, Grounds, Reason, Reference
 
 
 class FakeClock:
@@ -55,153 +31,6 @@ class FakeClock:
 
 
 @dataclass
-class FakeSessionService:
-    """The `SessionService` port over a dict. `asked` holds every question as (operation, reference).
-
-    While `down` is set, every answer is `Unknown`; without `creates`, what is missing stays so. `before` runs ahead of
-    every answer and may give another.
-    """
-
-    sessions: dict[SessionKey, Session] = field(default_factory=dict)
-    asked: list[tuple[str, Reference]] = field(default_factory=list)
-    down: bool = False
-    creates: bool = True
-    before: Before | None = None
-
-    async def look(self, reference: Reference) -> Verdict:
-        """Say what there is."""
-        return await self._interfere("look", reference) or self._look(reference)
-
-    async def ensure(self, reference: Reference) -> Verdict:
-        """Create what is missing."""
-        answer = await self._interfere("ensure", reference) or self._look(reference)
-        if isinstance(answer, Absent) and self.creates:
-            session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
-            return Created(session)
-        return answer
-
-    async def create(self, reference: Reference) -> Verdict:
-        """Create without a look."""
-        answer = await self._interfere("create", reference) or self._look(reference)
-        if isinstance(answer, Absent):
-            session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
-            return Created(session)
-        return answer
-
-    def add(self, key: SessionKey, owner: str | None, status: SessionStatus = SessionStatus.ACTIVE) -> None:
-        """Put a session there."""
-        self.sessions[key] = Session(owner, status)
-
-    async def _interfere(self, operation: str, reference: Reference) -> Verdict | None:
-        self.asked.append((operation, reference))
-        if self.down:
-            return Unknown("the fake is down")
-        return None if self.before is None else await self.before(operation, reference)
-
-    def _look(self, reference: Reference) -> Verdict:
-        session = self.sessions.get(reference.key)
-        if session is None:
-            return Absent()
-        if session.status is SessionStatus.DELETED:
-            return Gone()
-        return Found(session) if session.owner == reference.user_id else Conflict()
-
-
-class FakeKnownSessions:
-    """The `KnownSessions` port over a dict that never expires. With `drops`, events overtake all that it is told."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[SessionKey, Session] = {}
-        self.drops = False
-
-    def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is there, for this user, and not deleted."""
-        session = self.sessions.get(key)
-        return session is not None and session.owner == user_id and session.status is not SessionStatus.DELETED
-
-    def get(self, key: SessionKey) -> Session | None:
-        """Give what is there."""
-        return self.sessions.get(key)
-
-    def bury(self, key: SessionKey) -> None:
-        """Put a tombstone there."""
-        self.sessions[key] = Session(None, SessionStatus.DELETED)
-
-    def forget(self, key: SessionKey) -> None:
-        """Forget it."""
-        self.sessions.pop(key, None)
-
-    def recall(self, key: SessionKey) -> Session | None:
-        """Give what is there: nothing grows old here."""
-        return self.sessions.get(key)
-
-    def ticket(self) -> int:
-        """All tickets are alike."""
-        return 0
-
-    def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        """Keep it, unless told not to."""
-        if not self.drops:
-            self.sessions[key] = session
-        return not self.drops
-
-    def overtaken(self, key: SessionKey, ticket: int) -> bool:
-        """Whether it was told to drop what it is told."""
-        return self.drops
-
-
-@dataclass
-class FakeDebts:
-    """The `Debts` port over a dict. `broken` makes it fail like a full disk; `settled` tells how debts ended."""
-
-    owed: dict[SessionKey, Reference] = field(default_factory=dict)
-    aside: dict[SessionKey, str] = field(default_factory=dict)
-    settled: list[tuple[Reference, Verdict]] = field(default_factory=list)
-    broken: bool = False
-
-    async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
-        """Write it down, for the user who came first, unless it is known that it cannot be paid."""
-        self._check()
-        for debt, answer in self.settled:
-            if debt.key == reference.key and isinstance(answer, Gone):
-                return answer
-            if debt == reference and isinstance(answer, Conflict):
-                return answer
-        owner = self.owed.setdefault(reference.key, reference).user_id
-        return Owed(owner, reference.key in self.aside)
-
-    def claimant(self, key: SessionKey) -> Owed | Unknown | None:
-        """Say whose it is."""
-        reference = self.owed.get(key)
-        return None if reference is None else Owed(reference.user_id, key in self.aside)
-
-    def any_owed(self) -> bool:
-        """Whether anything is owed and not set aside."""
-        return len(self.owed) > len(self.aside)
-
-    async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
-        """Give the oldest."""
-        self._check()
-        return [debt for key, debt in self.owed.items() if (key in self.aside) == set_aside][:limit]
-
-    async def set_aside(self, reference: Reference, why: str) -> None:
-        """Keep it apart."""
-        self._check()
-        self.aside[reference.key] = why
-
-    async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
-        """Strike it off."""
-        self._check()
-        del self.owed[reference.key]
-        self.aside.pop(reference.key, None)
-        self.settled.append((reference, answer))
-
-    def _check(self) -> None:
-        if self.broken:
-            raise DebtNotWritten("the fake disk is full")
-
-
-@dataclass
 class FakeDiscovery:
     """The `Discovery` port over a list, given in turn; `reports` holds what was said of them."""
 
@@ -209,14 +38,14 @@ class FakeDiscovery:
     reports: list[tuple[str, bool]] = field(default_factory=list)
 
     def pick(self) -> str | None:
-        """Give the next."""
+        """Give the next URL in turn; None where there is none."""
         if not self.urls:
             return None
         self.urls.append(self.urls.pop(0))
         return self.urls[-1]
 
     def report(self, url: str, *, ok: bool) -> None:
-        """Note it."""
+        """Note the report."""
         self.reports.append((url, ok))
 
 
