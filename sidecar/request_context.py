@@ -64,9 +64,8 @@ class RequestContext:
 _current: ContextVar[RequestContext | None] = ContextVar("request", default=None)
 
 
-def current_request() -> RequestContext | None:
-    """Give the request on whose behalf this code runs, if it runs for one."""
-    return _current.get()
+current_request: Final = _current.get
+"""Gives the request on whose behalf this code runs, if it runs for one."""
 
 
 def enter_request(method: str, target: bytes, headers: Headers) -> RequestContext:

@@ -37,7 +37,7 @@ class ShardedLru(Generic[K, V]):
     def peek(self, key: K) -> V | None:
         """Give the value without noting it: that would cost more than all the rest."""
         try:
-            return _value_of(self._shard(key), key)
+            return _value_of(self._shards[hash(key) % len(self._shards)], key)
         except KeyError:
             return None
 

@@ -131,7 +131,7 @@ class Extractor:
             if flat is not None and (named := flat(body)) is not None:
                 reference = identified(*named, kind)
                 if reference is not None:
-                    return _rest(reference)
+                    return Extraction(RefusalFormat.REST, (Call(reference),))
             if body and unclear is not None:
                 return unclear
             candidates = {name: values.copy() for name, values in said}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 from sidecar.extract.credentials import credentials_in
@@ -14,6 +15,7 @@ from sidecar.profile.session_api import IdEquality
 
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
+_MOST_REMEMBERED: Final = 1024
 
 Candidates: TypeAlias = dict[str, list[object]]
 """For each name of the profile, what the places that say anything say; never null."""
@@ -39,8 +41,10 @@ class IdResolver:
         self._is_session_id = session_id_check(id_format, profile.id_grammar)
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
         self._user_header = user_header
+        # Writes come from few sessions at a time, and checking an id costs more than remembering it.
+        self.identified = lru_cache(_MOST_REMEMBERED)(self._identified)
 
-    def identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
+    def _identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
         """Give the reference that two ids make which stand alone; None where one of them is outside the grammar."""
         if self._is_session_id(session_id) and self._is_user_id(user_id):
             return Reference(self._canonical(session_id) if self._has_spellings else session_id, user_id, kind)

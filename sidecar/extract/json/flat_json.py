@@ -2,6 +2,9 @@
 
 Most writes are such, as a JSON object or as the arguments of one MCP call, and there is nothing to resolve in them. Any
 other body, and any that is wrong, is left to the full extraction.
+
+A parsed object shows neither the members that a repeated name hides nor what is nested in it. Their names stand in the
+text all the same, in quotes: a text with no more quotes than the names and strings of the object need hides none.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
+from sidecar.extract.ids import MAX_LENGTH
 from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
 from sidecar.extract.mcp import NAMES
 from sidecar.model import NOTIFICATION, Notification, RpcId, RuleKind
@@ -47,9 +51,13 @@ class FlatJsonExtractor:
 
     def read(self, body: bytes) -> SessionIdentity | None:
         """Give what a flat body names; None for any other."""
-        names = self._json.plain_names(body)
+        value = _value(body)
+        if type(value) is not dict:
+            return None
+        hides_nothing = _quotes_in(body) == _quotes_of(value)
+        names = self._json.names_among(tuple(value)) if hides_nothing else self._json.plain_names(body)
         keys = None if names is None else self._keys.get(names)
-        return None if keys is None else _named(_value(body), keys)
+        return None if keys is None else _named(value, keys)
 
 
 class FlatCallExtractor:
@@ -66,17 +74,23 @@ class FlatCallExtractor:
 
     def read(self, body: bytes) -> FlatCall | None:
         """Give what a flat call names; None for any other body."""
-        names = self._json.plain_names(body)
-        keys = None if names is None else self._keys.get(names)
-        if keys is None:
-            return None
         message = _value(body)
         if type(message) is not dict or message.get("method") != "tools/call":
             return None
         params = message.get("params")
-        if type(params) is not dict or (kind := self._kind(params.get("name"))) is RuleKind.PASS:
+        if type(params) is not dict:
             return None
-        named = _named(params.get("arguments"), keys)
+        arguments = params.get("arguments")
+        if type(arguments) is not dict:
+            return None
+        if _quotes_in(body) == _quotes_of(message) + _quotes_of(params) + _quotes_of(arguments):
+            names = self._json.names_among((*message, *params, *arguments))
+        else:
+            names = self._json.plain_names(body)
+        keys = None if names is None else self._keys.get(names)
+        if keys is None or (kind := self._kind(params.get("name"))) is RuleKind.PASS:
+            return None
+        named = _named(arguments, keys)
         rpc_id = message.get("id", NOTIFICATION)
         if named is None or type(rpc_id) not in _PLAIN_IDS:
             return None
@@ -101,11 +115,26 @@ def _value(body: bytes) -> Any:
         return None
 
 
-def _named(value: object, keys: _Keys) -> SessionIdentity | None:
-    if type(value) is not dict:
-        return None
+def _quotes_in(body: bytes) -> int:
+    """Count the quotes of a JSON text that begin or end a string."""
+    if b"\\" not in body:
+        return body.count(b'"')
+    # Pairs of backslashes go first: a quote behind one is not escaped.
+    text = body.replace(b"\\\\", b"")
+    return text.count(b'"') - text.count(b'\\"')
+
+
+def _quotes_of(value: dict[str, Any]) -> int:
+    """Count the quotes that the names of an object need, and the strings among its values."""
+    return 2 * (len(value) + list(map(type, value.values())).count(str))
+
+
+def _named(value: dict[str, Any], keys: _Keys) -> SessionIdentity | None:
     session_id, user_id = value.get(keys[0]), value.get(keys[1])
-    return (session_id, user_id) if type(session_id) is str and type(user_id) is str else None
+    if type(session_id) is not str or type(user_id) is not str:
+        return None
+    # What is too long for any grammar is not worth remembering either.
+    return (session_id, user_id) if len(session_id) <= MAX_LENGTH and len(user_id) <= MAX_LENGTH else None
 
 
 def _at_the_top(profile: Profile, name: str) -> list[str]:

@@ -22,6 +22,9 @@ MOST_VALUES: Final = 250_000
 MOST_VALUES_TWICE: Final = 100_000
 """The same for a text that has to be read with every key seen, which is slower."""
 
+_MOST_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 1024
+
 _LONGEST_INTEGER: Final = 18
 _BACKSLASH: Final = ord("\\")
 _FOLD_INTO: Final = {"s": "ſ", "k": "\u212a", "i": "\u0130\u0131"}
@@ -42,7 +45,8 @@ class JsonReader:
         self._folded = frozenset(map(fold, self._names))
         self._has_twins = len(self._folded) != len(self._names)
         self._lengths = frozenset(map(len, self._names))
-        self._tokens = frozenset(f'"{name}"'.encode() for name in self._names)
+        self._remembered: dict[tuple[str, ...], frozenset[bytes] | None] = {}
+        self._tokens = frozenset(map(_token, self._names))
         self._find_names = re.compile(b'"(?:%b)"' % _any_of(map(_any_case, self._names))).findall
         # The same names in ASCII alone, which is faster to search for.
         self._find_in_ascii = re.compile(b'"(?:%b)"' % _any_of(map(re.escape, self._names)), re.IGNORECASE).findall
@@ -74,6 +78,23 @@ class JsonReader:
         if self._has_twins and len(set(map(bytes.lower, names))) != len(names):
             return None
         return None if _BACKSLASH in body and self._find_escape(body) else names
+
+    def names_among(self, keys: tuple[str, ...]) -> frozenset[bytes] | None:
+        """Give the `plain_names` of a text with just these keys. Remembered as many as fit; then it starts anew."""
+        try:
+            return self._remembered[keys]
+        except KeyError:
+            names = self._find_names_among(keys)
+        if sum(map(len, keys)) <= _LONGEST_REMEMBERED:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[keys] = names
+        return names
+
+    def _find_names_among(self, keys: tuple[str, ...]) -> frozenset[bytes] | None:
+        watched = [key for key in keys if fold(key) in self._folded]
+        is_plain = self._names.issuperset(watched) and len(set(map(fold, watched))) == len(watched)
+        return frozenset(map(_token, watched)) if is_plain and "\0" not in "".join(keys) else None
 
     def _read_every_key(self, body: bytes) -> object:
         _check_size(body, MOST_VALUES_TWICE)
@@ -114,6 +135,11 @@ def member(value: object, name: str) -> object:
 def fold(name: str) -> str:
     """The key as readers see it that disregard case: Go folds `ſ` and the Kelvin sign, Java `İ` and `ı`."""
     return name.lower().replace("ſ", "s").replace("i\u0307", "i").replace("ı", "i")
+
+
+def _token(name: str) -> bytes:
+    """The name as JSON writes it."""
+    return f'"{name}"'.encode()
 
 
 def _check_size(body: bytes, most: int) -> None:

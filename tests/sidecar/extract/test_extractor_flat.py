@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.extract.extractor import Extractor
-from sidecar.extract.json.strict_json import JsonReader
-from sidecar.extract.refused import RequestRefused
-from sidecar.model import NOTIFICATION, Call, Extraction, Head, Reason, Reference, Refusal
+from sidecar.model import NOTIFICATION, Call, Head, Reason, Reference
 from sidecar.profile.files import find_profile
 
 READERS = [Extractor(find_profile("isa")), Extractor(find_profile("isa"), user_header="X-User")]
@@ -72,73 +70,74 @@ def test_flat_and_full_extraction_agree(readers, head, bodies):
         assert flat.extract(body) == whole.extract(body)
 
 
-def flat_only(head, body, reader=READERS[0]):
-    """What is extracted while the full extraction is out of order; None where it was asked."""
-    classification = reader.classify(head)
-    asked = []
+def only_call(head, body, reader=READERS[0]):
+    """The only call that is extracted from the request."""
+    (call,) = reader.classify(head).extract(body).calls
+    return call
 
-    def refuse(*_: object) -> Extraction:
-        asked.append(True)
-        raise RequestRefused(Refusal(Reason.UNREADABLE_BODY, "asked"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JsonReader, "read", refuse)
-        extraction = classification.extract(body)
-    return None if asked else extraction.calls[0]
+def refused(head, body, reader=READERS[0]):
+    """The reason for which the only call of the request is refused."""
+    refusal = only_call(head, body, reader).refusal
+    return None if refusal is None else refusal.reason
 
 
 FLAT = b'{"session_id": "s-1", "user_id": "ann"}'
 
 
-def test_an_ordinary_write_is_flat():
-    """A write whose body alone names the ids is read by the flat extraction."""
+def test_an_ordinary_write_names_its_session():
+    """The body alone names both ids."""
     head = Head("POST", b"/api/v1/memories?x=1", [(b"content-type", b"application/json")])
-    assert flat_only(head, FLAT) == Call(Reference("s-1", "ann"))
+    assert only_call(head, FLAT) == Call(Reference("s-1", "ann"))
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "body"),
     [
-        Head("POST", b"/api/v1/memories?session_id=s-2", ()),
-        Head("POST", b"/api/v1/memories/session/s-1/summarize", ()),
-        Head("POST", b"/api/v1/memories", [(b"content-type", b"application/x-www-form-urlencoded")]),
+        (Head("POST", b"/api/v1/memories?session_id=s-2", ()), FLAT),
+        (Head("POST", b"/api/v1/memories/session/s-2/summarize", ()), FLAT),
+        (
+            Head("POST", b"/api/v1/memories", [(b"content-type", b"application/x-www-form-urlencoded")]),
+            b'{"session_id": "s-1", "user_id": "ann", "x": "&session_id=s-2"}',
+        ),
     ],
+    ids=["query", "path", "form"],
 )
-def test_bodies_are_not_flat_where_the_head_may_say_something_else(head):
-    """A path or a query that names an id, or a declared form, needs the full extraction."""
-    assert flat_only(head, FLAT) is None
+def test_a_flat_body_is_compared_with_what_the_head_says(head, body):
+    """A path, a query or a declared form that names another session makes the request ambiguous."""
+    assert refused(head, body) is Reason.AMBIGUOUS_SESSION
 
 
-def test_bodies_are_not_flat_where_a_header_names_the_owner():
-    """With a user header, the owner in a body is not the one that counts."""
-    assert flat_only(Head("POST", b"/api/v1/memories", ()), FLAT, READERS[1]) is None
+def test_the_owner_in_a_flat_body_does_not_count_where_a_header_names_it():
+    """Without the header no user is named."""
+    assert refused(Head("POST", b"/api/v1/memories", ()), FLAT, READERS[1]) is Reason.USER_ID_REQUIRED
 
 
-def test_ids_outside_the_grammar_are_left_to_the_full_extraction():
-    """The flat extraction gives no reference, and the full one says what is wrong."""
+def test_ids_outside_the_grammar_are_refused():
+    """The full extraction says what is wrong with a flat body."""
     head = Head("POST", b"/api/v1/memories", [(b"content-type", b"application/json")])
-    assert flat_only(head, b'{"session_id": "no good", "user_id": "ann"}') is None
-
-
-def test_of_an_mcp_message_only_a_plain_call_is_flat():
-    """A call and a notification are read flat, and a batch is not."""
-    head = Head("POST", b"/mcp", ())
-    assert flat_only(head, CALL) == Call(Reference("s-1", "ann"), rpc_id=1)
-    assert flat_only(head, CALL.replace(b'"id": 1, ', b"")) == Call(Reference("s-1", "ann"), rpc_id=NOTIFICATION)
-    assert flat_only(head, b"[%b]" % CALL) is None
+    assert refused(head, b'{"session_id": "no good", "user_id": "ann"}') is Reason.INVALID_SESSION_ID
 
 
 @pytest.mark.parametrize(
-    ("reader", "head"),
+    ("body", "rpc_id"), [(CALL, 1), (CALL.replace(b'"id": 1, ', b""), NOTIFICATION), (b"[%b]" % CALL, 1)]
+)
+def test_a_call_names_its_session(body, rpc_id):
+    """A call, a notification and a batch of one."""
+    assert only_call(Head("POST", b"/mcp", ()), body) == Call(Reference("s-1", "ann"), rpc_id=rpc_id)
+
+
+@pytest.mark.parametrize(
+    ("reader", "target", "reason"),
     [
-        (READERS[0], Head("POST", b"/mcp?session_id=s-2", ())),
-        (READERS[0], Head("POST", b"/mcp?user_id=eve", ())),
-        (READERS[1], Head("POST", b"/mcp", ())),
+        (READERS[0], b"/mcp?session_id=s-2", Reason.AMBIGUOUS_SESSION),
+        (READERS[0], b"/mcp?user_id=eve", Reason.AMBIGUOUS_SESSION),
+        (READERS[1], b"/mcp", Reason.USER_ID_REQUIRED),
     ],
 )
-def test_a_call_is_not_flat_where_the_head_may_say_something_else(reader, head):
-    """A query that names an id, or a user header, needs the full extraction."""
-    assert flat_only(head, CALL, reader) is None
+def test_a_call_is_compared_with_what_the_head_says(reader, target, reason):
+    """A query that names another id makes the call ambiguous; a user header alone names the owner."""
+    assert refused(Head("POST", target, ()), CALL, reader) is reason
 
 
 def test_a_call_with_an_unclear_type_is_refused():

@@ -26,6 +26,9 @@ CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
         b' {"user_id" : "u", "x": [{"y": 1}], "session_id": "s"}\n',
         '{"session_id":"s","user_id":"u","text":"\u4f60\u597d"}'.encode(),
         b'{"session_id":"s","user_id":"u","text":"\\u4f60\\n"}',
+        b'{"session_id":"s","user_id":"u","text":"a \\"name\\" and a \\\\"}',
+        b'{"session_id":"s","user_id":"u","x":"context"}',
+        b'{"session_id":"s","user_id":"u","x":["y","z"]}',
     ],
 )
 def test_a_plain_body_gives_its_ids(body):
@@ -47,8 +50,14 @@ def test_a_plain_body_gives_its_ids(body):
         b'{"session_id":["s"],"user_id":"u"}',
         b'{"session_id":"s","user_id":"u",}',
         b'{"session_id":"s","user_id":"u","context":{}}',
-        b'{"session_id":"s","user_id":"u","x":"context"}',
+        b'{"session_id":"s","user_id":"u","x":["context"]}',
         b'{"session_id":"s","user_id":"u","session_id":"t"}',
+        b'{"session_id":1,"user_id":"u","session_id":"s"}',
+        b'{"session_id":"s","user_id":"u","x":"\\\\","session_id":"s"}',
+        b'{"session_id":"s","user_id":"u","x":"\\"","session_id":"s"}',
+        b'{"session_id":"s","user_id":"u","session_id\\u0000":"t"}',
+        b'{"session_id":"%b","user_id":"u"}' % (b"s" * 256),
+        b'{"session_id":"s","user_id":"%b"}' % (b"u" * 256),
         b'{"session_id":"s","user_id":"u","x":{"session_id":"t"}}',
         b'{"session_id":"s","x":{"user_id":"u"}}',
         b'{"session_id":"s","x":"user_id"}',
@@ -148,3 +157,12 @@ def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(mo
         """
     )
     assert not has_flat_bodies(profile)
+
+
+def test_names_are_remembered_within_bounds():
+    """A client that makes names up fills no memory, and its bodies are read as before."""
+    json = JsonReader(["session_id"])
+    for number in range(3000):
+        assert json.names_among((f"x{number}", "session_id")) == {b'"session_id"'}
+    assert json.names_among(("x" * 2000, "session_id")) == {b'"session_id"'}
+    assert len(json._remembered) <= 1024
