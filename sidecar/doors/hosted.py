@@ -1,11 +1,13 @@
 """What stands around somebody's application when the sidecar serves it itself: the outermost layer and the innermost.
 
 The outermost adds what an origin server owes (RFC 9110, section 6.6.1): `Date`. The innermost, inside the guard, turns
-the server's time-out on a request body into a 408.
+the server's time-out on a request body into a 408. A response of declared length leaves in one write: its head waits for
+the first piece of its body, as ASGI allows.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import respond
 from sidecar.doors.refusal import refuse_request
+from sidecar.http.asgi_wire import wire_of
 from sidecar.model import Reason, Refusal, RefusalFormat
 
 _LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
@@ -25,21 +28,32 @@ def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
 
 
 class _Dated:
-    """Adds `Date` to each HTTP response that has none."""
+    """Adds `Date` to each HTTP response that has none, and says where the body of a response follows at once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._second = 0
+        self._date = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def dated(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                if not any(name.lower() == b"date" for name, _ in headers):
-                    headers.append((b"date", formatdate(usegmt=True).encode("ascii")))
-                message = {**message, "headers": headers}
-            await send(message)
+            await send(self._completed(message) if message["type"] == "http.response.start" else message)
 
         await self._app(scope, receive, dated if scope["type"] == "http" else send)
+
+    def _completed(self, message: Message) -> Message:
+        headers = list(message.get("headers", ()))
+        names = {name.lower() for name, _ in headers}
+        if b"date" not in names:
+            headers.append((b"date", self._now()))
+        return {**message, "headers": headers, "body_follows": b"content-length" in names}
+
+    def _now(self) -> bytes:
+        """Give the time as HTTP writes it (RFC 9110, section 5.6.7); it is written once a second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True).encode("ascii")
+        return self._date
 
 
 class _BodyTimeout:
@@ -49,7 +63,8 @@ class _BodyTimeout:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        wire = wire_of(scope)
+        if scope["type"] != "http" or (wire is not None and wire.body_complete):
             await self._app(scope, receive, send)
             return
         late = started = False

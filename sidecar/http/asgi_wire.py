@@ -58,7 +58,7 @@ class AsgiWire:
         self.left = False
         self._receive = receive
         self._send = send
-        self._body_complete = not self.has_body
+        self.body_complete = not self.has_body
         self._on_gone: Callable[[], None] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -66,7 +66,7 @@ class AsgiWire:
         """Give the next message of the request."""
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            self._body_complete = True
+            self.body_complete = True
             self._watch()
         return message
 
@@ -110,7 +110,7 @@ class AsgiWire:
 
     def _watch(self) -> None:
         """Wait for the disconnect, once the request is complete: before that, its pieces are being received."""
-        if self._body_complete and self._on_gone is not None and self._watcher is None:
+        if self.body_complete and self._on_gone is not None and self._watcher is None:
             self._watcher = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
 
     async def _wait_for_disconnect(self) -> None:

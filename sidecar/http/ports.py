@@ -76,6 +76,8 @@ class Wire(WireHead, Protocol):
     the connection.
     """
 
+    body_complete: bool
+    """Whether the whole body has arrived."""
     extraction: Extraction | None
     """What the fast path extracted from the body before it gave way; None where the body is still to be parsed."""
     arrived: float
