@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -51,8 +51,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     console = Console(width=max(Console().width, TABLE_WIDTH))
     chosen = bars.SPEED if arguments.bars else bars.BARS
-    measured = [name for name in ALL if bars.compared(name, chosen)] if arguments.bars else ALL
-    names = arguments.cases or measured
+    names = arguments.cases or [name for name in ALL if not arguments.bars or _is_judged(name, chosen)]
     contenders = [BY_NAME[name] for name in arguments.contenders or BY_NAME]
     options = _options(arguments)
     complete = not (arguments.cases or arguments.contenders or arguments.quick or arguments.rounds)
@@ -76,6 +75,11 @@ def main() -> None:
         "processor time taken by other machines": f"{stolen / total:.1%}",
     }
     _publish(console, bench.samples, facts, bars.judge(bench.samples, chosen), complete=complete)
+
+
+def _is_judged(name: str, chosen: Sequence[bars.Bar]) -> bool:
+    """Whether a bar stands on what this case, or one of this experiment, measures."""
+    return any(bars.compared(case, chosen) for case in (flat.CASES if name == "flat" else (name,)))
 
 
 def _say(console: Console) -> Callable[[str], None]:

@@ -116,7 +116,8 @@ class _Sidecar:
             on_session_call=None if self._tracing is None else self._tracing.session_call,
         )
         build = build_info(settings.profile.name, settings.mode)
-        self._state = DashboardState(self._metrics, recent, build, upstream=lambda: settings.upstream)
+        upstream = (lambda: settings.upstream) if hosted is None else None
+        self._state = DashboardState(self._metrics, recent, build, upstream=upstream)
         self._registry = registry_of(self._metrics, build)
         self._inspected = Inspected(self._registry, self._state, effective(settings), lambda: self._is_ready)
         self._stack = contextlib.AsyncExitStack()
@@ -173,7 +174,8 @@ class _Sidecar:
         """Hand what is admitted to an application in this process."""
         from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
 
-        front = self._traced(guard, lambda guarding: hosted_app(app, guarding))
+        names_decisions = self._settings.decision_header
+        front = self._traced(guard, lambda guarding: hosted_app(app, guarding, decision_header=names_decisions))
         return _Front(front, HostingProtocol, hosting=Hosting(front))
 
     def _traced(self, guard: SessionGuard, front: Callable[[Callable[[ASGIApp], ASGIApp]], ASGIApp]) -> ASGIApp:

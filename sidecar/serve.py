@@ -10,7 +10,14 @@ from typing import Final
 
 from service_kit.optional_imports import not_found
 from service_kit.settings import BadSettings
-from sidecar.settings import Settings, load_settings, unknown_variables, wants_json_logs
+from sidecar.settings import (
+    Settings,
+    WrapSettings,
+    load_settings,
+    unknown_variables,
+    unused_variables,
+    wants_json_logs,
+)
 from sidecar.tools.probe.record import unsafe_create
 
 _UNUSED: Final = ("brotli", "greenlet", "httpx._main", "multipart", "python_multipart", "rich", "zstandard")
@@ -35,7 +42,7 @@ def wrap(application: str) -> int:
     from sidecar import app  # noqa: PLC0415 # `serve` imports it in another way
     from sidecar.tools.load_application import NoApplication, load_application  # noqa: PLC0415 # brings uvicorn
 
-    settings = _settings()
+    settings = _settings(WrapSettings)
     if settings is None:
         return 2
     try:
@@ -43,13 +50,13 @@ def wrap(application: str) -> int:
     except NoApplication as error:
         _report([str(error)])
         return 2
-    return app.run(settings, warnings=unknown_variables(), hosted=hosted)
+    return app.run(settings, warnings=unknown_variables() + unused_variables(settings), hosted=hosted)
 
 
-def _settings() -> Settings | None:
+def _settings(kind: type[Settings] = Settings) -> Settings | None:
     """Read the settings; None where something keeps the sidecar from starting, which is reported."""
     try:
-        settings = load_settings()
+        settings = load_settings(kind)
     except BadSettings as bad:
         _report(bad.problems)
         return None

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from service_kit.settings import ENV_FILE, ListenAddress, load, variable, variab
 from sidecar.profile.files import find_profile
 from sidecar.profile.problems import ProfileError
 from sidecar.profile.profile import Profile
+from sidecar.profile.session_api import At
 from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
 
 PREFIX: Final = "SIDECAR_"
@@ -133,6 +134,9 @@ class Settings(ConsulSettings):
     log_ids: Literal["plain", "hashed"] = "plain"
     access_log: Switch = False
 
+    forwards: ClassVar[bool] = True
+    """Whether admitted requests go to an upstream."""
+
     @field_validator("admin", "authz")
     @classmethod
     def _is_an_address_of_its_own(cls, address: Address | None, info: ValidationInfo) -> Address | None:
@@ -146,6 +150,10 @@ class Settings(ConsulSettings):
     @field_validator("upstream", "session_service")
     @classmethod
     def _is_another_server(cls, url: str, info: ValidationInfo) -> str:
+        profile = info.data.get("profile")
+        asks_upstream = profile is not None and profile.service.at is At.UPSTREAM
+        if info.field_name == "upstream" and not (cls.forwards or asks_upstream):
+            return url  # No connection goes there.
         discovered = info.data.get("consul_http_addr") or info.data.get("consul_host")
         if info.field_name == "session_service" and discovered and url == cls.model_fields["session_service"].default:
             return url  # With Consul the default address of the session service is not in use.
@@ -222,9 +230,25 @@ class Settings(ConsulSettings):
         return "session_service" in self.model_fields_set
 
 
-def load_settings() -> Settings:
+class WrapSettings(Settings):
+    """What the environment says to `wrap`: requests go to the application, none to `SIDECAR_UPSTREAM`."""
+
+    forwards: ClassVar[bool] = False
+
+
+def load_settings(kind: type[Settings] = Settings) -> Settings:
     """Read the settings. Raises service_kit.settings.BadSettings with every problem found."""
-    return load(Settings)
+    return load(kind)
+
+
+def unused_variables(settings: Settings) -> list[str]:
+    """One readable line for each variable that is set and that `wrap` does not use."""
+    fields = [] if settings.forwards else [field for field in settings.model_fields_set if _is_for_upstreams(field)]
+    return [f"{variable(Settings, field)} is not used by wrap, which forwards nothing" for field in sorted(fields)]
+
+
+def _is_for_upstreams(field: str) -> bool:
+    return field.startswith("upstream") or field == "fast_path"
 
 
 def wants_json_logs() -> bool:
@@ -239,7 +263,8 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]
 
 def effective(settings: Settings) -> list[tuple[str, str]]:
     """Every variable with its effective value as a person would write it; secrets are masked."""
-    return [(variables(Settings, field)[0], _shown(getattr(settings, field), field)) for field in Settings.model_fields]
+    fields = [each for each in Settings.model_fields if settings.forwards or not _is_for_upstreams(each)]
+    return [(variables(Settings, field)[0], _shown(getattr(settings, field), field)) for field in fields]
 
 
 def _shown(value: object, field: str) -> str:

@@ -25,6 +25,7 @@ from benchmarks.stage import Running, Stage
 
 FLAT, AT_ONCE, MEMORY = "flat", "flat-at-once", "memory"
 EXPIRING, BOTH_EXPIRING = "expiring", "expiring-at-once"
+CASES = (FLAT, AT_ONCE, MEMORY, EXPIRING, BOTH_EXPIRING)
 MIXED = ("known", "created")
 HALF_OF_THE_CONNECTIONS = 16
 KNOWN, WHILE_EXPIRING, NOTHING_EXPIRES = "{:,} known", "{:,} expiring", "{:,}, the same load"
@@ -51,7 +52,9 @@ def run(bench: Bench) -> None:
             ready[size], pace = _stand(bench.stage, stack, size, life=LONG_S)
         if large / pace > MOST_WARMING_S:
             raise Failed(f"{large:,} first writes would take {large / pace:.0f} s")
-        life = math.ceil((1.2 * large / pace + _flat_seconds(options) + SPARE_S) / (1 - JITTER))
+        life = LONG_S
+        if options.tails:
+            life = math.ceil((1.2 * large / pace + _flat_seconds(options) + SPARE_S) / (1 - JITTER))
         bench.say(f"flat: making {large:,} sessions known, about {large / pace:.0f} s")
         first_expiry = time.monotonic() + life * (1 - JITTER)
         ready[large], pace = _stand(bench.stage, stack, large, life=life)

@@ -31,11 +31,13 @@ _CREATES: Final = {
 }
 _NO_OUTBOX: Final = Health("off", "not in use (SIDECAR_ON_OUTAGE=reject)")
 _OFF: Final = Health("off", "not in use")
+_IN_PROCESS: Final = Health("up", "an application in this process")
 
 
 class DashboardState:
     """Collects the document. `identity` says what runs; `session_service` and `upstream` name the URLs to probe.
 
+    `upstream` is None where the memory service is an application in this process.
     `session_service` is None where sessions are not looked at. `follows_events` is False where no event stream is used.
     """
 
@@ -45,14 +47,14 @@ class DashboardState:
         recent: RecentProblems,
         identity: Mapping[str, str],
         *,
-        upstream: Callable[[], str | None],
+        upstream: Callable[[], str | None] | None,
     ) -> None:
         self.session_service: HealthProbe | None = None
         self.follows_events = False
         self._metrics = metrics
         self._recent = recent
         self._identity = dict(identity)
-        self._upstream = HealthProbe(upstream)
+        self._upstream = None if upstream is None else HealthProbe(upstream)
         self._started = time.time()
 
     async def collect(self) -> dict[str, Any]:
@@ -79,8 +81,11 @@ class DashboardState:
             "problems": self._problems(),
         }
 
+    async def _memory_service(self) -> Health:
+        return _IN_PROCESS if self._upstream is None else await self._upstream.look()
+
     async def _health(self) -> list[dict[str, str]]:
-        session_service, upstream = await asyncio.gather(self._session_service(), self._upstream.look())
+        session_service, upstream = await asyncio.gather(self._session_service(), self._memory_service())
         metrics = self._metrics
         debts = metrics.reading("sidecar_debts")
         creates = metrics.reading("sidecar_creation_stopped")

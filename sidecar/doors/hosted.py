@@ -1,8 +1,8 @@
 """What stands around somebody's application when the sidecar serves it itself: the outermost layer and the innermost.
 
 The outermost adds what an origin server owes (RFC 9110, section 6.6.1): `Date`. The innermost, inside the guard, turns
-the server's time-out on a request body into a 408. A response of declared length leaves in one write: its head waits for
-the first piece of its body, as ASGI allows.
+the server's time-out on a request body into a 408. A response of declared length leaves in one write: its head waits
+for the first piece of its body, as ASGI allows.
 """
 
 from __future__ import annotations
@@ -14,17 +14,22 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import respond
+from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import refuse_request
 from sidecar.http.asgi_wire import wire_of
+from sidecar.http.headers import DECISION_HEADER
 from sidecar.model import Reason, Refusal, RefusalFormat
 
 _LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
 
 
-def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    """Put `app` under the guard. `guarding` wraps an application in what decides each of its requests."""
-    return _Dated(guarding(_BodyTimeout(app)))
+def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp], *, decision_header: bool = False) -> ASGIApp:
+    """Put `app` under the guard. `guarding` wraps an application in what decides each of its requests.
+
+    `decision_header` adds `X-Sidecar-Session` to the application's responses.
+    """
+    inside = _BodyTimeout(app)
+    return _Dated(guarding(_DecisionHeader(inside) if decision_header else inside))
 
 
 class _Dated:
@@ -54,6 +59,22 @@ class _Dated:
         if second != self._second:
             self._second, self._date = second, formatdate(second, usegmt=True).encode("ascii")
         return self._date
+
+
+class _DecisionHeader:
+    """Adds the ground on which the request was admitted to each HTTP response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def decided(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                field = (DECISION_HEADER, scope[PERMIT].grounds.value.encode("ascii"))
+                message = {**message, "headers": [*message.get("headers", ()), field]}
+            await send(message)
+
+        await self._app(scope, receive, decided if scope["type"] == "http" else send)
 
 
 class _BodyTimeout:

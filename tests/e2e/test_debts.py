@@ -20,17 +20,18 @@ from tests.support.processes import run_to_end, wait_until
 class Outage(Cluster):
     """A cluster whose session service is down from time to time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *command: str) -> None:
         super().__init__(folder, f"sqlite:///{folder}/sessions.db", f"sqlite:///{folder}/memories.db")
         self.outbox = folder / "outbox.db"
         self.environment = {
             "SIDECAR_UPSTREAM": f"http://127.0.0.1:{self.memory_port}",
+            "MEMORY_DATABASE_URL": f"sqlite:///{folder}/memories.db",
             "SIDECAR_SESSION_SERVICE": f"http://127.0.0.1:{self.session_port}",
             "SIDECAR_ON_OUTAGE": "forward",
             "SIDECAR_DECISION_HEADER": "true",
             "SIDECAR_OUTBOX": str(self.outbox),
         }
-        self.configure_sidecar(**self.environment)
+        self.configure_sidecar(*command, **self.environment)
 
     def store(self, user: str, session: str) -> httpx.Response:
         """Write through the sidecar."""
@@ -50,12 +51,12 @@ class Outage(Cluster):
         return float(next(line.split()[1] for line in page.splitlines() if line.startswith(f"{name} ")))
 
 
-@pytest.fixture
-def outage(tmp_path: Path) -> Iterator[Outage]:
+@pytest.fixture(params=[("serve",), ("wrap", "memory_service.asgi:app")], ids=lambda command: command[0])
+def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
     """Everything is up; sessions `bobs` and `deleted` exist at the session service, but not in any memory of ours."""
     migrate("session_service", f"sqlite:///{tmp_path}/sessions.db")
     migrate("memory_service", f"sqlite:///{tmp_path}/memories.db")
-    cluster = Outage(tmp_path)
+    cluster = Outage(tmp_path, *request.param)
     services = (cluster.sessions, cluster.memories, cluster.sidecar)
     try:
         with ThreadPoolExecutor() as at_once:

@@ -19,6 +19,7 @@ from tests.support.platform import STORE
 from tests.support.platform_sessions import PlatformSessions
 from tests.support.servers import served
 from tests.support.sidecar_process import sidecar_process
+from tests.support.ways import COMMANDS
 
 MEMORIES = "/api/v1/memories"
 
@@ -57,11 +58,11 @@ def parts() -> Iterator[tuple[PlatformSessions, str, Memories, str]]:
         yield sessions, session_url, memories, memory_url
 
 
-@pytest.fixture(scope="module")
-def scene(parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module", params=COMMANDS, ids=str)
+def scene(parts, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     sessions, session_url, memories, memory_url = parts
     env = {"SIDECAR_PROFILE": "isa-platform", "SIDECAR_SESSION_SERVICE": session_url}
-    with sidecar_process(memory_url, tmp_path_factory.mktemp("platform"), **env) as sidecar:
+    with sidecar_process(memory_url, tmp_path_factory.mktemp("platform"), request.param, **env) as sidecar:
         yield Scene(f"http://127.0.0.1:{sidecar.port}", sessions, memories)
 
 

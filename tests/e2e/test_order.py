@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.platform import STORE
-from tests.support.processes import running, wait_until
+from tests.support.processes import wait_until
 from tests.support.servers import served
+from tests.support.ways import COMMANDS, sidecar_before
 
 WRITE = {"user_id": "u1", "session_id": "s1", "message_content": "x"}
 
@@ -60,18 +61,19 @@ def memories() -> Memories:
     return Memories()
 
 
-@pytest.fixture
-def sidecar(sessions: SlowSessions, memories: Memories, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=COMMANDS, ids=str)
+def sidecar(
+    request: pytest.FixtureRequest, sessions: SlowSessions, memories: Memories, tmp_path: Path
+) -> Iterator[str]:
     """A sidecar of its own between the two."""
     with served(sessions.app) as session_url, served(memories.app) as memory_url:
         env = {
             "SIDECAR_LISTEN": "127.0.0.1:0",
             "SIDECAR_ADMIN": "127.0.0.1:0",
-            "SIDECAR_UPSTREAM": memory_url,
             "SIDECAR_SESSION_SERVICE": session_url,
             "SIDECAR_SESSION_TIMEOUT": "30s",
         }
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as process:
+        with sidecar_before(request.param, memory_url, env=env, cwd=tmp_path) as process:
             yield process.url()
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from tests.support.servers import served
 from tests.support.sidecar_process import sidecar_process
+from tests.support.ways import WAYS, Way
 
 PROFILE = """
 name = "checks-itself"
@@ -103,16 +104,17 @@ def server() -> Server:
     return Server()
 
 
-def client_of(url: str, folder: Path, **env: str) -> Any:
+def client_of(url: str, folder: Path, way: Way = Way.FAST_PATH, **env: str) -> Any:
     (folder / "profile.toml").write_text(PROFILE)
-    return sidecar_process(url, folder, SIDECAR_PROFILE="profile.toml", **env)
+    # The profile has its session service at the upstream, also where `wrap` forwards nothing there.
+    return sidecar_process(url, folder, way, SIDECAR_PROFILE="profile.toml", SIDECAR_UPSTREAM=url, **env)
 
 
-@pytest.fixture(params=["true", "false"], ids=["fast", "ordinary"])
+@pytest.fixture(params=WAYS, ids=str)
 def client(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[httpx.Client]:
     with (
         served(server.app) as url,
-        client_of(url, tmp_path, SIDECAR_FAST_LANE=request.param) as sidecar,
+        client_of(url, tmp_path, request.param) as sidecar,
         httpx.Client(base_url=sidecar.process.url()) as client,
     ):
         yield client

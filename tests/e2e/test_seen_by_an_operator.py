@@ -23,6 +23,7 @@ import sidecar.model
 from tests.support.platform import STORE, metric
 from tests.support.processes import DEADLINE, Running, run_to_end, running, wait_until
 from tests.support.servers import served
+from tests.support.ways import Way, sidecar_before
 
 WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
 
@@ -178,7 +179,7 @@ def test_a_memory_service_that_does_not_answer_is_a_504_logged_and_counted(tmp_p
 
 
 def test_a_refusal_names_detail_request_id_and_what_the_session_service_answered(
-    tmp_path: Path, http: httpx.Client
+    tmp_path: Path, way: Way, http: httpx.Client
 ) -> None:
     """And the client gets the id, made where it gave none."""
 
@@ -186,7 +187,7 @@ def test_a_refusal_names_detail_request_id_and_what_the_session_service_answered
         return JSONResponse({"detail": "another's", "reason": "session_conflict"}, 409)
 
     app = Starlette(routes=[Route("/{rest:path}", session, methods=["PUT", "GET"])])
-    with served(app) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar:
+    with served(app) as url, sidecar_before(way, url, env=settings(url), cwd=tmp_path) as sidecar:
         refused = http.post(sidecar.url() + STORE, json=WRITE)
         assert refused.status_code == 403
         wait_until(lambda: events(sidecar, "write refused"), "the line")
@@ -207,11 +208,11 @@ def test_a_refusal_names_detail_request_id_and_what_the_session_service_answered
     ],
 )
 def test_one_request_id_ties_log_session_call_and_memory_request_together(
-    tmp_path: Path, http: httpx.Client, headers: dict[str, str], request_id: str | None
+    tmp_path: Path, way: Way, http: httpx.Client, headers: dict[str, str], request_id: str | None
 ) -> None:
     """The memory service gets what the client sent, and no field more."""
     app = service()
-    with served(app) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar:
+    with served(app) as url, sidecar_before(way, url, env=settings(url), cwd=tmp_path) as sidecar:
         assert http.post(sidecar.url() + STORE, json=WRITE, headers=headers).status_code == 200
         wait_until(lambda: events(sidecar, "write decided"), "the line")
         (line,) = events(sidecar, "write decided")
@@ -268,11 +269,11 @@ def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> 
     assert "already in use" in lines(taken)[-1]["event"]
 
 
-def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, http: httpx.Client) -> None:
+def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, way: Way, http: httpx.Client) -> None:
     """A line has the path without its query."""
     with served(service()) as url:
         env = settings(url, SIDECAR_ACCESS_LOG="true")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             for _ in range(2):
                 http.post(sidecar.url() + STORE + "?secret=1", json=WRITE, headers={"X-Request-ID": "r-1"})
             wait_until(lambda: len(events(sidecar, "request")) == 2, "both lines")
@@ -360,20 +361,20 @@ def upstream_connections(sidecar: Running, state: str) -> float:
     return metric(metrics, "sidecar_upstream_connections", state=state)
 
 
-def test_the_access_log_names_the_reason_of_a_refusal(tmp_path: Path, http: httpx.Client) -> None:
+def test_the_access_log_names_the_reason_of_a_refusal(tmp_path: Path, way: Way, http: httpx.Client) -> None:
     with served(service()) as url:
         env = settings(url, SIDECAR_ACCESS_LOG="true")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             http.post(sidecar.url() + STORE, json={"session_id": "s1"})
             wait_until(lambda: events(sidecar, "request"), "the line")
             (line,) = events(sidecar, "request")
     assert (line["flags"], line["reason"], line["status"]) == ("SR", "user_id_required", 422)
 
 
-def test_hidden_ids_stand_in_no_line_and_not_on_the_dashboard(tmp_path: Path, http: httpx.Client) -> None:
+def test_hidden_ids_stand_in_no_line_and_not_on_the_dashboard(tmp_path: Path, way: Way, http: httpx.Client) -> None:
     with served(service()) as url:
         env = settings(url, SIDECAR_ACCESS_LOG="true", SIDECAR_LOG_IDS="hashed")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             http.post(sidecar.url() + STORE, json={"session_id": "topsecret", "user_id": "nobodys-name"})
             http.post(sidecar.url() + "/api/v1/memories/session/topsecret/summarize", json={"user_id": 7})
             wait_until(lambda: len(events(sidecar, "request")) == 2, "both lines")
@@ -385,7 +386,7 @@ def test_hidden_ids_stand_in_no_line_and_not_on_the_dashboard(tmp_path: Path, ht
         assert "nobodys-name" not in text
 
 
-def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path) -> None:
+def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path, way: Way) -> None:
     """Each refusal is counted, and few are written."""
     body = b'{"session_id": "s1"}'
     request = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -395,7 +396,7 @@ def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path) -> None:
     )
     with (
         served(service()) as url,
-        running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar,
+        sidecar_before(way, url, env=settings(url), cwd=tmp_path) as sidecar,
     ):
         host, port = sidecar.addresses["listen"].split(":")
         with socket.create_connection((host, int(port))) as client:
@@ -414,9 +415,9 @@ def test_ten_thousand_refusals_leave_a_bounded_log(tmp_path: Path) -> None:
     assert len(refusals) + len(withheld) < 1_000
 
 
-def test_what_runs_and_what_was_prevented_are_published(tmp_path: Path, http: httpx.Client) -> None:
+def test_what_runs_and_what_was_prevented_are_published(tmp_path: Path, way: Way, http: httpx.Client) -> None:
     """Ten first writes for one session made one session."""
-    with served(service()) as url, running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as one:
+    with served(service()) as url, sidecar_before(way, url, env=settings(url), cwd=tmp_path) as one:
         for _ in range(10):
             http.post(one.url() + STORE, json=WRITE)
         metrics = http.get(one.url("admin") + "/metrics").text

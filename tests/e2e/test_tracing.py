@@ -25,6 +25,7 @@ from tests.support.built import ROOT
 from tests.support.platform import STORE
 from tests.support.processes import running, wait_until
 from tests.support.servers import served
+from tests.support.ways import Way, sidecar_before
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"
@@ -81,11 +82,11 @@ def settings(url: str, **more: str) -> dict[str, str]:
     return {**free, "SIDECAR_UPSTREAM": url, "SIDECAR_SESSION_SERVICE": url, **more}
 
 
-def test_one_write_is_one_trace_and_keeps_its_request_id(tmp_path: Path) -> None:
+def test_one_write_is_one_trace_and_keeps_its_request_id(tmp_path: Path, way: Way) -> None:
     neighbours = Neighbours()
     with served(neighbours.app) as url:
         env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             answer = httpx.post(sidecar.url() + STORE, json=WRITE, headers=SENT, trust_env=False)
             assert answer.status_code == 200
             wait_until(lambda: len(neighbours.spans) >= 4, "the spans")
@@ -107,11 +108,11 @@ def test_one_write_is_one_trace_and_keeps_its_request_id(tmp_path: Path) -> None
     assert '"request_id":"req-1"' in logged[0]
 
 
-def test_a_refusal_is_a_span_with_its_reason_and_nothing_is_forwarded(tmp_path: Path) -> None:
+def test_a_refusal_is_a_span_with_its_reason_and_nothing_is_forwarded(tmp_path: Path, way: Way) -> None:
     neighbours = Neighbours()
     with served(neighbours.app) as url:
         env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             answer = httpx.post(sidecar.url() + STORE, json={"session_id": "s"}, headers=SENT, trust_env=False)
             assert answer.headers["x-request-id"] == "req-1"
             wait_until(lambda: len(neighbours.spans) >= 2, "the spans")
@@ -120,19 +121,19 @@ def test_a_refusal_is_a_span_with_its_reason_and_nothing_is_forwarded(tmp_path: 
     assert {span.name for span in neighbours.spans} == {"POST", "decision"}
 
 
-def test_a_collector_that_is_away_harms_no_request(tmp_path: Path) -> None:
+def test_a_collector_that_is_away_harms_no_request(tmp_path: Path, way: Way) -> None:
     neighbours = Neighbours()
     with served(neighbours.app) as url:
         env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="1")
-        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
 
 
-def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Path) -> None:
+def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Path, way: Way) -> None:
     neighbours = Neighbours()
     with (
         served(neighbours.app) as url,
-        running("sidecar", "serve", role="sidecar", env=settings(url), cwd=tmp_path) as sidecar,
+        sidecar_before(way, url, env=settings(url), cwd=tmp_path) as sidecar,
     ):
         httpx.post(sidecar.url() + STORE, json=WRITE, headers=SENT, trust_env=False)
     for (headers,) in (neighbours.asked, neighbours.stored):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sidecar.session_client.transport import PooledTransport
-from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id
+from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id, wrapped_memories
 from tests.support.processes import Running, running
 
 COUNT = 1000
@@ -51,10 +51,14 @@ class Pair:
         return str(httpx.get(f"{self.sessions.url()}/api/v1/sessions/{session}", trust_env=False).json()["user_id"])
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=["serve", "wrap"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory: Path = tmp_path_factory.mktemp("pair")
     with both_services(directory) as (sessions, memories):
+        if request.param == "wrap":
+            with wrapped_memories(directory, sessions) as first, wrapped_memories(directory, sessions) as second:
+                yield Pair(sessions, memories, [first, second])
+            return
         env = {
             **FREE_PORTS,
             "SIDECAR_UPSTREAM": memories.url(),

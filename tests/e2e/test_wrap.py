@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +18,32 @@ from websockets.sync.client import connect
 from sidecar.testing import SessionServiceApp, serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
 from tests.support import wrapped_app
+from tests.support.consul import free_ports
 from tests.support.doors import check
 from tests.support.processes import Running, run_to_end, running, wait_until
 from tests.support.wire import ask, get, raw_client
 
+E2E = Path(__file__).parent
+THROUGH_WRAP = re.compile(r"\b(way|WAYS|COMMANDS|platform: Platform|wrapped_memories|memory_service\.asgi:app)\b")
+NOT_FOR_WRAP = {
+    "test_consul.py": "finding the session service and registering come before a door is chosen",
+    "test_dashboard.py": "the admin address in a browser: the page is the same; test_metrics_truth.py has its figures",
+    "test_data_types.py": "the two services and their databases, without a sidecar",
+    "test_decisions.py": "the table of decisions runs through `wrap` in this file",
+    "test_faults.py": "the connections to the upstream are cut, delayed and frozen",
+    "test_identical.py": "what the upstream sees of a forwarded request, byte for byte: `wrap` sends none",
+    "test_imports.py": "what `serve` does not import; a hosted application may need it",
+    "test_pause.py": "the event stream after a pause of the process: no door takes part",
+    "test_reuse_port.py": "sharing the listening socket, before a door is chosen",
+    "test_settings.py": "errors in the environment; what `wrap` reads otherwise is in this file",
+    "test_up.py": "`up` starts `serve`",
+    "test_wrap.py": "this file",
+}
+"""The end-to-end tests that do not run through `wrap`, and why; all others do.
+
+Of those that do, the tests of an upstream that is down, late, broken off or left by its client run with `serve` alone,
+since without an upstream there is no such connection.
+"""
 ANN = {"user_id": "ann", "session_id": "s1"}
 
 
@@ -107,6 +130,56 @@ async def test_a_wrapped_application_passes_the_table_of_outages(door: Wrapped, 
         await check(case, door.port, door.sessions, recorder)
     finally:
         door.sessions.down = False
+
+
+def test_each_end_to_end_test_runs_through_wrap_or_says_why_not() -> None:
+    """A file is in the table, or its tests are parameterised over the ways to run the sidecar."""
+    through = {path.name for path in E2E.glob("test_*.py") if THROUGH_WRAP.search(path.read_text())}
+    assert {path.name for path in E2E.glob("test_*.py")} - through <= NOT_FOR_WRAP.keys()
+    assert through & NOT_FOR_WRAP.keys() <= {"test_wrap.py", "test_dashboard.py", "test_pause.py", "test_up.py"}
+
+
+def test_the_address_of_an_upstream_means_nothing_to_wrap(tmp_path: Path) -> None:
+    """Not even where it is the address to listen at; a variable that is set in vain is a warning."""
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    env = settings_of(tmp_path, SIDECAR_LISTEN=address, SIDECAR_UPSTREAM=f"http://{address}", SIDECAR_LOG="json")
+    with running("sidecar", "wrap", "wrapped_app:app", role="sidecar", env=env, cwd=tmp_path) as process:
+        assert httpx.get(f"{process.url()}/state", trust_env=False).json() == "hello"
+        shown = httpx.get(f"{process.url('admin')}/config", trust_env=False).text
+        health = httpx.get(f"{process.url('admin')}/dashboard.json", trust_env=False).json()["health"]
+    assert any("SIDECAR_UPSTREAM is not used by wrap, which forwards nothing" in line for line in process.stderr)
+    assert "SIDECAR_UPSTREAM" not in shown
+    assert {part["name"]: part["state"] for part in health}["Memory service"] == "up"
+
+
+@pytest.mark.parametrize(
+    ("application", "code", "said"),
+    [
+        ("wrapped_app:app", 0, "session service put, ok"),
+        ("wrapped_app:nothing", 2, 'Attribute "nothing" not found in module "wrapped_app"'),
+        ("wrapped_app:not_an_application", 2, "an ASGI application is allowed"),
+        ("broken:app", 2, "broken:app: RuntimeError while it is imported: no key"),
+    ],
+)
+def test_check_looks_at_the_application_in_place_of_an_upstream(
+    tmp_path: Path, application: str, code: int, said: str
+) -> None:
+    """The upstream, at which no server listens, is not tried."""
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no key')")
+    with serve_session_service() as sessions:
+        env = settings_of(tmp_path, sessions.url)
+        ended = run_to_end("sidecar", "check", "--connect", "--wrap", application, env=env, cwd=tmp_path)
+    assert ended.process.returncode == code, ended.stderr
+    assert any(said in line for line in ended.stdout + ended.stderr)
+    assert not any("SIDECAR_UPSTREAM" in line for line in ended.stdout + ended.stderr)
+
+
+async def test_a_response_of_declared_length_leaves_in_one_piece(door: Wrapped) -> None:
+    """Its head waits for its body, as ASGI asks for, so that the client is woken once."""
+    async with raw_client(door.port) as client:
+        await client.send(get("/state"))
+        assert (await client.reader.read(65536)).endswith(b'\r\n\r\n"hello"')
 
 
 def test_the_lifespan_surrounds_serving_and_its_state_reaches_requests(own: Wrapped) -> None:

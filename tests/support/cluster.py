@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.consul import free_ports
@@ -16,11 +16,14 @@ from tests.support.processes import Running, run_to_end
 class Service:
     """One process that comes back at the same address."""
 
-    def __init__(self, package: str, role: str, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self, package: str, role: str, env: Mapping[str, str], cwd: Path, command: Sequence[str] = ("serve",)
+    ) -> None:
         self._package = package
         self._role = role
         self._env = env
         self._cwd = cwd
+        self._command = command
         self._running: Running | None = None
 
     @property
@@ -36,7 +39,7 @@ class Service:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
-        self._running = Running([sys.executable, "-m", self._package, "serve"], self._env, self._cwd)
+        self._running = Running([sys.executable, "-m", self._package, *self._command], self._env, self._cwd)
         self._running.wait_ready(self._role)
 
     def kill(self) -> None:
@@ -74,11 +77,12 @@ class Cluster:
         )
         self.sidecar = self._service("sidecar", "sidecar")
 
-    def configure_sidecar(self, **env: str) -> None:
-        """Say how the sidecar is to run; takes effect at its next start."""
+    def configure_sidecar(self, *command: str, **env: str) -> None:
+        """Say how the sidecar is to run, `serve` if nothing else is said; takes effect at its next start."""
         self.sidecar = self._service(
             "sidecar",
             "sidecar",
+            *command,
             SIDECAR_LISTEN=f"127.0.0.1:{self.sidecar_port}",
             SIDECAR_ADMIN=f"127.0.0.1:{self.admin_port}",
             **env,
@@ -96,5 +100,5 @@ class Cluster:
             for service in (self.sidecar, self.memories, self.sessions):
                 service.kill()
 
-    def _service(self, package: str, role: str, **env: str) -> Service:
-        return Service(package, role, env, self._cwd)
+    def _service(self, package: str, role: str, *command: str, **env: str) -> Service:
+        return Service(package, role, env, self._cwd, command or ("serve",))

@@ -41,21 +41,40 @@ def both_services(folder: Path) -> Iterator[tuple[Running, Running]]:
         yield sessions, memories
 
 
+@contextlib.contextmanager
+def wrapped_memories(folder: Path, sessions: Running) -> Iterator[Running]:
+    """Run the memory service of `both_services` once more, as an application that `wrap` serves under the guard."""
+    env = {
+        **FREE_PORTS,
+        "MEMORY_DATABASE_URL": f"sqlite:///{folder}/memories.db",
+        "SIDECAR_SESSION_SERVICE": sessions.url(),
+    }
+    with running("sidecar", "wrap", "memory_service.asgi:app", role="sidecar", env=env, cwd=folder) as sidecar:
+        yield sidecar
+
+
 def new_id(prefix: str) -> str:
     """An id that no other test uses."""
     return f"{prefix}-{uuid.uuid4()}"
 
 
 class Platform:
-    """The three services behind `up`, and what a test asks of them."""
+    """The three services, and what a test asks of them; `up` runs all of them where the other two are not given."""
 
-    def __init__(self, up: Running, http: httpx.Client) -> None:
+    def __init__(
+        self,
+        up: Running,
+        http: httpx.Client,
+        *,
+        memories: Running | None = None,
+        sessions: Running | None = None,
+    ) -> None:
         self.up = up
         self.http = http
         self.sidecar = up.url("listen")
         self.admin = up.url("admin")
-        self.memory = up.url("memory-service")
-        self.sessions = up.url("session-service")
+        self.memory = up.url("memory-service") if memories is None else memories.url()
+        self.sessions = up.url("session-service") if sessions is None else sessions.url()
 
     def create(self, user_id: str, session_id: str | None = None) -> str:
         """Create a session at the session service; gives its id."""

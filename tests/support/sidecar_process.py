@@ -1,4 +1,4 @@
-"""A real `session-sidecar serve` before an upstream of the test, with nobody to ask about sessions."""
+"""A real sidecar before an upstream of the test, with nobody to ask about sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.processes import Running, running
+from tests.support.processes import Running
+from tests.support.ways import Way, sidecar_before
 
 
 @dataclass
@@ -29,14 +30,13 @@ class SidecarProcess:
 
 
 @contextlib.contextmanager
-def sidecar_process(upstream: str, cwd: Path, **env: str) -> Iterator[SidecarProcess]:
-    """Run one on a free port until the block ends."""
+def sidecar_process(upstream: str, cwd: Path, way: Way = Way.FAST_PATH, **env: str) -> Iterator[SidecarProcess]:
+    """Run one on a free port until the block ends, in one of the ways to put it before the upstream."""
     settings = {
-        "SIDECAR_UPSTREAM": upstream,
         "SIDECAR_SESSION_SERVICE": "http://127.0.0.1:9",
         "SIDECAR_LISTEN": "127.0.0.1:0",
         "SIDECAR_ADMIN": "127.0.0.1:0",
         **env,
     }
-    with running("sidecar", "serve", role="sidecar", env=settings, cwd=cwd) as process:
+    with sidecar_before(way, upstream, env=settings, cwd=cwd) as process:
         yield SidecarProcess(process)

@@ -9,22 +9,24 @@ import click
 
 from service_kit.settings import BadSettings
 from sidecar.profile.profile import Profile
-from sidecar.settings import Settings, effective, load_settings, unknown_variables
+from sidecar.settings import Settings, WrapSettings, effective, load_settings, unknown_variables, unused_variables
 from sidecar.tools.check.connections import check_connections
 
 
 @click.command()
 @click.option("--strict", is_flag=True, help="Make every warning an error.")
 @click.option("--connect", is_flag=True, help="Try the upstream, the session service, Consul and the outbox's folder.")
+@click.option("--wrap", metavar="MODULE:APP", help="The application that `wrap` will serve, instead of an upstream.")
 @click.option("--verbose", is_flag=True, help="Print the effective settings, secrets masked.")
-def check(*, strict: bool, connect: bool, verbose: bool) -> None:
+def check(*, strict: bool, connect: bool, wrap: str | None, verbose: bool) -> None:
     """Validate configuration and profile, and report every problem at once.
 
-    Nothing is started and nothing is created. The exit code is 0, or 2 where there is a problem.
+    Nothing is started and nothing is created; with --wrap the application is imported. The exit code is 0, or 2 where
+    there is a problem.
     """
     warnings = unknown_variables()
     try:
-        settings = load_settings()
+        settings = load_settings(Settings if wrap is None else WrapSettings)
     except BadSettings as bad:
         _conclude(None, bad.problems + (warnings if strict else []), [] if strict else warnings)
     profile = settings.profile
@@ -32,8 +34,23 @@ def check(*, strict: bool, connect: bool, verbose: bool) -> None:
     if verbose:
         for name, value in effective(settings):
             click.echo(f"{name}={value}")
-    problems = _try_connections(settings) if connect else []
+    warnings += unused_variables(settings)
+    problems = [] if wrap is None else _problem_of(wrap)
+    problems += _try_connections(settings) if connect else []
     _conclude(profile, problems + (warnings if strict else []), [] if strict else warnings)
+
+
+def _problem_of(application: str) -> list[str]:
+    """Import an application as `wrap` does; it is not started."""
+    from sidecar.tools.load_application import NoApplication, load_application  # noqa: PLC0415 # brings uvicorn
+
+    try:
+        load_application(application)
+    except NoApplication as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001 # an application may raise anything while it is imported
+        return [f"{application}: {type(error).__name__} while it is imported: {error}"]
+    return []
 
 
 def _try_connections(settings: Settings) -> list[str]:

@@ -40,8 +40,8 @@ class Finding:
 
 
 async def check_connections(settings: Settings) -> list[Finding]:
-    """Try upstream, Consul, session service and the outbox's folder, in this order."""
-    findings = [await _upstream(settings)]
+    """Try upstream (where requests go to one), Consul, session service and the outbox's folder, in this order."""
+    findings = [await _upstream(settings)] if settings.forwards else []
     url: str | None = settings.session_service
     if settings.consul is not None:
         found, url = await _consul(settings.consul, settings)
