@@ -19,8 +19,7 @@ from sidecar.session_client.consul_discovery import ConsulDiscovery
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
-from sidecar.tools.backfill.claims import DryRun
-from sidecar.tools.backfill.ensuring import CALL_TIMEOUT, Ensure, InBulk, OneByOne, ServiceFailed
+from sidecar.tools.backfill.ensuring import CALL_TIMEOUT, DryRun, Ensure, InBulk, OneByOne, ServiceFailed
 from sidecar.tools.backfill.job import Job, Request, open_job
 from sidecar.tools.backfill.pairs import SourceFailed, UnreadableSource
 from sidecar.tools.backfill.report import Reporter

@@ -1,9 +1,10 @@
-"""Makes sure of many sessions at once, or only says what would come of it."""
+"""The ways to make sure of many sessions: one call for all, a question for each, and a look that creates nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -12,7 +13,7 @@ import orjson
 import stamina
 
 from service_kit.address import socket_path
-from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Verdict
+from sidecar.model import Absent, Conflict, Created, Found, Gone, Invalid, Reference, Session, SessionStatus, Verdict
 from sidecar.session_client.ports import Discovery
 from sidecar.tools.backfill.pairs import Pair
 
@@ -122,8 +123,45 @@ class OneByOne:
                 return Outcome.CREATED
             case Conflict():
                 return Outcome.CONFLICT
+            case Invalid():
+                return Outcome.INVALID
             case _:
                 raise _NotNow(f"the session service cannot say: {answer.why}")
+
+
+class DryRun:
+    """Looks only, by `look`. The first user of a missing session counts as its owner for the pairs that follow.
+
+    These claims are in a temporary database of SQLite's own, which goes to disk when it grows.
+    """
+
+    def __init__(self, look: Ensure) -> None:
+        self._look = look
+        self._claims = sqlite3.connect("", isolation_level=None)
+        self._claims.execute("CREATE TABLE claim (session_id TEXT PRIMARY KEY, user_id TEXT) WITHOUT ROWID")
+
+    async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        """Say what would come of the pairs. Batches that name one session must be given one after the other."""
+        unclaimed = [pair for pair in pairs if self._owner(pair) is None]
+        looked = dict(zip(unclaimed, await self._look(unclaimed), strict=True))
+        return [self._outcome(pair, looked.get(pair)) for pair in pairs]
+
+    def close(self) -> None:
+        """Forget the claims."""
+        self._claims.close()
+
+    def _outcome(self, pair: Pair, looked: Outcome | None) -> Outcome:
+        owner = self._owner(pair)
+        if owner is not None:
+            return Outcome.FOUND if owner == pair.user_id else Outcome.CONFLICT
+        assert looked is not None  # noqa: S101 # for the type checker: what has no owner was looked up
+        if looked is Outcome.CREATED:
+            self._claims.execute("INSERT INTO claim VALUES (?, ?)", (pair.session_id, pair.user_id))
+        return looked
+
+    def _owner(self, pair: Pair) -> str | None:
+        row = self._claims.execute("SELECT user_id FROM claim WHERE session_id = ?", (pair.session_id,)).fetchone()
+        return None if row is None else str(row[0])
 
 
 def _outcomes(pairs: Sequence[Pair], response: httpx.Response, url: str) -> list[Outcome]:

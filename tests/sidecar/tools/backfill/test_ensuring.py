@@ -10,7 +10,19 @@ import httpx
 import pytest
 import stamina
 
-from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus, Unknown, Verdict
+from sidecar.model import (
+    Absent,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Invalid,
+    Reference,
+    Session,
+    SessionStatus,
+    Unknown,
+    Verdict,
+)
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.tools.backfill.ensuring import InBulk, OneByOne, Outcome, ServiceFailed
 from sidecar.tools.backfill.pairs import Pair
@@ -100,6 +112,7 @@ async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, name
         (Found(Session("u1", SessionStatus.DELETED)), Outcome.GONE),
         (Conflict(), Outcome.CONFLICT),
         (Gone(), Outcome.GONE),
+        (Invalid(), Outcome.INVALID),
     ],
 )
 async def test_one_by_one_reads_every_answer(answer: Verdict, outcome: Outcome) -> None:
