@@ -37,7 +37,7 @@ class SessionService:
         self._database = Database(settings.database_url, settings.database_schema)
         events = EventLog(self._database)
         self.feed = Feed(events)
-        self.sessions = Sessions(Store(self._database, events), self.feed)
+        self.sessions = Sessions(Store(self._database, events, self.feed.take))
         self._notifications = Notifications(self._database, self.feed.wake)
         self._registration = settings.registration()
         self.app = self._application(settings)

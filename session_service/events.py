@@ -6,6 +6,7 @@ has committed. So numbers are given in the order of commits, and have no gaps.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
@@ -22,21 +23,24 @@ class EventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, connection: Connection, change: Change, changed: Sequence[Session], at: dt.datetime) -> None:
+    def append(
+        self, connection: Connection, change: Change, changed: Sequence[Session], at: dt.datetime
+    ) -> list[Event]:
         """Write an event for each session within the caller's transaction, as the last thing before its commit."""
         if not changed:
-            return
+            return []
         taken = (
             update(session_event_counter)
             .values(last=session_event_counter.c.last + len(changed))
             .returning(session_event_counter.c.last)
         )
         last = connection.execute(taken).scalar_one()
-        rows = [
-            {"number": number, "change": change, "session_id": session.session_id, "user_id": session.user_id, "at": at}
+        events = [
+            Event(number, change, session.session_id, session.user_id, at)
             for number, session in enumerate(changed, start=last - len(changed) + 1)
         ]
-        connection.execute(insert(session_events), rows)
+        connection.execute(insert(session_events), [dataclasses.asdict(event) for event in events])
+        return events
 
     async def history(self) -> History:
         """How far the events reach at this moment."""

@@ -1,7 +1,8 @@
 """Follows the event log for any number of followers: one reader a process, which keeps what was read last in memory.
 
 A follower is a number (the last event it has seen) and nothing else, so a slow one costs nothing and loses nothing:
-what memory no longer holds, it reads from the log. Numbers have no gaps, so a missing one means a pruned past.
+what memory no longer holds, it reads from the log. Numbers have no gaps, so a missing one means a pruned past. What
+this process has committed itself is not read back, as long as it follows what was read last.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -60,28 +61,43 @@ class Feed:
         self._recent: deque[Event] = deque(maxlen=_REMEMBERED)
         self._last = 0
         self._history = 0
-        self._unpruned = _PRUNE_EVERY
+        self._unpruned = _PRUNE_EVERY - 1  # the first event has the log pruned
         self._read_at = float("-inf")
         self._alarm = asyncio.Event()
         self._news = asyncio.Event()
-        self._reader: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     def start(self) -> None:
         """Begin to read the log in the background."""
         self._read_at = time.monotonic()
-        self._reader = asyncio.create_task(self._read(), name="session event feed")
+        self._tasks = [
+            asyncio.create_task(self._read(), name="session event feed"),
+            asyncio.create_task(self._beat(), name="session event heartbeat"),
+        ]
 
     async def stop(self) -> None:
         """End every follower's stream and stop reading."""
         self._closed = True
         self._tell()
         self._alarm.set()
-        await ended(self._reader)
+        for task in self._tasks:
+            await ended(task)
 
     def wake(self) -> None:
         """There may be something new: read now."""
         self._alarm.set()
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Tell what this process has committed; the log is read where that does not follow the newest known event."""
+        if not events:
+            return
+        if self._last == 0 or events[0].number != self._last + 1:
+            self.wake()
+            return
+        self._take_in(events)
+        if self._unpruned >= _PRUNE_EVERY:
+            self.wake()
 
     @property
     def sighted(self) -> bool:
@@ -92,18 +108,18 @@ class Feed:
         """The number of the newest event of all. Raises DatabaseUnavailable."""
         return (await self._log.history()).last
 
-    async def follow(self, after: int) -> AsyncIterator[Told]:
-        """Everything after a number, without end but for `stop` or a log that cannot be read any more.
+    async def follow(self, after: int) -> AsyncIterator[Sequence[Told]]:
+        """Everything after a number, some at a time, without end but for `stop` or a log that cannot be read any more.
 
         0 stands for the beginning. Starts with a Reset where that past is pruned or was never this log's.
         """
         history = await self._log.history()
         if after == 0:
             after = history.base
-        generation, caught_up = self._history, False
+        generation, caught_up, waited = self._history, False, False
         if not history.base <= after <= history.last:
             after = history.last
-            yield Reset(after)
+            yield [Reset(after)]
         self.wake()
         while not self._closed:
             news, behind = self._news, after < self._last
@@ -111,18 +127,20 @@ class Feed:
             lost = events[0].number != after + 1 if events else behind
             if lost or generation != self._history:
                 generation, after = self._history, await self.present()
-                yield Reset(after)
+                yield [Reset(after)]
             elif events:
-                for event in events:
-                    yield event
+                yield events
                 after = events[-1].number
-            elif not caught_up and after >= history.last:
+            elif waited and not self.sighted:
+                return
+            elif waited or (not caught_up and after >= history.last):
                 caught_up = True
-                yield Heartbeat()
-            elif not await self._wait(news):
-                if not self.sighted:
-                    return
-                yield Heartbeat()
+                yield [Heartbeat()]
+            else:
+                await news.wait()
+                waited = True
+                continue
+            waited = False
 
     async def _next(self, after: int) -> list[Event]:
         """What comes after a number: from memory, or from the log for a follower that lags behind it."""
@@ -133,13 +151,11 @@ class Feed:
             return list(itertools.islice(self._recent, start, start + _AT_ONCE))
         return await self._log.after(after, _AT_ONCE)
 
-    async def _wait(self, news: asyncio.Event) -> bool:
-        try:
-            async with asyncio.timeout(self._heartbeat):
-                await news.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _beat(self) -> None:
+        """Wake every follower now and then: one that has nothing to tell then gives a sign of life."""
+        while not self._closed:
+            await asyncio.sleep(self._heartbeat)
+            self._tell()
 
     async def _read(self) -> None:
         while not self._closed:
@@ -156,30 +172,30 @@ class Feed:
 
     async def _read_once(self) -> bool:
         """Take in what is new; true where there may be more at once."""
-        started_at = time.monotonic()
-        if self._last == 0:
-            self._last = await self.present()
-            self._tell()
-        events = await self._log.after(self._last, _AT_ONCE)
-        if not events or events[0].number != self._last + 1:
-            await self._check_history()
-            events = []
+        started_at, seen = time.monotonic(), self._last
+        last = await self.present()
+        events = await self._log.after(seen, _AT_ONCE) if 0 < seen < last else []
         self._read_at = started_at
-        if events:
-            self._recent.extend(events)
-            self._last = events[-1].number
+        if self._last != seen:
+            return True  # `take` was faster, and what was read is old
+        if seen == 0:
+            self._last = last
             self._tell()
-            await self._prune(len(events))
+        elif events and events[0].number == seen + 1:
+            self._take_in(events)
+        elif last != seen:
+            # Something else follows what was read last: this is another log now.
+            self._forget(last)
+        if self._unpruned >= _PRUNE_EVERY:
+            self._unpruned = 0
+            await self._log.prune(self._kept)
         return len(events) == _AT_ONCE
 
-    async def _check_history(self) -> None:
-        """Nothing follows what was read last: because nothing happened, or because this is another log now."""
-        last = await self.present()
-        if last == self._last:
-            return
-        following = await self._log.after(self._last, 1)
-        if not following or following[0].number != self._last + 1:
-            self._forget(last)
+    def _take_in(self, events: Sequence[Event]) -> None:
+        self._recent.extend(events)
+        self._last = events[-1].number
+        self._unpruned += len(events)
+        self._tell()
 
     def _forget(self, last: int) -> None:
         """The log is not the one that was read so far."""
@@ -192,9 +208,3 @@ class Feed:
         """Wake every follower; those that come later wait for the next news."""
         self._news.set()
         self._news = asyncio.Event()
-
-    async def _prune(self, new: int) -> None:
-        self._unpruned += new
-        if self._unpruned >= _PRUNE_EVERY:
-            self._unpruned = 0
-            await self._log.prune(self._kept)

@@ -7,10 +7,8 @@ from typing import Any, Final
 
 from service_kit.database import DatabaseUnavailable, again_if_stale
 from session_service.coalesce import Coalescer
-from session_service.feed import Feed
 from session_service.model import (
     Absent,
-    Created,
     Ensured,
     Looked,
     Page,
@@ -27,9 +25,8 @@ _TOGETHER: Final = 500
 class Sessions:
     """Sessions as callers know them. Every method may raise DatabaseUnavailable, and all but `page` may be repeated."""
 
-    def __init__(self, store: Store, feed: Feed) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._feed = feed
         self._ensuring = Coalescer(self.ensure_all, _TOGETHER, common=DatabaseUnavailable)
         self._looking = Coalescer(self._get_all, _TOGETHER, common=DatabaseUnavailable)
 
@@ -39,10 +36,7 @@ class Sessions:
 
     async def ensure_all(self, wanted: Sequence[Wanted]) -> Sequence[Ensured]:
         """Create those of the sessions that are missing; outcomes in the same order."""
-        outcomes = await again_if_stale(lambda: self._store.ensure(wanted))
-        if any(isinstance(outcome, Created) for outcome in outcomes):
-            self._feed.wake()
-        return outcomes
+        return await again_if_stale(lambda: self._store.ensure(wanted))
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
         """Say what the session is to a user, or to any user. Calls at the same time share a query."""
@@ -69,7 +63,5 @@ class Sessions:
         return await self._changing(user_id, lambda: self._store.update(session_id, values, user_id))
 
     async def _changing(self, user_id: str | None, call: Callable[[], Awaitable[Session | None]]) -> Looked:
-        """Do it, and have followers told at once rather than at the next poll."""
         session = await again_if_stale(call)
-        self._feed.wake()
         return Absent() if session is None else judge(session, user_id)

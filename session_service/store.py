@@ -7,7 +7,7 @@ and the event counter last, so that transactions wait for each other but never i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Insert, RowMapping, Select, select, update
@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from service_kit.database import Database, is_sqlite
 from session_service.events import EventLog
-from session_service.model import Change, Created, Ensured, Page, Session, Status, Wanted, judge
+from session_service.model import Change, Created, Ensured, Event, Page, Session, Status, Wanted, judge
 from session_service.tables import sessions
 
 _COLUMNS = tuple(column for column in sessions.c if column is not sessions.c.id)
@@ -25,11 +25,14 @@ Known: TypeAlias = Mapping[str, Session]
 
 
 class Store:
-    """Reads and changes sessions."""
+    """Reads and changes sessions. `committed` is given the events of each transaction once it has been committed."""
 
-    def __init__(self, database: Database, events: EventLog) -> None:
+    def __init__(
+        self, database: Database, events: EventLog, committed: Callable[[Sequence[Event]], None] = lambda _events: None
+    ) -> None:
         self._database = database
         self._events = events
+        self._committed = committed
 
     async def get(self, session_ids: Sequence[str]) -> list[Session | None]:
         """The sessions in the order of the ids, tombstones included; None for one that never was."""
@@ -46,7 +49,8 @@ class Store:
         missing = [one for one in wanted if one.session_id not in known]
         created: Known = {}
         if missing:
-            created, raced = await self._database.write(lambda connection: self._create(connection, missing))
+            created, raced, events = await self._database.write(lambda connection: self._create(connection, missing))
+            self._committed(events)
             known = {**known, **raced}
         return _outcomes(wanted, known, created)
 
@@ -75,16 +79,20 @@ class Store:
         more = len(rows) > limit
         return Page(tuple(_session(row) for row in rows[:limit]), rows[limit - 1]["id"] if more else None)
 
-    def _create(self, connection: Connection, missing: Sequence[Wanted]) -> tuple[Known, Known]:
-        """Insert what is still missing now; gives what was inserted, and what another writer had inserted before."""
+    def _create(self, connection: Connection, missing: Sequence[Wanted]) -> tuple[Known, Known, list[Event]]:
+        """Insert what is still missing now.
+
+        Gives what was inserted, what another writer had inserted before, and the events to tell.
+        """
         now = dt.datetime.now(dt.UTC)
         first = {one.session_id: one for one in reversed(missing)}
         new = [Session(**_values(first[session_id], now)) for session_id in sorted(first)]
         inserted = connection.execute(_insert_new(connection), [_row(session) for session in new])
         created_ids = set(inserted.scalars())
         created = {session.session_id: session for session in new if session.session_id in created_ids}
-        self._events.append(connection, Change.CREATED, list(created.values()), now)
-        return created, _known(connection, [session_id for session_id in first if session_id not in created])
+        events = self._events.append(connection, Change.CREATED, list(created.values()), now)
+        raced = _known(connection, [session_id for session_id in first if session_id not in created])
+        return created, raced, events
 
     async def _change(
         self,
@@ -109,15 +117,16 @@ class Store:
         if user_id is not None:
             statement = statement.where(sessions.c.user_id == user_id)
 
-        def work(connection: Connection) -> Session | None:
+        def work(connection: Connection) -> tuple[Session | None, list[Event]]:
             row = connection.execute(statement).mappings().one_or_none()
             if row is None:
-                return _known(connection, [session_id]).get(session_id)
-            if change is not None:
-                self._events.append(connection, change, [_session(row)], now)
-            return _session(row)
+                return _known(connection, [session_id]).get(session_id), []
+            changed = _session(row)
+            return changed, [] if change is None else self._events.append(connection, change, [changed], now)
 
-        return await self._database.write(work)
+        session, events = await self._database.write(work)
+        self._committed(events)
+        return session
 
 
 def _outcomes(wanted: Sequence[Wanted], known: Known, created: Known) -> list[Ensured]:

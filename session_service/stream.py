@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -59,11 +59,11 @@ def _number(last_event_id: str) -> int:
     return int(last_event_id) if readable else _NO_NUMBER
 
 
-async def _encoded(told: AsyncIterator[Told]) -> AsyncIterator[bytes]:
+async def _encoded(told: AsyncIterator[Sequence[Told]]) -> AsyncIterator[bytes]:
     """The stream ends where the database is lost: an honest end is noticed sooner than silence."""
     try:
-        async for one in told:
-            yield _encode(one)
+        async for some in told:
+            yield b"".join(map(_encode, some))
     except DatabaseUnavailable:
         return
 

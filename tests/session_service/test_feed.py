@@ -64,8 +64,8 @@ class Follower:
         self._task = asyncio.create_task(self._follow(feed, after))
 
     async def _follow(self, feed: Feed, after: int) -> None:
-        async for one in feed.follow(after):
-            self.told.append(one)
+        async for some in feed.follow(after):
+            self.told.extend(some)
 
     @property
     def events(self) -> list[Event]:
@@ -295,3 +295,33 @@ async def test_numbers_are_given_without_gaps_under_contention(feed: Feed, datab
     assert {event.session_id for event in follower.events} == set(many)
     for database in databases:
         await database.close()
+
+
+async def test_what_this_process_commits_is_told_without_reading_it_back(log: EventLog, database: Database) -> None:
+    """Nothing is told twice where another process writes in between, and nothing is missing."""
+    feed = Feed(log, poll=0.05, heartbeat=30.0)
+    ours, theirs = Store(database, log, feed.take), Store(database, log)
+    feed.start()
+    follower = Follower(feed, await feed.present())
+    await follower.beats()
+    created = ids(30)
+    for number, one in enumerate(created):
+        await (theirs if number % 5 == 4 else ours).ensure(wanted([one]))
+    await follower.saw(*((Change.CREATED, one) for one in created))
+    numbers = [event.number for event in follower.events]
+    assert numbers == list(range(numbers[0], numbers[0] + 30))
+    await feed.stop()
+
+
+async def test_events_that_do_not_follow_are_read_from_the_log(log: EventLog, store: Store) -> None:
+    """A later event that is taken first is not told ahead of an earlier one."""
+    feed = Feed(log, poll=3600, heartbeat=30.0)
+    feed.start()
+    follower = Follower(feed, await feed.present())
+    await follower.beats()
+    first, second = ids(2)
+    await store.ensure(wanted([first]))
+    await store.ensure(wanted([second]))
+    feed.take([(await log.after(await feed.present() - 2, 2))[1]])
+    await follower.saw((Change.CREATED, first), (Change.CREATED, second))
+    await feed.stop()

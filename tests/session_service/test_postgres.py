@@ -85,8 +85,9 @@ async def test_news_of_other_processes_come_without_polling(url: str, other: Dat
         told.append(one.session_id if isinstance(one, Event) else "")
 
     async def follow() -> None:
-        async for one in feed.follow(await feed.present()):
-            note(one)
+        async for some in feed.follow(await feed.present()):
+            for one in some:
+                note(one)
 
     following = asyncio.create_task(follow())
     await eventually(lambda: listeners(other))
