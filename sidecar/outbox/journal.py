@@ -1,6 +1,6 @@
 """The file behind the outbox: sessions owed, and debts that turned out to be unpayable, in SQLite.
 
-Everything here blocks and belongs into a thread, but for the questions that an `OutboxReader` answers.
+Every call blocks and runs in a thread, except those of an `OutboxReader`.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class OutboxReader:
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    # Transactions begin and end where it is written that they do.
+    # `isolation_level=None`: the module begins no transaction by itself, `together` does.
     return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 

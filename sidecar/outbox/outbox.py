@@ -82,7 +82,7 @@ class Outbox:
         await self._commit(lambda journal: journal.set_aside(reference, why))
 
     async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
-        """Strike the debt off, and keep it as a conflict unless the session is now there for its claimant.
+        """Take the debt out, and keep it as a conflict unless the session now exists for its claimant.
 
         Raises DebtNotWritten.
         """

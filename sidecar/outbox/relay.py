@@ -1,4 +1,4 @@
-"""Pays debts: creates the owed sessions as soon as the session service answers, and strikes them off.
+"""Pays debts: creates the owed sessions as soon as the session service answers, and takes them out of the journal.
 
 One process at a time pays from a file. The lock is the operating system's, so it dies with its holder.
 """
@@ -101,7 +101,7 @@ class OutboxRelay:
         while True:
             if (began := loop.time()) >= self._retry_at:
                 await self._in_turn(self._retry_all)
-                # Never busier with these than idle, however many there are.
+                # A round is followed by a pause at least as long, however many debts were set aside.
                 self._retry_at = loop.time() + max(self._retry_pause, loop.time() - began)
             if self._debts.any_owed() and not await self._in_turn(self._pay_all):
                 failures = min(failures + 1, 10)
@@ -130,7 +130,7 @@ class OutboxRelay:
         while due := await self._debts.due(AT_ONCE):
             paid, set_aside = await self._pay_batch(due)
             if set_aside:
-                # Soon at first: what is wrong for a moment should not cost long.
+                # Soon at first, because the cause may be gone in a moment.
                 self._retry_pause = FIRST_RETRY
                 self._retry_at = asyncio.get_running_loop().time() + FIRST_RETRY
                 _log.warning("debts that cannot be paid are set aside", sessions=set_aside)
@@ -182,7 +182,7 @@ class OutboxRelay:
         settling = asyncio.create_task(self._settle(reference, answer))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
-        # Not to be cut between striking a debt off and telling of it.
+        # A cancellation must not come between taking a debt out and reporting it.
         return await asyncio.shield(settling)
 
     async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> Unknown | None:

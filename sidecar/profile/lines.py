@@ -1,4 +1,4 @@
-"""The line of every key of a TOML text, for messages; `tomllib` says where nothing of what it reads stood.
+"""The line of every key of a TOML text, for messages: `tomllib` gives values without their positions.
 
 A statement of TOML ends at the first line end where the lines since its beginning are valid TOML by themselves. So the
 text is cut into statements with tomllib's own grammar, and each key is found in the statement that sets it.
