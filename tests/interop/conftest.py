@@ -54,9 +54,10 @@ def agno(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]:
 
 @pytest.fixture(scope="module")
 def old_agno(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]:
-    """agno's AgentOS, version 2.3.16, whose create overwrites."""
+    """The same application under AgentOS 2.3.16, whose create overwrites."""
     folder = tmp_path_factory.mktemp("agno")
-    with foreign("agno-2.3.16", "python", "app.py", "{port}", folder=folder, alive="/health") as server:
+    command = ["python", "app.py", "{port}"]
+    with foreign("agno-2.3.16", *command, folder=folder, alive="/health", files="agno") as server:
         yield server
 
 

@@ -27,7 +27,9 @@ class ForeignServer:
     It runs in a folder of its own that holds a copy of its application, so that a restart finds what it has stored.
     """
 
-    def __init__(self, name: str, command: list[str], folder: Path, env: Mapping[str, str], alive: str) -> None:
+    def __init__(
+        self, name: str, command: list[str], folder: Path, *, env: Mapping[str, str], alive: str, files: str
+    ) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
@@ -35,7 +37,7 @@ class ForeignServer:
         self._env = dict(env)
         self._alive = alive
         self._process: subprocess.Popen[bytes] | None = None
-        shutil.copytree(APPS / name, folder, dirs_exist_ok=True)
+        shutil.copytree(APPS / files, folder, dirs_exist_ok=True)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -75,12 +77,15 @@ class ForeignServer:
 
 @contextlib.contextmanager
 def foreign(
-    name: str, *command: str, folder: Path, alive: str, env: Mapping[str, str] | None = None
+    name: str, *command: str, folder: Path, alive: str, env: Mapping[str, str] | None = None, files: str | None = None
 ) -> Iterator[ForeignServer]:
-    """Run one until the block ends; skips the test where it is not installed. `alive` is a path that it answers."""
+    """Run one until the block ends; skips the test where it is not installed. `alive` is a path that it answers.
+
+    It runs in a copy of the folder of its own name in tests/interop, or of the one that `files` names.
+    """
     if not (CACHE / name / "installed.lock").exists():
         pytest.skip(f"{name} is not installed: scripts/interop installs it")
-    server = ForeignServer(name, list(command), folder, env or {}, alive)
+    server = ForeignServer(name, list(command), folder, env=env or {}, alive=alive, files=files or name)
     try:
         server.start()
         yield server
