@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
+from ssl import SSLContext
+from typing import Any
 
+import httpx._transports.default
 import pytest
 from hypothesis import settings
 
@@ -16,6 +21,20 @@ ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 # A machine that does other work besides must not fail an example for its time.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@functools.cache
+def _tls_context(_files: tuple[str | None, ...], **options: Any) -> SSLContext:
+    return _new_tls_context(**options)
+
+
+def _shared_tls_context(**options: Any) -> SSLContext:
+    """Give every client of httpx with the same options one context: to read the certificates takes 20 ms a client."""
+    return _tls_context((os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")), **options)
+
+
+_new_tls_context = httpx._transports.default.create_ssl_context
+httpx._transports.default.create_ssl_context = _shared_tls_context
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,8 +14,8 @@ from tests.support.consul import Agent
 from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id
 from tests.support.processes import Running, run_to_end, running, wait_until
 
-CONNECTIONS = 64
-"""New connections that are made so that each of two sidecars gets some: one gets none with a chance of 2 in 2^64."""
+CONNECTIONS = 40
+"""New connections that are made so that each of two sidecars gets some: one gets none with a chance of 2 in 2^40."""
 
 
 @pytest.fixture
