@@ -17,6 +17,8 @@ PAGES = [ROOT / "docs/developers" / f"{name}.md" for name in ("architecture", "g
 SIDECAR = ROOT / "sidecar"
 PATH = re.compile(r"[\w.*/-]*/[\w.*/-]*|[\w-]+\.(?:py|md|toml|txt|yml)")
 DOTTED = re.compile(r"_?[a-zA-Z]\w*\.\w+")
+MADE = {"data", "site", "build", "dist", "htmlcov", "benchmarks/results/partial/"}
+"""Folders that a run or a build makes."""
 HOLDERS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PLACEHOLDER = re.compile(r"\b(?:NAME|KIND)\b|(?<=_)(?:NAME|KIND)\b")
 
@@ -73,6 +75,16 @@ def test_every_path_of_a_page_exists(page: Path) -> None:
     paths = [word for word in code(page) if is_path(word)]
     assert len(paths) > 10
     assert [path for path in paths if not exists(path)] == []
+
+
+def test_every_path_from_the_root_of_the_repository_exists() -> None:
+    """On each page of the documentation, and in the texts beside the code."""
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "deploy").glob("*.md")]
+    rooms = {each.name for each in ROOT.iterdir() if each.is_dir() and not each.name.startswith(".")} - MADE
+    named = [(page.relative_to(ROOT).as_posix(), word) for page in pages for word in code(page)]
+    paths = [(page, word) for page, word in named if word not in MADE and is_path(word) and word.split("/")[0] in rooms]
+    assert len(paths) > 50
+    assert [(page, path) for page, path in paths if not exists(path)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
