@@ -140,6 +140,23 @@ class UpstreamExchange(Protocol):
         """Write the head of a request, and its body if `complete`."""
         ...
 
+    @property
+    def writing_held(self) -> bool:
+        """Whether the upstream reads slower than the request is sent."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of the request's body."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the upstream has read enough for more to be written."""
+        ...
+
+    def finish_request(self) -> None:
+        """Note that the whole request has been written: from now on the answer is due."""
+        ...
+
     def pause_reading(self) -> None:
         """Hold the upstream back."""
         ...

@@ -19,12 +19,13 @@ from tests.support.reading import ISA
 class GuardedHouse(House):
     """A real guard over fakes, as the application of a sidecar."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = 1 << 20, budget: int = 1 << 20) -> None:
         super().__init__()
-        self.budget = BodyBudget(1 << 20)
+        self.limit = limit
+        self.budget = BodyBudget(budget)
 
     def app(self, upstream: Upstream) -> Starlette:
-        extractor, bodies = Extractor(ISA), BodyReader(limit=1 << 20, budget=self.budget)
+        extractor, bodies = Extractor(ISA), BodyReader(limit=self.limit, budget=self.budget)
 
         def guarding(app: ASGIApp) -> ASGIApp:
             return EnforceMiddleware(
@@ -35,5 +36,5 @@ class GuardedHouse(House):
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
-        asking = Asking(self.guard.authorize, self.budget, 1 << 20)
+        asking = Asking(self.guard.authorize, self.budget, self.limit)
         return FastPath(Extractor(ISA), self.guard, upstream, refuse_unanswered, asking=asking)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import asyncio
 
+from sidecar.doors.fast_path.protocol import FastPath
+from sidecar.guard.permit import Permit
 from sidecar.http.client.forwarder import Upstream
 from sidecar.model import Session, SessionStatus
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
 from tests.support.reading import STORE
-from tests.support.wire import OK, App, BreaksUnderTheSecond, Seen, admitting, ask, get, post, raw_upstream
+from tests.support.wire import (
+    OK,
+    Admitting,
+    App,
+    BreaksUnderTheSecond,
+    Seen,
+    admitting,
+    ask,
+    get,
+    in_plain_text,
+    permit_while,
+    post,
+    raw_upstream,
+)
 
 
 async def test_a_write_whose_session_is_deleted_while_it_waits_never_reaches_the_memory_service(running):
@@ -46,10 +61,22 @@ def lapsing(upstream: Upstream) -> App:
     return admitting(upstream, lambda scope: scope["method"] != "PUT")
 
 
+class Lapsing(Admitting):
+    """Permits everything at once, but nothing that had to wait."""
+
+    def pass_through(self) -> Permit:
+        return permit_while(lambda: False)
+
+
+def lapsing_parts(upstream: Upstream) -> FastPath:
+    """The fast path beside `lapsing`."""
+    return FastPath(Lapsing(), Lapsing(), upstream, unanswered=in_plain_text)
+
+
 async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):
     """A body that was received already is not sent again once its permit has lapsed."""
     answer = BreaksUnderTheSecond()
-    async with raw_upstream(answer) as upstream, running(upstream.url, app=lapsing) as sidecar:
+    async with raw_upstream(answer) as upstream, running(upstream.url, app=lapsing, parts=lapsing_parts) as sidecar:
         await ask(sidecar.port, get())
         got = await ask(sidecar.port, post("/", b"x", method="PUT"))
         assert (got.status, answer.counted) == (502, 2)

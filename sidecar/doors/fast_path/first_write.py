@@ -62,7 +62,8 @@ class FirstWriteClient(Protocol):
         template: RequestTemplate,
         permit: Permit,
         line: UpstreamExchange,
-        request: bytes,
+        head: bytes,
+        body: bytes,
         *,
         arrived: float,
         extraction: Extraction | None,
@@ -74,7 +75,7 @@ class FirstWriteClient(Protocol):
 class FirstWrite:
     """One request while the guard decides it. It serves the client connection until it is answered or sent.
 
-    Its body, of `size` bytes, was counted by `Asking.fits`, and `run` gives them back.
+    Of its body `size` bytes were counted by `Asking.fits`, and `run` gives them back.
     """
 
     def __init__(
@@ -84,14 +85,15 @@ class FirstWrite:
         template: RequestTemplate,
         extraction: Extraction,
         *,
-        request: bytes,
+        head: bytes,
+        body: bytes,
         size: int,
     ) -> None:
         self._asking = asking
         self._client = client
         self._template = template
         self._extraction = extraction
-        self._request = request
+        self._request = head, body
         self._size = size
         self._is_gone = False
 
@@ -138,7 +140,7 @@ class FirstWrite:
                 forwarder.put_back(line)
                 return None
             self._client.send(
-                self._template, decided, line, self._request, arrived=arrived, extraction=self._extraction
+                self._template, decided, line, *self._request, arrived=arrived, extraction=self._extraction
             )
             return None
         return refuse_extraction(self._extraction, (LAPSED,) * len(self._extraction.calls))

@@ -1,4 +1,4 @@
-"""The fast path: small JSON writes and unguarded requests without a body, served without a task where all is known.
+"""The fast path: every request that can be decided from what is here and known, served without a task.
 
 It changes speed and nothing else. It decides and forwards by the same rules as the application; what it does not take,
 or cannot finish at once, goes to the application with what was learnt of it.
@@ -6,19 +6,21 @@ or cannot finish at once, goes to the application with what was learnt of it.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
+from sidecar.doors.fast_path.bodies import HeldBody, StreamedBody
 from sidecar.doors.fast_path.first_write import Asking, FirstWrite
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.refusal import Response, identified
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import Permit
-from sidecar.http.client.proxied_response import ProxiedResponse
+from sidecar.http.client.proxied_response import IDEMPOTENT, ProxiedResponse
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import FastForwarder, UpstreamError, UpstreamExchange
 from sidecar.http.server.exchange import Exchange
@@ -28,15 +30,12 @@ from sidecar.http.server.responding import Served
 from sidecar.model import Extraction, Head
 from sidecar.request_context import on_behalf_of
 
-MAX_BODY: Final = 64 * 1024
-"""Most bytes of a body that is waited for here."""
+MAX_UNCOUNTED: Final = 64 * 1024
+"""Most bytes of a body that are decided at once without a place among the bodies that are held."""
 HOLD: Final = 1.0
-"""Seconds a body may take to come; a slower one is the application's."""
+"""Seconds that the next piece of a held body may take to come; a slower one is the application's."""
 
-_METHODS: Final = frozenset({"POST", "PATCH"})  # not PUT: that may be repeated, and nothing is repeated here
-_NEVER: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
-_BODYLESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-"""Methods whose requests take the fast path without a body: each is idempotent (RFC 9110, section 9.2.2)."""
+_NEVER: Final = frozenset({b"expect", b"upgrade"})
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +79,11 @@ class FastPathProtocol(HardenedProtocol):
 
     __slots__ = (
         "_asking",
-        "_bodyless",
         "_extraction",
         "_extractor",
         "_guard",
+        "_limit",
+        "_passing",
         "_template",
         "_unguarded",
         "forwarder",
@@ -100,7 +100,8 @@ class FastPathProtocol(HardenedProtocol):
         self.forwarder = path.forwarder
         self.unanswered = path.unanswered
         self._template: RequestTemplate | None = None
-        self._bodyless: RequestTemplate | None = None
+        self._passing: RequestTemplate | None = None
+        self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.limit
         self._extraction: Extraction | None = None
 
     def fail(self, failure: Exception) -> None:
@@ -121,11 +122,30 @@ class FastPathProtocol(HardenedProtocol):
         self.piece(response.body)
         self.end()
 
-    def drain_connection(self) -> None:
-        """Begin to stop; a request that waits for its body has been read, so it is served."""
-        if self._on_deadline == self._give_way:
-            self._give_way()
-        super().drain_connection()
+    # A body that is held: HoldingClient
+
+    def collected(self, held: HeldBody) -> None:
+        """Decide a request whose body is whole."""
+        template = self._template
+        self._lease = held.lease
+        if template is None or not self._try(template, held.digits, held.whole()):
+            self.give_up(held)
+
+    def give_up(self, held: HeldBody) -> None:
+        """Leave a request to the application, with what is here of its body and what was learnt of it."""
+        held.lose_client()
+        self._lease = None
+        exchange = self._hand_over(held.head)
+        exchange.extraction, self._extraction = self._extraction, None
+        self._sink = exchange
+        exchange.feed(held.whole(), complete=self._body is None)
+        self._run(exchange)
+
+    def wait_for_more(self) -> None:
+        """Wait for another piece of a body that is held, but not for long."""
+        self._wait(HOLD, self._body_timed_out)
+
+    # Requests
 
     def _next(self, seen: int = 0) -> None:
         """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
@@ -135,34 +155,87 @@ class FastPathProtocol(HardenedProtocol):
             return
         digits, start = found
         end = start + int(digits)
-        if not start < end <= start + MAX_BODY:
+        is_guarded = template.classification is not None
+        if start == end or (is_guarded and end - start > self._limit):
             self._give_way()
             return
-        if len(self._buffer) < end:
-            if self._on_deadline != self._give_way:
-                self._wait(HOLD, self._give_way)
+        buffer = self._buffer
+        if len(buffer) < end or (is_guarded and end - start > MAX_UNCOUNTED):
+            self._begin_incomplete(template, digits)
             return
+        self._buffer = buffer[end:]
+        if not self._try(template, digits, buffer[start:end]):
+            self._buffer = buffer
+            self._give_way(self._extraction)
+
+    def _try(self, template: RequestTemplate, digits: bytes, body: bytes) -> bool:
+        """Serve a request that is whole, if that can be done at once. `_extraction` keeps what was learnt of it."""
+        self._extraction = None
         # A client that does not read its answers is made to wait by the application; the fast path never waits.
         line = None if self.write_paused else self.forwarder.take()
         if line is None:
+            return False
+        arrived = monotonic()
+        extraction, permit = self._decide(template, body)
+        head = b"".join((template.written_before, digits, template.written_after))
+        if permit is not None:
+            self.send(template, permit, line, head, body, arrived=arrived, extraction=extraction)
+            return True
+        self.forwarder.put_back(line)
+        self._extraction = extraction
+        asking = self._asking
+        size = len(body) if self._lease is None else 0
+        if extraction is None or asking is None or not asking.fits(size):
+            return False
+        first = FirstWrite(asking, self, template, extraction, head=head, body=body, size=size)
+        self._serve(template, first)
+        self.run_beside(first.run(arrived))
+        return True
+
+    def _begin_incomplete(self, template: RequestTemplate, digits: bytes) -> None:
+        """Begin a request whose body is still coming: hold it if a rule looks at it or it is small, or stream it."""
+        if self._half_closed or self.write_paused:
             self._give_way()
             return
-        arrived = monotonic()
-        body = self._buffer[start:end]
-        extraction, permit = self._decide(template, body)
-        request = b"".join((template.written_before, digits, template.written_after, body))
-        if permit is None:
-            self.forwarder.put_back(line)
-            if extraction is None or self._asking is None or not self._asking.fits(len(body)):
-                self._give_way(extraction)
-                return
-            self._buffer = self._buffer[end:]
-            first = FirstWrite(self._asking, self, template, extraction, request=request, size=len(body))
-            self._serve(template, first)
-            self.run_beside(first.run(arrived))
+        head = self._take_head()
+        assert head is not None  # noqa: S101 # for the type checker: a head was recognised
+        head.memo.classification, head.memo.classified = template.classification, True
+        if template.classification is not None or head.length <= MAX_UNCOUNTED:
+            lease = None if self._asking is None else self._asking.budget.lease()
+            held = HeldBody(self, head, digits, lease)
+            self._serve(template, held)
+            self._expect(head, held)
+            self.wait_for_more()
+            self._feed_buffer()
             return
-        self._buffer = self._buffer[end:]
-        self.send(template, permit, line, request, arrived=arrived, extraction=extraction)
+        line = self.forwarder.take()
+        if line is None:
+            super()._begin(head)
+        else:
+            self._stream(template, head, b"".join((template.written_before, digits, template.written_after)), line)
+
+    def _stream(self, template: RequestTemplate, head: RequestHead, written: bytes, line: UpstreamExchange) -> None:
+        """Send the head of a request that no rule looks at, and its body as it comes."""
+        arrived = monotonic()
+        permit = self._guard.pass_through()
+        self._extraction = None
+        response = ProxiedResponse(self.forwarder, self, permit, template.method)
+        look = functools.partial(self._look, template)
+        self._serve(template, response)
+        # First of all, so that a response to a request that is not whole closes the connection.
+        self._expect(head, StreamedBody(self, response, line, chunked=head.chunked, look=look))
+        self.expect_body(waiting=True)
+        self.follow(line)
+        response.send(line, written, arrived, complete=False)
+        self._feed_buffer()
+
+    def _look(self, template: RequestTemplate, piece: bytes) -> None:
+        """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
+        if self._unguarded is not None:
+            try:
+                self._unguarded.look(template, piece)
+            except Exception:
+                logger.exception("the fast path could not look at an unguarded request")
 
     def _decide(self, template: RequestTemplate, body: bytes) -> tuple[Extraction | None, Permit | None]:
         """Read the body, where a rule looks at it, and decide what needs no question."""
@@ -172,8 +245,7 @@ class FastPathProtocol(HardenedProtocol):
                 extraction = template.classification.extract(body)
                 return extraction, self._guard.permit_known(extraction)
             permit = self._guard.pass_through()
-            if self._unguarded is not None:
-                self._unguarded.look(template, body)
+            self._look(template, body)
         except Exception:
             logger.exception("the fast path could not decide a request")
             return extraction, None
@@ -184,7 +256,8 @@ class FastPathProtocol(HardenedProtocol):
         template: RequestTemplate,
         permit: Permit,
         line: UpstreamExchange,
-        request: bytes,
+        head: bytes,
+        body: bytes,
         *,
         arrived: float,
         extraction: Extraction | None,
@@ -193,7 +266,10 @@ class FastPathProtocol(HardenedProtocol):
         self._extraction = extraction
         response = ProxiedResponse(self.forwarder, self, permit, template.method)
         self._serve(template, response)
-        response.send(line, request, arrived, complete=True)
+        self._line = line
+        if self.write_paused:
+            line.pause_reading()
+        response.send(line, head, arrived, complete=True, body=body)
 
     def _serve(self, template: RequestTemplate, served: Served) -> None:
         self._deadline = None
@@ -203,20 +279,16 @@ class FastPathProtocol(HardenedProtocol):
         self._served = served
 
     def _begin(self, head: RequestHead) -> None:
-        if head.method in _BODYLESS and is_bodyless(head):
-            if not (self._classify(head) and self._pass(head)):
-                super()._begin(head)
-            return
         if not (takes_fast_path(head) and self._classify(head)):
             super()._begin(head)
             return
         classification = head.memo.classification
-        if classification is not None and (classification.after is not None or not classification.needs_body):
+        if head.length and len(head.raw) <= MAX_TEMPLATE_HEAD and (classification is None or may_hold(head)):
+            self._template = self._make_template(head)
+            self._buffer = head.raw + self._buffer
+            self._next()
+        elif classification is not None or head.length or not self._pass(head):
             super()._begin(head)
-            return
-        self._template = self._make_template(head)
-        self._buffer = head.raw + self._buffer
-        self._next()
 
     def _classify(self, head: RequestHead) -> bool:
         """Have the head classified, once for all requests that repeat it; False where that failed."""
@@ -231,18 +303,19 @@ class FastPathProtocol(HardenedProtocol):
         return True
 
     def _pass(self, head: RequestHead) -> bool:
-        """Forward a request without a body, if no rule looks at it and a connection is free."""
-        if head.memo.classification is not None:
-            return False
-        line = None if self.write_paused else self.forwarder.take()
+        """Forward a request that no rule looks at, without a body or with a chunked one, if a connection is free."""
+        line = None if self.write_paused or (head.chunked and self._half_closed) else self.forwarder.take()
         if line is None:
             return False
         arrived = monotonic()
-        template = self._bodyless
+        template = self._passing
         if template is None or template.memo is not head.memo:
-            template = self._bodyless = self._make_template(head)
-        permit = self._guard.pass_through()
-        self.send(template, permit, line, template.written_before, arrived=arrived, extraction=None)
+            template = self._passing = self._make_template(head)
+        if head.chunked:
+            self._stream(template, head, template.written_before, line)
+        else:
+            permit = self._guard.pass_through()
+            self.send(template, permit, line, template.written_before, b"", arrived=arrived, extraction=None)
         return True
 
     def _make_template(self, head: RequestHead) -> RequestTemplate:
@@ -261,20 +334,26 @@ class FastPathProtocol(HardenedProtocol):
             self._served.extraction = extraction
 
 
-def is_bodyless(head: RequestHead) -> bool:
-    """Whether the request has no body and asks for nothing but its answer."""
-    return not head.has_body and not head.upgrade and head.version == "1.1" and head.target[:1] == b"/"
-
-
 def takes_fast_path(head: RequestHead) -> bool:
-    """Whether the fast path may try the request: small, JSON, and nothing special about it."""
+    """Whether the fast path may try the request: it asks for nothing but its answer.
+
+    A chunked request that may be repeated is the application's, which can.
+    """
     return (
-        head.method in _METHODS
-        and 0 < head.length <= MAX_BODY
-        and len(head.raw) <= MAX_TEMPLATE_HEAD
-        and head.version == "1.1"
-        and not _NEVER.intersection(head.fields)
-        and head.fields.get(b"content-type", b"")[:16].lower() == b"application/json"
+        head.version == "1.1"
         and head.target[:1] == b"/"
-        and b"%" not in head.target
+        and not head.upgrade
+        and not (head.has_body and _NEVER.intersection(head.fields))
+        and not (head.chunked and head.method in IDEMPOTENT)
+    )
+
+
+def may_hold(head: RequestHead) -> bool:
+    """Whether a rule looks at the body of the request, and at nothing else that the application has to do."""
+    classification = head.memo.classification
+    return (
+        classification is not None
+        and classification.after is None
+        and classification.needs_body
+        and b"content-encoding" not in head.fields
     )

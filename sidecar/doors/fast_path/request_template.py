@@ -13,19 +13,18 @@ from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Headers
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_DIGITS: Final = re.compile(rb"[0-9]{1,9}")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class RequestTemplate:
-    """A good head of a request with a declared length or without a body, seen on the connection of `peer`.
+    """A good head of a request, seen on the connection of `peer`.
 
     It is also its own `ports.WireHead`. `classification` is what the extractor made of it. `written_before` and
-    `written_after` are how the head is written for the upstream, around the digits of its length; without a body
-    `written_before` is all of it.
+    `written_after` are how the head is written for the upstream, around the digits of its length; without a
+    declared length `written_before` is all of it.
     """
 
     has_host = True
-    chunked = False
     upgrade = False
 
     def __init__(self, head: RequestHead, peer: str | None) -> None:
@@ -38,12 +37,14 @@ class RequestTemplate:
         self.classification = head.memo.classification
         self.peer = peer
         self.has_body = head.has_body
-        self._before, self._after = _around_length(head.raw) if head.has_body else (head.raw, b"")
+        self.chunked = head.chunked
+        self._has_length = head.length > 0
+        self._before, self._after = _around_length(head.raw) if self._has_length else (head.raw, b"")
         self.written_before, self.written_after = b"", b""
 
     def write_as(self, head: bytes) -> None:
         """Note how the head is written for the upstream."""
-        self.written_before, self.written_after = _around_length(head) if self.has_body else (head, b"")
+        self.written_before, self.written_after = _around_length(head) if self._has_length else (head, b"")
 
     def match(self, data: bytes) -> tuple[bytes, int] | None:
         """Give the digits of the length and the offset of the body, if `data` begins with this head."""

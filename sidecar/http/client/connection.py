@@ -100,7 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._switched = False
         self._request_sent = True
         self._writable: asyncio.Future[None] | None = None
-        self._writing_held = False
+        self.writing_held = False
         self._reading_held = False
         self._arrivals = select.poll()
 
@@ -123,7 +123,7 @@ class UpstreamConnection(asyncio.Protocol):
         state = self.state
         times = f" for {monotonic() - self._sent:.1f} s" if state in ("sending", "awaiting", "receiving") else ""
         due = "" if self.deadline is None else f", due in {self.deadline - monotonic():.1f} s"
-        holds = (", reading held" if self._reading_held else "") + (", writing held" if self._writing_held else "")
+        holds = (", reading held" if self._reading_held else "") + (", writing held" if self.writing_held else "")
         kind = "" if self.counted else ", stream or tunnel"
         used = "used before" if self._used else "new"
         return f"<UpstreamConnection to {self.pool.origin} {state}{times}{due}{holds}{kind}, {used}>"
@@ -166,7 +166,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the upstream has read enough for more to be written."""
-        if self._writing_held and not self.transport.is_closing():
+        if self.writing_held and not self.transport.is_closing():
             self._writable = asyncio.get_running_loop().create_future()
             self.deadline = monotonic() + self.pool.response_timeout
             try:
@@ -237,11 +237,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The upstream reads slower than the client sends."""
-        self._writing_held = True
+        self.writing_held = True
 
     def resume_writing(self) -> None:
         """The upstream has caught up."""
-        self._writing_held = False
+        self.writing_held = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 

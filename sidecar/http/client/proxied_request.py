@@ -51,6 +51,7 @@ class ProxiedRequest:
         self._messages = None if direct is not None else ResponseMessages(wire, send)
         client: ResponseClient | None = direct or self._messages
         assert client is not None  # noqa: S101 # for the type checker: it is one or the other
+        self._client = client
         self._response = ProxiedResponse(upstream, client, permit, wire.method, self._over)
 
     @property
@@ -100,18 +101,18 @@ class ProxiedRequest:
         # First of all, so that nothing has been received yet should the permit lapse.
         connection = self._upstream.pool.take() or await self._wait_for_connection()
         if not wire.has_body:
-            self._send(connection, head, complete=True)
+            self._send(connection, head, b"", complete=True)
             return None
         self._response.expects_continue = wire.yield_continue()
         if self._response.expects_continue or not wire.body_arrived:
-            self._send(connection, head, complete=False)
+            self._send(connection, head, b"", complete=False)
             return asyncio.create_task(self._upload(connection))
         try:
             body, more = await self._piece()
         except BaseException:
             connection.pool.release(connection)
             raise
-        self._send(connection, head + self._framed(body, last=not more), complete=not more)
+        self._send(connection, head, self._framed(body, last=not more), complete=not more)
         return asyncio.create_task(self._upload(connection)) if more else None
 
     async def _wait_for_connection(self) -> UpstreamConnection:
@@ -121,13 +122,14 @@ class ProxiedRequest:
             raise PermitLapsed
         return connection
 
-    def _send(self, connection: UpstreamConnection, data: bytes, *, complete: bool) -> None:
+    def _send(self, connection: UpstreamConnection, head: bytes, body: bytes, *, complete: bool) -> None:
         if self._over.done():
             # The client left while its request waited.
             connection.pool.release(connection)
             raise ClientGone
         wire = self._wire
-        self._response.send(connection, data, wire.arrived, complete=complete, upgrade=wire.upgrade)
+        self._client.follow(connection)
+        self._response.send(connection, head, wire.arrived, complete=complete, body=body, upgrade=wire.upgrade)
 
     async def _upload(self, connection: UpstreamConnection) -> None:
         """Send the rest of the body as the client sends it and the upstream takes it."""

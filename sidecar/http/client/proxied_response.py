@@ -17,6 +17,8 @@ from sidecar.http.ports import FastForwarder, ResponseClient, UpstreamError, Ups
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
+_COPIED: Final = 16 * 1024
+"""Bytes of a body that are cheaper copied behind their head than written by themselves."""
 
 
 class Upgraded(Exception):
@@ -40,6 +42,7 @@ class ProxiedResponse:
     """
 
     __slots__ = (
+        "_body",
         "_client",
         "_forwarder",
         "_line",
@@ -68,19 +71,34 @@ class ProxiedResponse:
         self.begun = False
         self.expects_continue = False
         self._line: UpstreamExchange | None = None
-        self._request = b""
+        self._request = self._body = b""
         self._repetition: asyncio.Task[None] | None = None
 
     def send(
-        self, line: UpstreamExchange, data: bytes, arrived: float, *, complete: bool, upgrade: bool = False
+        self,
+        line: UpstreamExchange,
+        head: bytes,
+        arrived: float,
+        *,
+        complete: bool,
+        body: bytes = b"",
+        upgrade: bool = False,
     ) -> None:
-        """Send the head of a request on `line`, and its body if `complete`; it was here at `arrived`."""
+        """Send the head of a request on `line`, and what is here of its body; it was here at `arrived`.
+
+        The client follows the line already.
+        """
         self._line = line
         if complete:
-            self._request = data
-        self._client.follow(line)
+            self._request, self._body = head, body
         self._forwarder.overhead(monotonic() - arrived)
-        line.start(self, data, method=self._method, complete=complete, upgrade=upgrade)
+        if len(body) <= _COPIED:
+            line.start(self, head + body, method=self._method, complete=complete, upgrade=upgrade)
+        else:
+            line.start(self, head, method=self._method, complete=False, upgrade=upgrade)
+            line.write(body)
+            if complete:
+                line.finish_request()
 
     def lose_client(self) -> None:
         """Give the exchange up: nobody waits for the response."""
@@ -168,7 +186,9 @@ class ProxiedResponse:
             return
         self._line = line
         self._client.follow(line)
-        line.start(self, self._request, method=self._method, complete=True)
+        line.start(self, self._request, method=self._method, complete=False)
+        line.write(self._body)
+        line.finish_request()
 
     def _stop(self) -> None:
         if self._repetition is not None:

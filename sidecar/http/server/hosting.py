@@ -100,9 +100,9 @@ class HostingProtocol(HardenedProtocol):
         elif self._shared.draining:
             self._refuse(BadRequest(503, "the server is stopping"))
         else:
-            self._hand_over(head)
+            self._switch_to_websocket(head)
 
-    def _hand_over(self, head: RequestHead) -> None:
+    def _switch_to_websocket(self, head: RequestHead) -> None:
         """Let the WebSocket protocol have the connection; it finds the handshake as if it had just arrived."""
         self.release_reading()
         self._deadline = None

@@ -26,6 +26,14 @@ PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
 
 
+class Closable(Protocol):
+    """What is let go when a request is over."""
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 class BodySink(Protocol):
     """Where the body of a request goes as it comes."""
 
@@ -68,7 +76,7 @@ class HardenedConfig:
 class HardenedProtocol(RespondingConnection):
     """One client connection."""
 
-    __slots__ = ("_body", "_buffer", "_last_head", "_scope", "_shared", "_sink", "app", "peer")
+    __slots__ = ("_body", "_buffer", "_last_head", "_lease", "_scope", "_shared", "_sink", "app", "peer")
 
     def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config.shared.patience, config.shared.responses)
@@ -80,6 +88,7 @@ class HardenedProtocol(RespondingConnection):
         self._last_head: RequestHead | None = None
         self._body: LengthBody | ChunkedBody | None = None
         self._sink: BodySink | None = None
+        self._lease: Closable | None = None
 
     # What the transport tells
 
@@ -127,6 +136,7 @@ class HardenedProtocol(RespondingConnection):
         super().connection_lost(exc)
         self._shared.connections.discard(self)
         served, self._served = self._served, None
+        self._let_go()
         self._line = None
         if served is not None:
             served.lose_client()
@@ -156,13 +166,15 @@ class HardenedProtocol(RespondingConnection):
         elif self._on_deadline == self._body_timed_out:
             self._deadline = None
 
-    def is_last(self) -> bool:
-        """Whether no request will be taken after the one being served."""
-        return self._shared.draining and b"\r\n\r\n" not in self._buffer
+    def is_fed_to(self, sink: object) -> bool:
+        """Whether `sink` still takes the body of a request."""
+        return self._body is not None and self._sink is sink
 
     def answered(self, *, closes: bool) -> None:
         """The answer is complete; go on to the next request, or close."""
         self._served = None
+        if self._lease is not None:
+            self._let_go()
         if closes:
             self._finish()
             return
@@ -175,9 +187,18 @@ class HardenedProtocol(RespondingConnection):
         else:
             self._wait(self._patience.idle, self._close)
 
+    def _let_go(self) -> None:
+        """Let go of what is held for the request being served."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.close()
+
     def _closes_after(self) -> bool:
         head = self._head
-        return head is None or not head.keep_alive or self._body is not None or self.is_last()
+        if head is None or not head.keep_alive or self._body is not None:
+            return True
+        # When stopping, nothing but a request that is here already is served after this one.
+        return self._shared.draining and b"\r\n\r\n" not in self._buffer
 
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel; returns when that has ended."""
@@ -247,26 +268,43 @@ class HardenedProtocol(RespondingConnection):
 
     def _begin(self, head: RequestHead) -> None:
         """Hand a request to the application."""
+        exchange = self._hand_over(head)
+        if head.has_body:
+            self._expect(head, exchange)
+            self._feed_buffer()
+            if self._closing:
+                return
+            if self._half_closed and self._body is not None:
+                # The rest of the body will never come.
+                self._finish()
+                return
+        self._run(exchange)
+
+    def _hand_over(self, head: RequestHead) -> Exchange:
+        """Make what the application gets of a request."""
         self._deadline = None
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
         self._head = head
         exchange = self._served = Exchange(self, head, self._scope_of(head), time.monotonic())
-        if head.has_body:
-            self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
-            self._sink = exchange
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._buffer = self._take_body(self._body, data)
-                if self._closing:
-                    return
-            if self._half_closed and self._body is not None:
-                # The rest of the body will never come.
-                self._finish()
-                return
+        return exchange
+
+    def _run(self, exchange: Exchange) -> None:
+        """Have the application serve a request."""
         exchange.task = self.loop.create_task(exchange.run())
         self._shared.tasks.add(exchange.task)
+
+    def _expect(self, head: RequestHead, sink: BodySink) -> None:
+        """Have the body of a request go to `sink`."""
+        self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
+        self._sink = sink
+
+    def _feed_buffer(self) -> None:
+        """Take what is here of the body."""
+        if self._buffer and self._body is not None:
+            data, self._buffer = self._buffer, b""
+            self._buffer = self._take_body(self._body, data)
 
     def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
         """Feed the body being read; give what comes after it."""

@@ -79,7 +79,7 @@ class RespondingConnection(ClientConnection):
 
     def whole(self, head: ForwardedHead, body: bytes) -> None:
         """Write a whole response of declared length, and go on to the next request."""
-        self.count_response(head.status)
+        self._responses[head.status // 100] += 1
         closes = self._closes_after()
         written = head.written.get(closes)
         if written is None:

@@ -1,0 +1,158 @@
+"""What becomes of a request body that is not here yet: it is held until it is whole, or streamed as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
+
+from sidecar.doors.body.bounded_body import BodyRefused, Lease
+from sidecar.http.client.proxied_response import ProxiedResponse
+from sidecar.http.framing import LAST_CHUNK, encode_chunk
+from sidecar.http.ports import UpstreamError, UpstreamExchange
+from sidecar.http.server.request_head import RequestHead
+from sidecar.model import Reason
+
+LATE: Final = "The rest of the request body did not come in time."
+
+
+class HoldingClient(Protocol):
+    """The client connection as a body sees it that is held."""
+
+    def collected(self, held: HeldBody, /) -> None:
+        """Go on with a body that is whole."""
+        ...
+
+    def give_up(self, held: HeldBody, /) -> None:
+        """Leave the request to the application, with what is here of its body."""
+        ...
+
+    def wait_for_more(self) -> None:
+        """Begin anew to wait for a piece of the body."""
+        ...
+
+
+class HeldBody:
+    """The body of a guarded request, held in pieces until it is whole, on a lease of the bytes that may be held.
+
+    `digits` is its declared length as it came. It serves the client connection meanwhile. A body for which there is no
+    room is the application's to refuse.
+    """
+
+    __slots__ = ("_client", "digits", "head", "lease", "pieces")
+
+    def __init__(self, client: HoldingClient, head: RequestHead, digits: bytes, lease: Lease | None) -> None:
+        self._client = client
+        self.head = head
+        self.digits = digits
+        self.lease = lease
+        self.pieces: list[bytes] = []
+
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Hold a piece; go on when it was the last."""
+        self.pieces.append(piece)
+        try:
+            if self.lease is not None:
+                self.lease.take(len(piece))
+        except BodyRefused:
+            self._client.give_up(self)
+            return
+        if complete:
+            self._client.collected(self)
+        else:
+            self._client.wait_for_more()
+
+    def fail_body(self, failure: Exception) -> None:  # noqa: ARG002 # the application waits on, longer
+        """Leave the request to the application: it is patient."""
+        self._client.give_up(self)
+
+    def whole(self) -> bytes:
+        """Give the body, which is here."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+
+    def lose_client(self) -> None:
+        """Let the pieces go."""
+        if self.lease is not None:
+            self.lease.close()
+
+    def end_stream(self) -> None:
+        """There is none."""
+
+
+class StreamingClient(Protocol):
+    """The client connection as a body sees it that is streamed."""
+
+    def hold_reading(self) -> None:
+        """Read no more from the client for now."""
+        ...
+
+    def release_reading(self) -> None:
+        """Read on."""
+        ...
+
+    def expect_body(self, *, waiting: bool) -> None:
+        """Begin or cease to wait for a piece of the body."""
+        ...
+
+    def is_fed_to(self, sink: object) -> bool:
+        """Whether `sink` still takes the body of a request."""
+        ...
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request being served."""
+        ...
+
+
+class StreamedBody:
+    """The body of a request that no rule looks at, on its way to the upstream while the client still sends.
+
+    `look` is shown the first piece. The client is not read while the upstream does not read.
+    """
+
+    __slots__ = ("_chunked", "_client", "_line", "_look", "_response")
+
+    def __init__(
+        self,
+        client: StreamingClient,
+        response: ProxiedResponse,
+        line: UpstreamExchange,
+        *,
+        chunked: bool,
+        look: Callable[[bytes], None],
+    ) -> None:
+        self._client = client
+        self._response = response
+        self._line = line
+        self._chunked = chunked
+        self._look: Callable[[bytes], None] | None = look
+
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Send a piece on, and the end."""
+        if self._look is not None and (piece or complete):
+            self._look(piece)
+            self._look = None
+        if self._chunked:
+            piece = encode_chunk(piece) + LAST_CHUNK if complete else encode_chunk(piece)
+        if piece:
+            self._line.write(piece)
+        if complete:
+            self._client.expect_body(waiting=False)
+            self._line.finish_request()
+        elif self._line.writing_held:
+            self._client.hold_reading()
+            self._client.expect_body(waiting=False)
+            self._client.run_beside(self._wait_for_upstream())
+        else:
+            self._client.expect_body(waiting=True)
+
+    def fail_body(self, failure: Exception) -> None:
+        """Give up: the rest did not come in time."""
+        error = UpstreamError(Reason.BODY_TIMEOUT, LATE)
+        error.__cause__ = failure
+        self._response.fail(error)
+
+    async def _wait_for_upstream(self) -> None:
+        await self._line.drain()
+        if self._client.is_fed_to(self):
+            self._client.release_reading()
+            self._client.expect_body(waiting=True)
