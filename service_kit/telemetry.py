@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Final
@@ -98,7 +99,7 @@ class Telemetry:
                 count(message["status"])
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(**ids):
+        with structlog.contextvars.bound_contextvars(**ids) if ids else contextlib.nullcontext():
             try:
                 await self._app(scope, receive, watched)
             except Exception:

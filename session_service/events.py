@@ -6,9 +6,9 @@ has committed. So numbers are given in the order of commits, and have no gaps.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -39,7 +39,7 @@ class EventLog:
             Event(number, change, session.session_id, session.user_id, at)
             for number, session in enumerate(changed, start=last - len(changed) + 1)
         ]
-        connection.execute(insert(session_events), [dataclasses.asdict(event) for event in events])
+        connection.execute(insert(session_events), [_row(event) for event in events])
         return events
 
     async def history(self) -> History:
@@ -63,3 +63,13 @@ class EventLog:
         oldest_kept = (await self.history()).last - keep
         statement = delete(session_events).where(session_events.c.number <= oldest_kept)
         await self._database.write(lambda connection: connection.execute(statement).close())
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "number": event.number,
+        "change": event.change,
+        "session_id": event.session_id,
+        "user_id": event.user_id,
+        "at": event.at,
+    }
