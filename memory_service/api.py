@@ -52,13 +52,13 @@ MemoryId = Annotated[Label, Path()]
 
 
 class Owner(BaseModel):
-    """Whose memories of the session are meant; may stand in the query instead."""
+    """The user whose memories of the session are meant; the query may name the user instead."""
 
     user_id: Id | None = None
 
 
 class Summarizing(Owner):
-    """Whose messages of the session are summarized, and how."""
+    """The user whose messages of the session are summarized, and how."""
 
     force_update: Annotated[bool, Field(description="Make it anew, though no message came since the last one.")] = False
     compression_level: Annotated[Compression, Field(description="How much to leave out.")] = Compression.MEDIUM
@@ -68,7 +68,7 @@ Extracted = Literal[MemoryType.FACTUAL, MemoryType.EPISODIC, MemoryType.PROCEDUR
 
 
 def memory_routes(service: MemoryService) -> APIRouter:
-    """All routes, asking this service."""
+    """All routes of the REST API over `service`."""
     router = APIRouter(strict_content_type=False)
     _add_session_routes(router, service)
     _add_dialog_routes(router, service)

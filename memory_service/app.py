@@ -35,7 +35,7 @@ def build(settings: Settings) -> MemoryApp:
 
 
 class Health(BaseModel):
-    """That the service answers, and its database too."""
+    """The answer to a health check, given where the database answers."""
 
     status: str = "ok"
 

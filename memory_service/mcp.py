@@ -43,7 +43,7 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """One tool: what it is told and tells, and what it does with arguments that are not checked yet."""
+    """One tool: the models of its arguments and of its result, and its call, which validates the arguments."""
 
     name: str
     description: str
@@ -92,7 +92,7 @@ def memory_server(service: MemoryService, version: str) -> Server[Any]:
 
 
 async def _result(tool: _Tool, arguments: Arguments) -> CallToolResult:
-    """What the tool gave, or, as a result that a model can read and learn from, why it gave nothing."""
+    """The result of the tool. A failure is a result too, so that a model can read its reason."""
     try:
         given = await tool.call(arguments)
     except ValidationError as error:

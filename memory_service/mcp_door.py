@@ -47,7 +47,7 @@ class McpDoor:
             yield
 
     def end_streams(self) -> None:
-        """End the event streams that clients keep open for what the server might say, which would never end else."""
+        """End the event streams that clients keep open for messages of the server."""
         for stream in self._streams:
             stream.cancel()
 

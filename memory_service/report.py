@@ -69,7 +69,7 @@ async def _stream(connection: AsyncConnection, query: Select[*tuple[Any, ...]]) 
 
 
 def _table(name: str, *columns: str) -> Table:
-    """A table of either shape: of its columns no more is known than their names."""
+    """A table in the old shape or the new; only the names of its columns are known."""
     return Table(name, MetaData(), *(Column(column) for column in columns))
 
 

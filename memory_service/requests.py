@@ -50,12 +50,12 @@ class _Open(BaseModel):
 
     @property
     def extras(self) -> JsonObject:
-        """The fields that mean something to the client alone."""
+        """The fields that the model does not know; they are kept in the metadata."""
         return self.model_extra or {}
 
 
 class NewMessage(_Open):
-    """A message of a session. Whether that session exists anywhere else is not asked."""
+    """A new message of a session, which need not exist at any session service."""
 
     user_id: Id
     session_id: Id
@@ -66,7 +66,7 @@ class NewMessage(_Open):
 
 
 class _NewContent(_Open):
-    """What every memory may come with. The session may stand beside the content, in its context or its metadata."""
+    """The fields of a new memory of any type. Its session stands beside the content, in the context or the metadata."""
 
     user_id: Id
     session_id: Id | None = None
@@ -81,25 +81,25 @@ class _NewContent(_Open):
 
 
 class NewContent(_NewContent):
-    """A memory's content and what it comes with."""
+    """The content of a new memory, with its other fields."""
 
     content: Content
 
 
 class NewWorkingContent(NewContent):
-    """A memory for a while."""
+    """The content of a new memory that expires."""
 
     ttl_seconds: Ttl = DEFAULT_TTL
 
 
 class NewDialog(_NewContent):
-    """A dialogue to remember something from."""
+    """A dialogue to be remembered."""
 
     dialog_content: Content
 
 
 class NewWorkingDialog(NewDialog):
-    """A dialogue to remember for a while."""
+    """A dialogue to be remembered until it expires."""
 
     ttl_seconds: Ttl = DEFAULT_TTL
 
@@ -122,7 +122,7 @@ class NewMemory(NewContent):
 
 
 class Change(BaseModel):
-    """What is to become different about a memory; what is absent or null stays as it is.
+    """The fields of a memory to replace; a field that is absent or null stays as it is.
 
     `user_id` says whose memory is meant and cannot be changed. `context` and `metadata` are replaced as a whole.
     """
@@ -221,7 +221,7 @@ class OfUser(BaseModel):
 
 
 def _one_session(session_id: str | None, **objects: JsonObject) -> str | None:
-    """The session that is named beside the named objects or inside of them: wherever it is, it is the same."""
+    """The session that is named beside the objects or inside of them; all places must name the same."""
     for place, inside in objects.items():
         inner = inside.get("session_id")
         if inner is None:

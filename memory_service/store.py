@@ -45,7 +45,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A session's summary, how it was made, of how many messages, and when. None where it was not noted."""
+    """A session's summary, how it was made, of how many messages, and when. A summary of an old database has gaps."""
 
     text: str
     compression: Compression | None
@@ -56,7 +56,7 @@ class Summary:
 class Store:
     """Reads and changes memories. Every method may raise DatabaseUnavailable; all may be repeated.
 
-    Expired memories are as good as gone for every method; `now` decides which those are.
+    No method sees a memory that has expired by `now`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -141,7 +141,7 @@ class Store:
             return [_memory(row) for row in (await connection.execute(statement)).mappings()]
 
     async def count(self, which: Which, now: dt.datetime) -> list[Count]:
-        """How many memories there are of each type that there is."""
+        """The number of memories of each type of which there are any."""
         query = (
             select(
                 memories.c.memory_type,
@@ -157,14 +157,14 @@ class Store:
         return [Count(**{**row, "memory_type": MemoryType(row["memory_type"])}) for row in rows]
 
     async def count_sessions(self, user_id: str, now: dt.datetime) -> int:
-        """In how many sessions the user has messages."""
+        """The number of sessions in which the user has messages."""
         which = Which(user_id, [MemoryType.SESSION])
         query = select(func.count(memories.c.session_id.distinct())).where(self._matches(which, now))
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one()
 
     async def deactivate(self, user_id: str, session_id: str, now: dt.datetime) -> int:
-        """Put the messages of a session aside, and say how many."""
+        """Deactivate the messages of a session; gives how many."""
         which = Which(user_id, [MemoryType.SESSION], session_id)
         statement = update(memories).where(self._matches(which, now)).values(active=False, updated_at=now)
         async with self._database.writing() as connection:

@@ -1,4 +1,4 @@
-"""The tables that queries speak of. What they are made of stands in the migrations; tests compare the two."""
+"""The tables as queries use them. The migrations define them, and a test compares the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around somebody's application when the sidecar serves it itself: the outermost layer and the innermost.
+"""The layers around an application that the sidecar serves itself: the outermost layer and the innermost.
 
 The outermost adds what an origin server owes (RFC 9110, section 6.6.1): `Date`. The innermost, inside the guard, turns
 the server's time-out on a request body into a 408. A response of declared length leaves in one write: its head waits

@@ -22,7 +22,7 @@ def request_with(*headers: tuple[bytes, bytes]) -> RequestContext:
     ],
 )
 def test_the_clients_own_id_is_taken(headers: list[tuple[bytes, bytes]], expected: str) -> None:
-    """The request id before the trace id, in any letter case of its name."""
+    """The request id is taken before the trace id, in any letter case of its field name."""
     assert request_with(*headers).id == expected
 
 
@@ -38,7 +38,7 @@ def test_the_clients_own_id_is_taken(headers: list[tuple[bytes, bytes]], expecte
     ],
 )
 def test_what_no_log_should_hold_is_replaced(header: tuple[bytes, bytes]) -> None:
-    """The new id stays the request's."""
+    """The request keeps the new id."""
     request = request_with(header)
     assert len(request.id) == 32
     assert request.id == request.id
@@ -46,7 +46,7 @@ def test_what_no_log_should_hold_is_replaced(header: tuple[bytes, bytes]) -> Non
 
 
 def test_a_call_for_the_request_carries_its_id_and_its_trace() -> None:
-    """And no other header of it."""
+    """The call carries no other field of the request."""
     request = request_with((b"Traceparent", TRACE), (b"Tracestate", b"a=b"), (b"Authorization", b"secret"))
     assert request.passed_on() == [
         (b"x-request-id", b"ab" * 16),
@@ -56,14 +56,14 @@ def test_a_call_for_the_request_carries_its_id_and_its_trace() -> None:
 
 
 async def test_a_request_that_was_begun_goes_on() -> None:
-    """The same fields are the same request."""
+    """A request with the same fields continues the one that was begun."""
     headers = [(b"x-request-id", b"one")]
     assert enter_request("GET", b"/", headers) is enter_request("GET", b"/", headers)
     assert enter_request("GET", b"/", [(b"x-request-id", b"two")]).id == "two"
 
 
 def test_a_callback_acts_for_a_request_and_no_longer() -> None:
-    """What comes after it is on behalf of no request."""
+    """After the callback no request is current."""
     with on_behalf_of("GET", b"/", []) as request:
         assert current_request() is request
     assert current_request() is None

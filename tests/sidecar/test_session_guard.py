@@ -99,7 +99,7 @@ async def test_the_application_finds_grounds_and_references_in_its_scope(guard: 
 
 
 async def test_a_guard_serves_several_applications(guard: SessionGuard, sessions: SessionServiceApp) -> None:
-    """What one application's requests have taught the guard, the other's need not ask again."""
+    """A session that one application's request made known is known to the other's."""
     async with (
         client_of(SessionGuardMiddleware(answer, guard=guard)) as one,
         client_of(SessionGuardMiddleware(answer, guard=guard)) as other,
@@ -191,7 +191,7 @@ async def test_an_outsider_writes_a_door_of_ten_lines(guard: SessionGuard, sessi
 
 
 def test_the_package_names_what_is_public() -> None:
-    """Three names, found by `dir`, and an error for any other."""
+    """`dir` lists three names, and any other name is an error."""
     assert sidecar.__all__ == ["SessionGuard", "SessionGuardMiddleware", "Settings"]
     assert set(sidecar.__all__) <= set(dir(sidecar))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

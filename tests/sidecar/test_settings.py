@@ -83,7 +83,7 @@ def test_it_is_known_whether_the_session_service_was_set_explicitly(monkeypatch:
 
 
 def test_a_keyword_argument_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also for a field whose variable is not named after it."""
+    """A keyword argument overrides a field whose variable has another name too."""
     monkeypatch.setenv("SESSION_SERVICE_URL", "http://old")
     monkeypatch.setenv("SIDECAR_FAST_LANE", "true")
     settings = Settings(session_service="http://given", fast_path=False)

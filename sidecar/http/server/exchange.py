@@ -253,7 +253,7 @@ class Exchange:
         self._wake()
 
     def lose_client(self) -> None:
-        """Tell everybody that the client has gone."""
+        """Report that the client has gone to each part that waits for it."""
         self.gone = True
         self._wake()
         callback, self._on_gone = self._on_gone, None
