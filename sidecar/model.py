@@ -76,7 +76,10 @@ class Credentials:
     digest: str
 
 
-@dataclass(slots=True, unsafe_hash=True)
+# Three constructors are written out: the ones that `dataclass` makes are not compiled, and these run for each request.
+
+
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Reference:
     """This request writes to session `session_id` for `user_id`.
 
@@ -85,10 +88,26 @@ class Reference:
 
     session_id: str
     user_id: str | None
-    kind: RuleKind = RuleKind.ENSURE
-    scope: tuple[str, ...] = ()
-    variables: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    credentials: Credentials | None = None
+    kind: RuleKind
+    scope: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...] = field(compare=False)
+    credentials: Credentials | None
+
+    def __init__(  # noqa: PLR0917 # the fields, in their order
+        self,
+        session_id: str,
+        user_id: str | None,
+        kind: RuleKind = RuleKind.ENSURE,
+        scope: tuple[str, ...] = (),
+        variables: tuple[tuple[str, str], ...] = (),
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self.user_id = user_id
+        self.kind = kind
+        self.scope = scope
+        self.variables = variables
+        self.credentials = credentials
 
     @property
     def key(self) -> SessionKey:
@@ -159,19 +178,26 @@ RpcId: TypeAlias = str | int | float | Notification | None
 NOTIFICATION: Final = Notification.NOTIFICATION
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Call:
     """One unit that is decided and, if need be, refused by itself: a REST request, or a call of an MCP message.
 
     At most one of `reference` and `refusal` is set; with neither, there is nothing to guard.
     """
 
-    reference: Reference | None = None
-    refusal: Refusal | None = None
-    rpc_id: RpcId = None
+    reference: Reference | None
+    refusal: Refusal | None
+    rpc_id: RpcId
+
+    def __init__(
+        self, reference: Reference | None = None, refusal: Refusal | None = None, rpc_id: RpcId = None
+    ) -> None:
+        self.reference = reference
+        self.refusal = refusal
+        self.rpc_id = rpc_id
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Extraction:
     """The calls of one request.
 
@@ -180,6 +206,10 @@ class Extraction:
 
     refusal_format: RefusalFormat
     calls: tuple[Call, ...]
+
+    def __init__(self, refusal_format: RefusalFormat, calls: tuple[Call, ...]) -> None:
+        self.refusal_format = refusal_format
+        self.calls = calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,8 @@ class Extractor:
 
         def extract(body: bytes) -> Extraction:
             if flat is not None and (named := flat(body)) is not None:
-                reference = identified(*named, kind)
+                session_id, user_id = named
+                reference = identified(session_id, user_id, kind)
                 if reference is not None:
                     return Extraction(RefusalFormat.REST, (Call(reference),))
             if body and unclear is not None:

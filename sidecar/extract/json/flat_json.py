@@ -35,6 +35,9 @@ class FlatCall(NamedTuple):
 
 _Keys: TypeAlias = tuple[str, str]
 
+_BACKSLASH: Final = ord("\\")
+_QUOTE: Final = ord('"')
+
 
 def has_flat_bodies(profile: Profile) -> bool:
     """Whether a session is nothing more than its id and an owner."""
@@ -117,11 +120,11 @@ def _value(body: bytes) -> Any:
 
 def _quotes_in(body: bytes) -> int:
     """Count the quotes of a JSON text that begin or end a string."""
-    if b"\\" not in body:
-        return body.count(b'"')
+    if _BACKSLASH not in body:
+        return body.count(_QUOTE)
     # Pairs of backslashes go first: a quote behind one is not escaped.
     text = body.replace(b"\\\\", b"")
-    return text.count(b'"') - text.count(b'\\"')
+    return text.count(_QUOTE) - text.count(b'\\"')
 
 
 def _quotes_of(value: dict[str, Any]) -> int:
