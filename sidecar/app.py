@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -105,6 +106,7 @@ class _Sidecar:
         self._registration: Registration | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._authorizer: Server | None = None
+        self._authorizer_stops = False
         self._metrics = Metrics()
         recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
         self._tracing = open_tracing(log)
@@ -155,7 +157,7 @@ class _Sidecar:
                 on_drain=self._be_unready,
                 hosting=front.hosting,
             )
-            self._metrics.publish("sidecar_responses", server.responses)
+            self._metrics.publish("sidecar_responses", lambda: self._responses(server))
             async with self._authorizing(guard, authz_listener):
                 return await server.run_until_stopped()
 
@@ -198,6 +200,7 @@ class _Sidecar:
             extractor=guard.extractor,
             enforces=self._settings.mode == "enforce",
             telemetry=self._telemetry,
+            traced=_untraced if self._tracing is None else self._tracing.requests,
         )
         server = Server(
             AccessLog(app, self._log) if self._settings.access_log else app,
@@ -213,9 +216,16 @@ class _Sidecar:
         try:
             yield
         finally:
-            if self._authorizer is not None:
+            if not self._authorizer_stops:
                 server.stop()
             await serving
+
+    def _responses(self, server: Server) -> Mapping[str, float]:
+        """How many responses both servers gave, by the class of their status code."""
+        counts = Counter(server.responses())
+        if self._authorizer is not None:
+            counts.update(self._authorizer.responses())
+        return counts
 
     def _be_ready(self, addresses: Mapping[str, str]) -> None:
         self._is_ready = True
@@ -234,7 +244,7 @@ class _Sidecar:
         self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
         if self._authorizer is not None:
             self._authorizer.stop()
-            self._authorizer = None
+            self._authorizer_stops = True
         if self._registration is not None:
             self._leaving = asyncio.create_task(self._registration.stop())
 
@@ -292,3 +302,7 @@ class _Sidecar:
             process=f"{socket.gethostname()}-{admin}",
         )
         await self._stack.enter_async_context(started(self._registration))
+
+
+def _untraced(app: ASGIApp) -> ASGIApp:
+    return app

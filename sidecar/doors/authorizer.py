@@ -56,10 +56,13 @@ class Asked:
 
 @dataclass(slots=True)
 class _OriginalWire:
-    """What the doors ask of the wire, for the original request."""
+    """What the doors ask of the wire, for the original request; `sends_body` says that the question has a body."""
 
     target: bytes
     memo: HeadMemo
+    asked: Asked
+    sends_body: bool
+    wants_messages: bool = True
     extraction: Extraction | None = None
 
 
@@ -67,7 +70,8 @@ class Authorizer:
     """The ASGI application of the authoriser, for our own server.
 
     `guarding` wraps an application in the middleware of the guard's mode. `extractor` and `enforces` belong to that
-    mode: only mode `enforce` refuses what a proxy keeps from the authoriser.
+    mode: only mode `enforce` refuses what a proxy keeps from the authoriser. `traced` wraps what decides the original
+    request in a span, where there are spans.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class Authorizer:
         extractor: Extractor | NothingGuarded,
         enforces: bool,
         telemetry: Telemetry,
+        traced: Callable[[ASGIApp], ASGIApp],
     ) -> None:
         self._guarded = guarding(_admit)
+        self._decided = traced(self._decide)
         self._extractor = extractor
         self._enforces = enforces
         self._telemetry = telemetry
@@ -96,15 +102,18 @@ class Authorizer:
         if asked is None:
             await respond(scope, send, _NOT_FOUND)
             return
-        original = _original(scope, wire, asked.head)
+        original = _original(scope, wire, asked)
         begin(asked.head)
-        refused_send = _RefusedSend(original, send, repeats_body=path == b"/nginx")
-        refusal = self._keeps_back(original, asked, has_body=wire.has_body)
+        await self._decided(original, receive, _RefusedSend(original, send, repeats_body=path == b"/nginx"))
+
+    async def _decide(self, original: Scope, receive: Receive, send: Send) -> None:
+        wire: _OriginalWire = original["extensions"][WIRE]
+        refusal = self._keeps_back(original, wire.asked, has_body=wire.sends_body)
         if refusal is None:
-            await self._guarded(original, receive, refused_send)
+            await self._guarded(original, receive, send)
         else:
             self._telemetry.decided("refused", refusal[1].reason, None, refusal[1].detail)
-            await respond(original, refused_send, refuse_request(refusal[0].refusal_format, refusal[1]))
+            await respond(original, send, refuse_request(refusal[0].refusal_format, refusal[1]))
 
     def _keeps_back(self, scope: Scope, asked: Asked, *, has_body: bool) -> tuple[Classification, Refusal] | None:
         """Refuse what cannot be decided because the proxy kept the body, or a part of it, to itself."""
@@ -163,9 +172,10 @@ def _says_something(extraction: Extraction) -> bool:
     return any(call.reference is not None or call.refusal is not None for call in extraction.calls)
 
 
-def _original(scope: Scope, wire: Wire, head: Head) -> Scope:
+def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
     """Give the scope of the original request. It follows from the head of the question, and so does its memo."""
-    original_wire = _OriginalWire(head.target, wire.memo)
+    head = asked.head
+    original_wire = _OriginalWire(head.target, wire.memo, asked, wire.has_body)
     return {
         "type": "http",
         "asgi": scope["asgi"],

@@ -40,7 +40,7 @@ CATALOG: Final = {
             "sidecar_responses",
             "counter",
             ("code",),
-            "Responses to clients by class of status.",
+            "Responses to clients, and answers of the authoriser, by class of status.",
             "`5xx` beyond `sidecar_upstream_errors_total` and refusals of that class are the memory service's own.",
         ),
         Described(

@@ -121,6 +121,28 @@ def test_a_refusal_is_a_span_with_its_reason_and_nothing_is_forwarded(tmp_path: 
     assert {span.name for span in neighbours.spans} == {"POST", "decision"}
 
 
+@pytest.mark.parametrize(
+    ("body", "answered", "reason"), [(WRITE, 200, None), ({"session_id": "s"}, 422, "user_id_required")]
+)
+def test_a_question_to_the_authoriser_is_a_trace_of_the_request_it_is_about(
+    tmp_path: Path, body: dict[str, str], answered: int, reason: str | None
+) -> None:
+    """The span has the path of the original request, its decision, and goes on from the client's trace."""
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100", SIDECAR_AUTHZ="127.0.0.1:0")
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            question = f"{sidecar.url('authz')}/envoy{STORE}"
+            assert httpx.post(question, json=body, headers=SENT, trust_env=False).status_code == answered
+            wait_until(lambda: len(neighbours.spans) >= 2 + (reason is None), "the spans")
+    whole = neighbours.span("POST")
+    assert (whole.trace_id.hex(), whole.parent_span_id.hex()) == (TRACE, CLIENT_SPAN)
+    assert neighbours.span("decision").parent_span_id == whole.span_id
+    found = {attribute.key: attribute.value.string_value for attribute in whole.attributes}
+    assert found["url.path"] == STORE
+    assert found.get("session_guard.reason") == reason
+
+
 def test_a_collector_that_is_away_harms_no_request(tmp_path: Path, way: Way) -> None:
     neighbours = Neighbours()
     with served(neighbours.app) as url:
