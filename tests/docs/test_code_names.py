@@ -56,10 +56,10 @@ def members(body: list[ast.stmt]) -> set[str]:
 
 
 @cache
-def definitions() -> dict[str, set[str]]:
-    """What each module, package and class of the sidecar defines, by its last name."""
+def definitions(root: Path) -> dict[str, set[str]]:
+    """What each module, package and class below a folder defines, by its last name."""
     found: dict[str, set[str]] = {}
-    for file in SIDECAR.rglob("*.py"):
+    for file in root.rglob("*.py"):
         tree = ast.parse(file.read_text())
         for holder in (file.stem, file.parent.name):
             found.setdefault(holder, set()).update(members(tree.body))
@@ -92,7 +92,7 @@ def test_every_member_that_a_page_names_exists(page: Path) -> None:
     """`Guard.authorize` is a method of the class `Guard`, `model.Verdict` a name of the module `model`."""
     dotted = [word.split(".") for word in code(page) if DOTTED.fullmatch(word) and not is_path(word)]
     scripts = {file.stem for file in (ROOT / "scripts").glob("*.py")}
-    defined = definitions() | {"scripts": scripts}
+    defined = definitions(SIDECAR) | definitions(ROOT / "tests/support") | {"scripts": scripts}
     assert [f"{holder}.{name}" for holder, name in dotted if name not in defined.get(holder, ())] == []
 
 
