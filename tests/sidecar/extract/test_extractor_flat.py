@@ -123,7 +123,7 @@ def test_ids_outside_the_grammar_are_refused():
     ("body", "rpc_id"), [(CALL, 1), (CALL.replace(b'"id": 1, ', b""), NOTIFICATION), (b"[%b]" % CALL, 1)]
 )
 def test_a_call_names_its_session(body, rpc_id):
-    """A call, a notification and a batch of one."""
+    """The body is a call, a notification or a batch of one."""
     assert only_call(Head("POST", b"/mcp", ()), body) == Call(Reference("s-1", "ann"), rpc_id=rpc_id)
 
 

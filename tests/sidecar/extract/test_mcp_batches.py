@@ -170,7 +170,7 @@ def test_claims_of_one_call_are_not_those_of_another() -> None:
 
 
 def test_a_query_in_doubt_refuses_every_guarded_call_of_a_batch() -> None:
-    """Each under its id."""
+    """Each refusal has the id of its call."""
     reading = mcp([tool(STORE, BOTH, call_id=1), {"method": "ping", "id": 2}], target="/mcp?user_id=a&user_id=b")
     assert [(one.refusal is not None, one.rpc_id) for one in reading.calls] == [(True, 1), (False, 2)]
 
