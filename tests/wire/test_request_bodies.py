@@ -152,6 +152,26 @@ async def test_a_first_write_with_a_large_body_creates_its_session(running):
     await house.guard.aclose()
 
 
+async def test_a_body_that_comes_slowly_is_decided_by_what_it_says_itself(running):
+    """A request that the fast path leaves to the application takes nothing over from the one before it."""
+    house = house_that_knows()
+    house.service.add("s-2", "bob")
+    refused = post(STORE, write(10, "s-2"))
+    async with (
+        raw_upstream() as upstream,
+        running(upstream.url, app=house.app) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        await client.send(post(STORE, write(10)))
+        assert (await client.answer()).status == 200
+        await client.send(refused[:-10])
+        await eventually(lambda: sidecar.server.shared.tasks)
+        await client.send(refused[-10:])
+        assert (await client.answer()).status == 403
+        assert len(upstream.seen) == 1
+    await house.guard.aclose()
+
+
 @pytest.mark.parametrize("size", [10, 40_000])
 async def test_a_known_put_is_sent_once_more_on_a_stale_connection(running, size):
     """PUT is idempotent, so a request that was sent whole may be repeated (RFC 9110, section 9.2.2)."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
+from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
 from sidecar.http.ports import UpstreamError, UpstreamExchange
@@ -39,10 +40,18 @@ class HeldBody:
     room is the application's to refuse.
     """
 
-    __slots__ = ("_client", "digits", "head", "lease", "pieces")
+    __slots__ = ("_client", "digits", "head", "lease", "pieces", "template")
 
-    def __init__(self, client: HoldingClient, head: RequestHead, digits: bytes, lease: Lease | None) -> None:
+    def __init__(
+        self,
+        client: HoldingClient,
+        template: RequestTemplate,
+        head: RequestHead,
+        digits: bytes,
+        lease: Lease | None,
+    ) -> None:
         self._client = client
+        self.template = template
         self.head = head
         self.digits = digits
         self.lease = lease

@@ -126,17 +126,16 @@ class FastPathProtocol(HardenedProtocol):
 
     def collected(self, held: HeldBody) -> None:
         """Decide a request whose body is whole."""
-        template = self._template
         self._lease = held.lease
-        if template is None or not self._try(template, held.digits, held.whole()):
-            self.give_up(held)
+        if not self._try(held.template, held.digits, held.whole()):
+            self.give_up(held, self._extraction)
 
-    def give_up(self, held: HeldBody) -> None:
+    def give_up(self, held: HeldBody, extraction: Extraction | None = None) -> None:
         """Leave a request to the application, with what is here of its body and what was learnt of it."""
         held.lose_client()
         self._lease = None
         exchange = self._hand_over(held.head)
-        exchange.extraction, self._extraction = self._extraction, None
+        exchange.extraction = extraction
         self._sink = exchange
         exchange.feed(held.whole(), complete=self._body is None)
         self._run(exchange)
@@ -202,7 +201,7 @@ class FastPathProtocol(HardenedProtocol):
         head.memo.classification, head.memo.classified = template.classification, True
         if template.classification is not None or head.length <= MAX_UNCOUNTED:
             lease = None if self._asking is None else self._asking.budget.lease()
-            held = HeldBody(self, head, digits, lease)
+            held = HeldBody(self, template, head, digits, lease)
             self._serve(template, held)
             self._expect(head, held)
             self.wait_for_more()
