@@ -117,6 +117,10 @@ class Reference:
         return (*self.scope, self.session_id) if self.scope else self.session_id
 
 
+RETRY_AFTER: Final = 1
+"""Seconds after which a client may try again where nothing better is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The request must not be forwarded. `detail` is one sentence for a person; `retry_after` is in seconds."""

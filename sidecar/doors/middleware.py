@@ -19,12 +19,14 @@ from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import Telemetry
 from sidecar.http.ports import PermitLapsed, UpstreamError
-from sidecar.model import Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
+from sidecar.model import RETRY_AFTER, Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
 
 MOST_LAPSES: Final = 3
 """How often the permit of one request may lapse before the request is refused for now."""
 LAPSED: Final = Refusal(
-    Reason.OVERLOADED, "What is known of the session changed again and again while the write waited.", retry_after=1
+    Reason.OVERLOADED,
+    "What is known of the session changed again and again while the write waited.",
+    retry_after=RETRY_AFTER,
 )
 """Refuses it."""
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))

@@ -6,9 +6,10 @@ Pure, and without a default that admits: what is not in the table does not go th
 from __future__ import annotations
 
 import enum
-from typing import Final, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 from sidecar.model import (
+    RETRY_AFTER,
     UNOWNED,
     Absent,
     Allow,
@@ -30,9 +31,6 @@ from sidecar.model import (
     Untrustworthy,
     Verdict,
 )
-
-RETRY_AFTER: Final = 1
-"""Seconds after which a client may try again where nothing better is known."""
 
 Decision: TypeAlias = Allow | Create | Refusal
 

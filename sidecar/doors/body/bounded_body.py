@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NoReturn, Self
+from typing import NoReturn, Self
 
 from starlette.types import Message, Receive
 
 from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.extract.refused import RequestRefused
-from sidecar.model import Headers, Reason, Refusal
-
-RETRY_AFTER: Final = 1
-"""Seconds after which a client may try again when too much is being held."""
+from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 
 
 class BodyRefused(Exception):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sidecar.http.framing import ResponseHead, read_framing
 from sidecar.http.ports import UpstreamError
-from sidecar.model import Reason
-
-_RETRY_AFTER: Final = 1
+from sidecar.model import RETRY_AFTER, Reason
 
 
 class ClientGone(Exception):
@@ -78,7 +74,7 @@ def as_upstream_error(failure: Exception) -> UpstreamError:
     if isinstance(failure, UpstreamError):
         return failure
     if isinstance(failure, NoFreeConnection):
-        return UpstreamError(Reason.OVERLOADED, "No connection to the memory service came free.", _RETRY_AFTER)
+        return UpstreamError(Reason.OVERLOADED, "No connection to the memory service came free.", RETRY_AFTER)
     if isinstance(failure, ResponseTimeout | ConnectTimeout):
         return UpstreamError(Reason.UPSTREAM_TIMEOUT, "The memory service did not answer in time.")
     return UpstreamError(

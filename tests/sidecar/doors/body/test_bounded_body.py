@@ -10,7 +10,6 @@ import pytest
 from starlette.types import Message, Receive
 
 from sidecar.doors.body.bounded_body import (
-    RETRY_AFTER,
     BodyBudget,
     BodyReader,
     BodyRefused,
@@ -18,7 +17,7 @@ from sidecar.doors.body.bounded_body import (
     declared_length,
     replay,
 )
-from sidecar.model import Headers, Reason, Refusal
+from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 
 TOO_LARGE = Refusal(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
 
