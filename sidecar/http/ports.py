@@ -170,8 +170,8 @@ class UpstreamExchange(Protocol):
         ...
 
 
-class ResponseClient(Protocol):
-    """Where a response goes, by plain calls. After `whole`, `end` or `fail` there are no more."""
+class ResponseSink(Protocol):
+    """Takes one response by plain calls; `whole` and `end` are the last."""
 
     def follow(self, line: UpstreamExchange) -> None:
         """Hold `line` back while the client does not read, until the response is over."""
@@ -201,12 +201,16 @@ class ResponseClient(Protocol):
         """End the response."""
         ...
 
-    def fail(self, failure: Exception) -> None:
-        """There is no response, or no more of it: one that has begun must not look complete."""
-        ...
-
     def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something for the request."""
+        ...
+
+
+class ResponseClient(ResponseSink, Protocol):
+    """Takes the upstream's response, or is told by `fail`, the last call too, that there is none."""
+
+    def fail(self, failure: Exception) -> None:
+        """There is no response, or no more of it: one that has begun must not look complete."""
         ...
 
 

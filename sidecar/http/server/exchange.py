@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import WIRE, ResponseClient, UpstreamExchange
+from sidecar.http.ports import WIRE, ResponseClient, ResponseSink, UpstreamExchange
 from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Extraction, Headers
 
@@ -30,7 +30,7 @@ class ClientDisconnected(OSError):
     """The client is gone; nothing can be sent to it (ASGI HTTP, version 2.4)."""
 
 
-class ExchangeConnection(Protocol):
+class ExchangeConnection(ResponseSink, Protocol):
     """What an exchange asks of its client connection."""
 
     app: ASGIApp
@@ -63,40 +63,8 @@ class ExchangeConnection(Protocol):
         """Count a response by the class of its status code."""
         ...
 
-    def follow(self, line: UpstreamExchange) -> None:
-        """Hold `line` back while the client does not read."""
-        ...
-
-    def inform(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Write an interim response."""
-        ...
-
-    def whole(self, head: ForwardedHead, body: bytes) -> None:
-        """Write a whole response."""
-        ...
-
-    def begin(self, head: ForwardedHead) -> None:
-        """Begin a response."""
-        ...
-
-    def piece(self, data: bytes) -> None:
-        """Take a piece of its body."""
-        ...
-
-    def flush(self) -> None:
-        """Write what was taken."""
-        ...
-
-    def end(self) -> None:
-        """End the response."""
-        ...
-
     def break_off(self) -> None:
         """Close in the middle of a response."""
-        ...
-
-    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the request being served."""
         ...
 
     def served(self, task: asyncio.Task[None]) -> None:
