@@ -20,6 +20,7 @@ from sidecar.http.client.forwarder import Upstream
 from sidecar.http.client.response import UpstreamFailure
 from sidecar.http.ports import UpstreamError
 from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.hosting import Hosting, HostingProtocol
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
 from sidecar.model import Call, Extraction, Grounds, Head, Reason, RefusalFormat
@@ -248,15 +249,18 @@ async def running(
     patience: Timeouts | None = None,
     drain_timeout: float = 10.0,
     fast_path: bool = False,
+    hosted: bool = False,
     parts: Callable[[Upstream], FastPath] | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
     """Run a sidecar in front of `url`; it is stopped, and must stop, at the end.
 
-    With `fast_path` the sidecar serves by the fast path too, and a free connection is there to begin with.
+    With `fast_path` it serves by the fast path too, and a free connection is there to begin with; with `hosted`
+    it serves the application as `wrap` does.
     """
     upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
     served: Any = app(upstream)
+    protocol = HostingProtocol if hosted else FastPathProtocol if fast_path else HardenedProtocol
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     port = listener.getsockname()[1]
@@ -266,10 +270,11 @@ async def running(
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
-        protocol=FastPathProtocol if fast_path else HardenedProtocol,
+        protocol=protocol,
         fast_path=(parts or _fast_path_of(app))(upstream),
         on_ready=ready.set,
         handle_signals=False,
+        hosting=Hosting(served) if hosted else None,
     )
     serving = asyncio.create_task(server.run_until_stopped())
     try:

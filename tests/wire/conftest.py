@@ -22,10 +22,23 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=[False, True], ids=["application", "fast path"])
+WAYS: dict[str, dict[str, bool]] = {"application": {}, "fast path": {"fast_path": True}, "hosted": {"hosted": True}}
+HOSTED = {"test_hostile.py", "test_server.py", "test_smuggling.py"}
+"""What the server makes of its clients' bytes is asserted of `wrap`, too. The other files are about what lies between a
+client and an upstream: connections to it, its answers, tunnels through to it."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test in all ways to serve that its file is about."""
+    if "running" in metafunc.fixturenames:
+        ways = [name for name in WAYS if name != "hosted" or metafunc.definition.path.name in HOSTED]
+        metafunc.parametrize("running", ways, indirect=True)
+
+
+@pytest.fixture
 def running(request: pytest.FixtureRequest) -> Run:
     """`wire.running` without and with the fast path: what is asserted of one is asserted of the other."""
-    return functools.partial(wire.running, fast_path=request.param)
+    return functools.partial(wire.running, **WAYS[request.param])
 
 
 @pytest.fixture
