@@ -7,7 +7,7 @@ import contextlib
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.doors.fast_path.bodies import HeldBody
@@ -387,6 +387,7 @@ requests = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(requests, min_size=1, max_size=8), st.lists(st.integers(0, 3000), max_size=6))
+@example([post("/other", b"unknown", "X-A: b"), post("/other", b"x" * 100)], [90])  # a whole body behind a half-close
 def test_both_paths_are_the_same_to_both_ends(sent, cuts):
     """Any sequence on one connection, cut anywhere, gives the same requests above and the same bytes below."""
     assert asyncio.run(both_ends(sent, cuts, fast_path=True)) == asyncio.run(both_ends(sent, cuts, fast_path=False))
