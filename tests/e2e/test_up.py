@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.platform import FREE_PORTS, Platform, new_id
-from tests.support.processes import run_to_end, running
+from tests.support.processes import run_to_end, running, wait_until
 
 
 @contextlib.contextmanager
@@ -45,8 +45,11 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
         assert platform.up.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("platform", ["up"], indirect=True)
 def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -> None:
     """The addresses are the ones really bound."""
+    # The summary follows the line that says `ready`, at which the platform is taken into use.
+    wait_until(lambda: any("Ctrl-C" in line for line in platform.up.stdout), "the end of the summary")
     printed = "\n".join(platform.up.stdout)
     assert re.search(rf"dashboard +{re.escape(platform.admin)}\b", printed)
     assert platform.http.get(platform.admin).text.startswith("<!doctype html>")
