@@ -15,6 +15,7 @@ from sidecar.doors.fast_path.protocol import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
 from sidecar.http.ports import UpstreamError
+from sidecar.http.server.connection import Timeouts
 from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat
 from sidecar.testing import permit
 from tests.support import wire
@@ -240,6 +241,51 @@ async def test_the_body_may_come_in_pieces():
             assert (await client.answer()).body == b"ok"
         assert (door.by_fast_path, door.by_application) == (3, 0)
         assert [seen.body for seen in upstream.seen] == [SMALL] * 3
+
+
+async def test_a_body_behind_another_request_is_read_on():
+    """A client that was held while its next request came is read again when that request is streamed."""
+    go = asyncio.Event()
+    body = b"x" * (1 << 20)
+
+    async def answer(seen: Seen, _writer) -> bytes:
+        if b"/slow" in seen.line:
+            await go.wait()
+        return OK
+
+    async with (
+        stage(answer, patience=Timeouts(body=1.0)) as (upstream, sidecar, door),
+        raw_client(sidecar.port) as client,
+    ):
+        client.writer.write(get("/slow") + post("/stream", body, method="DELETE"))
+        await eventually(lambda: all(each.reading_held for each in sidecar.server.shared.connections))
+        go.set()
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+        assert [seen.body for seen in upstream.seen] == [b"", body]
+        assert (door.by_fast_path, door.by_application) == (2, 0)
+
+
+async def test_the_head_behind_a_slow_one_has_its_own_time():
+    """A head that began to come while the request before it was served gets 408 when the rest does not come."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, _writer) -> bytes:
+        await go.wait()
+        return OK
+
+    async with (
+        stage(answer, patience=Timeouts(head=0.3)) as (upstream, sidecar, door),
+        raw_client(sidecar.port) as client,
+    ):
+        (first, rest) = get("/a").split(b" HTTP")
+        await client.send(first)
+        await eventually(lambda: any(each._buffer for each in sidecar.server.shared.connections))
+        await client.send(b" HTTP" + rest + b"GET /b")
+        await eventually(lambda: upstream.seen)
+        go.set()
+        async with asyncio.timeout(5):
+            assert [(await client.answer()).status for _ in range(2)] == [200, 408]
+        assert (door.by_fast_path, door.by_application) == (1, 0)
 
 
 async def test_without_a_free_connection_the_application_waits_for_one():

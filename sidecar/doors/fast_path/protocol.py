@@ -272,6 +272,7 @@ class FastPathProtocol(HardenedProtocol):
 
     def _serve(self, template: RequestTemplate, served: Served) -> None:
         self._deadline = None
+        self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
         self._head = template.head

@@ -304,6 +304,8 @@ class HardenedProtocol(RespondingConnection):
         """Take what is here of the body."""
         if self._buffer and self._body is not None:
             data, self._buffer = self._buffer, b""
+            # What is kept no longer holds the client; the body's sink may do so anew.
+            self.release_reading()
             self._buffer = self._take_body(self._body, data)
 
     def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
