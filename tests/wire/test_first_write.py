@@ -52,6 +52,18 @@ async def test_the_fast_path_serves_a_first_write_by_itself(house):
     assert house.budget.held == 0
 
 
+async def test_pipelined_requests_have_ids_of_their_own(running, house):
+    """A request that begins alike and without an id does not get the id of the request before it."""
+    house.service.before = always(Gone())
+    write = WRITE.replace(b"X-Request-ID: r-1\r\n", b"")
+    async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar, raw_client(sidecar.port) as client:
+        await client.send(write * 3)
+        answers = [await client.answer() for _ in range(3)]
+        assert [answer.status for answer in answers] == [410] * 3
+        assert len({answer.values("x-request-id")[0] for answer in answers}) == 3
+        await sidecar.quiet()
+
+
 REFUSED = [Conflict(), Gone(), Unknown("nobody answers", 7), Untrustworthy("it lies")]
 
 

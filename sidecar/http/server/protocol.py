@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -144,8 +145,12 @@ class HardenedProtocol(RespondingConnection):
     # What the exchange asks for
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the request being served; the server waits for it when it stops."""
-        task = self.loop.create_task(work)
+        """Run something for the request being served; the server waits for it when it stops.
+
+        Like the application it begins without context variables: where requests are pipelined, this is called in the
+        task of the request before.
+        """
+        task = self.loop.create_task(work, context=Context())
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
         return task
@@ -292,7 +297,7 @@ class HardenedProtocol(RespondingConnection):
 
     def _run(self, exchange: Exchange) -> None:
         """Have the application serve a request."""
-        exchange.task = self.loop.create_task(exchange.run())
+        exchange.task = self.loop.create_task(exchange.run(), context=Context())
         self._shared.tasks.add(exchange.task)
 
     def _expect(self, head: RequestHead, sink: BodySink) -> None:
