@@ -55,7 +55,7 @@ class _Open(BaseModel):
 
 
 class NewMessage(_Open):
-    """A new message of a session, which need not exist at any session service."""
+    """A new message of a session, which need not exist anywhere else."""
 
     user_id: Id
     session_id: Id

@@ -61,6 +61,8 @@ def parts() -> Iterator[tuple[PlatformSessions, str, Memories, str]]:
 @pytest.fixture(scope="module", params=COMMANDS, ids=str)
 def scene(parts, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     sessions, session_url, memories, memory_url = parts
+    # What one way to run the sidecar has made is not there for the next.
+    sessions.sessions.clear()
     env = {"SIDECAR_PROFILE": "isa-platform", "SIDECAR_SESSION_SERVICE": session_url}
     with sidecar_process(memory_url, tmp_path_factory.mktemp("platform"), request.param, **env) as sidecar:
         yield Scene(f"http://127.0.0.1:{sidecar.port}", sessions, memories)
