@@ -35,15 +35,17 @@ class HeadMemo:
     """What follows from a head alone, worked out once for as long as the connection repeats its bytes.
 
     `classification` counts only where `classified` is true: None says that no rule looks at the request.
-    `upstream_head` is the head as it is written to the upstream.
+    `upstream_head` is the head as it is written to the upstream, `upstream_fields` what of it stands behind the request
+    line: that does not depend on the target.
     """
 
-    __slots__ = ("classification", "classified", "upstream_head")
+    __slots__ = ("classification", "classified", "upstream_fields", "upstream_head")
 
     def __init__(self) -> None:
         self.classified = False
         self.classification: Classification | None = None
         self.upstream_head: bytes | None = None
+        self.upstream_fields: bytes | None = None
 
 
 class WireHead(Protocol):

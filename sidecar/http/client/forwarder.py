@@ -131,12 +131,14 @@ class Upstream:
         memo = wire.memo
         if memo.upstream_head is not None:
             return memo.upstream_head
-        fields = self.rules.request_fields(
-            wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
-        )
-        host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
-        line = b"%b %b HTTP/1.1\r\n" % (wire.method.encode("ascii"), wire.target)
-        memo.upstream_head = b"%b%b%b\r\n" % (line, host, encode_fields(fields))
+        written = memo.upstream_fields
+        if written is None:
+            fields = self.rules.request_fields(
+                wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
+            )
+            host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
+            written = memo.upstream_fields = b"%b%b\r\n" % (host, encode_fields(fields))
+        memo.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (wire.method.encode("ascii"), wire.target, written)
         return memo.upstream_head
 
     def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:

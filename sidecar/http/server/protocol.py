@@ -18,7 +18,14 @@ from starlette.types import Scope
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.exchange import Exchange
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
-from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.request_head import (
+    MAX_TEMPLATE_HEAD,
+    BadRequest,
+    RequestHead,
+    find_head,
+    parse_head,
+    parse_next_head,
+)
 from sidecar.http.server.responding import RespondingConnection
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
@@ -254,7 +261,7 @@ class HardenedProtocol(RespondingConnection):
         raw = self._buffer[:end]
         head = self._last_head
         if head is None or raw != head.raw:
-            head = parse_head(raw)
+            head = parse_head(raw) if head is None else parse_next_head(raw, head)
             self._last_head = head if end <= MAX_TEMPLATE_HEAD else None
         self._buffer = self._buffer[end:]
         return head

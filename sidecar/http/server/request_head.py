@@ -27,6 +27,7 @@ _REQUEST_LINE: Final = re.compile(
     + TOKEN
     + rb"++) (\*|/[\x21-\x7e]*+|[Hh][Tt][Tt][Pp][Ss]?://[^\0- /?#\x7f-\xff][\x21-\x7e]*+) HTTP/1\.([01])\r\n"
 )
+_ORIGIN_FORM: Final = re.compile(rb"/[\x21-\x7e]*+")
 # In any case of letters, since some servers read methods so; with every form of target.
 _CONNECT: Final = re.compile(rb"(?i:CONNECT) [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
@@ -47,13 +48,24 @@ class BadRequest(Exception):
         self.detail = detail
 
 
+class HeaderSection:
+    """The header fields of a head: as they came, with their names in lower case, and the last of each name."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+        self.lower = [(name.lower(), value) for name, value in raw]
+        self.last = dict(self.lower)
+
+
 class RequestHead:
     """A request line and header fields that can be read in one way only.
 
     `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
-    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks. One
-    object may stand for several requests of a connection that begin alike: it is never changed but for its `memo`,
-    which keeps what follows from it.
+    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks.
+    `around_target` are the bytes before the target and those behind it.
+
+    One object may stand for several requests of a connection that begin alike, and heads that differ in their targets
+    alone share their fields: nothing of it is ever changed but its `memo`, which keeps what follows from it.
     """
 
     length = 0
@@ -64,16 +76,33 @@ class RequestHead:
     upgrade = False
 
     def __init__(
-        self, raw: bytes, method: str, target: bytes, version: str, raw_headers: list[tuple[bytes, bytes]]
+        self,
+        raw: bytes,
+        method: str,
+        target: bytes,
+        version: str,
+        section: HeaderSection,
+        *,
+        around_target: tuple[bytes, bytes],
     ) -> None:
         self.raw = raw
         self.memo = HeadMemo()
         self.method = method
         self.target = target
         self.version = version
-        self.raw_headers = raw_headers
-        self.headers = [(name.lower(), value) for name, value in raw_headers]
-        self.fields = dict(self.headers)
+        self.raw_headers = section.raw
+        self.headers = section.lower
+        self.fields = section.last
+        self._section = section
+        self.around_target = around_target
+
+    def with_target(self, raw: bytes, target: bytes) -> RequestHead:
+        """Give the head that `raw` is, which differs from this one in its target alone."""
+        head = RequestHead(raw, self.method, target, self.version, self._section, around_target=self.around_target)
+        head.memo.upstream_fields = self.memo.upstream_fields
+        head.length, head.chunked, head.has_body = self.length, self.chunked, self.has_body
+        head.keep_alive, head.expects_continue, head.upgrade = self.keep_alive, self.expects_continue, self.upgrade
+        return head
 
     def values(self, name: bytes) -> list[bytes]:
         """Give the values of all fields of this name, in their order."""
@@ -109,6 +138,18 @@ def _skip_empty_lines(buffer: bytes) -> int:
     return empty.end() if empty else 0
 
 
+def parse_next_head(head: bytes, last: RequestHead) -> RequestHead:
+    """Read a whole head as `parse_head` does, by comparing it with the one before. Raises BadRequest.
+
+    Clients repeat their fields, and what is read of those does not depend on the target.
+    """
+    before, behind = last.around_target
+    end = len(head) - len(behind)
+    if head.startswith(before) and head.endswith(behind) and _ORIGIN_FORM.fullmatch(head, len(before), end):
+        return last.with_target(head, head[len(before) : end])
+    return parse_head(head)
+
+
 def parse_head(head: bytes) -> RequestHead:
     """Read a whole head, empty line included. Raises BadRequest."""
     start = _skip_empty_lines(head)
@@ -119,7 +160,10 @@ def parse_head(head: bytes) -> RequestHead:
         raise _bad_fields(head, lines)
     if b" \r\n" in head or b"\t\r\n" in head:
         raw = [(name, value.rstrip(b" \t")) for name, value in raw]
-    request = RequestHead(head, line[1].decode("ascii"), line[2], "1.1" if line[3] == b"1" else "1.0", raw)
+    version = "1.1" if line[3] == b"1" else "1.0"
+    around_target = head[: line.start(2)], head[line.end(2) :]
+    method, section = line[1].decode("ascii"), HeaderSection(raw)
+    request = RequestHead(head, method, line[2], version, section, around_target=around_target)
     _check_host(request)
     _read_body_framing(request)
     _read_connection(request)

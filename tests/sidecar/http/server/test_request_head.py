@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 
 import h11
 import httptools
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
-from sidecar.http.server.request_head import BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.request_head import BadRequest, RequestHead, find_head, parse_head, parse_next_head
 
 METHODS = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
 PIECES = [
@@ -95,6 +96,49 @@ def test_what_is_taken_two_other_parsers_take_and_read_alike(data):
     assert request.target == head.target
     assert [(name, value) for name, value in request.headers] == head.headers
     assert (connection.next_event() is h11.NEED_DATA) == head.has_body
+
+
+def everything_of(head: RequestHead) -> dict[str, object]:
+    """Give all that was read of a head, without what was remembered beside it."""
+    kinds = ("length", "chunked", "has_body", "keep_alive", "expects_continue", "upgrade", "raw", "method", "target")
+    return {name: getattr(head, name) for name in (*kinds, "version", "raw_headers", "headers", "fields")}
+
+
+def outcome(parse: Callable[[], RequestHead]) -> object:
+    """Give what is read, or how it is refused."""
+    try:
+        return everything_of(parse())
+    except BadRequest as refused:
+        return refused.status, refused.detail
+
+
+TARGETS = [
+    b"/", b"/other?x=1", b"*", b"http://h/p", b"//h/../p", b"/ HTTP/1.1\r\nHost: g\r\nA: /", b"/\x7f", b"/ b", b"",
+]  # fmt: skip
+
+
+@given(heads, heads, st.sampled_from(TARGETS))
+@example(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n", b"/b")
+@example(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", b"", b"/ HTTP/1.1\r\nA: /")
+def test_a_head_is_read_alike_with_and_without_the_one_before(before, other, target):
+    """A head that repeats the fields of the one before reads as it reads by itself; so does any other head."""
+    last = read(before)
+    if last is None:
+        return
+    around = last.around_target
+    for data in (other, around[0] + target + around[1]):
+        end = find_end(data)
+        if end:
+            raw = data[:end]
+            assert outcome(lambda raw=raw: parse_next_head(raw, last)) == outcome(lambda raw=raw: parse_head(raw))
+
+
+def find_end(data: bytes) -> int:
+    """Give the length of the head at the start of `data`; 0 where it is refused or has no end."""
+    try:
+        return find_head(data)
+    except BadRequest:
+        return 0
 
 
 @given(heads, st.data())
