@@ -24,7 +24,8 @@ from sidecar.admin.server import AdminServer
 from sidecar.admin.state import DashboardState
 from sidecar.doors.access_log import AccessLog
 from sidecar.doors.authorizer import Authorizer
-from sidecar.doors.fast_path.protocol import FastPath, FastPathProtocol
+from sidecar.doors.fast_path.parts import FastPath
+from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.hosted import hosted_app
 from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.proxy import proxy_app

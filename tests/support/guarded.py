@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.fast_path.first_write import Asking
-from sidecar.doors.fast_path.protocol import FastPath
+from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.extract.extractor import Extractor

@@ -12,7 +12,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from sidecar.doors.fast_path.protocol import FastPath, FastPathProtocol
+from sidecar.doors.fast_path.parts import FastPath
+from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import SEAL, Permit

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.doors.fast_path.bodies import HeldBody
-from sidecar.doors.fast_path.protocol import FastPath
+from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
 from sidecar.http.ports import UpstreamError

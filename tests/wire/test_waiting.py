@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.doors.fast_path.protocol import FastPath
+from sidecar.doors.fast_path.parts import FastPath
 from sidecar.guard.permit import Permit
 from sidecar.http.client.forwarder import Upstream
 from sidecar.model import Session, SessionStatus

@@ -71,8 +71,8 @@ class HeldBody:
         else:
             self._client.wait_for_more()
 
-    def fail_body(self, failure: Exception) -> None:  # noqa: ARG002 # the application waits on, longer
-        """Leave the request to the application: it is patient."""
+    def fail_body(self, failure: Exception) -> None:  # noqa: ARG002 # a body can only be late
+        """Leave the request to the application, which waits longer."""
         self._client.give_up(self)
 
     def whole(self) -> bytes:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from sidecar.doors.fast_path.bodies import HeldBody, StreamedBody
-from sidecar.doors.fast_path.first_write import Asking, FirstWrite
+from sidecar.doors.fast_path.first_write import FirstWrite
+from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.refusal import Response, identified
-from sidecar.doors.unguarded import UnguardedWrites
-from sidecar.extract.extractor import Classification
 from sidecar.guard.permit import Permit
 from sidecar.http.client.proxied_response import IDEMPOTENT, ProxiedResponse
 from sidecar.http.framing import ForwardedHead, read_framing
-from sidecar.http.ports import FastForwarder, UpstreamError, UpstreamExchange
+from sidecar.http.ports import UpstreamExchange
 from sidecar.http.server.exchange import Exchange
 from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
@@ -38,40 +35,6 @@ HOLD: Final = 1.0
 _NEVER: Final = frozenset({b"expect", b"upgrade"})
 
 logger = logging.getLogger(__name__)
-
-
-class Classifier(Protocol):
-    """Says what the head of a request alone says."""
-
-    def classify(self, head: Head) -> Classification | None:
-        """Classify the request; None where no rule looks at it."""
-        ...
-
-
-class ImmediateGuard(Protocol):
-    """The part of a guard that answers at once."""
-
-    def pass_through(self) -> Permit:
-        """Permit a request that no rule looks at."""
-        ...
-
-    def permit_known(self, extraction: Extraction) -> Permit | None:
-        """Permit what needs no question; None leaves the request to the application."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FastPath:
-    """What the fast path decides with and forwards by; the application behind it uses the same."""
-
-    extractor: Classifier
-    guard: ImmediateGuard
-    forwarder: FastForwarder
-    unanswered: Callable[[Extraction | None, UpstreamError], Response]
-    """Answers a request that was forwarded in vain."""
-    unguarded: UnguardedWrites | None = None
-    asking: Asking | None = None
-    """Decides what the guard cannot decide at once; without it that is the application's."""
 
 
 class FastPathProtocol(HardenedProtocol):

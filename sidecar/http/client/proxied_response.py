@@ -34,8 +34,9 @@ class Upgraded(Exception):
 class ProxiedResponse:
     """A `ports.ResponseReceiver` that passes a response on to `client`.
 
-    `over`, where somebody waits for the end, is set to None when the response is complete and to what came in its place
-    otherwise. `begun` says that some of the response was passed on. `expects_continue` passes one 100 on.
+    `over`, where a coroutine waits for the end, is set to None when the response is complete, and otherwise to the
+    failure or upgrade that came in its place. `begun` says that some of the response was passed on. `expects_continue`
+    passes one 100 on.
 
     An idempotent request that was sent whole is sent once more on a new connection where the first was stale (RFC 9110,
     section 9.2.2), if its permit still holds.
@@ -101,7 +102,7 @@ class ProxiedResponse:
                 line.finish_request()
 
     def lose_client(self) -> None:
-        """Give the exchange up: nobody waits for the response."""
+        """Give the exchange up: no client waits for the response."""
         self.give_up(ClientGone())
 
     def end_stream(self) -> None:
