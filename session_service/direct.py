@@ -31,6 +31,8 @@ MOST_BODY: Final = 64 * 1024
 
 _PREFIX: Final = f"{SESSIONS}/"
 _OWNER: Final = re.compile(rb"user_id=([^&]*)").fullmatch
+_LENGTH: Final = re.compile(rb"[0-9]{1,9}").fullmatch
+"""Python converts no number of thousands of digits, and leading zeros are digits too."""
 _SESSION_OUT: Final = TypeAdapter(SessionOut)
 _JSON: Final = b"application/json"
 
@@ -113,7 +115,11 @@ def _is_plain(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether the body is JSON, and of a declared length that need not be watched."""
     content_types = [value for name, value in headers if name == b"content-type"]
     lengths = [value for name, value in headers if name == b"content-length"]
-    return content_types == [_JSON] and len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= MOST_BODY
+    return content_types == [_JSON] and len(lengths) == 1 and _is_small(lengths[0])
+
+
+def _is_small(length: bytes) -> bool:
+    return _LENGTH(length) is not None and int(length) <= MOST_BODY
 
 
 async def _received(receive: Receive) -> list[Message]:

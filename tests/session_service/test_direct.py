@@ -186,6 +186,16 @@ async def test_both_ways_read_a_body_in_pieces(tmp_path, monkeypatch, body) -> N
         await agreeing(direct, framework, "PUT", "/api/v1/sessions/large", b"", JSON, [b" " * (11 << 20)])
 
 
+async def test_both_ways_take_a_length_of_any_number_of_digits(tmp_path, monkeypatch) -> None:
+    """The server in front reads leading zeros as RFC 9110, section 8.6, allows them."""
+    async with both(tmp_path, monkeypatch) as (direct, framework):
+        length = b"%d" % len(BODIES[0])
+        for zeros in (1, 10, 5_000):
+            headers = [*JSON, (b"content-length", b"0" * zeros + length)]
+            path = f"/api/v1/sessions/zeros-{zeros}"
+            await agreeing(direct, framework, "PUT", path, b"", headers, [BODIES[0]], declared=False)
+
+
 async def test_both_ways_say_alike_that_the_database_is_away(tmp_path, monkeypatch) -> None:
     """A 503 with `Retry-After`."""
 
