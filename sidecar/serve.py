@@ -50,6 +50,10 @@ def wrap(application: str) -> int:
     except NoApplication as error:
         _report([str(error)])
         return 2
+    except BadSettings as bad:
+        # Those of the memory service, which reads them when it is imported.
+        _report(bad.problems)
+        return 2
     return app.run(settings, warnings=unknown_variables() + unused_variables(settings), hosted=hosted)
 
 

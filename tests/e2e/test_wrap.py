@@ -219,6 +219,15 @@ def test_a_name_that_leads_to_no_application_is_one_readable_line(tmp_path: Path
     assert said in line
 
 
+def test_bad_settings_of_the_memory_service_are_one_readable_line_each(tmp_path: Path) -> None:
+    """It reads them when it is imported; the exit code is the one of bad settings of the sidecar."""
+    env = settings_of(tmp_path, MEMORY_DATABASE_URL="memories", MEMORY_DATABASE_SCHEMA="a b")
+    ended = run_to_end("sidecar", "wrap", "memory_service.asgi:app", env=env, cwd=tmp_path)
+    assert ended.process.returncode == 2
+    named = {line.removeprefix("session-sidecar: ").partition(":")[0] for line in ended.stderr}
+    assert named == {"MEMORY_DATABASE_URL", "MEMORY_DATABASE_SCHEMA"}
+
+
 async def test_a_streaming_response_arrives_piece_by_piece(own: Wrapped) -> None:
     """The client has the first piece while the application waits before the second."""
     async with raw_client(own.port) as client:
