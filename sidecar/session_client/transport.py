@@ -110,7 +110,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
                     raise
             return await self._call(pool, call.method, data, deadline, fresh=True)
         except UpstreamFailure as failure:
-            raise _TRANSLATIONS[type(failure)](str(failure)) from failure
+            raise _translation_of(failure) from failure
 
     async def _call(self, pool: Pool, method: str, data: bytes, deadline: float, *, fresh: bool) -> Reply:
         connection = None if fresh else pool.take()
@@ -297,6 +297,11 @@ class _Body(httpx.AsyncByteStream):
         self._relay.give_up(ClientGone())
 
 
+def _translation_of(failure: UpstreamFailure) -> httpx.TransportError:
+    """Say it in httpx's terms. In log lines the upstream is the memory service; the server here is another."""
+    return _TRANSLATIONS[type(failure)](str(failure).replace("the upstream", "the server"))
+
+
 class _Translated:
     """Raises what httpx raises in place of what the pool does."""
 
@@ -305,7 +310,7 @@ class _Translated:
 
     def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
         if isinstance(failure, UpstreamFailure):
-            raise _TRANSLATIONS[type(failure)](str(failure)) from failure
+            raise _translation_of(failure) from failure
 
 
 _TRANSLATED: Final = _Translated()

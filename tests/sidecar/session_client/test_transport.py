@@ -114,7 +114,7 @@ async def test_no_answer_in_time_is_a_read_timeout():
 async def test_nobody_there_is_a_connect_error():
     """A refused connection raises a connect error."""
     async with talking() as (_, client, _):
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx.ConnectError, match="the server cannot be reached"):
             await client.get("http://127.0.0.1:1/")
         with pytest.raises(httpx.ConnectError):
             await client.get("http://nowhere.invalid/")
