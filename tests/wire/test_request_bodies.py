@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +33,16 @@ def house_that_knows(**bounds: int) -> GuardedHouse:
 def write(size: int, session: str = "s-1") -> bytes:
     """Give a write of about `size` bytes."""
     return json.dumps({"user_id": "ann", "session_id": session, "message_content": "x" * size}).encode()
+
+
+@contextlib.contextmanager
+def traced_memory() -> Iterator[None]:
+    """Have tracemalloc count what is allocated in the block and lives on."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("framing", HEADS)
@@ -112,6 +125,55 @@ async def test_the_body_of_a_write_counts_as_held_until_its_response_is_complete
         go.set()
         assert (await first).status == 200
         await eventually(lambda: house.budget.held == 0)
+    await house.guard.aclose()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_nothing_keeps_the_body_of_a_write_that_was_answered(running, method):
+    """Idle connections, the client's and the upstream's, hold no body that the budget does not count any more."""
+    size = 2 << 20
+    house = house_that_knows(limit=2 * size, budget=2 * size)
+    request = post(STORE, write(size), method=method)
+
+    def answer(seen: Seen, _writer: asyncio.StreamWriter) -> bytes:
+        seen.body = b""
+        return OK
+
+    async with (
+        raw_upstream(answer) as upstream,
+        running(upstream.url, app=house.app, idle=60.0) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        with traced_memory():
+            await client.send(*(request[at : at + 50_000] for at in range(0, len(request), 50_000)))
+            assert (await client.answer()).status == 200
+            await eventually(lambda: house.budget.held == 0 and tracemalloc.get_traced_memory()[0] < size / 2, within=5)
+    await house.guard.aclose()
+
+
+async def test_a_body_goes_with_its_client_while_the_session_is_asked_for(running):
+    """What is no longer counted as held is let go, although the question goes on."""
+    size = 2 << 20
+    house = GuardedHouse(limit=2 * size, budget=2 * size)
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(_operation, _reference):
+        asked.set()
+        await go.wait()
+
+    house.service.before = wait
+    request = post(STORE, write(size))
+    async with raw_upstream() as upstream, running(upstream.url, app=house.app) as sidecar:
+        with traced_memory():
+            async with raw_client(sidecar.port) as client:
+                await client.send(*(request[at : at + 50_000] for at in range(0, len(request), 50_000)))
+                await asked.wait()
+                client.reset()
+            await eventually(lambda: not sidecar.server.shared.connections)
+            traced = tracemalloc.get_traced_memory
+            await eventually(lambda: house.budget.held >= size or traced()[0] < size / 2, within=5)
+        go.set()
+        await sidecar.quiet()
     await house.guard.aclose()
 
 

@@ -101,8 +101,9 @@ class FirstWrite:
         """There is none."""
 
     def lose_client(self) -> None:
-        """Send nothing: no client waits for the response. The question that is under way goes on."""
+        """Send nothing, and let the body go: no client waits for the response. The question under way goes on."""
         self._is_gone = True
+        self._request = b"", b""
 
     async def run(self, arrived: float) -> None:
         """Have the request, which was here at `arrived`, decided; then send or refuse it."""

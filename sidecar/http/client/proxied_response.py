@@ -90,7 +90,7 @@ class ProxiedResponse:
         The client follows the line already.
         """
         self._line = line
-        if complete:
+        if complete and self._method in IDEMPOTENT:
             self._request, self._body = head, body
         self._forwarder.overhead(monotonic() - arrived)
         if len(body) <= _COPIED:
@@ -135,6 +135,7 @@ class ProxiedResponse:
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Pass a whole response on."""
         self.begun = True
+        self._body = b""
         self._client.whole(self._forwarder.answer_head(head, self._permit), body)
         if self._over is not None:
             self._finish(None)
@@ -142,6 +143,8 @@ class ProxiedResponse:
     def head(self, head: ResponseHead) -> None:
         """Begin the response."""
         self.begun = True
+        # It is not repeated any more, and the idle connection knows this object until its next request.
+        self._body = b""
         self._client.begin(self._forwarder.answer_head(head, self._permit))
 
     def body(self, data: bytes) -> None:
@@ -166,7 +169,7 @@ class ProxiedResponse:
 
     def failed(self, failure: Exception) -> None:
         """Repeat a request whose connection was stale; otherwise tell the client."""
-        may_repeat = self._request and self._method in IDEMPOTENT and self._repetition is None
+        may_repeat = self._request and self._repetition is None
         if may_repeat and self._forwarder.is_stale(failure):
             self._repetition = self._client.run_beside(self._repeat(failure))
         else:

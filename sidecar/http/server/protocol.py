@@ -144,6 +144,7 @@ class HardenedProtocol(RespondingConnection):
         super().connection_lost(exc)
         self._shared.connections.discard(self)
         served, self._served = self._served, None
+        self._sink = None
         self._let_go()
         self._line = None
         if served is not None:
@@ -185,6 +186,8 @@ class HardenedProtocol(RespondingConnection):
     def answered(self, *, closes: bool) -> None:
         """The answer is complete; go on to the next request, or close."""
         self._served = None
+        # It may hold the body.
+        self._sink = None
         if self._lease is not None:
             self._let_go()
         if closes:
