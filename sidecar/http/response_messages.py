@@ -52,7 +52,8 @@ class ResponseMessages:
         self._wire.inform(status, reason, headers)
 
     def whole(self, head: ForwardedHead, body: bytes) -> None:
-        """Hold a whole response."""
+        """Hold a whole response; the upstream connection serves other requests already."""
+        self._line = None
         self.begin(head)
         self.piece(body)
         self.end()
