@@ -220,6 +220,10 @@ class Pool:
         except OSError as error:
             self._give_back_place()
             raise ConnectFailed(f"the upstream cannot be reached: {error.strerror or error}") from error
+        except UnicodeError as error:
+            # The resolver of the standard library says so of a name that is none, such as one with an empty label.
+            self._give_back_place()
+            raise ConnectFailed(f"the upstream cannot be reached: {error}") from error
         except BaseException:
             self._give_back_place()
             raise

@@ -176,6 +176,16 @@ async def test_an_upstream_that_does_not_listen_costs_no_place() -> None:
     await pool.close()
 
 
+async def test_a_host_that_is_no_name_fails_like_one_that_cannot_be_reached() -> None:
+    """An empty label, or one of over 63 characters (RFC 1035, section 2.3.4): a registry may hold anything."""
+    for host in ("sessions..internal", f"{'a' * 64}.internal"):
+        pool = Pool(Origin(host, 80), connections=1)
+        with pytest.raises(ConnectFailed, match="cannot be reached"):
+            await pool.acquire()
+        assert pool.counts()["active"] == 0
+        await pool.close()
+
+
 async def test_closing_fails_what_is_under_way(upstream, receiver) -> None:
     pool = upstream.pool()
     connection = await pool.acquire()
