@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -112,13 +113,21 @@ class Agent:
         return False
 
 
+# Below the ports that the kernel gives to clients and to servers that ask for any: a server that a test kills finds its
+# port free when it starts again.
+_PORTS = range(10_000, 32_000)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports free on loopback a moment ago, all different."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            each = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                each.bind(("127.0.0.1", random.choice(_PORTS)))
+                found.append(each.getsockname()[1])
+    return found
 
 
 @pytest.fixture
