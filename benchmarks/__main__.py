@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -43,8 +44,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
 ALL = [*(case.name for case in CASES), *EXPERIMENTS]
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
-PAGE = machine.ROOT / "docs/developers/benchmark-results.md"
-PICTURES = machine.ROOT / "docs/assets/benchmarks"
+DOCS = machine.ROOT / "docs"
 
 
 def main() -> None:
@@ -54,7 +54,6 @@ def main() -> None:
     names = arguments.cases or [name for name in ALL if not arguments.bars or _is_judged(name, chosen)]
     contenders = [BY_NAME[name] for name in arguments.contenders or BY_NAME]
     options = _options(arguments)
-    complete = not (arguments.cases or arguments.contenders or arguments.quick or arguments.rounds)
     os.sched_setaffinity(0, {FIXED_CORE})
     facts, begin, ticks = machine.description(), time.monotonic(), machine.steal_and_total()
     with standing(machine.programs()) as stage:
@@ -74,7 +73,7 @@ def main() -> None:
         "minutes": f"{(time.monotonic() - begin) / 60:.0f}",
         "processor time taken by other machines": f"{stolen / total:.1%}",
     }
-    _publish(console, bench.samples, facts, bars.judge(bench.samples, chosen), complete=complete)
+    _publish(console, bench.samples, facts, bars.judge(bench.samples, chosen), _place(arguments))
 
 
 def _is_judged(name: str, chosen: Sequence[bars.Bar]) -> bool:
@@ -86,18 +85,33 @@ def _say(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(f"[dim]{text}", highlight=False)
 
 
+class Place(NamedTuple):
+    """Where the results of a run go."""
+
+    folder: Path
+    page: Path
+    pictures: Path
+
+
+def _place(arguments: argparse.Namespace) -> Place:
+    """Only a complete run replaces the results that the docs show, and one of all bars of speed those of the bars."""
+    if arguments.cases or arguments.contenders or arguments.quick or arguments.rounds:
+        return Place(RESULTS / "partial", RESULTS / "partial/results.md", RESULTS / "partial")
+    if arguments.bars:
+        return Place(RESULTS / "bars", DOCS / "developers/benchmark-bars.md", DOCS / "assets/benchmarks/bars")
+    return Place(RESULTS, DOCS / "developers/benchmark-results.md", DOCS / "assets/benchmarks")
+
+
 def _publish(
-    console: Console, samples: Samples, facts: dict[str, str], verdicts: list[bars.Verdict], *, complete: bool
+    console: Console, samples: Samples, facts: dict[str, str], verdicts: list[bars.Verdict], place: Place
 ) -> None:
-    """Only a complete run, and one of all bars of speed, replaces the results that the docs show."""
-    folder = RESULTS if complete else RESULTS / "partial"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, page, pictures = place
+    for each in (folder, pictures):
+        each.mkdir(parents=True, exist_ok=True)
     made = [tables.bars(verdicts), *tables.results(samples), tables.troubles(samples)]
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
-    pictures = PICTURES if complete else folder
     drawn = plots.draw(samples, pictures)
-    page = PAGE if complete else folder / "results.md"
     report.to_page(page, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
     console.print(f"written: {Path(os.path.relpath(folder))}/results.json, {', '.join(drawn) or 'no plots'}")
 
