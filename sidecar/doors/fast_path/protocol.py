@@ -23,7 +23,6 @@ from sidecar.http.ports import UpstreamExchange
 from sidecar.http.server.exchange import Exchange
 from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
-from sidecar.http.server.responding import Served
 from sidecar.model import Extraction, Head
 from sidecar.request_context import on_behalf_of
 
@@ -150,7 +149,7 @@ class FastPathProtocol(HardenedProtocol):
         if extraction is None or asking is None or not asking.fits(size):
             return False
         first = FirstWrite(asking, self, template, extraction, head=head, body=body, size=size)
-        self._serve(template, first)
+        self._serve(template.head, first)
         self.run_beside(first.run(arrived))
         return True
 
@@ -165,7 +164,7 @@ class FastPathProtocol(HardenedProtocol):
         if template.classification is not None or head.length <= MAX_UNCOUNTED:
             lease = None if self._asking is None else self._asking.budget.lease()
             held = HeldBody(self, template, head, digits, lease)
-            self._serve(template, held)
+            self._serve(template.head, held)
             self._expect(head, held)
             self.wait_for_more()
             self._feed_buffer()
@@ -183,7 +182,7 @@ class FastPathProtocol(HardenedProtocol):
         self._extraction = None
         response = ProxiedResponse(self.forwarder, self, permit, template.method)
         look = functools.partial(self._look, template)
-        self._serve(template, response)
+        self._serve(template.head, response)
         # First of all, so that a response to a request that is not whole closes the connection.
         self._expect(head, StreamedBody(self, response, line, chunked=head.chunked, look=look))
         self.expect_body(waiting=True)
@@ -227,19 +226,11 @@ class FastPathProtocol(HardenedProtocol):
         """Send a whole request on its way."""
         self._extraction = extraction
         response = ProxiedResponse(self.forwarder, self, permit, template.method)
-        self._serve(template, response)
+        self._serve(template.head, response)
         self._line = line
         if self.write_paused:
             line.pause_reading()
         response.send(line, head, arrived, complete=True, body=body)
-
-    def _serve(self, template: RequestTemplate, served: Served) -> None:
-        self._deadline = None
-        self._on_deadline = self.abort
-        if self._half_closed:
-            self._wait(self._patience.half_closed, self.abort)
-        self._head = template.head
-        self._served = served
 
     def _begin(self, head: RequestHead) -> None:
         if not (takes_fast_path(head) and self._classify(head)):

@@ -26,7 +26,7 @@ from sidecar.http.server.request_head import (
     parse_head,
     parse_next_head,
 )
-from sidecar.http.server.responding import RespondingConnection
+from sidecar.http.server.responding import RespondingConnection, Served
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
 
@@ -297,13 +297,18 @@ class HardenedProtocol(RespondingConnection):
 
     def _hand_over(self, head: RequestHead) -> Exchange:
         """Make what the application gets of a request."""
+        exchange = Exchange(self, head, self._scope_of(head), time.monotonic())
+        self._serve(head, exchange)
+        return exchange
+
+    def _serve(self, head: RequestHead, served: Served) -> None:
+        """Have `served` serve a request from now on; what was waited for in front of it is here."""
         self._deadline = None
         self._on_deadline = self.abort
         if self._half_closed:
             self._wait(self._patience.half_closed, self.abort)
         self._head = head
-        exchange = self._served = Exchange(self, head, self._scope_of(head), time.monotonic())
-        return exchange
+        self._served = served
 
     def _run(self, exchange: Exchange) -> None:
         """Have the application serve a request."""
