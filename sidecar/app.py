@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import uvloop
 from starlette.types import ASGIApp
@@ -46,10 +46,6 @@ from sidecar.settings import Settings, effective
 if TYPE_CHECKING:
     from service_kit.registration import Registration
     from sidecar.http.server.hosting import Hosting
-
-_YOUNG_OBJECTS: Final = 20_000
-"""So many may come to live before cycles are looked for among them. Those of requests in flight go by themselves, and
-to look after every 700, as Python does, costs the application's way a sixth of its time."""
 
 
 def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | None = None) -> int:
@@ -144,7 +140,6 @@ class _Sidecar:
             # All that lives now lives until the end: the garbage collector need not walk over it again.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(_YOUNG_OBJECTS)
             bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
             addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
             server = Server(
