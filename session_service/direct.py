@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -75,15 +75,10 @@ class DirectCalls:
             if unsafe_because(user_id) is not None:
                 await self._app(scope, receive, send)
                 return
-        scope["route"] = _ROUTE
-        response: Response
-        try:
-            response = _answer(200, looked_up(session_id, await self._sessions.look(session_id, user_id)))
-        except Refused as refused:
-            response = ProblemResponse(refused)
-        except DatabaseUnavailable:
-            response = ProblemResponse(unavailable(), RETRY_AFTER)
-        await response(scope, receive, send)
+        await _respond(self._looked_up(session_id, user_id), scope, receive, send)
+
+    async def _looked_up(self, session_id: str, user_id: str | None) -> tuple[int, Session]:
+        return 200, looked_up(session_id, await self._sessions.look(session_id, user_id))
 
     async def _put(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"] or not _is_plain(scope["headers"]):
@@ -94,16 +89,20 @@ class DirectCalls:
         if wanted is None:
             await self._app(scope, _replaying(messages, receive), send)
             return
-        scope["route"] = _ROUTE
-        response: Response
-        try:
-            status, session = await ensured(self._sessions, session_id, wanted)
-            response = _answer(status, session)
-        except Refused as refused:
-            response = ProblemResponse(refused)
-        except DatabaseUnavailable:
-            response = ProblemResponse(unavailable(), RETRY_AFTER)
-        await response(scope, receive, send)
+        await _respond(ensured(self._sessions, session_id, wanted), scope, receive, send)
+
+
+async def _respond(work: Awaitable[tuple[int, Session]], scope: Scope, receive: Receive, send: Send) -> None:
+    """Send what the work gives, a status and a session, or the problem that it raises."""
+    scope["route"] = _ROUTE
+    response: Response
+    try:
+        response = _answer(*await work)
+    except Refused as refused:
+        response = ProblemResponse(refused)
+    except DatabaseUnavailable:
+        response = ProblemResponse(unavailable(), RETRY_AFTER)
+    await response(scope, receive, send)
 
 
 def _answer(status: int, session: Session) -> Response:
