@@ -181,3 +181,14 @@ OUTAGE_CASES: Final = [
     Case("a read while the session service is down", "GET", "/api/v1/memories/session/o03/context?user_id=ann"),
     _store("a write that names no session while the session service is down", _json(memory_type="factual", user_id="ann"), target=MEMORIES),
 ]  # fmt: skip
+
+BY_HEAD: Final = {
+    "a deactivation",
+    "a write outside the guarded prefixes",
+    "an encoded slash in the path",
+    "a doubled slash in the path",
+    "dot segments in the path",
+    "a backslash in the path",
+    "a NUL in the path",
+}
+"""The cases that are decided by the head alone, although there is a body: nginx and Caddy never show it."""

@@ -11,20 +11,9 @@ import pytest
 
 from sidecar.doors.refusal import STATUS
 from sidecar.model import Reason
-from tests.doors.cases import CASES, STORE, Case
+from tests.doors.cases import BY_HEAD, CASES, STORE, Case
 from tests.support.authorizing import Answer, Fields, World, ask, authorizing
 from tests.support.processes import wait_until
-
-# What is decided without the body; nginx never sends it, and neither does Caddy.
-BY_HEAD = {
-    "a deactivation",
-    "a write outside the guarded prefixes",
-    "an encoded slash in the path",
-    "a doubled slash in the path",
-    "dot segments in the path",
-    "a backslash in the path",
-    "a NUL in the path",
-}
 
 # What is refused because a question without a body leaves open whether the request has one.
 UNTOLD = {"a write without a body"}

@@ -115,7 +115,7 @@ class Agent:
 
 # Below the ports that the kernel gives to clients and to servers that ask for any: a server that a test kills finds its
 # port free when it starts again.
-_PORTS = range(10_000, 32_000)
+_LOW_PORTS = range(10_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
@@ -125,7 +125,7 @@ def free_ports(count: int) -> list[int]:
         while len(found) < count:
             each = stack.enter_context(socket.socket())
             with contextlib.suppress(OSError):
-                each.bind(("127.0.0.1", random.choice(_PORTS)))
+                each.bind(("127.0.0.1", random.choice(_LOW_PORTS)))
                 found.append(each.getsockname()[1])
     return found
 
