@@ -21,8 +21,8 @@ from sidecar.request_context import current_request
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _ONE_NAME = _PLACEHOLDER.fullmatch
 _MARK: Final = uuid.uuid4().hex
+"""Stands before a name while a body is encoded; no text of a profile can look like it."""
 _MARKED: Final = re.compile(rf"{_MARK}\.([a-z][a-z0-9_]*)\.")
-"""Stands for a name while a body is encoded; no text of a profile can look like it."""
 
 
 class WrittenCall(NamedTuple):

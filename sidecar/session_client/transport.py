@@ -137,14 +137,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
         pool = self._pool(request)
         try:
             with _TRANSLATED:
-                relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
+                buffer, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
         except _Stale:
             with _TRANSLATED:
-                relay, head = await self._exchange(pool, request.method, data, timeouts, fresh=True)
+                buffer, head = await self._exchange(pool, request.method, data, timeouts, fresh=True)
         return httpx.Response(
             head.status,
             headers=head.headers,
-            stream=_Body(relay, timeouts.get("read")),
+            stream=_Body(buffer, timeouts.get("read")),
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": head.reason},
         )
 
@@ -164,18 +164,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
     ) -> tuple[ResponseBuffer, ResponseHead]:
         async with _within(timeouts.get("connect"), httpx.ConnectTimeout):
             connection = await pool.acquire(fresh=fresh)
-        relay = ResponseBuffer(asyncio.get_running_loop())
-        relay.connection = connection
-        connection.start(relay, data, method=method, complete=True)
+        buffer = ResponseBuffer(asyncio.get_running_loop())
+        buffer.connection = connection
+        connection.start(buffer, data, method=method, complete=True)
         try:
             async with _within(timeouts.get("read"), httpx.ReadTimeout):
-                return relay, await relay.response()
+                return buffer, await buffer.response()
         except ConnectionLost as lost:
             if lost.stale and method in _IDEMPOTENT and not fresh:
                 raise _Stale from lost
             raise
         except BaseException:
-            relay.give_up(ClientGone())
+            buffer.give_up(ClientGone())
             raise
 
     def _pool(self, request: httpx.Request) -> Pool:
@@ -274,8 +274,8 @@ class _Stale(Exception):
 class _Body(httpx.AsyncByteStream):
     """The body of a response, piece by piece as it comes."""
 
-    def __init__(self, relay: ResponseBuffer, read_timeout: float | None) -> None:
-        self._relay = relay
+    def __init__(self, buffer: ResponseBuffer, read_timeout: float | None) -> None:
+        self._buffer = buffer
         self._read_timeout = read_timeout
         self._more = True
 
@@ -288,13 +288,13 @@ class _Body(httpx.AsyncByteStream):
         while self._more and not piece:
             with _TRANSLATED:
                 async with _within(self._read_timeout, httpx.ReadTimeout):
-                    piece, self._more = await self._relay.read()
+                    piece, self._more = await self._buffer.read()
         if piece:
             return piece
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        self._relay.give_up(ClientGone())
+        self._buffer.give_up(ClientGone())
 
 
 def _translation_of(failure: UpstreamFailure) -> httpx.TransportError:

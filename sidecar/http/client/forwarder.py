@@ -141,18 +141,18 @@ class Upstream:
         memo.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (wire.method.encode("ascii"), wire.target, written)
         return memo.upstream_head
 
-    def answer_head(self, head: ResponseHead, admit: Permit) -> ForwardedHead:
+    def answer_head(self, head: ResponseHead, permit: Permit) -> ForwardedHead:
         """Give the head of an answer as the client gets it; the same object as long as both are the same."""
         last, how, passed = self._last_answer
-        if head is last and admit.grounds is how:
+        if head is last and permit.grounds is how:
             return passed
         fields = self.rules.response_fields(head.headers)
         if self.decision_header:
-            fields.append((DECISION_HEADER, admit.grounds.value.encode("ascii")))
+            fields.append((DECISION_HEADER, permit.grounds.value.encode("ascii")))
         if head.until_close:
             fields.append((b"Connection", b"close"))
         passed = ForwardedHead(head.status, head.reason, fields, head.framing)
-        self._last_answer = head, admit.grounds, passed
+        self._last_answer = head, permit.grounds, passed
         return passed
 
     def interim_fields(self, head: ResponseHead) -> Headers:

@@ -1,4 +1,4 @@
-"""A `ports.Receiver` to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
+"""A `ports.ResponseReceiver` to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
 
 from __future__ import annotations
 
