@@ -56,7 +56,10 @@ class Reason(enum.StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
 
 
-@dataclass(frozen=True, slots=True)
+# Four constructors are written out: the ones that `dataclass` makes are not compiled, and these run for each request.
+
+
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Head:
     """The head of a request as it stood on the wire.
 
@@ -67,6 +70,11 @@ class Head:
     target: bytes
     headers: Headers
 
+    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -74,9 +82,6 @@ class Credentials:
 
     headers: tuple[tuple[bytes, bytes], ...] = field(repr=False, compare=False)
     digest: str
-
-
-# Three constructors are written out: the ones that `dataclass` makes are not compiled, and these run for each request.
 
 
 @dataclass(init=False, slots=True, unsafe_hash=True)

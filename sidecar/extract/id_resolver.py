@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 from sidecar.extract.credentials import credentials_in
@@ -41,14 +40,23 @@ class IdResolver:
         self._is_session_id = session_id_check(id_format, profile.id_grammar)
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
         self._user_header = user_header
-        # Writes come from few sessions at a time, and checking an id costs more than remembering it.
-        self.identified = lru_cache(_MOST_REMEMBERED)(self._identified)
+        self._remembered: dict[str, Reference] = {}
 
-    def _identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
-        """Give the reference that two ids make which stand alone; None where one of them is outside the grammar."""
-        if self._is_session_id(session_id) and self._is_user_id(user_id):
-            return Reference(self._canonical(session_id) if self._has_spellings else session_id, user_id, kind)
-        return None
+    def identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
+        """Give the reference that two ids make which stand alone; None where one of them is outside the grammar.
+
+        Writes come from few sessions at a time, and checking an id costs more than remembering it.
+        """
+        reference = self._remembered.get(session_id)
+        if reference is not None and reference.user_id == user_id and reference.kind is kind:
+            return reference
+        if not (self._is_session_id(session_id) and self._is_user_id(user_id)):
+            return None
+        reference = Reference(self._canonical(session_id) if self._has_spellings else session_id, user_id, kind)
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[session_id] = reference
+        return reference
 
     def resolve_ids(self, claims: Candidates, kind: RuleKind, header_users: Sequence[str]) -> Reference | None:
         """The reference that the claims make, None where no session is named.

@@ -51,6 +51,8 @@ class Router:
 
         `path` is the target without its query.
         """
+        if method not in self._methods and method.upper() not in self._methods:
+            return None
         key = (method, path)
         try:
             return self._remembered[key]
@@ -89,7 +91,7 @@ class Router:
         return None
 
     def _find(self, method: str, path: bytes) -> Route | Refusal | None:
-        segments = self._segments(path) if method in self._methods else None
+        segments = self._segments(path)
         if segments is None or isinstance(segments, Refusal):
             return segments
         if any(is_under(segments, prefix) for prefix in self._profile.mcp):

@@ -19,7 +19,8 @@ from sidecar.observability.recent import RecentProblems
 from sidecar.observability.remedies import DEBT_CONFLICT, UNGUARDED_WRITE
 from sidecar.request_context import RequestContext, current_request
 
-_QUIET: Final = frozenset({"known", "passed", "shadow_known", "shadow_passed"})
+_QUIET: Final = {decision: (decision, "") for decision in ("known", "passed", "shadow_known", "shadow_passed")}
+"""Decisions that are counted and not logged, and what they are counted under."""
 _ANSWERS_KEPT: Final = 1_000
 _ROUTES_KEPT: Final = 1_000
 
@@ -68,11 +69,12 @@ class LoggedMetrics:
         detail: str | None = None,
     ) -> None:
         """Count the decision; log it unless it is plain `known` or `passed`."""
-        self._metrics.requests[(decision, reason or "")] += 1
+        quiet = _QUIET.get(decision)
+        self._metrics.requests[quiet or (decision, reason or "")] += 1
         request = current_request()
         if request is not None:
             request.decision, request.reason = decision, reason
-        if decision in _QUIET:
+        if quiet is not None:
             return
         fields: dict[str, str] = {"decision": decision}
         if reason is not None:

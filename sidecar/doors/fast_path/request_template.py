@@ -13,7 +13,7 @@ from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Headers
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_MOST_DIGITS: Final = 18
 
 
 class RequestTemplate:
@@ -48,12 +48,14 @@ class RequestTemplate:
 
     def match(self, data: bytes) -> tuple[bytes, int] | None:
         """Give the digits of the length and the offset of the body, if `data` begins with this head."""
+        start = len(self._before)
         if not data.startswith(self._before):
             return None
-        digits = _DIGITS.match(data, len(self._before))
-        if digits is None or not data.startswith(self._after, digits.end()):
-            return None
-        return digits[0], digits.end() + len(self._after)
+        end, most = start, min(len(data), start + _MOST_DIGITS)
+        while end < most and 48 <= data[end] <= 57:
+            end += 1
+        body = end + len(self._after)
+        return (data[start:end], body) if end > start and data[end:body] == self._after else None
 
 
 def _around_length(head: bytes) -> tuple[bytes, bytes]:

@@ -129,7 +129,11 @@ def _quotes_in(body: bytes) -> int:
 
 def _quotes_of(value: dict[str, Any]) -> int:
     """Count the quotes that the names of an object need, and the strings among its values."""
-    return 2 * (len(value) + list(map(type, value.values())).count(str))
+    count = len(value)
+    for each in value.values():
+        if type(each) is str:
+            count += 1
+    return 2 * count
 
 
 def _named(value: dict[str, Any], keys: _Keys) -> SessionIdentity | None:

@@ -206,6 +206,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self.transport = cast("asyncio.Transport", transport)
+        self.idle_since = monotonic()
         self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
@@ -218,8 +219,9 @@ class UpstreamConnection(asyncio.Protocol):
         if template is None or (body := self._reader.recognise(template, data)) is None:
             self._read(data)
             return
-        self.pool.answered(monotonic() - self._sent)
-        self._finish()
+        now = monotonic()
+        self.pool.answered(now - self._sent)
+        self._finish(now)
         receiver.whole(template.head, body)
 
     def eof_received(self) -> None:
@@ -283,14 +285,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         receiver = self._receiver
-        self._finish()
+        self._finish(monotonic())
         if receiver is not None:
             receiver.end()
 
-    def _finish(self) -> None:
+    def _finish(self, now: float) -> None:
         """Be ready for another request, or close; the receiver has still to be told."""
         self._receiver = None
         self.deadline = None
+        self.idle_since = now
         self._used = True
         if self._reader.unfit or not self._request_sent:
             self._drop()

@@ -142,7 +142,6 @@ class Pool:
             connection.counted = True
             self._count += 1
         if not (self._waiting and self._hand_on(connection)):
-            connection.idle_since = monotonic()
             self._idle.append(connection)
 
     def uncount(self, connection: UpstreamConnection) -> None:

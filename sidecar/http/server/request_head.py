@@ -134,6 +134,8 @@ def find_head(buffer: bytes, seen: int = 0) -> int:
 
 def _skip_empty_lines(buffer: bytes) -> int:
     """Give the offset of the first byte that is not part of an empty line."""
+    if not buffer.startswith(b"\r\n"):
+        return 0
     empty = _EMPTY_LINES.match(buffer)
     return empty.end() if empty else 0
 
