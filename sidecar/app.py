@@ -163,7 +163,7 @@ class _Sidecar:
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
         return _Front(
-            self._traced(guard, lambda guarding: proxy_app(upstream, guarding)),
+            self._traced(guard, lambda guarding: proxy_app(upstream, guarding).router.default),
             FastPathProtocol if fast else HardenedProtocol,
             FastPath(guard.extractor, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
@@ -24,7 +23,8 @@ class GuardedHouse(House):
         self.limit = limit
         self.budget = BodyBudget(budget)
 
-    def app(self, upstream: Upstream) -> Starlette:
+    def app(self, upstream: Upstream) -> ASGIApp:
+        """What our own server calls of the proxy."""
         extractor, bodies = Extractor(ISA), BodyReader(limit=self.limit, budget=self.budget)
 
         def guarding(app: ASGIApp) -> ASGIApp:
@@ -32,7 +32,7 @@ class GuardedHouse(House):
                 app, extractor=extractor, guard=self.guard, bodies=bodies, telemetry=self.telemetry
             )
 
-        return proxy_app(upstream, guarding)
+        return proxy_app(upstream, guarding).router.default
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
