@@ -6,13 +6,11 @@ upstream once, and then only recognised.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.request_head import RequestHead, around_length
 from sidecar.model import Headers
 
-_LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _MOST_DIGITS: Final = 18
 
 
@@ -39,12 +37,12 @@ class RequestTemplate:
         self.has_body = head.has_body
         self.chunked = head.chunked
         self._has_length = head.length > 0
-        self._before, self._after = _around_length(head.raw) if self._has_length else (head.raw, b"")
+        self._before, self._after = around_length(head.raw) if self._has_length else (head.raw, b"")
         self.written_before, self.written_after = b"", b""
 
     def write_as(self, head: bytes) -> None:
         """Note how the head is written for the upstream."""
-        self.written_before, self.written_after = _around_length(head) if self._has_length else (head, b"")
+        self.written_before, self.written_after = around_length(head) if self._has_length else (head, b"")
 
     def match(self, data: bytes) -> tuple[bytes, int] | None:
         """Give the digits of the length and the offset of the body, if `data` begins with this head."""
@@ -56,9 +54,3 @@ class RequestTemplate:
             end += 1
         body = end + len(self._after)
         return (data[start:end], body) if end > start and data[end:body] == self._after else None
-
-
-def _around_length(head: bytes) -> tuple[bytes, bytes]:
-    length = _LENGTH.search(head)
-    assert length is not None  # noqa: S101 # for the type checker: a templated request has a declared length
-    return head[: length.start(1)], head[length.end(1) :]

@@ -17,15 +17,9 @@ from starlette.types import Scope
 
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.exchange import Exchange
+from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
-from sidecar.http.server.request_head import (
-    MAX_TEMPLATE_HEAD,
-    BadRequest,
-    RequestHead,
-    find_head,
-    parse_head,
-    parse_next_head,
-)
+from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
 from sidecar.http.server.responding import RespondingConnection, Served
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope

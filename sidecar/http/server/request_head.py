@@ -27,7 +27,7 @@ _REQUEST_LINE: Final = re.compile(
     + TOKEN
     + rb"++) (\*|/[\x21-\x7e]*+|[Hh][Tt][Tt][Pp][Ss]?://[^\0- /?#\x7f-\xff][\x21-\x7e]*+) HTTP/1\.([01])\r\n"
 )
-_ORIGIN_FORM: Final = re.compile(rb"/[\x21-\x7e]*+")
+ORIGIN_FORM: Final = re.compile(rb"/[\x21-\x7e]*+")
 # In any case of letters, since some servers read methods so; with every form of target.
 _CONNECT: Final = re.compile(rb"(?i:CONNECT) [\x21-\x7e]++ HTTP/1\.[01]\r\n")
 # The lookbehind pins a field to the start of its line, and neither part can cross the end of one: as many fields as
@@ -36,7 +36,8 @@ _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_LENGTH_FIELD: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 class BadRequest(Exception):
@@ -65,7 +66,7 @@ class RequestHead:
     `around_target` are the bytes before the target and those behind it.
 
     One object may stand for several requests of a connection that begin alike, and heads that differ in their targets
-    alone share their fields: nothing of it is ever changed but its `memo`, which keeps what follows from it.
+    alone share their `section`: nothing of it is ever changed but its `memo`, which keeps what follows from it.
     """
 
     length = 0
@@ -93,16 +94,8 @@ class RequestHead:
         self.raw_headers = section.raw
         self.headers = section.lower
         self.fields = section.last
-        self._section = section
+        self.section = section
         self.around_target = around_target
-
-    def with_target(self, raw: bytes, target: bytes) -> RequestHead:
-        """Give the head that `raw` is, which differs from this one in its target alone."""
-        head = RequestHead(raw, self.method, target, self.version, self._section, around_target=self.around_target)
-        head.memo.upstream_fields = self.memo.upstream_fields
-        head.length, head.chunked, head.has_body = self.length, self.chunked, self.has_body
-        head.keep_alive, head.expects_continue, head.upgrade = self.keep_alive, self.expects_continue, self.upgrade
-        return head
 
     def values(self, name: bytes) -> list[bytes]:
         """Give the values of all fields of this name, in their order."""
@@ -111,6 +104,13 @@ class RequestHead:
         if len(self.fields) == len(self.headers):
             return [self.fields[name]]
         return [value for each, value in self.headers if each == name]
+
+
+def around_length(head: bytes) -> tuple[bytes, bytes]:
+    """Give what stands in a head before and behind the digits of its declared length, which it has."""
+    length = _LENGTH_FIELD.search(head)
+    assert length is not None  # noqa: S101 # for the type checker
+    return head[: length.start(1)], head[length.end(1) :]
 
 
 def find_head(buffer: bytes, seen: int = 0) -> int:
@@ -138,18 +138,6 @@ def _skip_empty_lines(buffer: bytes) -> int:
         return 0
     empty = _EMPTY_LINES.match(buffer)
     return empty.end() if empty else 0
-
-
-def parse_next_head(head: bytes, last: RequestHead) -> RequestHead:
-    """Read a whole head as `parse_head` does, by comparing it with the one before. Raises BadRequest.
-
-    Clients repeat their fields, and what is read of those does not depend on the target.
-    """
-    before, behind = last.around_target
-    end = len(head) - len(behind)
-    if head.startswith(before) and head.endswith(behind) and _ORIGIN_FORM.fullmatch(head, len(before), end):
-        return last.with_target(head, head[len(before) : end])
-    return parse_head(head)
 
 
 def parse_head(head: bytes) -> RequestHead:
@@ -223,7 +211,7 @@ def _read_body_framing(request: RequestHead) -> None:
         request.chunked = request.has_body = True
     elif b"content-length" in fields:
         lengths = request.values(b"content-length")
-        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        if len(lengths) > 1 or not LENGTH.fullmatch(lengths[0]):
             raise BadRequest(400, "malformed Content-Length")
         request.length = int(lengths[0])
         request.has_body = request.length > 0
