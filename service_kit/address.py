@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -117,6 +119,26 @@ def bind(address: Address, *, backlog: int = 2048, reuse_port: bool = False) -> 
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(f"cannot listen on {address}: the address is already in use") from error
         raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def listening(address: Address, *, reuse_port: bool = False) -> Iterator[socket.socket]:
+    """Listen as `bind` does until the block ends; then close, and remove the file of a Unix socket.
+
+    A file that another process has put in its place by then stays.
+    """
+    with contextlib.closing(bind(address, reuse_port=reuse_port)) as listener:
+        if not isinstance(address, Unix):
+            yield listener
+            return
+        file = Path(address.path)
+        own = file.stat()
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(file.stat(), own):
+                    file.unlink()
 
 
 def bound_address(listener: socket.socket) -> Address:

@@ -19,7 +19,7 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from service_kit.address import Address, bind, bound_address
+from service_kit.address import Address, bound_address, listening
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -42,25 +42,26 @@ def serve(
     `on_started` runs once connections are accepted; `on_stopping` first thing when asked to stop, and must end
     streams that would never end by themselves. What is in flight then has `drain` seconds.
     """
-    try:
-        listener = bind(listen)
-    except OSError as error:
-        click.echo(f"{role}: {error}", err=True)
-        return 1
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_IDLE_CONNECTION,
-        timeout_graceful_shutdown=max(1, round(drain)),
-    )
-    server = _Server(config, f"ready role={role} listen={bound_address(listener)}", on_started, on_stopping)
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    with contextlib.ExitStack() as stack:
+        try:
+            listener = stack.enter_context(listening(listen))
+        except OSError as error:
+            click.echo(f"{role}: {error}", err=True)
+            return 1
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_IDLE_CONNECTION,
+            timeout_graceful_shutdown=max(1, round(drain)),
+        )
+        server = _Server(config, f"ready role={role} listen={bound_address(listener)}", on_started, on_stopping)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=config.get_loop_factory()))
         try:
             runner.run(server.serve(sockets=[listener]))
         except SystemExit:  # uvicorn's word for an application that failed to start, and said why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import socket
 import sys
@@ -16,7 +17,7 @@ import uvloop
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from service_kit.address import Address, Tcp, bind, bound_address, is_loopback
+from service_kit.address import Address, Tcp, bound_address, is_loopback, listening
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
@@ -58,11 +59,12 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
     log = configure_logging(style, "sidecar", level=settings.log_level, ids=ids)
     for line in warnings:
         log.warning(line)
+    shared = functools.partial(listening, reuse_port=settings.reuse_port)
     try:
         with (
-            contextlib.closing(bind(settings.listen, reuse_port=settings.reuse_port)) as listener,
-            contextlib.closing(bind(settings.admin)) as admin_listener,
-            _bound(settings.authz, reuse_port=settings.reuse_port) as authz_listener,
+            shared(settings.listen) as listener,
+            listening(settings.admin) as admin_listener,
+            contextlib.nullcontext() if settings.authz is None else shared(settings.authz) as authz_listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             code = runner.run(_Sidecar(settings, log, ids, hosted).serve(listener, admin_listener, authz_listener))
@@ -74,10 +76,6 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
         return 1
     log.info("stopped", code=code)
     return code
-
-
-def _bound(address: Address | None, *, reuse_port: bool) -> contextlib.AbstractContextManager[socket.socket | None]:
-    return contextlib.nullcontext() if address is None else contextlib.closing(bind(address, reuse_port=reuse_port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ class _Sidecar:
         tracing = self._tracing
         if tracing is None:
             return front(guard.guarding)
-        self._stack.push_async_callback(asyncio.to_thread, tracing.close)
+        self._stack.push_async_callback(tracing.close)
         return tracing.requests(front(lambda app: guard.guarding(tracing.forwarding(app))))
 
     @contextlib.asynccontextmanager

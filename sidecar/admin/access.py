@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
-from email.utils import formatdate
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service_kit.address import Address, Unix, is_loopback
+from sidecar.http.date import http_date
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that need no token: probes and scrapers have none."""
@@ -88,7 +88,7 @@ class AdminAccess:
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Date"] = formatdate(usegmt=True)  # RFC 9110, section 6.6.1
+                headers["Date"] = http_date().decode("ascii")
                 for name, value in _ON_EVERY_RESPONSE.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

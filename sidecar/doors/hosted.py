@@ -7,9 +7,7 @@ for the first piece of its body, as ASGI allows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import refuse_request
 from sidecar.http.asgi_wire import wire_of
+from sidecar.http.date import http_date
 from sidecar.http.headers import DECISION_HEADER
 from sidecar.model import Reason, Refusal, RefusalFormat
 
@@ -37,8 +36,6 @@ class _Dated:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._second = 0
-        self._date = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def dated(message: Message) -> None:
@@ -46,19 +43,13 @@ class _Dated:
 
         await self._app(scope, receive, dated if scope["type"] == "http" else send)
 
-    def _completed(self, message: Message) -> Message:
+    @staticmethod
+    def _completed(message: Message) -> Message:
         headers = list(message.get("headers", ()))
         names = {name.lower() for name, _ in headers}
         if b"date" not in names:
-            headers.append((b"date", self._now()))
+            headers.append((b"date", http_date()))
         return {**message, "headers": headers, "body_follows": b"content-length" in names}
-
-    def _now(self) -> bytes:
-        """Give the time as HTTP writes it (RFC 9110, section 5.6.7); it is written once a second."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True).encode("ascii")
-        return self._date
 
 
 class _DecisionHeader:

@@ -36,7 +36,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.samples import Sample
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.observability.otlp_resource import resource_of
+from sidecar.observability.otlp import LAST_EXPORT, in_daemon_thread, resource_of
 
 _INTERVAL: Final = 60.0
 _UNITS: Final = {"seconds": "s", "bytes": "By"}
@@ -76,14 +76,14 @@ class MetricsExport:
         self._exporting = asyncio.create_task(self._export_until_stopped(), name="metrics export")
 
     async def stop(self) -> None:
-        """Export the last figures and stop; where exporting fails anyhow, at once."""
+        """Export the last figures, in `LAST_EXPORT` seconds at most, and stop; at once where exporting fails anyhow."""
         self._stopping.set()
-        if self._fails:
-            self._exporter.shutdown()
         if self._exporting is not None:
-            await self._exporting
-        if not self._fails:
-            self._exporter.shutdown()
+            _, late = await asyncio.wait([self._exporting], timeout=0 if self._fails else LAST_EXPORT)
+            if late and not self._fails:
+                self._log.warning("the last metrics are not exported: the collector does not answer in time")
+            self._exporting.cancel()
+        self._exporter.shutdown()
         logging.getLogger(metric_exporter.__name__).removeFilter(self._why)
 
     async def _export_until_stopped(self) -> None:
@@ -99,7 +99,7 @@ class MetricsExport:
         scope = ScopeMetrics(self._scope, metrics, schema_url="")
         data = MetricsData([ResourceMetrics(self._resource, [scope], schema_url="")])
         self._why.first = None
-        failed = await asyncio.to_thread(self._exporter.export, data) is not MetricExportResult.SUCCESS
+        failed = await in_daemon_thread(lambda: self._exporter.export(data)) is not MetricExportResult.SUCCESS
         if failed and not self._fails:
             self._log.error("metrics are not exported", why=self._why.first)
         elif self._fails and not failed:

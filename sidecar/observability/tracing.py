@@ -7,6 +7,8 @@ service gets the client's own `traceparent`, since forwarded bytes are not chang
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -21,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.http.ports import WIRE, Wire
-from sidecar.observability.otlp_resource import resource_of
+from sidecar.observability.otlp import LAST_EXPORT, in_daemon_thread, resource_of
 from sidecar.request_context import RequestContext, enter_request
 
 _SPANS: Final = "session_guard.spans"
@@ -44,9 +46,11 @@ class Tracing:
         """Wrap what forwards, inside the guard."""
         return TracedForwarding(app, self)
 
-    def close(self) -> None:
-        """Export what is left, and stop. Blocks for as long as the exporter's time-out at most."""
-        self._provider.shutdown()
+    async def close(self) -> None:
+        """Export what is left, for `LAST_EXPORT` seconds at most, and stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_EXPORT):
+                await in_daemon_thread(self._provider.shutdown)
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Record a call to the session service that has just ended, under the current span."""

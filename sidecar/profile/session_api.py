@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -54,7 +55,7 @@ class At(enum.StrEnum):
 
 
 class IdEquality(enum.StrEnum):
-    """When two session ids are one: the same bytes, or the same UUID in another letter case (RFC 9562, section 4)."""
+    """When two session ids are one: the same bytes, or spellings of the same UUID (RFC 9562, section 4)."""
 
     EXACT = "exact"
     UUID = "uuid"
@@ -163,7 +164,6 @@ def _may_mean(*allowed: Meaning) -> AfterValidator:
 
 _BOTH: Final = (Meaning.FOUND, Meaning.CONFLICT, Meaning.GONE, Meaning.INVALID)
 _CREATE_ONLY: Final = (Meaning.CREATED, Meaning.TAKEN, Meaning.PERHAPS)
-_is_uuid = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _HEADER_NAME = re.compile(r"[a-z0-9-]+").fullmatch
 
 
@@ -219,8 +219,16 @@ class SessionApi:
         return self.creates_by_id and not self.credentials
 
     def canonical(self, session_id: str) -> str:
-        """The spelling that stands for every spelling of the id: lower case for a UUID where the case is no matter."""
-        return session_id.lower() if self.id_equals is IdEquality.UUID and _is_uuid(session_id) else session_id
+        """The spelling that stands for all: of a UUID, where `id_equals` says so, its canonical form (RFC 9562).
+
+        Spellings are those that Python's `uuid` reads: any letter case, without hyphens, in braces, after `urn:uuid:`.
+        """
+        if self.id_equals is not IdEquality.UUID:
+            return session_id
+        try:
+            return str(uuid.UUID(session_id))
+        except ValueError:
+            return session_id
 
     def same_id(self, one: str, other: str) -> bool:
         """Whether two spellings are one id to this service."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from consul import ConsulException
@@ -43,6 +43,7 @@ class ConsulDiscovery:
         self._name = name
         self._fallback = fallback
         self._rotation = Rotation()
+        self._portless: set[str] = set()
         self._named_once = False
         self._away = False
         self._heard = asyncio.Event()
@@ -90,8 +91,9 @@ class ConsulDiscovery:
         answer = await self._consul.health.service(
             self._name, passing=True, index=index or None, wait=f"{QUERY_SECONDS}s"
         )
-        urls, now = _read(answer)
-        self._take(urls)
+        instances, now = read_instances(answer)
+        self._take([instance.url for instance in instances if instance.port])
+        self._warn_of({f"{instance.host}:0" for instance in instances if not instance.port})
         # An index that went backwards belongs to a Consul that was restored or began anew: what it knows may be new.
         return now if now >= index else 0
 
@@ -108,6 +110,11 @@ class ConsulDiscovery:
         self._named_once = self._named_once or bool(urls)
         self._heard.set()
 
+    def _warn_of(self, portless: set[str]) -> None:
+        for instance in sorted(portless - self._portless):
+            _log.warning("an instance without a port in Consul is passed over", name=self._name, instance=instance)
+        self._portless = portless
+
     def _note_away(self, error: str) -> None:
         self._heard.set()
         if not self._away:
@@ -120,18 +127,30 @@ class ConsulDiscovery:
             )
 
 
-def _read(answer: Any) -> tuple[list[str], int]:
+class Instance(NamedTuple):
+    """Where Consul says that an instance is. One that was registered without a port has port 0: it cannot be asked."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://{Tcp(self.host, self.port)}"
+
+
+def read_instances(answer: Any) -> tuple[list[Instance], int]:
     """Instances and index of an answer; raises ConsulException where it is not what Consul gives."""
     try:
         index, entries = answer
-        return list(dict.fromkeys(_url(entry) for entry in entries)), int(index)
+        return list(dict.fromkeys(map(_instance, entries))), int(index)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConsulException(f"an answer that is no list of instances: {error!r}") from error
 
 
-def _url(entry: dict[str, Any]) -> str:
+def _instance(entry: dict[str, Any]) -> Instance:
     service = entry["Service"]
     host = service["Address"] or entry["Node"]["Address"]
     if not isinstance(host, str) or not host or set(host) & set("/?#@ "):
         raise ValueError(f"{host!r} is no host")
-    return f"http://{Tcp(host, int(service['Port']))}"
+    return Instance(host, int(service["Port"]))

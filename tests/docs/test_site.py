@@ -128,3 +128,11 @@ def test_the_navigation_has_every_page_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = re.findall(r"[\w/-]+\.md", str(nav))
     assert sorted(listed) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES)
+
+
+def test_no_file_names_an_address_of_the_project_that_does_not_exist() -> None:
+    """The project is published nowhere yet, so a link to its repository or site leads nowhere."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    address = re.compile(rb"//(?:github\.com/session-sidecar|session-sidecar\.(?:github\.io|readthedocs\.io))")
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert [file for file in files if file.is_file() and address.search(file.read_bytes())] == []

@@ -79,6 +79,16 @@ def test_it_answers_on_a_unix_socket(tmp_path: Path) -> None:
         assert world.all_sessions() == {("u1", "ann")}
 
 
+def test_no_unix_socket_is_left_after_a_stop(tmp_path: Path) -> None:
+    """Neither the authoriser's nor the other two."""
+    names = ("SIDECAR_LISTEN", "SIDECAR_ADMIN", "SIDECAR_AUTHZ")
+    env = {name: f"unix:{tmp_path / name}" for name in names}
+    with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        assert all((tmp_path / name).is_socket() for name in names)
+        assert sidecar.stop() == 0
+    assert not any((tmp_path / name).exists() for name in names)
+
+
 def test_its_responses_are_counted_with_the_proxys(tmp_path: Path) -> None:
     """Admitted, refused and unreadable questions, beside a response of the proxy."""
     with authorizing(tmp_path) as world:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -149,6 +150,18 @@ def test_a_collector_that_is_away_harms_no_request(tmp_path: Path, way: Way) -> 
         env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="1")
         with sidecar_before(way, url, env=env, cwd=tmp_path) as sidecar:
             assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
+
+
+def test_a_collector_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    """Neither its spans nor its metrics; the exporters themselves would wait for ten minutes."""
+    neighbours = Neighbours()
+    with served(neighbours.app) as url, socket.create_server(("127.0.0.1", 0)) as hanging:
+        collector = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        wanted = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector, "OTEL_METRICS_EXPORTER": "otlp"}
+        env = settings(url, OTEL_EXPORTER_OTLP_TIMEOUT="600", **wanted)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
+            assert sidecar.stop() == 0
 
 
 def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Path, way: Way) -> None:

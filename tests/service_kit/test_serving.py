@@ -131,3 +131,22 @@ def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
         assert process.addresses == {"listen": f"unix:{path}"}
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://demo/").text == "begun done"
+
+
+def test_a_unix_socket_is_gone_after_a_stop(tmp_path: Path) -> None:
+    """A file that stays would look to a supervisor like a process that still listens."""
+    path = tmp_path / "demo.sock"
+    with serving(tmp_path, f"unix:{path}") as process:
+        assert process.stop() == 0
+    assert not path.exists()
+
+
+def test_a_stop_leaves_the_socket_of_the_process_that_came_after(tmp_path: Path) -> None:
+    """The file is then another one under the same name."""
+    path = tmp_path / "demo.sock"
+    with serving(tmp_path, f"unix:{path}") as process:
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            assert process.stop() == 0
+            assert path.is_socket()

@@ -15,7 +15,7 @@ import httpx
 import structlog
 from consul import ConsulException
 
-from service_kit.address import Tcp, Unix, server_address
+from service_kit.address import Unix, server_address
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
 from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
@@ -26,6 +26,7 @@ from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import ApiCall, Style
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService
+from sidecar.session_client.consul_discovery import read_instances
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings
@@ -77,17 +78,16 @@ async def _consul(agent: ConsulAgent, settings: Settings) -> tuple[Finding, str 
     name = settings.session_service_name
     consul = AsyncConsul(agent, timeout=settings.connect_timeout)
     try:
-        _, nodes = await consul.health.service(name, passing=True)
+        instances, _ = read_instances(await consul.health.service(name, passing=True))
     except ConsulException as error:
         return Finding(f"Consul at {agent}: {error}", is_problem=True), fallback
     finally:
         await consul.close()
-    if not nodes:
-        text = f"Consul at {agent}: no passing instance of {name}"
+    usable = [instance for instance in instances if instance.port]
+    if not usable:
+        text = f"Consul at {agent}: no passing instance of {name}{' that has a port' if instances else ''}"
         return Finding(text, is_problem=fallback is None), fallback
-    host = nodes[0]["Service"]["Address"] or nodes[0]["Node"]["Address"]
-    url = f"http://{Tcp(host, nodes[0]['Service']['Port'])}"
-    return Finding(f"Consul at {agent}: {len(nodes)} passing instance(s) of {name}"), url
+    return Finding(f"Consul at {agent}: {len(usable)} passing instance(s) of {name}"), usable[0].url
 
 
 async def _session_service(url: str, settings: Settings) -> Finding:

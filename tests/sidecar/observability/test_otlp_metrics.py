@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -112,6 +114,33 @@ async def test_the_exporter_is_shut_down_once() -> None:
     for collector in (Collector(), Collector(*[MetricExportResult.FAILURE] * 1000)):
         await export_times(collector, 2)
         assert collector.stopped == 1
+
+
+async def test_a_collector_that_hangs_does_not_hold_up_a_stop() -> None:
+    """The collector answers only after the stop is over."""
+    answered = threading.Event()
+
+    class Hanging(Collector):
+        def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any) -> MetricExportResult:
+            self.exports += 1
+            answered.wait()
+            return MetricExportResult.SUCCESS
+
+    collector = Hanging()
+    environment = {"OTEL_METRIC_EXPORT_INTERVAL": "1"}
+    with capture_logs() as logs:
+        log = structlog.get_logger()
+        export = MetricsExport(CollectorRegistry(), "1", log, exporter=collector, environment=environment)
+        await export.start()
+        try:
+            await eventually(lambda: collector.exports)
+            async with asyncio.timeout(60):
+                await export.stop()
+        finally:
+            answered.set()
+    assert [line["event"] for line in logs] == [
+        "the last metrics are not exported: the collector does not answer in time"
+    ]
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-5", "nan", "inf"])

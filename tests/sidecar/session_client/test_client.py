@@ -265,12 +265,20 @@ async def test_a_wrong_answer_about_one_session_stops_no_creation(recorder, seen
     assert await recorder.service.ensure(Reference("s-3", "ann")) == Created(ANNS)
 
 
-async def test_an_id_of_the_same_meaning_is_the_session_that_was_asked_for():
-    """An answer with the same UUID in lower case proves the session."""
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "0C0FFEE0-0000-4000-8000-00000000000A",
+        "0c0ffee000004000800000000000000a",
+        "{0c0ffee0-0000-4000-8000-00000000000a}",
+        "urn:uuid:0c0ffee0-0000-4000-8000-00000000000a",
+    ],
+)
+async def test_an_id_of_the_same_meaning_is_the_session_that_was_asked_for(asked):
+    """An answer with the same UUID in its canonical form proves the session."""
     recorder = Recorder(replace(DEFAULT_API, id_equals=IdEquality.UUID))
     recorder.answers = [session(201, session_id="0c0ffee0-0000-4000-8000-00000000000a")]
-    reference = Reference("0C0FFEE0-0000-4000-8000-00000000000A", "ann")
-    assert await recorder.service.ensure(reference) == Created(ANNS)
+    assert await recorder.service.ensure(Reference(asked, "ann")) == Created(ANNS)
     assert not recorder.service.mints
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
+from structlog.testing import capture_logs
 
 from service_kit.consul import ConsulAgent
 from sidecar.session_client.consul_discovery import ConsulDiscovery
@@ -254,6 +255,16 @@ async def test_takes_the_nodes_address_where_the_service_has_none() -> None:
     """A service without an address is called at the address of its node."""
     async with scripted((200, 7, entries(2001))) as (agent, _), following(agent) as discovery:
         assert picks(discovery) == urls(2001)
+
+
+async def test_passes_over_an_instance_without_a_port_and_says_so_once() -> None:
+    """Port 0 is what Consul has of a service that was registered without one; nothing listens there."""
+    with capture_logs() as logs:
+        async with scripted((200, 7, entries(0, 2001))) as (agent, asked), following(agent) as discovery:
+            await eventually(lambda: len(asked) >= 3)
+            assert picks(discovery) == urls(2001)
+    warned = [line["instance"] for line in logs if line["log_level"] == "warning"]
+    assert warned == ["127.0.0.1:0"]
 
 
 async def test_stops_while_a_query_is_held(consul_agent: Agent) -> None:
