@@ -71,7 +71,7 @@ def test_the_ready_line_names_role_and_address_and_is_true(tmp_path: Path) -> No
     with serving(tmp_path) as process:
         assert process.stdout == [f"ready role=demo listen={process.addresses['listen']}"]
         assert httpx.get(process.url(), trust_env=False).text == "begun done"
-        assert process.stderr == ["started"]
+        wait_until(lambda: process.stderr == ["started"], "the hook's line")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
