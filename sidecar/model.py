@@ -88,7 +88,8 @@ class Credentials:
 class Reference:
     """This request writes to session `session_id` for `user_id`.
 
-    `user_id` is None only where the profile's sessions have no owner.
+    `user_id` is None only where the profile's sessions have no owner. `key` is what the session is cached, counted and
+    single-flighted under.
     """
 
     session_id: str
@@ -97,6 +98,7 @@ class Reference:
     scope: tuple[str, ...]
     variables: tuple[tuple[str, str], ...] = field(compare=False)
     credentials: Credentials | None
+    key: SessionKey = field(init=False, compare=False, repr=False)
 
     def __init__(  # noqa: PLR0917 # the fields, in their order
         self,
@@ -113,13 +115,10 @@ class Reference:
         self.scope = scope
         self.variables = variables
         self.credentials = credentials
-
-    @property
-    def key(self) -> SessionKey:
-        """What the session is cached, counted and single-flighted under."""
-        if self.credentials is not None:
-            return (self.credentials.digest, *self.scope, self.session_id)
-        return (*self.scope, self.session_id) if self.scope else self.session_id
+        if credentials is not None:
+            self.key = (credentials.digest, *scope, session_id)
+        else:
+            self.key = (*scope, session_id) if scope else session_id
 
 
 RETRY_AFTER: Final = 1
