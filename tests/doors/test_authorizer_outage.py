@@ -10,8 +10,8 @@ import pytest
 
 from tests.doors.cases import JSON, STORE
 from tests.support.authorizing import Answer, World, ask, authorizing, sidecar_env
-from tests.support.consul import free_ports
 from tests.support.fronts import FRONTS, Front, fronting
+from tests.support.ports import free_ports
 from tests.support.processes import running, wait_until
 
 # Decided by the head alone, so that nginx and Caddy admit it too.

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from tests.support.cluster import Service
-from tests.support.consul import Agent, free_ports
+from tests.support.consul import Agent
 from tests.support.migrated import migrate
 from tests.support.platform import STORE
+from tests.support.ports import free_ports
 from tests.support.processes import wait_until
 
 SIDECAR = "memory_service"

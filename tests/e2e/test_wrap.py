@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 from sidecar.testing import SessionServiceApp, serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
 from tests.support import wrapped_app
-from tests.support.consul import free_ports
 from tests.support.doors import check
+from tests.support.ports import free_ports
 from tests.support.processes import Running, run_to_end, running, wait_until
 from tests.support.wire import ask, get, raw_client
 

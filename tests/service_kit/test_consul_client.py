@@ -11,8 +11,9 @@ from consul import ConsulException
 
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul, ConsulUnreachable
-from tests.support.consul import Agent, find_consul, free_ports
+from tests.support.consul import Agent, find_consul
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 
 SECRET = "4e1ed0b6-5c33-4b0e-9f0c-2b5a3d4f6a7b"
 

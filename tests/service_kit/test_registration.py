@@ -11,8 +11,9 @@ import pytest
 from service_kit.address import Address, Tcp, Unix
 from service_kit.consul import ConsulAgent
 from service_kit.registration import Registration, health_url
-from tests.support.consul import Agent, free_ports
+from tests.support.consul import Agent
 from tests.support.eventually import eventually_in_thread
+from tests.support.ports import free_ports
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.consul import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import Running, run_to_end
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import httpx
 import pytest
 
 from service_kit.consul import ConsulAgent
+from tests.support.ports import free_ports
 from tests.support.processes import wait_until
 
 PORTS = ("http", "https", "dns", "grpc", "serf-lan", "serf-wan", "server")
@@ -111,23 +110,6 @@ class Agent:
         with contextlib.suppress(httpx.HTTPError):
             return len(httpx.get(f"{self.url}/v1/status/leader", trust_env=False).text) > 2
         return False
-
-
-# Below the ports that the kernel gives to clients and to servers that ask for any: a server that a test kills finds its
-# port free when it starts again.
-_LOW_PORTS = range(10_000, 32_000)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports free on loopback a moment ago, all different."""
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        while len(found) < count:
-            each = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                each.bind(("127.0.0.1", random.choice(_LOW_PORTS)))
-                found.append(each.getsockname()[1])
-    return found
 
 
 @pytest.fixture

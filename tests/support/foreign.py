@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.consul import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import wait_until
 
 ROOT = Path(__file__).parents[2]

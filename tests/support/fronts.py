@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.authorizing import ask
 from tests.support.built import ROOT
-from tests.support.consul import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import wait_until
 
 LISTEN, MEMORIES, AUTHZ, ENVOY_ADMIN = (f"127.0.0.1:{port}" for port in (8080, 18080, 9903, 9902))

@@ -15,8 +15,9 @@ from service_kit.consul import ConsulAgent
 from sidecar.session_client.consul_discovery import ConsulDiscovery
 from sidecar.session_client.discovery import AVOID_SECONDS, FixedAddress, Rotation
 from sidecar.testing import FakeClock
-from tests.support.consul import Agent, free_ports
+from tests.support.consul import Agent
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 
 NAME = "session_service"
 FALLBACK = "http://127.0.0.1:8205"

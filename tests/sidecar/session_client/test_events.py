@@ -19,9 +19,9 @@ from sidecar.session_client.discovery import FixedAddress, Rotation
 from sidecar.session_client.events import EventFollower
 from sidecar.session_client.ports import Discovery, SessionEvents
 from sidecar.testing import FakeClock
-from tests.support.consul import free_ports
 from tests.support.eventually import eventually
 from tests.support.migrated import migrate
+from tests.support.ports import free_ports
 from tests.support.processes import Running, running
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -9,8 +9,8 @@ import pytest
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.pool import LEAST_PLACES_TO_WAIT, Origin, Pool
 from sidecar.http.client.response import ConnectFailed, ConnectionLost, NoFreeConnection, ResponseTimeout
-from tests.support.consul import free_ports
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: upstream\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -21,8 +21,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.tools.backfill.command import backfill
-from tests.support.consul import free_ports
 from tests.support.migrated import migrate
+from tests.support.ports import free_ports
 from tests.support.processes import Running, running, wait_until
 from tests.support.servers import served
 
