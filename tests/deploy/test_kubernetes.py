@@ -45,13 +45,14 @@ def seconds(duration: str) -> int:
 
 
 @pytest.mark.parametrize("version", ["1.30.0", "1.37.0"])
-@pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=lambda path: path.name)
-def test_the_api_accepts_every_field(directory: Path, version: str, tmp_path: Path) -> None:
+def test_the_api_accepts_every_field(version: str, tmp_path: Path) -> None:
     """Against the schemas of the oldest and the newest version, in strict mode: an unknown field is an error."""
-    file = tmp_path / "rendered.yaml"
-    file.write_text(rendered(directory))
-    done = tool(PROGRAMS / "kubernetes-validate", "--strict", "--kubernetes-version", version, file)
-    assert done.stdout.count("passed") + done.stderr.count("passed") >= len(manifests(directory))
+    files = [tmp_path / f"{directory.name}.yaml" for directory in KUSTOMIZATIONS]
+    for directory, file in zip(KUSTOMIZATIONS, files, strict=True):
+        file.write_text(rendered(directory))
+    done = tool(PROGRAMS / "kubernetes-validate", "--strict", "--kubernetes-version", version, *files)
+    passed = done.stdout.count("passed") + done.stderr.count("passed")
+    assert passed == sum(len(manifests(directory)) for directory in KUSTOMIZATIONS)
 
 
 @each_pod

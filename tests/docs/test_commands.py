@@ -129,6 +129,9 @@ KINDS: list[tuple[str, Callable[[Reader, str], None]]] = [
     (r"curl ", Reader.run),
     (r"session-sidecar (serve|up)\b|(session|memory)-service serve\b", Reader.serve),
     (r"session-sidecar |session-service |memory-service ", Reader.run),
+    # tests/doors/test_authorizer_pages.py runs these, where the proxies are installed.
+    (r"SIDECAR_LISTEN=\S+ SIDECAR_AUTHZ=\S+ session-sidecar serve$", Reader.files_exist),
+    (r"envoy |mkdir -p logs && nginx |caddy |cd deploy/traefik && traefik ", Reader.files_exist),
     (r"kubectl apply -k ", Reader.renders),
     (r"kubectl wait ", Reader.jobs_exist),
     (r"systemctl ", Reader.unit_exists),

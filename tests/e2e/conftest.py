@@ -10,7 +10,14 @@ import pytest
 
 from tests.support.platform import FREE_PORTS, Platform, both_services, wrapped_memories
 from tests.support.processes import running
-from tests.support.ways import COMMANDS, Way
+from tests.support.ways import COMMANDS, THROUGH_WRAP_BY_DEFAULT, Way
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what runs through `wrap` with --long alone: a test whose parameter is that way."""
+    parameters = getattr(item, "callspec", None)
+    if parameters and "wrap" in parameters.id.split("-") and item.path.name not in THROUGH_WRAP_BY_DEFAULT:
+        item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(params=COMMANDS, ids=str)

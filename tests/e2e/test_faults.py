@@ -32,8 +32,8 @@ from tests.support.eventually import eventually
 from tests.support.platform import STORE
 from tests.support.postgres import PostgresServer
 
-WRITERS = 24
-PAUSE = 0.1  # of a writer between two writes: WRITERS / PAUSE is the rate at the most
+WRITERS = 8  # 24 in the long run
+PAUSE = 0.1  # of a writer between two writes: writers / PAUSE is the rate at the most
 NEW = 0.3  # the share of writes that are a session's first
 NEVER = "never-"  # ids that begin so can never be created
 BOUND = 45.0  # seconds after its deletion until which a session may still be believed in
@@ -127,13 +127,13 @@ async def delete_steadily(sessions_base: str, ledger: Ledger, stop: asyncio.Even
 
 @contextlib.asynccontextmanager
 async def writers(
-    base: str, sessions_base: str, ledger: Ledger, *, contended: bool, new: float, pause: float
+    base: str, sessions_base: str, ledger: Ledger, *, count: int, contended: bool, new: float, pause: float
 ) -> AsyncIterator[None]:
     """Keep writers at work until the block ends. Contended ones race each other for the same new sessions."""
     stop = asyncio.Event()
     shared: list[str] = [f"s-{uuid.uuid4()}"]
     async with asyncio.TaskGroup() as group:
-        for number in range(WRITERS):
+        for number in range(count):
             if contended:
                 users, sessions = ["ann", "bob"], shared
             else:
@@ -253,6 +253,7 @@ async def run_faults(
     on_outage: str,
     *,
     operations: int = 0,
+    count: int = WRITERS,
     new: float = NEW,
     pause: float = PAUSE,
     working: float = WORKING,
@@ -279,7 +280,7 @@ async def run_faults(
             base = f"http://127.0.0.1:{cluster.sidecar_port}"
             sessions_base = f"http://127.0.0.1:{cluster.session_port}"
             contended = on_outage == "reject"
-            async with writers(base, sessions_base, ledger, contended=contended, new=new, pause=pause):
+            async with writers(base, sessions_base, ledger, count=count, contended=contended, new=new, pause=pause):
                 while True:
                     for fault in Faults(cluster, postgres, [to_sessions, to_memories]).all():
                         async for _during in fault():
@@ -329,7 +330,9 @@ async def test_when_everything_fails_many_times_no_promise_is_broken(
 ) -> None:
     """The same until half of 500,000 writes were tried in each mode, or the time is over."""
     half = LONG_OPERATIONS // 2
-    ledger = await run_faults(tmp_path, own_postgres, on_outage, operations=half, new=0.02, pause=0.0, working=5.0)
+    ledger = await run_faults(
+        tmp_path, own_postgres, on_outage, operations=half, count=24, new=0.02, pause=0.0, working=5.0
+    )
     counts = {"operations": ledger.operations, "acknowledged": len(ledger.acknowledged), "broken": ledger.broken}
     print(on_outage, counts, "deleted", len(ledger.deleted), dict(ledger.refusals))
     assert ledger.operations >= half, counts

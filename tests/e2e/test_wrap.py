@@ -21,6 +21,7 @@ from tests.support import wrapped_app
 from tests.support.doors import check
 from tests.support.ports import free_ports
 from tests.support.processes import Running, run_to_end, running, wait_until
+from tests.support.ways import THROUGH_WRAP_BY_DEFAULT
 from tests.support.wire import ask, get, raw_client
 
 E2E = Path(__file__).parent
@@ -137,6 +138,7 @@ def test_each_end_to_end_test_runs_through_wrap_or_says_why_not() -> None:
     through = {path.name for path in E2E.glob("test_*.py") if THROUGH_WRAP.search(path.read_text())}
     assert {path.name for path in E2E.glob("test_*.py")} - through <= NOT_FOR_WRAP.keys()
     assert through & NOT_FOR_WRAP.keys() <= {"test_wrap.py", "test_dashboard.py", "test_pause.py", "test_up.py"}
+    assert THROUGH_WRAP_BY_DEFAULT.keys() <= through
 
 
 def test_the_address_of_an_upstream_means_nothing_to_wrap(tmp_path: Path) -> None:

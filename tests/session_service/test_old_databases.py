@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import random
 import sys
 import uuid
@@ -28,6 +29,12 @@ from tests.support.postgres import fresh_database
 START: Final = dt.datetime(2025, 9, 1, 8, tzinfo=dt.UTC)
 ID_TYPES: Final = ("UUID", "VARCHAR(255)", "TEXT")
 NUMBERED: Final = {"serial": {"sqlite": "id INTEGER PRIMARY KEY,", "postgresql": "id SERIAL PRIMARY KEY,"}, "none": {}}
+BY_DEFAULT: Final = {("UUID", "UUID", "serial"), ("VARCHAR(255)", "TEXT", "none"), ("TEXT", "UUID", "serial")}
+SHAPES: Final = [
+    pytest.param(*shape, marks=() if shape in BY_DEFAULT else pytest.mark.long)
+    for shape in itertools.product(ID_TYPES, ID_TYPES, NUMBERED)
+]
+"""Types of the session's and the user's id, and row numbers: each of them by default, all combinations with --long."""
 BROKEN_JSON: Final = ("", "{'a': 1}", '{"a":', "NaN", '{"n": 1e999}', '"\\ud800"')
 BROKEN_TIMES: Final = ("yesterday", "2025-13-01", "")
 JSON_TEXTS: Final = (('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ("[1, 2]", [1, 2]), ("null", {}))
@@ -218,13 +225,11 @@ async def migrate_and_check(
     await check_listing(url, rows, places)
 
 
-@pytest.mark.parametrize("numbered", NUMBERED)
-@pytest.mark.parametrize("user_type", ID_TYPES)
-@pytest.mark.parametrize("session_type", ID_TYPES)
+@pytest.mark.parametrize(("session_type", "user_type", "numbered"), SHAPES)
 async def test_every_old_session_is_listed_or_named_in_quarantine(
     url: str, session_type: str, user_type: str, numbered: str
 ) -> None:
-    """Whatever the types of the ids, and with row numbers or without."""
+    """With ids of each type, and with row numbers or without."""
     await migrate_and_check(url, 300, session_type, user_type, numbered)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -28,6 +29,7 @@ def tool(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[
     return done
 
 
+@functools.cache
 def rendered(directory: Path) -> str:
     """The manifests of a kustomization, as `kubectl apply -k` would send them."""
     return tool(PROGRAMS / "kubectl", "kustomize", directory).stdout

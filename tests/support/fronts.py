@@ -91,7 +91,7 @@ def fronting(front: Front, *, memories: str, authz: str) -> Iterator[str]:
             (Path(folder) / name).write_text(_substituted(text, addresses))
         (Path(folder) / "logs").mkdir()
         with _process([program, *front.arguments], Path(folder)) as process:
-            wait_until(lambda: process.poll() is not None or _forwards(listen), f"{front} to forward reads")
+            wait_until(lambda: process.poll() is not None or forwards(listen), f"{front} to forward reads")
             assert process.poll() is None, (Path(folder) / "output").read_text()
             yield listen
 
@@ -121,7 +121,8 @@ def _process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
                 process.wait()
 
 
-def _forwards(address: str) -> bool:
+def forwards(address: str) -> bool:
+    """Whether a proxy passes a read on."""
     try:
         return ask(address, "GET", "/health").status == 200
     except OSError:

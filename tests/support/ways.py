@@ -1,7 +1,8 @@
 """The ways to put the sidecar between a client and a memory service, so that one test can go through each of them.
 
 The end-to-end tests ask for `way`. What they cannot ask of `wrap`, because it is about the connection to an upstream,
-stands with its reason in `NOT_FOR_WRAP` of tests/e2e/test_wrap.py.
+stands with its reason in `NOT_FOR_WRAP` of tests/e2e/test_wrap.py. By default a part of the others
+runs through `wrap`, and all of them with --long.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class Way(enum.Enum):
 WAYS = (Way.FAST_PATH, Way.APPLICATION, Way.WRAP)
 COMMANDS = (Way.FAST_PATH, Way.WRAP)
 """For tests that say nothing of the two paths through the proxy."""
+THROUGH_WRAP_BY_DEFAULT = {
+    "test_first_write.py": "real services, REST and the official MCP client",
+    "test_metrics_truth.py": "each figure of the metrics",
+    "test_order.py": "nothing reaches the memory service before its session exists",
+    "test_wrap.py": "the table of decisions, and what `wrap` alone does",
+}
+"""The end-to-end tests that run through `wrap` by default, and what they show; the others do so with --long."""
 
 
 @contextlib.contextmanager

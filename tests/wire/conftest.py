@@ -23,8 +23,16 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 WAYS: dict[str, dict[str, bool]] = {"application": {}, "fast path": {"fast_path": True}, "hosted": {"hosted": True}}
-HOSTED = {"test_hostile.py", "test_server.py", "test_smuggling.py"}
-"""What the server makes of its clients' bytes is asserted of `wrap`, too. The other files are about what lies between a
+HOSTED = {
+    "test_cuts.py",
+    "test_disconnects.py",
+    "test_drain.py",
+    "test_hostile.py",
+    "test_server.py",
+    "test_smuggling.py",
+}
+"""What the server makes of its clients' bytes, of those that leave, of a stop and of a body that its application breaks
+off is asserted of `wrap`, too; its application here is one that forwards. The other files are about what lies between a
 client and an upstream: connections to it, its answers, tunnels through to it."""
 
 
