@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -24,7 +24,9 @@ from service_kit import problems, telemetry
 from service_kit.body import BoundedBody
 from service_kit.database import Database
 from service_kit.pages import install_docs
-from service_kit.registration import Registration
+
+if TYPE_CHECKING:
+    from service_kit.registration import Registration
 
 MAX_BODY: Final = 10 * 1024 * 1024
 

@@ -5,7 +5,7 @@ A service's own class gives each field its variable and its default.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -13,8 +13,10 @@ from pydantic_settings import SettingsConfigDict
 from service_kit.address import Tcp
 from service_kit.consul import ConsulSettings
 from service_kit.database import parse_url
-from service_kit.registration import Registration
 from service_kit.settings import ListenAddress, variable
+
+if TYPE_CHECKING:
+    from service_kit.registration import Registration
 
 
 def _readable(url: str) -> str:
@@ -53,6 +55,8 @@ class ServiceSettings(ConsulSettings):
         where = self.advertise or self.listen
         if self.register_as is None or self.consul is None or not isinstance(where, Tcp):
             return None
+        from service_kit.registration import Registration  # noqa: PLC0415 # brings Consul's client
+
         return Registration(self.consul, name=self.register_as, advertise=where, health="/health")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -61,3 +62,9 @@ def test_serve_does_not_import_what_is_off(imported: set[str], module: str) -> N
     assert "sidecar.app" in imported, "the interpreter reported nothing"
     assert module not in imported
     assert not any(name.startswith(f"{module}.") for name in imported)
+
+
+def test_services_without_consul_do_not_import_its_client() -> None:
+    """It takes longer to import than the rest of their settings."""
+    program = "import sys, service_kit.service_settings; sys.exit('consul' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -14,8 +14,8 @@ import pytest
 import examples.chat
 from examples.chat.app import chat_app
 from examples.chat.ids import user_uuid
-from tests.support.platform import FREE_PORTS, Platform, new_id
-from tests.support.processes import running
+from tests.support.platform import Platform, both_services, new_id
+from tests.support.processes import Running
 from tests.support.servers import served
 from tests.support.sidecar_process import sidecar_process
 
@@ -34,17 +34,27 @@ class Entry:
         return self.platform.http.post(f"{self.url}/api/chat", json={"message": "Hello", **body})
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Running]]:
+    """The session service and the memory service, which take ids of both formats."""
+    with both_services(tmp_path_factory.mktemp("services")) as both:
+        yield both
+
+
 @pytest.fixture(scope="module", params=["opaque", "uuid"])
-def entry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entry]:
+def entry(
+    request: pytest.FixtureRequest, services: tuple[Running, Running], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Entry]:
     """The platform, with any ids and with UUIDs alone."""
     directory = tmp_path_factory.mktemp("chat")
+    sessions, memories = services
     id_format = {"SIDECAR_ID_FORMAT": request.param}
     with (
-        running("sidecar", "up", role="up", env={**FREE_PORTS, **id_format}, cwd=directory) as up,
+        sidecar_process(memories.url(), directory, SIDECAR_SESSION_SERVICE=sessions.url(), **id_format) as before_memory,
         httpx.Client(timeout=30, trust_env=False) as http,
     ):
-        platform = Platform(up, http)
-        settings = {"SIDECAR_PROFILE": PROFILE, "SIDECAR_SESSION_SERVICE": platform.sessions, **id_format}
+        platform = Platform(before_memory.process, http, memories=memories, sessions=sessions)
+        settings = {"SIDECAR_PROFILE": PROFILE, "SIDECAR_SESSION_SERVICE": sessions.url(), **id_format}
         with (
             served(chat_app(platform.sidecar, uuid_users=request.param == "uuid"), lifespan="on") as chat,
             sidecar_process(chat, directory, **settings) as sidecar,
