@@ -5,6 +5,7 @@ Starlette, werkzeug, aiohttp, Node (URLSearchParams, querystring, formData, qs),
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
@@ -15,7 +16,6 @@ from tests.support.forms import Posted, forms
 from tests.support.reading import STORE, head, only, reader
 
 READER = reader()
-CORPUS = list(dict.fromkeys(forms()))
 Ask = Callable[[Sequence[Posted]], Iterable[list[View]]]
 
 
@@ -27,8 +27,14 @@ def checked(posted: Posted) -> Call:
     return only(READER.read(head("POST", STORE, (b"content-type", posted.type.encode())), posted.data))
 
 
-CALLS = [(posted, checked(posted)) for posted in CORPUS]
-ADMITTED = [(posted, call) for posted, call in CALLS if call.refusal is None]
+@functools.cache
+def calls() -> list[tuple[Posted, Call]]:
+    """The corpus, each form with what the sidecar makes of it."""
+    return [(posted, checked(posted)) for posted in dict.fromkeys(forms())]
+
+
+def admitted() -> list[tuple[Posted, Call]]:
+    return [(posted, call) for posted, call in calls() if call.refusal is None]
 
 
 def surplus(call: Call, view: View) -> Iterator[str]:
@@ -50,10 +56,10 @@ READERS: dict[str, Ask] = {
 @pytest.mark.parametrize("language", READERS)
 def test_no_form_is_admitted_in_which_a_reader_finds_another_id(language: str) -> None:
     """Every spelling that any of the readers takes for a watched name was read as the same id, or refused."""
-    views = list(READERS[language]([posted for posted, _ in ADMITTED]))
+    views = list(READERS[language]([posted for posted, _ in admitted()]))
     missed = [
         (posted, call.reference, view)
-        for (posted, call), found in zip(ADMITTED, views, strict=True)
+        for (posted, call), found in zip(admitted(), views, strict=True)
         for view in found
         if list(surplus(call, view))
     ]
@@ -63,13 +69,13 @@ def test_no_form_is_admitted_in_which_a_reader_finds_another_id(language: str) -
 @pytest.mark.parametrize("language", READERS)
 def test_every_language_has_readers_that_mend_names(language: str) -> None:
     """Otherwise the corpus would prove nothing: among what is refused each finds ids under names that are odd."""
-    refused = [posted for posted, call in CALLS if call.refusal is not None][::29]
+    refused = [posted for posted, call in calls() if call.refusal is not None][::29]
     found = [any((view or {}).get("session_id") for view in views) for views in READERS[language](refused)]
     assert sum(found) > 50
 
 
 def test_the_corpus_is_not_refused_wholesale() -> None:
     """Fields that only resemble a watched one pass, and exact ones are read."""
-    assert len(CORPUS) > 3_000
-    assert sum(call.reference is not None for _, call in ADMITTED) > 100
-    assert sum(call.reference is None for _, call in ADMITTED) > 100
+    assert len(calls()) > 3_000
+    assert sum(call.reference is not None for _, call in admitted()) > 100
+    assert sum(call.reference is None for _, call in admitted()) > 100

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sidecar.command_line import commands
 from tests.support.processes import run_to_end
 
 BAD = {
@@ -56,7 +58,10 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name_and_an_error_if_
 def test_help_is_everywhere_and_an_unknown_command_is_bad_usage(tmp_path: Path) -> None:
     """Exit 0 with a text, exit 2 with one."""
     for command in ([], ["up"], ["serve"], ["check"], ["outbox"], ["backfill"]):
-        ended = run_to_end("sidecar", *command, "--help", env={}, cwd=tmp_path)
-        assert ended.process.returncode == 0
-        assert any("Usage:" in line for line in ended.stdout)
+        helped = CliRunner().invoke(commands, [*command, "--help"])
+        assert helped.exit_code == 0
+        assert helped.stdout.startswith("Usage:")
+    helped = run_to_end("sidecar", "--help", env={}, cwd=tmp_path)
+    assert helped.process.returncode == 0
+    assert any("Usage:" in line for line in helped.stdout)
     assert run_to_end("sidecar", "nothing", env={}, cwd=tmp_path).process.returncode == 2

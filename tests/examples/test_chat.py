@@ -50,10 +50,10 @@ def entry(
     sessions, memories = services
     id_format = {"SIDECAR_ID_FORMAT": request.param}
     with (
-        sidecar_process(memories.url(), directory, SIDECAR_SESSION_SERVICE=sessions.url(), **id_format) as before_memory,
+        sidecar_process(memories.url(), directory, SIDECAR_SESSION_SERVICE=sessions.url(), **id_format) as inner,
         httpx.Client(timeout=30, trust_env=False) as http,
     ):
-        platform = Platform(before_memory.process, http, memories=memories, sessions=sessions)
+        platform = Platform(inner.process, http, memories=memories, sessions=sessions)
         settings = {"SIDECAR_PROFILE": PROFILE, "SIDECAR_SESSION_SERVICE": sessions.url(), **id_format}
         with (
             served(chat_app(platform.sidecar, uuid_users=request.param == "uuid"), lifespan="on") as chat,

@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.support.migrated import migrate
 from tests.support.ports import free_ports
-from tests.support.processes import Running, run_to_end
+from tests.support.processes import Running
 
 
 class Service:
@@ -31,11 +33,6 @@ class Service:
         """The process as it runs now."""
         assert self._running is not None
         return self._running
-
-    def migrate(self) -> None:
-        """Bring the service's schema up to date."""
-        ended = run_to_end(self._package, "migrate", env=self._env, cwd=self._cwd)
-        assert ended.process.returncode == 0, ended.stderr
 
     def start(self) -> None:
         """Start and wait until it is ready."""
@@ -63,6 +60,7 @@ class Cluster:
     def __init__(self, cwd: Path, session_database: str, memory_database: str) -> None:
         self.session_port, self.memory_port, self.sidecar_port, self.admin_port = free_ports(4)
         self._cwd = cwd
+        self._databases = {"session_service": session_database, "memory_service": memory_database}
         self.sessions = self._service(
             "session_service",
             "session-service",
@@ -92,9 +90,11 @@ class Cluster:
     def services_up(self) -> Iterator[None]:
         """Run session and memory service, and end all three at the end."""
         try:
-            for service in (self.sessions, self.memories):
-                service.migrate()
-                service.start()
+            # In threads: the caller may have an event loop.
+            with ThreadPoolExecutor() as apart:
+                for package, database in self._databases.items():
+                    apart.submit(migrate, package, database).result()
+                list(apart.map(Service.start, (self.sessions, self.memories)))
             yield
         finally:
             for service in (self.sidecar, self.memories, self.sessions):

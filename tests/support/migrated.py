@@ -8,5 +8,6 @@ from service_kit.migrations import Migrations
 
 
 def migrate(package: str, url: str) -> None:
-    """Bring an empty SQLite database to the schema of `session_service` or `memory_service`."""
-    asyncio.run(Migrations(package, url, None, f"{package}_version").upgrade())
+    """Bring an empty database to the schema of `session_service` or `memory_service`."""
+    schema = "dev" if url.startswith("postgresql") else None
+    asyncio.run(Migrations(package, url, schema, f"{package}_version").upgrade())

@@ -45,7 +45,8 @@ class PostgresServer:
     def create_database(self) -> str:
         """Make an empty database and give its URL."""
         name = f"test_{uuid.uuid4().hex}"
-        asyncio.run(self.execute(f'CREATE DATABASE "{name}"'))
+        # Without fsync a checkpoint and a copy of the template's files cost less than to log each of its pages.
+        asyncio.run(self.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy'))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from sidecar.http.server.connection import Timeouts
 from tests.support.eventually import eventually
 from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client
 
@@ -379,7 +380,7 @@ class TestDisconnects:
         async def silence(_seen, _writer):
             await asyncio.sleep(60)
 
-        async with stage(silence) as (upstream, sidecar):
+        async with stage(silence, patience=Timeouts(half_closed=0.2)) as (upstream, sidecar):
             async with raw_client(sidecar.port) as client:
                 await client.send(post())
                 await eventually(lambda: upstream.seen)
