@@ -31,7 +31,8 @@ from sidecar.doors.hosted import hosted_app
 from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.http.client.forwarder import Upstream
+from sidecar.http.client.forwarder import Forwarder
+from sidecar.http.client.upstream import Upstream
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server, StartFailed
@@ -161,9 +162,9 @@ class _Sidecar:
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
         return _Front(
-            self._traced(guard, lambda guarding: proxy_app(upstream, guarding).router.default),
+            self._traced(guard, lambda guarding: proxy_app(Forwarder(upstream), guarding).router.default),
             FastPathProtocol if fast else HardenedProtocol,
-            FastPath(guard.extractor, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
+            FastPath(guard.extractor.classify, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
         )
 
     def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.fast_path.first_write import Asking
+from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction
@@ -38,9 +38,8 @@ from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.profile.session_api import At
 from sidecar.request_context import enter_request
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.discovery import Discovery, FixedAddress
 from sidecar.session_client.events import EventFollower
-from sidecar.session_client.ports import Discovery
 from sidecar.session_client.transport import PooledTransport
 from sidecar.settings import Settings, load_settings
 

@@ -44,6 +44,7 @@ from typing import Final, TypeAlias
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.lru import ShardedLru
+from sidecar.guard.ports import KnownSessions
 from sidecar.model import Session, SessionKey, SessionStatus
 
 SILENCE: Final = 15.0
@@ -111,7 +112,7 @@ class InvalidationClock:
         return self._everything > ticket or self.told(key, ticket)
 
 
-class SessionCache:
+class SessionCache(KnownSessions):
     """The `KnownSessions` port. For one event loop: every method returns at once, none is safe to call from a thread.
 
     `size` is the most sessions kept, `ttl` the longest life of an entry in seconds. With `followed`, an event stream

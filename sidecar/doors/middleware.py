@@ -16,9 +16,9 @@ from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.guard.guard import Guard
-from sidecar.guard.permit import Permit
+from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
-from sidecar.http.ports import PermitLapsed, UpstreamError
+from sidecar.http.client.response import UpstreamError
 from sidecar.model import RETRY_AFTER, Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
 
 MOST_LAPSES: Final = 3

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import Response
 from sidecar.guard.permit import Permit
-from sidecar.http.ports import Forwarder
+from sidecar.http.client.forwarder import Forwarder
 
 _NO_TUNNEL: Final = Response(501, ((b"content-length", b"0"),), b"")
 

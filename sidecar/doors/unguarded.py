@@ -7,7 +7,7 @@ for the bytes of the names and nothing else: a hint for an operator, which must 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.types import Message, Receive
 
@@ -16,29 +16,8 @@ from sidecar.model import Head, Headers
 from sidecar.request_context import on_behalf_of
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
-
-
 SEARCHED: Final = 16 * 1024
 """Bytes of the first piece of a body that are searched."""
-
-
-class RequestHead(Protocol):
-    """A request's head as any door knows it."""
-
-    @property
-    def method(self) -> str:
-        """The method."""
-        ...
-
-    @property
-    def target(self) -> bytes:
-        """The request target byte for byte."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """The header fields."""
-        ...
 
 
 class UnguardedWrites:
@@ -53,16 +32,16 @@ class UnguardedWrites:
         self._has_rule = has_rule
         self._telemetry = telemetry
 
-    def look(self, head: RequestHead, piece: bytes) -> None:
+    def look(self, method: str, target: bytes, headers: Headers, piece: bytes) -> None:
         """Look at a request and the first piece of its body, which may be empty."""
-        if head.method not in _WRITES:
+        if method not in _WRITES:
             return
         for name in self._names:
-            if piece.find(name, 0, SEARCHED) >= 0 or name in head.target:
-                self._note(head)
+            if piece.find(name, 0, SEARCHED) >= 0 or name in target:
+                self._note(Head(method, target, headers))
                 return
 
-    def looking(self, head: RequestHead, receive: Receive) -> Receive:
+    def looking(self, head: Head, receive: Receive) -> Receive:
         """Give a `receive` that looks at the first piece of the body when it comes."""
         if head.method not in _WRITES:
             return receive
@@ -73,12 +52,12 @@ class UnguardedWrites:
             message = await receive()
             if is_first:
                 is_first = False
-                self.look(head, message.get("body", b""))
+                self.look(head.method, head.target, head.headers, message.get("body", b""))
             return message
 
         return looked_at
 
-    def _note(self, head: RequestHead) -> None:
-        if not self._has_rule(Head(head.method, head.target, head.headers)):
+    def _note(self, head: Head) -> None:
+        if not self._has_rule(head):
             with on_behalf_of(head.method, head.target, head.headers):
                 self._telemetry.unguarded_write()

@@ -20,7 +20,7 @@ from sidecar.guard.decisions import (
     still_refuses,
 )
 from sidecar.guard.outage_policy import OnOutage, OutagePolicy
-from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
 from sidecar.guard.ports import Debts, KnownSessions, SessionService, Telemetry
 from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_resolver import SessionResolver
@@ -64,7 +64,7 @@ class _Owe:
 _OWE: Final = _Owe()
 
 
-class Guard:
+class Guard(ImmediateGuard):
     """Decides requests.
 
     `debts` are minded wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
@@ -88,14 +88,11 @@ class Guard:
         self._outage = OutagePolicy(debts, on_outage)
         self._on_ended = on_ended
         self._timeout = timeout
-        # Looked up once: the fast path asks these for every request.
-        self._admits = known.admits
-        self._decided = telemetry.decided
         self._recheck = self._would_permit
 
     def pass_through(self) -> Permit:
         """Permit a request that no rule looks at."""
-        self._decided("passed")
+        self._telemetry.decided("passed")
         return _UNGUARDED
 
     def permit_known(self, extraction: Extraction) -> Permit | None:
@@ -112,10 +109,10 @@ class Guard:
         reference = call.reference
         if reference is None or reference.kind is RuleKind.PASS:
             return self.pass_through()
-        if not self._admits(reference.key, reference.user_id):
+        if not self._known.admits(reference.key, reference.user_id):
             return None
-        self._decided("known", None, reference)
-        return Permit(SEAL, Grounds.KNOWN, extraction, self._recheck)
+        self._telemetry.decided("known", None, reference)
+        return Permit(SEAL, _KNOWN.grounds, extraction, self._recheck)
 
     async def authorize(self, extraction: Extraction) -> Permit | Refusals:
         """Decide every call of a request. One refusal refuses all of them, and then no session was created."""
@@ -139,7 +136,7 @@ class Guard:
                 return None
             if reference is None or reference.kind is RuleKind.PASS:
                 allowed.append(_PASSED)
-            elif self._admits(reference.key, reference.user_id):
+            elif self._known.admits(reference.key, reference.user_id):
                 allowed.append(_KNOWN)
             else:
                 return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Extraction, Grounds
 
 
-class OpenGuard:
+class OpenGuard(ImmediateGuard):
     """Permits what it is asked for."""
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -19,6 +19,6 @@ class OpenGuard:
         self._telemetry.decided("passed")
         return self._permit
 
-    def permit_known(self, _extraction: Extraction) -> Permit:
+    def permit_known(self, extraction: Extraction) -> Permit:  # noqa: ARG002 # it looks at none
         """Permit every request."""
         return self.pass_through()

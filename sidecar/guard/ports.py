@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.model import Conflict, Created, Found, Gone, Owed, Reason, Reference, Session, SessionKey, Unknown, Verdict
 
 
 class SessionService(Protocol):
-    """Asks about sessions and creates them. Neither method raises for what the service does or fails to do."""
+    """Asks about sessions and creates them. No method raises for what the service does or fails to do."""
 
     async def look(self, reference: Reference) -> Verdict:
         """Say what is known of the session; never creates one."""
@@ -23,49 +25,49 @@ class SessionService(Protocol):
         """Create the session where it is missing; safe to repeat, also at the same instant."""
         ...
 
-
-class SessionCreator(Protocol):
-    """Creates sessions that another has said to be missing. Never raises for what the service does or fails to do."""
-
     async def create(self, reference: Reference) -> Verdict:
-        """Create the session without a look; `Created` alone says that it did not exist until now."""
+        """Create, without a look, a session that another has said to be missing.
+
+        `Created` alone says that it did not exist until now.
+        """
         ...
 
 
-class KnownSessions(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class KnownSessions:
     """What was learnt of sessions, for as long as it may be believed."""
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
         """Whether the session is known to take this user's writes. The fast path's question: one look, no objects."""
-        ...
+        raise NotImplementedError
 
     def get(self, key: SessionKey) -> Session | None:
         """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
-        ...
+        raise NotImplementedError
 
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, even if it is too old to admit a write: in an outage it can still refuse."""
-        ...
+        raise NotImplementedError
 
     def ticket(self) -> int:
         """Take a ticket before asking, to be shown when the answer is remembered."""
-        ...
+        raise NotImplementedError
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
         """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned."""
-        ...
+        raise NotImplementedError
 
     def bury(self, key: SessionKey) -> None:
         """Note a deletion that went through this process."""
-        ...
+        raise NotImplementedError
 
     def forget(self, key: SessionKey) -> None:
         """Forget one session, and drop what is being learnt of it."""
-        ...
+        raise NotImplementedError
 
     def overtaken(self, key: SessionKey, ticket: int) -> bool:
         """Whether an event since `ticket` may have changed what was decided about the session."""
-        ...
+        raise NotImplementedError
 
 
 class DebtNotWritten(Exception):
@@ -113,8 +115,9 @@ class Debts(Protocol):
         ...
 
 
-class Telemetry(Protocol):
-    """Takes note of what happened; never fails and never waits."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Telemetry:
+    """Takes note of what happened; never fails and never waits. This one notes nothing."""
 
     def decided(
         self,
@@ -124,44 +127,33 @@ class Telemetry(Protocol):
         detail: str | None = None,
     ) -> None:
         """One request, or one call of a batch, was decided: `known`, `created`, `refused`, and so on."""
-        ...
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """The memory service gave no answer to the current request, or broke it off."""
-        ...
 
     def unguarded_write(self) -> None:
         """The current request is a write that passed although a name that the profile watches stands in it."""
-        ...
 
     def session_answer(self, reference: Reference, answer: str, address: str) -> None:
         """The session service at `address` answered a question about the session: a status, or why there was none."""
-        ...
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """The session service was asked once (`look`, `ensure`, …) and answered, or failed, after `seconds`."""
-        ...
 
     def breaker(self, *, is_open: bool) -> None:
         """The circuit breaker before the session service opened or closed."""
-        ...
 
     def events_connected(self, *, connected: bool) -> None:
         """The session event stream came up or was lost."""
-        ...
 
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
         """A session owed to the session service could not be paid: another user owns it, or it was deleted."""
-        ...
 
     def shadow_dropped(self) -> None:
         """Shadow mode had no room left to decide a request on the side."""
-        ...
 
     def upstream(self, seconds: float) -> None:
         """The memory service gave its first response byte after `seconds`."""
-        ...
 
     def overhead(self, seconds: float) -> None:
         """This program itself spent `seconds` on a request, the waiting for the memory service left out."""
-        ...

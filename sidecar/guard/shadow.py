@@ -12,7 +12,7 @@ from contextvars import Context, copy_context
 from typing import Final
 
 from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
-from sidecar.guard.permit import SEAL, Permit
+from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
 from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
 from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_resolver import SessionResolver
@@ -30,7 +30,7 @@ _PASSED: Final = Allow(Grounds.PASSED)
 _PERMIT: Final = Permit(SEAL, Grounds.PASSED)
 
 
-class ShadowGuard:
+class ShadowGuard(ImmediateGuard):
     """Stands where the guard would, and lets everything through.
 
     Has to be used on a running event loop, and closed. `timeout` is in seconds and covers everything that is asked
@@ -61,7 +61,7 @@ class ShadowGuard:
         self._telemetry.decided(f"{PREFIX}passed")
         return _PERMIT
 
-    def permit_known(self, _extraction: Extraction) -> None:
+    def permit_known(self, extraction: Extraction) -> None:  # it permits none
         """Permit nothing at once: the fast path leaves no moment to look afterwards."""
 
     def permit_unread(self) -> Permit:

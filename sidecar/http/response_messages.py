@@ -8,21 +8,22 @@ from typing import Any, Final
 
 from starlette.types import Send
 
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead
-from sidecar.http.ports import UpstreamExchange, Wire
+from sidecar.http.ports import ResponseClient, Wire
 from sidecar.model import Headers
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes of a body that wait to be sent before the upstream is no longer read."""
 
 
-class ResponseMessages:
-    """A `ports.ResponseClient` that holds what comes until `send` has taken what came before."""
+class ResponseMessages(ResponseClient):
+    """Holds what comes until `send` has taken what came before."""
 
     def __init__(self, wire: Wire, send: Send) -> None:
         self._wire = wire
         self._send = send
-        self._line: UpstreamExchange | None = None
+        self._line: UpstreamConnection | None = None
         self._head: ForwardedHead | None = None
         self._pieces: list[bytes] = []
         self._held = 0
@@ -43,7 +44,7 @@ class ResponseMessages:
 
     # What the response tells: ports.ResponseClient
 
-    def follow(self, line: UpstreamExchange) -> None:
+    def follow(self, line: UpstreamConnection) -> None:
         """Hold `line` back while too much waits to be sent."""
         self._line = line
 

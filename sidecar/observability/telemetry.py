@@ -12,6 +12,7 @@ from typing import Final
 from cachetools import LRUCache
 from structlog.typing import FilteringBoundLogger
 
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Reason, Reference, SessionKey
 from sidecar.observability.flood import FloodLimit
 from sidecar.observability.metrics import Metrics
@@ -30,7 +31,7 @@ HOUR: Final = 3600.0
 _MAY_BE_AN_ID: Final = re.compile(r"(?!v\d+$)(.*\d.*|.{25,})", re.DOTALL)
 
 
-class LoggedMetrics:
+class LoggedMetrics(Telemetry):
     """The `Telemetry` port over `Metrics` and a structured log.
 
     Of lines with the same decision and reason, ten in a second are written and the others counted. `upstream_url` is
@@ -58,8 +59,6 @@ class LoggedMetrics:
         self._routes_logged: LRUCache[str, float] = LRUCache(_ROUTES_KEPT)
         # What the session service answered last about each session that was asked about lately: (answer, address).
         self._answers: LRUCache[SessionKey, tuple[str, str]] = LRUCache(_ANSWERS_KEPT)
-        self.upstream: Callable[[float], None] = metrics.upstream_seconds.observe
-        self.overhead: Callable[[float], None] = metrics.overhead_seconds.observe
 
     def decided(
         self,
@@ -173,6 +172,14 @@ class LoggedMetrics:
     def shadow_dropped(self) -> None:
         """Count a request that shadow mode let go undecided."""
         self._metrics.shadow_dropped += 1
+
+    def upstream(self, seconds: float) -> None:
+        """Note how long the memory service took to answer."""
+        self._metrics.upstream_seconds.observe(seconds)
+
+    def overhead(self, seconds: float) -> None:
+        """Note how long a request was here before it was sent."""
+        self._metrics.overhead_seconds.observe(seconds)
 
 
 def route_of(path: str) -> str:

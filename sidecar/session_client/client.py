@@ -22,8 +22,8 @@ from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall
-from sidecar.session_client.ports import Discovery
-from sidecar.session_client.transport import Caller, HttpxCaller, PooledTransport
+from sidecar.session_client.discovery import Discovery
+from sidecar.session_client.transport import HttpxCaller, PooledTransport
 
 _LONGEST_WAIT: Final = 0.2
 _RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
@@ -81,7 +81,9 @@ class HttpSessionService:
         is_ours = api.is_default
         interpreter = Interpreter(api, scope_names, owner)
         self.mints = False
-        self._caller: Caller = transport if isinstance(transport, PooledTransport) else HttpxCaller(transport)
+        self._caller: PooledTransport | HttpxCaller = (
+            transport if isinstance(transport, PooledTransport) else HttpxCaller(transport)
+        )
         self._discovery = discovery
         self._telemetry = telemetry
         self._is_ours = is_ours

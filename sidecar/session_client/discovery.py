@@ -5,10 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 AVOID_SECONDS: Final = 5.0
 """How long an instance that could not be reached is passed over, while there are others."""
+
+
+class Discovery(Protocol):
+    """Knows where instances of the session service are. Both methods return at once and never raise."""
+
+    def pick(self) -> str | None:
+        """Give the base URL of an instance (`http://…`, `https://…` or `unix:/path`, no trailing slash).
+
+        Several instances are given in turn. None means that there is none: an outage.
+        """
+        ...
+
+    def report(self, url: str, *, ok: bool) -> None:
+        """Note that the instance at `url` answered, or could not be reached, so that others are picked."""
+        ...
 
 
 class FixedAddress:

@@ -19,9 +19,9 @@ import structlog
 
 from service_kit.address import socket_path
 from sidecar.cache.clock import elapsed
-from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE
+from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
 from sidecar.guard.ports import Telemetry
-from sidecar.session_client.ports import Discovery, SessionEvents
+from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
 from sidecar.session_client.transport import PooledTransport
 
@@ -48,7 +48,7 @@ class EventFollower:
     def __init__(
         self,
         discovery: Discovery,
-        news: SessionEvents,
+        news: SessionCache,
         telemetry: Telemetry,
         *,
         path: str = PATH,

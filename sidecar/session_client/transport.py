@@ -11,12 +11,13 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from functools import lru_cache
-from typing import Final, Protocol, Self, cast
+from typing import Final, Self, cast
 
 import httpx
 
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.pool import Origin, Pool
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.pool import Pool
 from sidecar.http.client.response import (
     BadResponse,
     ClientGone,
@@ -28,6 +29,7 @@ from sidecar.http.client.response import (
     UpstreamFailure,
 )
 from sidecar.http.client.response_buffer import ResponseBuffer
+from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import LAST_CHUNK, ResponseHead, encode_chunk
 from sidecar.http.headers import encode_fields
 from sidecar.session_client.answers import MOST_ANSWER, Reply
@@ -45,17 +47,6 @@ _TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = 
 }
 
 
-class Caller(Protocol):
-    """Takes calls to where they are answered."""
-
-    async def call(self, call: WrittenCall, deadline: float) -> Reply:
-        """Give the whole answer, read within bounds. `deadline` is in the event loop's time.
-
-        Raises httpx.HTTPError or OSError where there is no whole answer, TimeoutError where there is none in time.
-        """
-        ...
-
-
 class HttpxCaller:
     """Makes calls by any httpx transport, which is not closed here."""
 
@@ -63,7 +54,10 @@ class HttpxCaller:
         self._transport = transport
 
     async def call(self, call: WrittenCall, deadline: float) -> Reply:
-        """Make one call."""
+        """Give the whole answer, read within bounds. `deadline` is in the event loop's time.
+
+        Raises httpx.HTTPError or OSError where there is no whole answer, TimeoutError where there is none in time.
+        """
         async with asyncio.timeout_at(deadline):
             response = await self._transport.handle_async_request(call.request())
             # The stream itself: a response that was made with its content cannot be streamed by its own methods.
@@ -99,7 +93,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._pools: dict[Origin, Pool] = {}
 
     async def call(self, call: WrittenCall, deadline: float) -> Reply:
-        """Make one call, as `Caller` says: without a request or a response of httpx, and with one thing to wait for."""
+        """Make one call as HttpxCaller does, without a request or response of httpx and with one thing to wait for."""
         pool = self._pool_to(_origin_of(call.base))
         data = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (call.method.encode("ascii"), call.target, call.fields, call.body)
         try:
@@ -206,7 +200,7 @@ def _origin_of(base: str) -> Origin:
     return Origin.parse(base)
 
 
-class _WholeAnswer:
+class _WholeAnswer(ResponseReceiver):
     """The receiver of an answer that is waited for as a whole: `reply`, read within bounds."""
 
     def __init__(self, connection: UpstreamConnection, reply: asyncio.Future[Reply]) -> None:
@@ -228,20 +222,20 @@ class _WholeAnswer:
 
     # What the connection tells
 
-    def interim(self, _head: ResponseHead, /) -> None:
+    def interim(self, head: ResponseHead) -> None:
         """Wait on: the answer itself follows."""
 
-    def whole(self, head: ResponseHead, body: bytes, /) -> None:
+    def whole(self, head: ResponseHead, body: bytes) -> None:
         """Take a whole answer."""
         self._connection = None
         if not self.reply.done():
             self.reply.set_result(Reply.of(head.status, head.headers, body if len(body) <= MOST_ANSWER else None))
 
-    def head(self, head: ResponseHead, /) -> None:
+    def head(self, head: ResponseHead) -> None:
         """Take the head."""
         self._head = head
 
-    def body(self, data: bytes, /) -> None:
+    def body(self, data: bytes) -> None:
         """Take a piece of the body, unless there are too many already."""
         self._body += data
         if len(self._body) > MOST_ANSWER and self._head is not None and not self.reply.done():
@@ -255,12 +249,12 @@ class _WholeAnswer:
         assert self._head is not None  # noqa: S101 # for the type checker: the head comes first
         self.whole(self._head, bytes(self._body))
 
-    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:  # noqa: ARG002
         """Close the connection: no call asks for an upgrade."""
         transport.abort()
         self.failed(BadResponse("the upstream switched protocols"))
 
-    def failed(self, failure: Exception, /) -> None:
+    def failed(self, failure: Exception) -> None:
         """Take the reason why there is no whole answer."""
         self._connection = None
         if not self.reply.done():

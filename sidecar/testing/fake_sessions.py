@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sidecar.guard.ports import DebtNotWritten
+from sidecar.guard.ports import DebtNotWritten, KnownSessions
 from sidecar.model import (
     Absent,
     Conflict,
@@ -81,7 +81,7 @@ class FakeSessionService:
         return Found(session) if session.owner == reference.user_id else Conflict()
 
 
-class FakeKnownSessions:
+class FakeKnownSessions(KnownSessions):
     """The `KnownSessions` port over a dict that never expires. With `drops`, events overtake all that it is told."""
 
     def __init__(self) -> None:

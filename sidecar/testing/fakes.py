@@ -10,8 +10,10 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from sidecar.guard.permit import SEAL, Permit
-from sidecar.http.ports import PermitLapsed, UpstreamError
+from sidecar.guard.permit import SEAL, Permit, PermitLapsed
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.forwarder import Forwarder
+from sidecar.http.client.response import UpstreamError
 from sidecar.model import Allow, Grounds, Reason, Reference
 
 
@@ -50,8 +52,8 @@ class FakeDiscovery:
 
 
 @dataclass
-class FakeForwarder:
-    """The `Forwarder` port: answers 200 and keeps what it was given, or raises `failure`.
+class FakeForwarder(Forwarder):
+    """A forwarder without an upstream: answers 200 and keeps what it was given, or raises `failure`.
 
     `wait` stands for the wait for a connection; without one there is always a connection free.
     """
@@ -78,7 +80,7 @@ class FakeForwarder:
 
 
 @dataclass
-class FakeTelemetry:
+class FakeTelemetry(Telemetry):
     """The `Telemetry` port as lists: `decisions` of (decision, reason), their `references`, and all else in `notes`."""
 
     decisions: list[tuple[str, Reason | None]] = field(default_factory=list)

@@ -48,7 +48,7 @@ def in_place_of(owner, name, where, wanted):
 in_place_of(sidecar.extract.extractor.Extractor, "classify", "extraction", "fail-extract")
 in_place_of(sidecar.guard.guard.Guard, "authorize", "the guard", "fail-guard")
 in_place_of(sidecar.session_client.client.HttpSessionService, "ensure", "the session client", "fail-session")
-in_place_of(sidecar.http.client.forwarder.Upstream, "forward", "the forwarder", "fail-forward")
+in_place_of(sidecar.http.client.forwarder.Forwarder, "forward", "the forwarder", "fail-forward")
 sidecar.admin.app.choose_encoder = failing("the admin address")
 commands(["serve"])
 """

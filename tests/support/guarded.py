@@ -5,12 +5,12 @@ from __future__ import annotations
 from starlette.types import ASGIApp
 
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
-from sidecar.doors.fast_path.first_write import Asking
-from sidecar.doors.fast_path.parts import FastPath
+from sidecar.doors.fast_path.parts import Asking, FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import proxy_app
 from sidecar.extract.extractor import Extractor
-from sidecar.http.client.forwarder import Upstream
+from sidecar.http.client.forwarder import Forwarder
+from sidecar.http.client.upstream import Upstream
 from tests.support.guard import House
 from tests.support.reading import ISA
 
@@ -32,9 +32,9 @@ class GuardedHouse(House):
                 app, extractor=extractor, guard=self.guard, bodies=bodies, telemetry=self.telemetry
             )
 
-        return proxy_app(upstream, guarding).router.default
+        return proxy_app(Forwarder(upstream), guarding).router.default
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
         asking = Asking(self.guard.authorize, self.budget, self.limit)
-        return FastPath(Extractor(ISA), self.guard, upstream, refuse_unanswered, asking=asking)
+        return FastPath(Extractor(ISA).classify, self.guard, upstream, refuse_unanswered, asking=asking)

@@ -16,15 +16,16 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.guard.permit import SEAL, Permit
-from sidecar.http.client.forwarder import Upstream
-from sidecar.http.client.response import UpstreamFailure
-from sidecar.http.ports import UpstreamError
+from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.forwarder import Forwarder
+from sidecar.http.client.response import UpstreamError, UpstreamFailure
+from sidecar.http.client.upstream import Upstream
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.hosting import Hosting, HostingProtocol
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
-from sidecar.model import Call, Extraction, Grounds, Head, Reason, RefusalFormat
+from sidecar.model import Call, Extraction, Grounds, Head, RefusalFormat
 from sidecar.testing import permit
 from tests.support.eventually import eventually
 
@@ -153,16 +154,6 @@ class BreaksUnderTheSecond:
         return OK
 
 
-class SilentTelemetry:
-    """Notes nothing."""
-
-    def upstream(self, seconds: float) -> None: ...
-
-    def overhead(self, seconds: float) -> None: ...
-
-    def upstream_failed(self, reason: Reason, detail: str) -> None: ...
-
-
 @dataclass
 class Running:
     """A sidecar that runs in this loop."""
@@ -192,11 +183,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def admitting(upstream: Upstream, still_valid: Callable[[Scope], bool] = lambda _scope: True) -> App:
     """Forward everything that `still_valid` lets go once it had to wait; say in plain text why something was not."""
 
+    forwarder = Forwarder(upstream)
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         try:
-            await upstream.forward(permit_while(lambda: still_valid(scope)), scope, receive, send)
+            await forwarder.forward(permit_while(lambda: still_valid(scope)), scope, receive, send)
         except UpstreamError as error:
             status, text = failure(error)
             headers = [(b"Content-Length", b"%d" % len(text))]
@@ -206,7 +199,7 @@ def admitting(upstream: Upstream, still_valid: Callable[[Scope], bool] = lambda 
     return app
 
 
-class Admitting:
+class Admitting(ImmediateGuard):
     """Extractor and guard of `admitting` for the fast path: no rule looks at anything."""
 
     def classify(self, _head: Head) -> Classification | None:
@@ -215,13 +208,14 @@ class Admitting:
     def pass_through(self) -> Permit:
         return ADMIT
 
-    def permit_known(self, _extraction: Extraction) -> Permit | None:
+    def permit_known(self, extraction: Extraction) -> Permit | None:
         return ADMIT
 
 
 def admitting_fast_path(upstream: Upstream) -> FastPath:
     """The fast path beside `admitting`."""
-    return FastPath(Admitting(), Admitting(), upstream, unanswered=in_plain_text)
+    door = Admitting()
+    return FastPath(door.classify, door, upstream, unanswered=in_plain_text)
 
 
 def in_plain_text(_extraction: Extraction | None, error: UpstreamError) -> Response:
@@ -259,7 +253,7 @@ async def running(
     With `fast_path` it serves by the fast path too, and a free connection is there to begin with; with `hosted`
     it serves the application as `wrap` does.
     """
-    upstream = Upstream(url, telemetry=SilentTelemetry(), **options)  # type: ignore[arg-type] # the rest is not asked for
+    upstream = Upstream(url, telemetry=Telemetry(), **options)
     served: Any = app(upstream)
     protocol = HostingProtocol if hosted else FastPathProtocol if fast_path else HardenedProtocol
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

@@ -14,7 +14,8 @@ from sidecar.doors.fast_path.bodies import HeldBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.http.ports import UpstreamError
+from sidecar.guard.permit import ImmediateGuard
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.server.connection import Timeouts
 from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat
 from sidecar.testing import permit
@@ -25,7 +26,7 @@ from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, r
 SMALL = b'{"session_id": "s-1", "user_id": "ann"}'
 
 
-class Counting:
+class Counting(ImmediateGuard):
     """Knows every body but those that say `unknown`, and counts what it admitted by the fast path and otherwise."""
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Counting:
         return app
 
     def fast_path(self, upstream):
-        return FastPath(self, self, upstream, unanswered=self.unanswered)
+        return FastPath(self.classify, self, upstream, unanswered=self.unanswered)
 
     def classify(self, head: Head):
         if head.method in ("POST", "PATCH", "PUT") or b"guarded" in head.target:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.http.client.pool import Origin, Pool
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.pool import Pool
 
 
 @pytest.fixture

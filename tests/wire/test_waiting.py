@@ -6,7 +6,7 @@ import asyncio
 
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.guard.permit import Permit
-from sidecar.http.client.forwarder import Upstream
+from sidecar.http.client.upstream import Upstream
 from sidecar.model import Session, SessionStatus
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
@@ -70,7 +70,8 @@ class Lapsing(Admitting):
 
 def lapsing_parts(upstream: Upstream) -> FastPath:
     """The fast path beside `lapsing`."""
-    return FastPath(Lapsing(), Lapsing(), upstream, unanswered=in_plain_text)
+    door = Lapsing()
+    return FastPath(door.classify, door, upstream, unanswered=in_plain_text)
 
 
 async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
+from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.request_template import RequestTemplate
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
-from sidecar.http.ports import UpstreamError, UpstreamExchange
 from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Reason
 
 LATE: Final = "The rest of the request body did not come in time."
-
-
-class HoldingClient(Protocol):
-    """The client connection as a body sees it that is held."""
-
-    def collected(self, held: HeldBody, /) -> None:
-        """Go on with a body that is whole."""
-        ...
-
-    def give_up(self, held: HeldBody, /) -> None:
-        """Leave the request to the application, with what is here of its body."""
-        ...
-
-    def wait_for_more(self) -> None:
-        """Begin anew to wait for a piece of the body."""
-        ...
 
 
 class HeldBody:
@@ -44,7 +29,7 @@ class HeldBody:
 
     def __init__(
         self,
-        client: HoldingClient,
+        client: ForwardingConnection,
         template: RequestTemplate,
         head: RequestHead,
         digits: bytes,
@@ -64,16 +49,16 @@ class HeldBody:
             if self.lease is not None:
                 self.lease.take(len(piece))
         except BodyRefused:
-            self._client.give_up(self)
+            self._client.give_up()
             return
         if complete:
-            self._client.collected(self)
+            self._client.collected()
         else:
             self._client.wait_for_more()
 
     def fail_body(self, failure: Exception) -> None:  # noqa: ARG002 # a body can only be late
         """Leave the request to the application, which waits longer."""
-        self._client.give_up(self)
+        self._client.give_up()
 
     def whole(self) -> bytes:
         """Give the body, which is here."""
@@ -88,30 +73,6 @@ class HeldBody:
         """There is none."""
 
 
-class StreamingClient(Protocol):
-    """The client connection as a body sees it that is streamed."""
-
-    def hold_reading(self) -> None:
-        """Read no more from the client for now."""
-        ...
-
-    def release_reading(self) -> None:
-        """Read on."""
-        ...
-
-    def expect_body(self, *, waiting: bool) -> None:
-        """Begin or cease to wait for a piece of the body."""
-        ...
-
-    def is_fed_to(self, sink: object) -> bool:
-        """Whether `sink` still takes the body of a request."""
-        ...
-
-    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the request being served."""
-        ...
-
-
 class StreamedBody:
     """The body of a request that no rule looks at, on its way to the upstream while the client still sends.
 
@@ -122,9 +83,9 @@ class StreamedBody:
 
     def __init__(
         self,
-        client: StreamingClient,
+        client: ForwardingConnection,
         response: ProxiedResponse,
-        line: UpstreamExchange,
+        line: UpstreamConnection,
         *,
         chunked: bool,
         look: Callable[[bytes], None],

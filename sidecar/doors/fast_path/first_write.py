@@ -6,17 +6,16 @@ The body is here already, so that only the question and the wait for an upstream
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
+from sidecar.doors.fast_path.connection import ForwardingConnection
+from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.middleware import LAPSED, MOST_LAPSES
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
-from sidecar.http.ports import FastForwarder, UpstreamError, UpstreamExchange
-from sidecar.model import Extraction, Refusals
+from sidecar.http.client.response import UpstreamError
+from sidecar.model import Extraction
 from sidecar.request_context import enter_request
 
 _FAILED: Final = Response(
@@ -28,50 +27,6 @@ _FAILED: Final = Response(
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What decides a request that is not known: the guard, and the limits, in bytes, of a body held meanwhile."""
-
-    authorize: Callable[[Extraction], Awaitable[Permit | Refusals]]
-    budget: BodyBudget
-    limit: int
-
-    def fits(self, size: int) -> bool:
-        """Count a body of `size` bytes against the budget, to be given back; False where there is no room."""
-        if size > self.limit:
-            return False
-        try:
-            self.budget.take(size)
-        except BodyRefused:
-            return False
-        return True
-
-
-class FirstWriteClient(Protocol):
-    """The client connection as a first write sees it."""
-
-    forwarder: FastForwarder
-    unanswered: Callable[[Extraction | None, UpstreamError], Response]
-
-    def respond(self, response: Response) -> None:
-        """Answer in the upstream's place, with the id of the current request."""
-        ...
-
-    def send(
-        self,
-        template: RequestTemplate,
-        permit: Permit,
-        line: UpstreamExchange,
-        head: bytes,
-        body: bytes,
-        *,
-        arrived: float,
-        extraction: Extraction | None,
-    ) -> None:
-        """Send a whole request on its way."""
-        ...
-
-
 class FirstWrite:
     """One request while the guard decides it. It serves the client connection until it is answered or sent.
 
@@ -81,7 +36,7 @@ class FirstWrite:
     def __init__(
         self,
         asking: Asking,
-        client: FirstWriteClient,
+        client: ForwardingConnection,
         template: RequestTemplate,
         extraction: Extraction,
         *,
@@ -112,7 +67,7 @@ class FirstWrite:
         try:
             answer = await self._decide(arrived)
         except UpstreamError as failure:
-            answer = self._client.unanswered(self._extraction, self._client.forwarder.explain(failure))
+            answer = self._client.unanswered(self._extraction, self._client.upstream.explain(failure))
         except Exception:
             logger.exception("the fast path could not decide a request")
             answer = _FAILED
@@ -126,19 +81,19 @@ class FirstWrite:
 
         A permit that lapses before it is used is asked for again.
         """
-        forwarder = self._client.forwarder
+        upstream = self._client.upstream
         for _ in range(MOST_LAPSES):
             decided = await self._asking.authorize(self._extraction)
             if not isinstance(decided, Permit):
                 return refuse_extraction(self._extraction, decided.refusals)
-            line = forwarder.take()
+            line = upstream.pool.take()
             if line is None:
-                line = await forwarder.connect(fresh=False)
+                line = await upstream.connect(fresh=False)
                 if not decided.still_valid():
-                    forwarder.put_back(line)
+                    upstream.pool.put_back(line)
                     continue
             if self._is_gone:
-                forwarder.put_back(line)
+                upstream.pool.put_back(line)
                 return None
             self._client.send(
                 self._template, decided, line, *self._request, arrived=arrived, extraction=self._extraction

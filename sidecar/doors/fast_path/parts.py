@@ -1,47 +1,47 @@
-"""What the fast path is made of: the same extractor, guard and forwarder as the application behind it."""
+"""What the fast path is made of: the same extractor, guard and upstream as the application behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from sidecar.doors.fast_path.first_write import Asking
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
 from sidecar.doors.refusal import Response
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
-from sidecar.guard.permit import Permit
-from sidecar.http.ports import FastForwarder, UpstreamError
-from sidecar.model import Extraction, Head
+from sidecar.guard.permit import ImmediateGuard, Permit
+from sidecar.http.client.response import UpstreamError
+from sidecar.http.client.upstream import Upstream
+from sidecar.model import Extraction, Head, Refusals
 
 
-class Classifier(Protocol):
-    """Says what the head of a request alone says."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What decides a request that is not known: the guard, and the limits, in bytes, of a body held meanwhile."""
 
-    def classify(self, head: Head) -> Classification | None:
-        """Classify the request; None where no rule looks at it."""
-        ...
+    authorize: Callable[[Extraction], Awaitable[Permit | Refusals]]
+    budget: BodyBudget
+    limit: int
 
-
-class ImmediateGuard(Protocol):
-    """The part of a guard that answers at once."""
-
-    def pass_through(self) -> Permit:
-        """Permit a request that no rule looks at."""
-        ...
-
-    def permit_known(self, extraction: Extraction) -> Permit | None:
-        """Permit what needs no question; None leaves the request to the application."""
-        ...
+    def fits(self, size: int) -> bool:
+        """Count a body of `size` bytes against the budget, to be given back; False where there is no room."""
+        if size > self.limit:
+            return False
+        try:
+            self.budget.take(size)
+        except BodyRefused:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class FastPath:
     """What the fast path decides with and forwards by; the application behind it uses the same."""
 
-    extractor: Classifier
+    classify: Callable[[Head], Classification | None]
+    """Says what the head of a request alone says; None where no rule looks at it."""
     guard: ImmediateGuard
-    forwarder: FastForwarder
+    upstream: Upstream
     unanswered: Callable[[Extraction | None, UpstreamError], Response]
     """Answers a request that was forwarded in vain."""
     unguarded: UnguardedWrites | None = None

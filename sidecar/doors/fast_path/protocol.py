@@ -11,20 +11,19 @@ import logging
 from time import monotonic
 from typing import Final
 
+from sidecar.doors.body.bounded_body import Lease
 from sidecar.doors.fast_path.bodies import HeldBody, StreamedBody
+from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.request_template import RequestTemplate
-from sidecar.doors.refusal import Response, identified
 from sidecar.guard.permit import Permit
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import IDEMPOTENT, ProxiedResponse
-from sidecar.http.framing import ForwardedHead, read_framing
-from sidecar.http.ports import UpstreamExchange
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedConfig
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
 from sidecar.model import Extraction, Head
-from sidecar.request_context import on_behalf_of
 
 MAX_UNCOUNTED: Final = 64 * 1024
 """Most bytes of a body that are decided at once without a place among the bodies that are held."""
@@ -36,64 +35,46 @@ _NEVER: Final = frozenset({b"expect", b"upgrade"})
 logger = logging.getLogger(__name__)
 
 
-class FastPathProtocol(HardenedProtocol):
+class FastPathProtocol(ForwardingConnection):
     """A client connection that takes what it can by the fast path."""
 
     __slots__ = (
         "_asking",
-        "_extraction",
-        "_extractor",
+        "_classified_by",
         "_guard",
+        "_lease",
         "_limit",
         "_passing",
         "_template",
         "_unguarded",
-        "forwarder",
-        "unanswered",
     )
 
     def __init__(self, config: HardenedConfig) -> None:
         super().__init__(config)
         path: FastPath = config.fast_path
-        self._extractor = path.extractor
+        self._classified_by = path.classify
         self._guard = path.guard
         self._unguarded = path.unguarded
         self._asking = path.asking
-        self.forwarder = path.forwarder
-        self.unanswered = path.unanswered
         self._template: RequestTemplate | None = None
         self._passing: RequestTemplate | None = None
         self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.limit
-        self._extraction: Extraction | None = None
+        self._lease: Lease | None = None
 
-    def fail(self, failure: Exception) -> None:
-        """Answer in the upstream's place, or break the answer off that it had begun."""
-        head = self._head
-        assert head is not None  # noqa: S101 # for the type checker: a request is being served
-        with on_behalf_of(head.method, head.target, head.raw_headers):
-            error = self.forwarder.explain(failure)
-            if self.has_begun:
-                self.break_off()
-                return
-            self.respond(self.unanswered(self._extraction, error))
+    # A body that is held
 
-    def respond(self, response: Response) -> None:
-        """Answer in the upstream's place, with the id of the current request."""
-        response = identified(response)
-        self.begin(ForwardedHead(response.status, None, response.headers, read_framing(response.headers)))
-        self.piece(response.body)
-        self.end()
-
-    # A body that is held: HoldingClient
-
-    def collected(self, held: HeldBody) -> None:
-        """Decide a request whose body is whole."""
+    def collected(self) -> None:
+        """Decide the request."""
+        held = self._served
+        assert isinstance(held, HeldBody)  # noqa: S101 # for the type checker: it has just said so
         self._lease = held.lease
         if not self._try(held.template, held.digits, held.whole()):
-            self.give_up(held, self._extraction)
+            self.give_up(self._extraction)
 
-    def give_up(self, held: HeldBody, extraction: Extraction | None = None) -> None:
-        """Leave a request to the application, with what is here of its body and what was learnt of it."""
+    def give_up(self, extraction: Extraction | None = None) -> None:
+        """Leave the request to the application, with what is here of its body and what was learnt of it."""
+        held = self._served
+        assert isinstance(held, HeldBody)  # noqa: S101 # for the type checker: it has just said so
         held.lose_client()
         self._lease = None
         exchange = self._hand_over(held.head)
@@ -105,6 +86,13 @@ class FastPathProtocol(HardenedProtocol):
     def wait_for_more(self) -> None:
         """Wait for another piece of a body that is held, but not for long."""
         self._wait(HOLD, self._body_timed_out)
+
+    def _let_go(self) -> None:
+        """Give back what was counted for the body of the request."""
+        lease = self._lease
+        if lease is not None:
+            self._lease = None
+            lease.close()
 
     # Requests
 
@@ -133,7 +121,7 @@ class FastPathProtocol(HardenedProtocol):
         """Serve a request that is whole, if that can be done at once. `_extraction` keeps what was learnt of it."""
         self._extraction = None
         # A client that does not read its answers is made to wait by the application; the fast path never waits.
-        line = None if self.write_paused else self.forwarder.take()
+        line = None if self.write_paused else self.upstream.pool.take()
         if line is None:
             return False
         arrived = monotonic()
@@ -142,7 +130,7 @@ class FastPathProtocol(HardenedProtocol):
         if permit is not None:
             self.send(template, permit, line, head, body, arrived=arrived, extraction=extraction)
             return True
-        self.forwarder.put_back(line)
+        self.upstream.pool.put_back(line)
         self._extraction = extraction
         asking = self._asking
         size = len(body) if self._lease is None else 0
@@ -169,18 +157,18 @@ class FastPathProtocol(HardenedProtocol):
             self.wait_for_more()
             self._feed_buffer()
             return
-        line = self.forwarder.take()
+        line = self.upstream.pool.take()
         if line is None:
             super()._begin(head)
         else:
             self._stream(template, head, b"".join((template.written_before, digits, template.written_after)), line)
 
-    def _stream(self, template: RequestTemplate, head: RequestHead, written: bytes, line: UpstreamExchange) -> None:
+    def _stream(self, template: RequestTemplate, head: RequestHead, written: bytes, line: UpstreamConnection) -> None:
         """Send the head of a request that no rule looks at, and its body as it comes."""
         arrived = monotonic()
         permit = self._guard.pass_through()
         self._extraction = None
-        response = ProxiedResponse(self.forwarder, self, permit, template.method)
+        response = ProxiedResponse(self.upstream, self, permit, template.method)
         look = functools.partial(self._look, template)
         self._serve(template.head, response)
         # First of all, so that a response to a request that is not whole closes the connection.
@@ -212,26 +200,6 @@ class FastPathProtocol(HardenedProtocol):
             return extraction, None
         return None, permit
 
-    def send(
-        self,
-        template: RequestTemplate,
-        permit: Permit,
-        line: UpstreamExchange,
-        head: bytes,
-        body: bytes,
-        *,
-        arrived: float,
-        extraction: Extraction | None,
-    ) -> None:
-        """Send a whole request on its way."""
-        self._extraction = extraction
-        response = ProxiedResponse(self.forwarder, self, permit, template.method)
-        self._serve(template.head, response)
-        self._line = line
-        if self.write_paused:
-            line.pause_reading()
-        response.send(line, head, arrived, complete=True, body=body)
-
     def _begin(self, head: RequestHead) -> None:
         if not (takes_fast_path(head) and self._classify(head)):
             super()._begin(head)
@@ -249,7 +217,7 @@ class FastPathProtocol(HardenedProtocol):
         memo = head.memo
         if not memo.classified:
             try:
-                memo.classification = self._extractor.classify(Head(head.method, head.target, head.headers))
+                memo.classification = self._classified_by(Head(head.method, head.target, head.headers))
             except Exception:
                 logger.exception("the fast path could not classify a request")
                 return False
@@ -258,7 +226,7 @@ class FastPathProtocol(HardenedProtocol):
 
     def _pass(self, head: RequestHead) -> bool:
         """Forward a request that no rule looks at, without a body or with a chunked one, if a connection is free."""
-        line = None if self.write_paused or (head.chunked and self._half_closed) else self.forwarder.take()
+        line = None if self.write_paused or (head.chunked and self._half_closed) else self.upstream.pool.take()
         if line is None:
             return False
         arrived = monotonic()
@@ -274,7 +242,7 @@ class FastPathProtocol(HardenedProtocol):
 
     def _make_template(self, head: RequestHead) -> RequestTemplate:
         template = RequestTemplate(head, self.peer)
-        template.write_as(self.forwarder.request_head(template))
+        template.write_as(self.upstream.request_head(template))
         return template
 
     def _give_way(self, extraction: Extraction | None = None) -> None:

@@ -46,42 +46,40 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import cast
 
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.origin import Origin
 from sidecar.http.client.response import ConnectionLost, ResponseTemplate, ResponseTimeout, UpstreamFailure
-from sidecar.http.client.response_reader import ResponseReader
+from sidecar.http.client.response_reader import ResponseReader, ResponseReceiver
 from sidecar.http.framing import ResponseHead
-from sidecar.http.ports import ResponseReceiver
 
 
-class ConnectionOwner(Protocol):
-    """What a connection asks of the pool that it belongs to."""
+class ConnectionOwner:
+    """What a connection asks of the pool that it belongs to.
 
-    template: ResponseTemplate | None
-    """The response that was read last, to recognize one that begins alike."""
-    response_timeout: float
-    """Seconds that the upstream has to begin its response."""
-    answered: Callable[[float], None]
-    """Is told the seconds from the last byte of a request to the first of its response."""
+    `response_timeout` is how many seconds the upstream has to begin its response, and `telemetry` is told how many it
+    took. `template` is the response that was read last, to recognize one that begins alike.
+    """
 
-    @property
-    def origin(self) -> object:
-        """Where the connection goes."""
-        ...
+    def __init__(self, origin: Origin, telemetry: Telemetry, response_timeout: float) -> None:
+        self.origin = origin
+        self.telemetry = telemetry
+        self.response_timeout = response_timeout
+        self.template: ResponseTemplate | None = None
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose response has ended."""
-        ...
+        raise NotImplementedError
 
     def uncount(self, connection: UpstreamConnection) -> None:
         """Let a connection leave the count: it carries an event stream or a tunnel."""
-        ...
+        raise NotImplementedError
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Forget a connection that is closed or will be."""
-        ...
+        raise NotImplementedError
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -220,7 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._read(data)
             return
         now = monotonic()
-        self.pool.answered(now - self._sent)
+        self.pool.telemetry.upstream(now - self._sent)
         self._finish(now)
         receiver.whole(template.head, body)
 
@@ -260,7 +258,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._switch(reader.switching_head(), first)
             return
         if reader.head is not None and not had_head:
-            self.pool.answered(monotonic() - self._sent)
+            self.pool.telemetry.upstream(monotonic() - self._sent)
             self.deadline = None
             if reader.head.framing.event_stream:
                 self.pool.uncount(self)

@@ -11,60 +11,23 @@ import contextlib
 import math
 import ssl
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final
-from urllib.parse import urlsplit
 
-from service_kit.address import socket_path
-from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection, ResponseTemplate
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.connection import ConnectionOwner, UpstreamConnection
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection
 
 LEAST_PLACES_TO_WAIT: Final = 1024
 _COARSEST_SWEEP: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where connections go: a TCP host and port, with or without TLS, or the path of a Unix socket."""
-
-    host: str
-    port: int
-    tls: bool = False
-    unix: str | None = None
-
-    @classmethod
-    def parse(cls, url: str) -> Origin:
-        """Read `http://host[:port]`, `https://host[:port]` or `unix:/path`; what follows is ignored."""
-        path = socket_path(url)
-        if path is not None:
-            return cls("localhost", 0, unix=path)
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is no upstream: http://, https:// or unix:/path is allowed")
-        return cls(parts.hostname, parts.port or (443 if tls else 80), tls=tls)
-
-    def __str__(self) -> str:
-        if self.unix is not None:
-            return f"unix:{self.unix}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
-
-    @property
-    def authority(self) -> str:
-        """The `Host` of the origin, for requests that came without one."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = self.unix is not None or self.port == (443 if self.tls else 80)
-        return host if usual else f"{host}:{self.port}"
-
-
-class Pool:
+class Pool(ConnectionOwner):
     """At most `connections` ordinary connections to `origin`. All times are in seconds.
 
     `idle` is how long a connection may lie unused, `connect_timeout` also bounds the wait for a free connection,
-    `response_timeout` is what an upstream has to begin its answer (None: for ever); `answered` is told what it took.
+    `response_timeout` is what an upstream has to begin its answer (None: for ever); `telemetry` is told what it took.
     """
 
     def __init__(
@@ -76,21 +39,18 @@ class Pool:
         connect_timeout: float = 5.0,
         response_timeout: float | None = 60.0,
         tls: ssl.SSLContext | None = None,
-        answered: Callable[[float], None] = lambda _seconds: None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        self.origin = origin
-        self.answered = answered
+        super().__init__(origin, telemetry or Telemetry(), math.inf if response_timeout is None else response_timeout)
         self.idle = idle
         self._limit = connections
         self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)
         self._connect_timeout = connect_timeout
-        self.response_timeout = math.inf if response_timeout is None else response_timeout
         self._tls = (tls or ssl.create_default_context()) if origin.tls else None
         self._sweeper: asyncio.TimerHandle | None = None
         self._count = 0
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
-        self.template: ResponseTemplate | None = None
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     def __repr__(self) -> str:

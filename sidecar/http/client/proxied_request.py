@@ -7,32 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Protocol
 
 from starlette.types import Receive, Send
 
-from sidecar.guard.permit import Permit
+from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.pool import Pool
 from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
-from sidecar.http.client.response import ClientGone
+from sidecar.http.client.response import ClientGone, UpstreamError
+from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
-from sidecar.http.headers import HeaderRules
-from sidecar.http.ports import FastForwarder, PermitLapsed, ResponseClient, UpstreamError, Wire
+from sidecar.http.ports import ResponseClient, Wire
 from sidecar.http.response_messages import ResponseMessages
 from sidecar.model import Reason
-
-
-class UpstreamSide(FastForwarder, Protocol):
-    """What a request asks of the forwarder that it belongs to."""
-
-    pool: Pool
-    rules: HeaderRules
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that serves the request."""
-        ...
 
 
 class ProxiedRequest:
@@ -41,7 +27,7 @@ class ProxiedRequest:
     The response goes to the client of `wire` by plain calls, or else as messages to `send`.
     """
 
-    def __init__(self, upstream: UpstreamSide, permit: Permit, wire: Wire, receive: Receive, send: Send) -> None:
+    def __init__(self, upstream: Upstream, permit: Permit, wire: Wire, receive: Receive, send: Send) -> None:
         self._wire = wire
         self._upstream = upstream
         self._permit = permit

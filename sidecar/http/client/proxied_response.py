@@ -11,9 +11,12 @@ from time import monotonic
 from typing import Final
 
 from sidecar.guard.permit import Permit
-from sidecar.http.client.response import ClientGone
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import ClientGone, UpstreamError
+from sidecar.http.client.response_reader import ResponseReceiver
+from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import ResponseHead
-from sidecar.http.ports import FastForwarder, ResponseClient, UpstreamError, UpstreamExchange
+from sidecar.http.ports import ResponseClient
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
@@ -31,8 +34,8 @@ class Upgraded(Exception):
         self.first = first
 
 
-class ProxiedResponse:
-    """A `ports.ResponseReceiver` that passes a response on to `client`.
+class ProxiedResponse(ResponseReceiver):
+    """Passes the response that it receives on to `client`.
 
     `over`, where a coroutine waits for the end, is set to None when the response is complete, and otherwise to the
     failure or upgrade that came in its place. `begun` says that some of the response was passed on. `expects_continue`
@@ -45,39 +48,39 @@ class ProxiedResponse:
     __slots__ = (
         "_body",
         "_client",
-        "_forwarder",
         "_line",
         "_method",
         "_over",
         "_permit",
         "_repetition",
         "_request",
+        "_upstream",
         "begun",
         "expects_continue",
     )
 
     def __init__(
         self,
-        forwarder: FastForwarder,
+        upstream: Upstream,
         client: ResponseClient,
         permit: Permit,
         method: str,
         over: asyncio.Future[Exception | None] | None = None,
     ) -> None:
-        self._forwarder = forwarder
+        self._upstream = upstream
         self._client = client
         self._permit = permit
         self._method = method
         self._over = over
         self.begun = False
         self.expects_continue = False
-        self._line: UpstreamExchange | None = None
+        self._line: UpstreamConnection | None = None
         self._request = self._body = b""
         self._repetition: asyncio.Task[None] | None = None
 
     def send(
         self,
-        line: UpstreamExchange,
+        line: UpstreamConnection,
         head: bytes,
         arrived: float,
         *,
@@ -92,7 +95,7 @@ class ProxiedResponse:
         self._line = line
         if complete and self._method in IDEMPOTENT:
             self._request, self._body = head, body
-        self._forwarder.overhead(monotonic() - arrived)
+        self._upstream.telemetry.overhead(monotonic() - arrived)
         if len(body) <= _COPIED:
             line.start(self, head + body, method=self._method, complete=complete, upgrade=upgrade)
         else:
@@ -122,7 +125,7 @@ class ProxiedResponse:
             self._client.fail(failure)
             self._finish(failure)
 
-    # What the upstream connection tells: ports.ResponseReceiver
+    # What the upstream connection tells: ResponseReceiver
 
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on, but a 100 only where it is waited for."""
@@ -130,13 +133,13 @@ class ProxiedResponse:
             if not self.expects_continue:
                 return
             self.expects_continue = False
-        self._client.inform(head.status, head.reason, self._forwarder.interim_fields(head))
+        self._client.inform(head.status, head.reason, self._upstream.interim_fields(head))
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Pass a whole response on."""
         self.begun = True
         self._body = b""
-        self._client.whole(self._forwarder.answer_head(head, self._permit), body)
+        self._client.whole(self._upstream.answer_head(head, self._permit), body)
         if self._over is not None:
             self._finish(None)
 
@@ -145,7 +148,7 @@ class ProxiedResponse:
         self.begun = True
         # It is not repeated any more, and the idle connection knows this object until its next request.
         self._body = b""
-        self._client.begin(self._forwarder.answer_head(head, self._permit))
+        self._client.begin(self._upstream.answer_head(head, self._permit))
 
     def body(self, data: bytes) -> None:
         """Pass a piece of the body on."""
@@ -170,7 +173,7 @@ class ProxiedResponse:
     def failed(self, failure: Exception) -> None:
         """Repeat a request whose connection was stale; otherwise tell the client."""
         may_repeat = self._request and self._repetition is None
-        if may_repeat and self._forwarder.is_stale(failure):
+        if may_repeat and self._upstream.is_stale(failure):
             self._repetition = self._client.run_beside(self._repeat(failure))
         else:
             self._client.fail(failure)
@@ -179,7 +182,7 @@ class ProxiedResponse:
     async def _repeat(self, failure: Exception) -> None:
         """Send the request once more, on a new connection; where its permit lapsed meanwhile, it failed."""
         try:
-            line = await self._forwarder.connect()
+            line = await self._upstream.connect()
         except UpstreamError as error:
             self.failed(error)
             return

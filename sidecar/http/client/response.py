@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from sidecar.http.framing import ResponseHead, read_framing
-from sidecar.http.ports import UpstreamError
 from sidecar.model import RETRY_AFTER, Reason
 
 
 class ClientGone(Exception):
     """No client waits for the response any more."""
+
+
+class UpstreamError(Exception):
+    """The memory service gave no answer; `reason` is one of `upstream_*`, `overloaded` or `body_timeout`."""
+
+    def __init__(self, reason: Reason, detail: str, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
 
 
 class UpstreamFailure(Exception):

@@ -1,4 +1,4 @@
-"""A `ports.ResponseReceiver` to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
+"""A receiver to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Final
 
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.response import BadResponse
+from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import ResponseHead
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes held before the upstream is no longer read."""
 
 
-class ResponseBuffer:
+class ResponseBuffer(ResponseReceiver):
     """One answer on its way from a connection to a coroutine; interim ones are dropped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -85,7 +86,7 @@ class ResponseBuffer:
         self.connection = None
         self._wake()
 
-    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes, /) -> None:
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:  # noqa: ARG002
         """Fail: no upgrade was asked for."""
         transport.abort()
         self.failed(BadResponse("the upstream switched protocols"))

@@ -1,18 +1,19 @@
-"""Reads answers off one upstream connection, without any I/O: llhttp parses, a `ports.ResponseReceiver` is told.
+"""Reads answers off one upstream connection, without any I/O: llhttp parses, a receiver is told.
 
 It never looks behind the end of an answer: bytes that come there make the connection unfit for another request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
 import httptools
+from mypy_extensions import mypyc_attr
 
 from sidecar.http.client.response import BadResponse, ResponseTemplate, UpstreamFailure, read_head
 from sidecar.http.framing import Framing, ResponseHead
-from sidecar.http.ports import ResponseReceiver
 
 MAX_HEAD: Final = 256 * 1024
 """Most bytes of an answer's header fields."""
@@ -20,6 +21,48 @@ MAX_HEAD: Final = 256 * 1024
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 logger = logging.getLogger(__name__)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ResponseReceiver:
+    """Gets one answer by plain calls, none of which may raise.
+
+    After `whole`, `end`, `upgraded` or `failed` there are no more.
+    """
+
+    __slots__ = ()
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx answer came; the real one is still to come."""
+        raise NotImplementedError
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """A whole answer of declared length came at once; there is no `head`, `body` or `end`."""
+        raise NotImplementedError
+
+    def head(self, head: ResponseHead) -> None:
+        """The status line and header fields came."""
+        raise NotImplementedError
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body came."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """All that one read brought has been told."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The answer is complete."""
+        raise NotImplementedError
+
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
+        """The upstream switched protocols: the connection and the bytes after the head are the receiver's now."""
+        raise NotImplementedError
+
+    def failed(self, failure: Exception) -> None:
+        """There will be no answer, or no more of it."""
+        raise NotImplementedError
 
 
 class ResponseReader:

@@ -10,14 +10,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
 from starlette.types import ASGIApp, Message, Scope
 
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import WIRE, ResponseClient, ResponseSink, UpstreamExchange
+from sidecar.http.ports import WIRE, ResponseClient
+from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.responding import RespondingConnection
 from sidecar.model import Extraction, Headers
 
 BODY_HIGH_WATER: Final = 128 * 1024
@@ -26,57 +30,35 @@ BODY_HIGH_WATER: Final = 128 * 1024
 logger = logging.getLogger(__name__)
 
 
+@mypyc_attr(native_class=False)  # mypyc has no native OSError
 class ClientDisconnected(OSError):
     """The client is gone; nothing can be sent to it (ASGI HTTP, version 2.4)."""
 
 
-class ExchangeConnection(ResponseSink, Protocol):
-    """What an exchange asks of its client connection."""
+class ExchangeConnection(RespondingConnection):
+    """What an exchange asks of its client connection, beside the writing of a response."""
 
-    app: ASGIApp
-    loop: asyncio.AbstractEventLoop
-    peer: str | None
-    reading_held: bool
-    write_paused: bool
+    __slots__ = ("app", "peer")
 
-    def write(self, data: bytes) -> None:
-        """Write to the client."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until more may be written."""
-        ...
-
-    def hold_reading(self) -> None:
-        """Read no more from the client for now."""
-        ...
-
-    def release_reading(self) -> None:
-        """Read on."""
-        ...
+    def __init__(self, app: ASGIApp, patience: Timeouts, responses: list[int]) -> None:
+        super().__init__(patience, responses)
+        self.app = app
+        self.peer: str | None = None
 
     def expect_body(self, *, waiting: bool) -> None:
         """Begin or cease to wait for a piece of the body."""
-        ...
+        raise NotImplementedError
 
-    def count_response(self, status: int) -> None:
-        """Count a response by the class of its status code."""
-        ...
-
-    def break_off(self) -> None:
-        """Close in the middle of a response."""
-        ...
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the request."""
+        raise NotImplementedError
 
     def served(self, task: asyncio.Task[None]) -> None:
         """Note that the application is done with the request."""
-        ...
-
-    async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
-        """Pass bytes both ways until either side ends."""
-        ...
+        raise NotImplementedError
 
 
-class Exchange:
+class Exchange(ResponseClient):
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: ExchangeConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
@@ -154,7 +136,7 @@ class Exchange:
 
     # For the upstream's response: ports.ResponseClient
 
-    def follow(self, line: UpstreamExchange) -> None:
+    def follow(self, line: UpstreamConnection) -> None:
         """Hold `line` back while the client does not read."""
         self._protocol.follow(line)
 

@@ -16,24 +16,16 @@ from typing import Any, Final, Protocol
 from starlette.types import Scope
 
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.exchange import Exchange
+from sidecar.http.server.exchange import Exchange, ExchangeConnection
 from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
-from sidecar.http.server.responding import RespondingConnection, Served
+from sidecar.http.server.responding import Served
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
-
-
-class Closable(Protocol):
-    """What is let go when a request is over."""
-
-    def close(self) -> None:
-        """Let it go."""
-        ...
 
 
 class BodySink(Protocol):
@@ -75,22 +67,19 @@ class HardenedConfig:
         self.hosting = hosting
 
 
-class HardenedProtocol(RespondingConnection):
+class HardenedProtocol(ExchangeConnection):
     """One client connection."""
 
-    __slots__ = ("_body", "_buffer", "_last_head", "_lease", "_scope", "_shared", "_sink", "app", "peer")
+    __slots__ = ("_body", "_buffer", "_last_head", "_scope", "_shared", "_sink")
 
     def __init__(self, config: HardenedConfig) -> None:
-        super().__init__(config.shared.patience, config.shared.responses)
-        self.app = config.shared.app
-        self.peer: str | None = None
+        super().__init__(config.shared.app, config.shared.patience, config.shared.responses)
         self._shared = config.shared
         self._scope: Scope = {}
         self._buffer = b""
         self._last_head: RequestHead | None = None
         self._body: LengthBody | ChunkedBody | None = None
         self._sink: BodySink | None = None
-        self._lease: Closable | None = None
 
     # What the transport tells
 
@@ -182,8 +171,7 @@ class HardenedProtocol(RespondingConnection):
         self._served = None
         # It may hold the body.
         self._sink = None
-        if self._lease is not None:
-            self._let_go()
+        self._let_go()
         if closes:
             self._finish()
             return
@@ -197,10 +185,7 @@ class HardenedProtocol(RespondingConnection):
             self._wait(self._patience.idle, self._close)
 
     def _let_go(self) -> None:
-        """Let go of what is held for the request being served."""
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.close()
+        """Let go of what a subclass holds for the request being served."""
 
     def _closes_after(self) -> bool:
         head = self._head

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import UpstreamExchange
 from sidecar.http.server.connection import ClientConnection, Timeouts
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.response_writer import ResponseWriter
@@ -44,7 +44,7 @@ class RespondingConnection(ClientConnection):
         self._served: Served | None = None
         self._writer: ResponseWriter | None = None
         self._unsent = b""
-        self._line: UpstreamExchange | None = None
+        self._line: UpstreamConnection | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -65,7 +65,7 @@ class RespondingConnection(ClientConnection):
 
     # A response: begin, any number of pieces, end; or whole; or broken off
 
-    def follow(self, line: UpstreamExchange) -> None:
+    def follow(self, line: UpstreamConnection) -> None:
         """Hold `line` back from now on while the client does not read, until the response is over."""
         self._line = line
         if self.write_paused:

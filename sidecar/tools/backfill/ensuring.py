@@ -6,7 +6,7 @@ import asyncio
 import enum
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 import httpx
 import orjson
@@ -14,7 +14,7 @@ import stamina
 
 from service_kit.address import socket_path
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Invalid, Reference, Session, SessionStatus, Verdict
-from sidecar.session_client.ports import Discovery
+from sidecar.session_client.discovery import Discovery
 from sidecar.tools.backfill.pairs import Pair
 
 MOST_AT_ONCE: Final = 1_000
@@ -42,12 +42,8 @@ class _NotNow(Exception):
     """It may help to ask again."""
 
 
-class Ensure(Protocol):
-    """Says what came of each of at most `MOST_AT_ONCE` pairs, in their order. Raises ServiceFailed."""
-
-    async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
-        """Ensure, or look."""
-        ...
+Ensure: TypeAlias = Callable[[Sequence[Pair]], Awaitable[list[Outcome]]]
+"""Says what came of each of at most `MOST_AT_ONCE` pairs, in their order. Raises ServiceFailed."""
 
 
 class InBulk:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 from sidecar.tools.backfill.ensuring import MOST_AT_ONCE, Ensure, Outcome
 from sidecar.tools.backfill.pairs import Bad, Pair, PairFile, Position, Record
@@ -24,14 +24,6 @@ class Batch:
     records: list[Record]
     position: Position
     reached: int
-
-
-class Source(Protocol):
-    """Where pairs come from."""
-
-    def batches(self) -> AsyncGenerator[Batch]:
-        """Give all records in order."""
-        ...
 
 
 class FromFile:
@@ -69,6 +61,7 @@ class FromRows:
             yield Batch(batch, Position(line=count), count)
 
 
+Source: TypeAlias = FromFile | FromRows
 Acknowledged = list[tuple[Record, Outcome]]
 
 

@@ -15,7 +15,7 @@ from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
 from sidecar.extract.extractor import Extractor
 from sidecar.guard.open import OpenGuard
-from sidecar.http.ports import UpstreamError
+from sidecar.http.client.response import UpstreamError
 from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
 from sidecar.testing import FakeForwarder, FakeTelemetry
 from tests.support.asgi import Request

@@ -13,7 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from sidecar import SessionGuard, Settings
 from sidecar.doors.proxy import proxy_app
-from sidecar.http.client.forwarder import Upstream
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.forwarder import Forwarder
+from sidecar.http.client.upstream import Upstream
 from sidecar.testing import serve_session_service
 from tests.doors.cases import CASES, MAX_BODY, OUTAGE_CASES, STORE, Case
 from tests.support.doors import Door, Recorder, Serve, recording, under_hypercorn, under_uvicorn
@@ -23,7 +25,6 @@ from tests.support.wire import (
     Answered,
     RawUpstream,
     Seen,
-    SilentTelemetry,
     ask,
     get,
     post,
@@ -50,9 +51,9 @@ class HostedProxy:
             await self._app(scope, receive, send)
             return
         await receive()
-        upstream = Upstream(self._settings.upstream, telemetry=SilentTelemetry())  # type: ignore[arg-type] # enough of it
+        upstream = Upstream(self._settings.upstream, telemetry=Telemetry())
         async with SessionGuard(self._settings) as guard:
-            self._app = proxy_app(upstream, guard.guarding)
+            self._app = proxy_app(Forwarder(upstream), guard.guarding)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await upstream.close()

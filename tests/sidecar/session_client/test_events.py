@@ -15,9 +15,8 @@ from sidecar.app import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Session, SessionStatus
-from sidecar.session_client.discovery import FixedAddress, Rotation
+from sidecar.session_client.discovery import Discovery, FixedAddress, Rotation
 from sidecar.session_client.events import EventFollower
-from sidecar.session_client.ports import Discovery, SessionEvents
 from sidecar.testing import FakeClock
 from tests.support.eventually import eventually
 from tests.support.migrated import migrate
@@ -82,9 +81,9 @@ def ending_with(content: bytes) -> Script:
 
 
 @pytest.fixture
-def news() -> SessionEvents:
+def news() -> SessionCache:
     """Takes note of everything it hears."""
-    return create_autospec(SessionEvents, instance=True)  # type: ignore[no-any-return] # it has the port's shape
+    return create_autospec(SessionCache, instance=True)  # type: ignore[no-any-return] # it has the port's shape
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def telemetry() -> Telemetry:
 
 @contextlib.asynccontextmanager
 async def following(
-    discovery: Discovery, news: SessionEvents, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
+    discovery: Discovery, news: SessionCache, telemetry: Telemetry, *, token: str | None = None, silence: float = 15.0
 ) -> AsyncIterator[EventFollower]:
     """A follower at work."""
     async with started(EventFollower(discovery, news, telemetry, token=token, silence=silence)) as follower:
@@ -104,7 +103,7 @@ async def following(
 
 @contextlib.asynccontextmanager
 async def followed(
-    *scenes: bytes | Script, news: SessionEvents, telemetry: Telemetry, token: str | None = None, silence: float = 15.0
+    *scenes: bytes | Script, news: SessionCache, telemetry: Telemetry, token: str | None = None, silence: float = 15.0
 ) -> AsyncIterator[Stage]:
     """A stage with a follower in the audience."""
     async with contextlib.AsyncExitStack() as stack:
@@ -114,12 +113,12 @@ async def followed(
         yield stage
 
 
-def heard(news: SessionEvents) -> list[object]:
+def heard(news: SessionCache) -> list[object]:
     """Everything that was told, in order, signs of life left out."""
     return [one for one in news.mock_calls if one[0] != "alive"]  # type: ignore[attr-defined] # autospec
 
 
-async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_tells_of_ends_and_deletions_in_order(news: SessionCache, telemetry: Telemetry) -> None:
     """Ends and deletions are told in their order; creations and unknown events are ignored."""
     told = (event("created", 1, "a"), event("ended", 2, "a"), event("deleted", 3, "a"), event("merged", 4, "a"))
     async with followed(HEAD + HEARTBEAT + b"".join(told), news=news, telemetry=telemetry):
@@ -127,7 +126,7 @@ async def test_tells_of_ends_and_deletions_in_order(news: SessionEvents, telemet
     assert heard(news)[:3] == [call.stream_up(), call.ended("a"), call.deleted("a")]
 
 
-async def test_tells_of_a_session_under_the_spelling_that_is_known(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_tells_of_a_session_under_the_spelling_that_is_known(news: SessionCache, telemetry: Telemetry) -> None:
     """Where a session id may be spelled in several ways, an event may use another one than requests."""
     told = HEAD + HEARTBEAT + event("ended", 1, "A") + event("deleted", 2, "A")
     async with Stage(told).playing() as stage:
@@ -137,7 +136,7 @@ async def test_tells_of_a_session_under_the_spelling_that_is_known(news: Session
     assert heard(news)[1:3] == [call.ended("a"), call.deleted("a")]
 
 
-async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_is_up_only_once_everything_was_told(news: SessionCache, telemetry: Telemetry) -> None:
     """The stream counts as up at the first heartbeat, after the events that were missed."""
     async with followed(HEAD + event("deleted", 1, "a") + HEARTBEAT + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: call.stream_up() in heard(news))
@@ -145,7 +144,7 @@ async def test_is_up_only_once_everything_was_told(news: SessionEvents, telemetr
     telemetry.events_connected.assert_called_once_with(connected=True)  # type: ignore[attr-defined] # autospec
 
 
-async def test_resumes_after_the_last_event_it_heard(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_resumes_after_the_last_event_it_heard(news: SessionCache, telemetry: Telemetry) -> None:
     """A new connection asks for the events after the last one that was heard."""
     scenes = (ending_with(HEAD + HEARTBEAT + event("ended", 41, "a")), HEAD + event("deleted", 42, "a") + HEARTBEAT)
     async with followed(*scenes, news=news, telemetry=telemetry) as stage:
@@ -161,14 +160,14 @@ async def test_resumes_after_the_last_event_it_heard(news: SessionEvents, teleme
     assert "last-event-id: 41\r\n" in stage.heads[1].lower()
 
 
-async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_there_is_nothing_to_resume_from(news: SessionCache, telemetry: Telemetry) -> None:
     """Where no event was ever heard, a new connection makes the cache forget all."""
     async with followed(ending_with(HEAD + HEARTBEAT), HEAD + HEARTBEAT, news=news, telemetry=telemetry):
         await eventually(lambda: heard(news).count(call.stream_up()) == 2)
     assert heard(news) == [call.stream_up(), call.stream_down(), call.forget_all(), call.stream_up()]
 
 
-async def test_forgets_all_when_the_past_is_not_kept(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_the_past_is_not_kept(news: SessionCache, telemetry: Telemetry) -> None:
     """`reset` makes the cache forget all, and names where to go on."""
     reset = b"event: reset\nid: 100\ndata: {}\n\n"
     scenes = (ending_with(HEAD + event("ended", 1, "a")), ending_with(HEAD + reset + HEARTBEAT), HEAD)
@@ -179,13 +178,13 @@ async def test_forgets_all_when_the_past_is_not_kept(news: SessionEvents, teleme
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"session_id": 5}', b"{}"])
-async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_forgets_all_when_an_event_cannot_be_read(data: bytes, news: SessionCache, telemetry: Telemetry) -> None:
     """An event that cannot be read makes the cache forget all: it may have been any deletion."""
     async with followed(HEAD + b"event: deleted\nid: 9\ndata: " + data + b"\n\n", news=news, telemetry=telemetry):
         await eventually(lambda: call.forget_all() in heard(news))
 
 
-async def test_silence_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_silence_counts_as_down(news: SessionCache, telemetry: Telemetry) -> None:
     """An open connection without a sign of life counts as lost."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, silence=0.2) as stage:
         await eventually(lambda: call.stream_down() in heard(news))
@@ -193,7 +192,7 @@ async def test_silence_counts_as_down(news: SessionEvents, telemetry: Telemetry)
     assert telemetry.events_connected.mock_calls[:2] == [call(connected=True), call(connected=False)]  # type: ignore[attr-defined] # autospec
 
 
-async def test_half_a_heartbeat_is_silence(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_half_a_heartbeat_is_silence(news: SessionCache, telemetry: Telemetry) -> None:
     """Bytes that form no whole line are no sign of life."""
 
     async def drip(writer: asyncio.StreamWriter) -> None:
@@ -207,7 +206,7 @@ async def test_half_a_heartbeat_is_silence(news: SessionEvents, telemetry: Telem
         await eventually(lambda: call.stream_down() in heard(news))
 
 
-async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_stays_up_while_there_are_heartbeats(news: SessionCache, telemetry: Telemetry) -> None:
     """Heartbeats alone keep the stream up."""
     beats = 0
 
@@ -225,7 +224,7 @@ async def test_stays_up_while_there_are_heartbeats(news: SessionEvents, telemetr
     assert heard(news) == [call.stream_up()]
 
 
-async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: SessionCache, telemetry: Telemetry) -> None:
     """A sign of life counts for the time before the previous read."""
     clock = FakeClock()
     go_on = asyncio.Event()
@@ -246,7 +245,7 @@ async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: Session
     assert news.mock_calls == [call.stream_up(), call.alive(1000.0), call.alive(1000.0)]  # type: ignore[attr-defined] # autospec
 
 
-async def test_what_was_not_read_for_long_counts_as_down(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_what_was_not_read_for_long_counts_as_down(news: SessionCache, telemetry: Telemetry) -> None:
     """After a long pause of this process the stream counts as down and is resumed from its place."""
     clock = FakeClock()
     go_on = asyncio.Event()
@@ -279,7 +278,7 @@ async def test_what_was_not_read_for_long_counts_as_down(news: SessionEvents, te
         HEAD + b"data: " + b"x" * 100_000,
     ],
 )
-async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionCache, telemetry: Telemetry) -> None:
     """Errors, redirects, pages and endless lines count as down, and the stream is tried again."""
     async with followed(answer, news=news, telemetry=telemetry, silence=1.0) as stage:
         await eventually(lambda: len(stage.heads) > 1)
@@ -287,7 +286,7 @@ async def test_what_is_no_event_stream_is_down(answer: bytes, news: SessionEvent
     assert call.stream_down() in heard(news)
 
 
-async def test_moves_to_another_instance_when_one_dies(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_moves_to_another_instance_when_one_dies(news: SessionCache, telemetry: Telemetry) -> None:
     """The instance that broke is reported, and the next one is asked for what came after."""
     dying = Stage(ending_with(HEAD + HEARTBEAT + event("ended", 5, "a")))
     living = Stage(HEAD + event("deleted", 6, "a") + HEARTBEAT)
@@ -299,7 +298,7 @@ async def test_moves_to_another_instance_when_one_dies(news: SessionEvents, tele
             await eventually(lambda: heard(news)[-1] == call.stream_up())
 
 
-async def test_reports_an_instance_that_refuses_connections(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_reports_an_instance_that_refuses_connections(news: SessionCache, telemetry: Telemetry) -> None:
     """An instance that refuses the connection is reported as failed."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = f"http://127.0.0.1:{free_ports(1)[0]}"
@@ -308,7 +307,7 @@ async def test_reports_an_instance_that_refuses_connections(news: SessionEvents,
     discovery.report.assert_called_with(discovery.pick.return_value, ok=False)
 
 
-async def test_waits_for_an_instance(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_waits_for_an_instance(news: SessionCache, telemetry: Telemetry) -> None:
     """The stream is down while there is no instance, and comes up once there is one."""
     discovery = create_autospec(Discovery, instance=True)
     discovery.pick.return_value = None
@@ -318,14 +317,14 @@ async def test_waits_for_an_instance(news: SessionEvents, telemetry: Telemetry) 
         await eventually(lambda: call.stream_up() in heard(news))
 
 
-async def test_shows_its_token(news: SessionEvents, telemetry: Telemetry) -> None:
+async def test_shows_its_token(news: SessionCache, telemetry: Telemetry) -> None:
     """The request for the stream carries the token."""
     async with followed(HEAD + HEARTBEAT, news=news, telemetry=telemetry, token="hush") as stage:
         await eventually(lambda: stage.heads)
     assert "authorization: bearer hush\r\n" in stage.heads[0].lower()
 
 
-async def test_reaches_an_instance_on_a_unix_socket(news: SessionEvents, telemetry: Telemetry, tmp_path: Path) -> None:
+async def test_reaches_an_instance_on_a_unix_socket(news: SessionCache, telemetry: Telemetry, tmp_path: Path) -> None:
     """A `unix:/path` address is followed like any other."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.http.client.pool import Origin, Pool
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.pool import Pool
+from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import ResponseHead
 
 
@@ -48,7 +50,7 @@ async def upstream() -> AsyncIterator[Listening]:
                 await writer.wait_closed()
 
 
-class Receiver:
+class Receiver(ResponseReceiver):
     """Notes each call that says how the response goes on."""
 
     def __init__(self) -> None:
@@ -56,16 +58,16 @@ class Receiver:
         self.failure: Exception | None = None
         self.transport: asyncio.Transport | None = None
 
-    def interim(self, _head: ResponseHead) -> None:
+    def interim(self, head: ResponseHead) -> None:
         self.told.append("interim")
 
-    def whole(self, _head: ResponseHead, _body: bytes) -> None:
+    def whole(self, head: ResponseHead, body: bytes) -> None:
         self.told.append("whole")
 
-    def head(self, _head: ResponseHead) -> None:
+    def head(self, head: ResponseHead) -> None:
         self.told.append("head")
 
-    def body(self, _data: bytes) -> None:
+    def body(self, data: bytes) -> None:
         """A body is no state of its own."""
 
     def flush(self) -> None:
@@ -74,7 +76,7 @@ class Receiver:
     def end(self) -> None:
         self.told.append("end")
 
-    def upgraded(self, _head: ResponseHead, transport: asyncio.Transport, _first: bytes) -> None:
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
         self.told.append("upgraded")
         self.transport = transport
 

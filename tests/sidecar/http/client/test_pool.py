@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.pool import LEAST_PLACES_TO_WAIT, Origin, Pool
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.pool import LEAST_PLACES_TO_WAIT, Pool
 from sidecar.http.client.response import ConnectFailed, ConnectionLost, NoFreeConnection, ResponseTimeout
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports

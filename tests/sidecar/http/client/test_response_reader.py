@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.http.client.response import BadResponse
-from sidecar.http.client.response_reader import ResponseReader
+from sidecar.http.client.response_reader import ResponseReader, ResponseReceiver
 
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
 CHUNKS = (
@@ -19,7 +19,7 @@ EMPTY = b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
-class Heard:
+class Heard(ResponseReceiver):
     """A sink that remembers."""
 
     def __init__(self) -> None:

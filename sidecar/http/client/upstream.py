@@ -1,0 +1,123 @@
+"""The upstream as forwarder and responses see it: connections, and how heads are written on the way there and back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from typing import Final
+
+from sidecar.guard.permit import Permit
+from sidecar.guard.ports import Telemetry
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.origin import Origin
+from sidecar.http.client.pool import Pool
+from sidecar.http.client.response import ConnectionLost, UpstreamError, UpstreamFailure, as_upstream_error
+from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
+from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
+from sidecar.http.ports import WireHead
+from sidecar.model import Grounds, Headers, Reason
+
+_NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
+
+
+class Upstream:
+    """The service at `url` (`http://`, `https://` or `unix:/path`), over a pool of connections.
+
+    Times are in seconds: `idle` is how long a connection may lie unused, `connect_timeout` bounds connecting and
+    waiting for a free connection, `response_timeout` runs from the last byte of a request to the first of its answer.
+    `trusted_proxies` are believed when they say `X-Forwarded-*`. `decision_header` adds `X-Sidecar-Session` to answers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        telemetry: Telemetry,
+        connections: int = 256,
+        idle: float = 4.0,
+        connect_timeout: float = 5.0,
+        response_timeout: float = 60.0,
+        trusted_proxies: Sequence[IpNetwork] = (),
+        user_header: str | None = None,
+        decision_header: bool = False,
+    ) -> None:
+        self.pool = Pool(
+            Origin.parse(url),
+            connections=connections,
+            idle=idle,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
+            telemetry=telemetry,
+        )
+        self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
+        self.decision_header = decision_header
+        self.telemetry = telemetry
+        self._last_answer: tuple[ResponseHead | None, Grounds, ForwardedHead] = (None, Grounds.PASSED, _NO_ANSWER)
+
+    @functools.cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of all connections. Asked for once: before Python 3.12 every asking is a system call."""
+        return asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.pool.close()
+
+    def connections(self) -> dict[str, int]:
+        """How many connections are `idle`, `active` and `streaming`, and how many requests are `waiting` for one."""
+        return self.pool.counts()
+
+    def is_stale(self, failure: Exception) -> bool:
+        """Whether a request failed before any byte of its answer, on a connection used before."""
+        return isinstance(failure, ConnectionLost) and failure.stale
+
+    async def connect(self, *, fresh: bool = True) -> UpstreamConnection:
+        """Open a new connection, or wait until one may be opened. Raises UpstreamError.
+
+        Unless `fresh`, one that was used before and comes free will do.
+        """
+        try:
+            return await self.pool.acquire(fresh=fresh)
+        except UpstreamFailure as failure:
+            raise as_upstream_error(failure) from failure
+
+    def explain(self, failure: Exception) -> UpstreamError:
+        """Say what a failure means, and take note of it if it is the upstream's."""
+        error = as_upstream_error(failure)
+        if error.reason is not Reason.BODY_TIMEOUT:
+            self.telemetry.upstream_failed(error.reason, str(failure) or type(failure).__name__)
+        return error
+
+    def request_head(self, wire: WireHead) -> bytes:
+        """Write the head of the request as the upstream gets it."""
+        memo = wire.memo
+        if memo.upstream_head is not None:
+            return memo.upstream_head
+        written = memo.upstream_fields
+        if written is None:
+            fields = self.rules.request_fields(
+                wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
+            )
+            host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
+            written = memo.upstream_fields = b"%b%b\r\n" % (host, encode_fields(fields))
+        memo.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (wire.method.encode("ascii"), wire.target, written)
+        return memo.upstream_head
+
+    def answer_head(self, head: ResponseHead, permit: Permit) -> ForwardedHead:
+        """Give the head of an answer as the client gets it; the same object as long as both are the same."""
+        last, how, passed = self._last_answer
+        if head is last and permit.grounds is how:
+            return passed
+        fields = self.rules.response_fields(head.headers)
+        if self.decision_header:
+            fields.append((DECISION_HEADER, permit.grounds.value.encode("ascii")))
+        if head.until_close:
+            fields.append((b"Connection", b"close"))
+        passed = ForwardedHead(head.status, head.reason, fields, head.framing)
+        self._last_answer = head, permit.grounds, passed
+        return passed
+
+    def interim_fields(self, head: ResponseHead) -> Headers:
+        """Give the fields of a 1xx answer as the client gets them."""
+        return self.rules.response_fields(head.headers)
