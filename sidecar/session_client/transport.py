@@ -27,6 +27,7 @@ from sidecar.http.client.response import (
     NoFreeConnection,
     ResponseTimeout,
     UpstreamFailure,
+    may_repeat,
 )
 from sidecar.http.client.response_buffer import ResponseBuffer
 from sidecar.http.client.response_reader import ResponseReceiver
@@ -35,7 +36,6 @@ from sidecar.http.headers import encode_fields
 from sidecar.session_client.answers import MOST_ANSWER, Reply
 from sidecar.session_client.calls import WrittenCall
 
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _LONGEST_CONNECT: Final = 60.0
 _TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = {
     ConnectFailed: httpx.ConnectError,
@@ -100,7 +100,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             try:
                 return await self._call(pool, call.method, data, deadline, fresh=False)
             except ConnectionLost as lost:
-                if not lost.stale or call.method not in _IDEMPOTENT:
+                if not may_repeat(call.method, lost):
                     raise
             return await self._call(pool, call.method, data, deadline, fresh=True)
         except UpstreamFailure as failure:
@@ -165,7 +165,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             async with _within(timeouts.get("read"), httpx.ReadTimeout):
                 return buffer, await buffer.response()
         except ConnectionLost as lost:
-            if lost.stale and method in _IDEMPOTENT and not fresh:
+            if not fresh and may_repeat(method, lost):
                 raise _Stale from lost
             raise
         except BaseException:

@@ -19,7 +19,9 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.proxied_response import IDEMPOTENT, ProxiedResponse
+from sidecar.http.client.proxied_response import ProxiedResponse
+from sidecar.http.client.response import IDEMPOTENT
+from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.exchange import Exchange
 from sidecar.http.server.protocol import HardenedConfig
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
@@ -85,7 +87,7 @@ class FastPathProtocol(ForwardingConnection):
 
     def wait_for_more(self) -> None:
         """Wait for another piece of a body that is held, but not for long."""
-        self._wait(HOLD, self._body_timed_out)
+        self._wait(HOLD, FAIL_BODY)
 
     def _let_go(self) -> None:
         """Give back what was counted for the body of the request."""
@@ -182,7 +184,7 @@ class FastPathProtocol(ForwardingConnection):
         """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
         if self._unguarded is not None:
             try:
-                self._unguarded.look(template, piece)
+                self._unguarded.look(template.method, template.target, template.headers, piece)
             except Exception:
                 logger.exception("the fast path could not look at an unguarded request")
 

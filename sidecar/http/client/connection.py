@@ -93,7 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline: float | None = None
         self._reader = ResponseReader()
         self._receiver: ResponseReceiver | None = None
-        self._sent = 0.0
+        self.sent = 0.0
         self._used = False
         self._switched = False
         self._request_sent = True
@@ -119,7 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __repr__(self) -> str:
         state = self.state
-        times = f" for {monotonic() - self._sent:.1f} s" if state in ("sending", "awaiting", "receiving") else ""
+        times = f" for {monotonic() - self.sent:.1f} s" if state in ("sending", "awaiting", "receiving") else ""
         due = "" if self.deadline is None else f", due in {self.deadline - monotonic():.1f} s"
         holds = (", reading held" if self._reading_held else "") + (", writing held" if self.writing_held else "")
         kind = "" if self.counted else ", stream or tunnel"
@@ -131,7 +131,11 @@ class UpstreamConnection(asyncio.Protocol):
     def start(
         self, receiver: ResponseReceiver, data: bytes, *, method: str, complete: bool, upgrade: bool = False
     ) -> None:
-        """Write the head of a request, and its body if `complete`; the response goes to `receiver`."""
+        """Write the head of a request, and its body if `complete`; the response goes to `receiver`.
+
+        `sent` is the time of that, and later that of `finish_request`.
+        """
+        self.sent = monotonic()
         if self.transport.is_closing():
             # It was lost between being handed over and being used, when it had no receiver to tell.
             self.pool.discard(self)
@@ -139,9 +143,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._receiver = receiver
         self._reader.begin(receiver, is_head=method == "HEAD", upgrade=upgrade)
-        self._sent = monotonic()
         self._request_sent = complete
-        self.deadline = self._sent + self.pool.response_timeout if complete else None
+        self.deadline = self.sent + self.pool.response_timeout if complete else None
         self.transport.write(data)
 
     def is_quiet(self) -> bool:
@@ -159,8 +162,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Note that the whole request has been written: from now on the answer is due."""
         self._request_sent = True
         if self._reader.head is None:
-            self._sent = monotonic()
-            self.deadline = self._sent + self.pool.response_timeout
+            self.sent = monotonic()
+            self.deadline = self.sent + self.pool.response_timeout
 
     async def drain(self) -> None:
         """Wait until the upstream has read enough for more to be written."""
@@ -218,7 +221,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._read(data)
             return
         now = monotonic()
-        self.pool.telemetry.upstream(now - self._sent)
+        self.pool.telemetry.upstream(now - self.sent)
         self._finish(now)
         receiver.whole(template.head, body)
 
@@ -258,7 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._switch(reader.switching_head(), first)
             return
         if reader.head is not None and not had_head:
-            self.pool.telemetry.upstream(monotonic() - self._sent)
+            self.pool.telemetry.upstream(monotonic() - self.sent)
             self.deadline = None
             if reader.head.framing.event_stream:
                 self.pool.uncount(self)

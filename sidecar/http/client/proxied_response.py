@@ -7,19 +7,16 @@ is a call of the client's.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import Final
 
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.response import ClientGone, UpstreamError
+from sidecar.http.client.response import IDEMPOTENT, ClientGone, UpstreamError, may_repeat
 from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import ResponseHead
 from sidecar.http.ports import ResponseClient
 
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""RFC 9110, section 9.2.2."""
 _COPIED: Final = 16 * 1024
 """Bytes of a body that are cheaper copied behind their head than written by themselves."""
 
@@ -95,11 +92,11 @@ class ProxiedResponse(ResponseReceiver):
         self._line = line
         if complete and self._method in IDEMPOTENT:
             self._request, self._body = head, body
-        self._upstream.telemetry.overhead(monotonic() - arrived)
-        if len(body) <= _COPIED:
-            line.start(self, head + body, method=self._method, complete=complete, upgrade=upgrade)
-        else:
-            line.start(self, head, method=self._method, complete=False, upgrade=upgrade)
+        goes_along = len(body) <= _COPIED
+        first = head + body if goes_along else head
+        line.start(self, first, method=self._method, complete=complete and goes_along, upgrade=upgrade)
+        self._upstream.telemetry.overhead(line.sent - arrived)
+        if not goes_along:
             line.write(body)
             if complete:
                 line.finish_request()
@@ -172,8 +169,7 @@ class ProxiedResponse(ResponseReceiver):
 
     def failed(self, failure: Exception) -> None:
         """Repeat a request whose connection was stale; otherwise tell the client."""
-        may_repeat = self._request and self._repetition is None
-        if may_repeat and self._upstream.is_stale(failure):
+        if self._request and self._repetition is None and may_repeat(self._method, failure):
             self._repetition = self._client.run_beside(self._repeat(failure))
         else:
             self._client.fail(failure)

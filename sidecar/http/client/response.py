@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sidecar.http.framing import ResponseHead, read_framing
 from sidecar.model import RETRY_AFTER, Reason
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods of requests that may be sent twice (RFC 9110, section 9.2.2)."""
 
 
 class ClientGone(Exception):
@@ -76,6 +81,11 @@ def read_head(
     # The upstream's connection is none of the client's business, but for an answer that ends with it.
     framing.close = framing.names_connection = until_close
     return ResponseHead(status, reason, headers, framing, until_close)
+
+
+def may_repeat(method: str, failure: Exception) -> bool:
+    """Whether a request that failed may be sent once more: it is idempotent, and its connection was stale."""
+    return method in IDEMPOTENT and isinstance(failure, ConnectionLost) and failure.stale
 
 
 def as_upstream_error(failure: Exception) -> UpstreamError:

@@ -12,7 +12,7 @@ from sidecar.guard.ports import Telemetry
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
-from sidecar.http.client.response import ConnectionLost, UpstreamError, UpstreamFailure, as_upstream_error
+from sidecar.http.client.response import UpstreamError, UpstreamFailure, as_upstream_error
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
 from sidecar.http.ports import WireHead
@@ -67,10 +67,6 @@ class Upstream:
     def connections(self) -> dict[str, int]:
         """How many connections are `idle`, `active` and `streaming`, and how many requests are `waiting` for one."""
         return self.pool.counts()
-
-    def is_stale(self, failure: Exception) -> bool:
-        """Whether a request failed before any byte of its answer, on a connection used before."""
-        return isinstance(failure, ConnectionLost) and failure.stale
 
     async def connect(self, *, fresh: bool = True) -> UpstreamConnection:
         """Open a new connection, or wait until one may be opened. Raises UpstreamError.

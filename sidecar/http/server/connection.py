@@ -6,13 +6,18 @@ import asyncio
 import select
 import socket
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
 from sidecar.http.server import tunnel
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+# What is done at a deadline. Numbers, because a bound method would be made for every request.
+ABORT: Final = 0
+CLOSE: Final = 1
+REFUSE_HEAD: Final = 2
+FAIL_BODY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self._tunnel: asyncio.Task[None] | None = None
         self._deadline: float | None = None
-        self._on_deadline: Callable[[], None] = self.abort
+        self._on_deadline: int = ABORT
         self._unread_deadline: float | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -119,7 +124,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
         elif self._deadline is not None and now >= self._deadline:
             self._deadline = None
-            self._on_deadline()
+            self._overdue(self._on_deadline)
 
     def cut(self, *, hard: bool) -> None:
         """Close in the middle of an answer. `hard` makes it a reset, which no client takes for the answer's end."""
@@ -169,14 +174,21 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         else:
             self._transport.write_eof()
-            self._wait(patience, self._close)
+            self._wait(patience, CLOSE)
 
     def _close(self) -> None:
         """Close when all is written, and if that never happens, anyway."""
         self._closing = True
         self._transport.close()
-        self._wait(self._patience.unread, self.abort)
+        self._wait(self._patience.unread, ABORT)
 
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+    def _wait(self, seconds: float, then: int) -> None:
         self._deadline = self.loop.time() + seconds
         self._on_deadline = then
+
+    def _overdue(self, what: int) -> None:
+        """Do what was to be done at the deadline that has passed."""
+        if what == CLOSE:
+            self._close()
+        else:
+            self.abort()

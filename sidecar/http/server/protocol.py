@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from starlette.types import Scope
 
-from sidecar.http.server.connection import Timeouts
+from sidecar.http.server.connection import ABORT, CLOSE, FAIL_BODY, REFUSE_HEAD, Timeouts
 from sidecar.http.server.exchange import Exchange, ExchangeConnection
 from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
@@ -119,7 +119,7 @@ class HardenedProtocol(ExchangeConnection):
         if self._body is not None or self._is_stream():
             self._served.lose_client()
             return False
-        self._wait(self._patience.half_closed, self.abort)
+        self._wait(self._patience.half_closed, ABORT)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -158,8 +158,8 @@ class HardenedProtocol(ExchangeConnection):
     def expect_body(self, *, waiting: bool) -> None:
         """Begin or cease to wait for a piece of the body."""
         if waiting:
-            self._wait(self._patience.body, self._body_timed_out)
-        elif self._on_deadline == self._body_timed_out:
+            self._wait(self._patience.body, FAIL_BODY)
+        elif self._on_deadline == FAIL_BODY:
             self._deadline = None
 
     def is_fed_to(self, sink: object) -> bool:
@@ -182,7 +182,7 @@ class HardenedProtocol(ExchangeConnection):
         elif self._shared.draining:
             self._wait_for_request()
         else:
-            self._wait(self._patience.idle, self._close)
+            self._wait(self._patience.idle, CLOSE)
 
     def _let_go(self) -> None:
         """Let go of what a subclass holds for the request being served."""
@@ -216,7 +216,7 @@ class HardenedProtocol(ExchangeConnection):
         if self._tunnel is not None:
             self._tunnel.cancel()
         elif self._served is None and not self._closing:
-            self._wait(self._patience.last_call, self._close)
+            self._wait(self._patience.last_call, CLOSE)
         self.sweep(self.loop.time())
 
     # Requests
@@ -250,12 +250,12 @@ class HardenedProtocol(ExchangeConnection):
 
     def _wait_for_request(self) -> None:
         if self._shared.draining:
-            if self._deadline is None or self._on_deadline != self._close:
-                self._wait(self._patience.last_call, self._close)
+            if self._deadline is None or self._on_deadline != CLOSE:
+                self._wait(self._patience.last_call, CLOSE)
         elif not self._buffer:
-            self._wait(self._patience.idle, self._close)
-        elif self._on_deadline != self._head_timed_out:
-            self._wait(self._patience.head, self._head_timed_out)
+            self._wait(self._patience.idle, CLOSE)
+        elif self._on_deadline != REFUSE_HEAD:
+            self._wait(self._patience.head, REFUSE_HEAD)
 
     def _scope_of(self, head: RequestHead) -> Scope:
         return request_scope(self._scope, head)
@@ -283,9 +283,9 @@ class HardenedProtocol(ExchangeConnection):
     def _serve(self, head: RequestHead, served: Served) -> None:
         """Have `served` serve a request from now on; what was waited for in front of it is here."""
         self._deadline = None
-        self._on_deadline = self.abort
+        self._on_deadline = ABORT
         if self._half_closed:
-            self._wait(self._patience.half_closed, self.abort)
+            self._wait(self._patience.half_closed, ABORT)
         self._head = head
         self._served = served
 
@@ -343,9 +343,10 @@ class HardenedProtocol(ExchangeConnection):
         self._buffer = b""
         self._close_after_answer(self._patience.last_call if self._shared.draining else self._patience.linger)
 
-    def _head_timed_out(self) -> None:
-        self._refuse(BadRequest(408, "the head of the request did not come in time"))
-
-    def _body_timed_out(self) -> None:
-        if self._served is not None and self._sink is not None:
+    def _overdue(self, what: int) -> None:
+        if what == REFUSE_HEAD:
+            self._refuse(BadRequest(408, "the head of the request did not come in time"))
+        elif what != FAIL_BODY:
+            super()._overdue(what)
+        elif self._served is not None and self._sink is not None:
             self._sink.fail_body(TimeoutError("the rest of the request body did not come in time"))
