@@ -66,7 +66,7 @@ class Feed:
         self._alarm = asyncio.Event()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Begin to read the log in the background."""
@@ -78,7 +78,7 @@ class Feed:
 
     async def stop(self) -> None:
         """End every follower's stream and stop reading."""
-        self._closed = True
+        self._stopping.set()
         self._tell()
         self._alarm.set()
         for task in self._tasks:
@@ -121,7 +121,7 @@ class Feed:
             after = history.last
             yield [Reset(after)]
         self.wake()
-        while not self._closed:
+        while not self._stopping.is_set():
             news, behind = self._news, after < self._last
             events = await self._next(after)
             lost = events[0].number != after + 1 if events else behind
@@ -153,12 +153,13 @@ class Feed:
 
     async def _beat(self) -> None:
         """Wake every follower now and then: one that has nothing to tell then gives a sign of life."""
-        while not self._closed:
-            await asyncio.sleep(self._heartbeat)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._heartbeat)
             self._tell()
 
     async def _read(self) -> None:
-        while not self._closed:
+        while not self._stopping.is_set():
             self._alarm.clear()
             try:
                 more = await again_if_stale(self._read_once)

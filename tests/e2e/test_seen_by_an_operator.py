@@ -101,7 +101,8 @@ def events(process: Running, event: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    # A sidecar that stops waits a moment for requests that may be on their way on an idle connection: here are none.
+    with httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
         yield client
 
 

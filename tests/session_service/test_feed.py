@@ -269,6 +269,16 @@ async def test_a_feed_that_cannot_read_ends_its_streams(log: EventLog, monkeypat
     await feed.stop()
 
 
+async def test_stopping_waits_for_no_heartbeat(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat ends because it is asked to, not because patience with it is over."""
+    monkeypatch.setattr("session_service.background._PATIENCE", 3600)
+    feed = Feed(log, poll=3600, heartbeat=3600)
+    feed.start()
+    await asyncio.sleep(0)  # both tasks begin
+    async with asyncio.timeout(30):
+        await feed.stop()
+
+
 async def test_stopping_ends_every_stream(log: EventLog) -> None:
     """A stream never ends by itself, so a stop has to end it."""
     feed = Feed(log)
