@@ -22,7 +22,7 @@ import memory_service.settings
 import session_service.settings
 from service_kit.settings import variables
 from sidecar.doors.refusal import STATUS
-from sidecar.observability.catalog import CATALOG, published
+from sidecar.observability.catalog import CATALOG, Described
 from sidecar.observability.remedies import REMEDIES
 from sidecar.settings import Settings, effective
 
@@ -168,21 +168,32 @@ def replace_rows(page: str, header: str, new_rows: Iterable[Cells]) -> str:
     return "\n".join(lines) + "\n"
 
 
+SUFFIXES: Final = {"counter": "_total", "info": "_info", "gauge": "", "histogram": ""}
+
+
+def published(metric: Described) -> str:
+    """The name of the metric in the text format of Prometheus."""
+    return metric.name + SUFFIXES[metric.type]
+
+
 def metrics_table() -> Iterator[Cells]:
-    """A row for each metric of the catalog."""
+    """A row for each metric of the catalog; the last cell is a person's."""
+    written = {names(cells[0])[0]: cells[-1] for _, cells in rows(PAGES["metrics"].read_text())}
     for metric in CATALOG.values():
         kind = "gauge" if metric.type == "info" else metric.type
         labels = ", ".join(f"`{label}`" for label in metric.labels)
-        yield [f"`{published(metric)}`", kind, labels, metric.help, metric.change]
+        yield [f"`{published(metric)}`", kind, labels, metric.help, written.get(published(metric), "")]
 
 
 # The runbook ----------------------------------------------------------------------------------------------------------
 
 
 def remedies_table() -> Iterator[Cells]:
-    """A row for each kind of problem, with the sentences that the dashboard shows too."""
+    """A row for each kind of problem, with the sentences of the dashboard; what to look at is a person's."""
+    found = {names(cells[0])[0]: cells for _, cells in rows(PAGES["operating"].read_text())}
     for kind, remedy in REMEDIES.items():
-        yield [f"`{kind}`", *remedy]
+        looked_at = found[kind][2] if kind in found else ""
+        yield [f"`{kind}`", remedy.means, looked_at, remedy.do]
 
 
 # The README's comparison ----------------------------------------------------------------------------------------------
@@ -231,12 +242,14 @@ def generate() -> tuple[dict[str, str], list[str]]:
     }
     reasons = {reason.value for reason in STATUS}
     shown = named("configuration") | named("consul")
+    unfinished = [cells[0] for name in ("metrics", "operating") for _, cells in rows(pages[name]) if "" in cells[3:]]
     in_catalog = {published(metric) for metric in CATALOG.values()}
     alike = {name for name in named("configuration") if name.isupper()}
     problems = [
         *(f"{name} has no row in docs/operators/configuration.md" for name in sorted(set(known) - shown)),
         *(f"{name} in docs/operators/configuration.md is no setting" for name in sorted(alike - set(known))),
         *(f"{name} has no row in docs/users/refusals.md" for name in sorted(reasons - named("refusals"))),
+        *(f"the row of {name} in docs/ has an empty cell that a person writes" for name in unfinished),
         *(f"{name} is exported and not in the catalog" for name in sorted(set(metrics) - in_catalog)),
         *(f"{name} is in the catalog and not exported" for name in sorted(in_catalog - set(metrics))),
     ]
