@@ -42,8 +42,8 @@ from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.otel import metrics_export, open_tracing
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.session_guard import SessionGuard, started, text_of
-from sidecar.settings import Settings, effective
+from sidecar.session_guard import SessionGuard, started
+from sidecar.settings import Settings, effective, text_of
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration

@@ -20,8 +20,8 @@ from sidecar.settings import (
 )
 from sidecar.tools.probe.record import unsafe_create
 
-_UNUSED: Final = ("brotli", "greenlet", "httpx._main", "multipart", "python_multipart", "rich", "zstandard")
-"""What structlog, httpx and Starlette import where it is installed and `serve` never uses or not from the start:
+_UNUSED: Final = ("brotli", "greenlet", "multipart", "python_multipart", "rich", "zstandard")
+"""What structlog and Starlette import where it is installed and `serve` never uses or not from the start:
 codings, coroutines of another kind, a command line, forms, tables. A sixth of the time to start, and 8 MB."""
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import structlog
-from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.cache.session_cache import SessionCache
@@ -35,13 +34,12 @@ from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import Head
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.profile.session_api import At
 from sidecar.request_context import enter_request
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import Discovery, FixedAddress
+from sidecar.session_client.discovery import Discovery, discovery_of
 from sidecar.session_client.events import EventFollower
-from sidecar.session_client.transport import PooledTransport
-from sidecar.settings import Settings, load_settings
+from sidecar.session_client.transport import Transport
+from sidecar.settings import Settings, load_settings, text_of
 
 if TYPE_CHECKING:
     from sidecar.outbox.outbox import Outbox
@@ -215,9 +213,9 @@ class SessionGuard:
         )
         self.metrics.publish("sidecar_known_sessions", lambda: len(known))
         self.metrics.publish("sidecar_known_session_lookups", lambda: {"hit": known.hits, "miss": known.misses})
-        discovery = await self._discovery()
+        discovery = await self._stack.enter_async_context(started(discovery_of(settings)))
         self.known, self.discovery = known, discovery
-        transport = await self._stack.enter_async_context(PooledTransport())
+        transport = await self._stack.enter_async_context(Transport())
         api = profile.service
         if api.events is not None:
             token = text_of(settings.session_service_token)
@@ -225,7 +223,8 @@ class SessionGuard:
                 discovery, known, self.telemetry, path=api.events, canonical=api.canonical, token=token
             )
             await self._stack.enter_async_context(started(follower))
-        service = self._session_service(transport, discovery)
+        service = HttpSessionService.from_settings(settings, transport, discovery, self.telemetry)
+        self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
         extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
         self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
         on_ended = OnEnded(settings.on_ended)
@@ -254,32 +253,6 @@ class SessionGuard:
         recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
         self._stack.push_async_callback(recovery.aclose)
         return recovery
-
-    async def _discovery(self) -> Discovery:
-        settings = self.settings
-        if settings.profile.service.at is At.UPSTREAM:
-            return FixedAddress(settings.upstream)
-        if settings.consul is None:
-            return FixedAddress(settings.session_service)
-        from sidecar.session_client.consul_discovery import ConsulDiscovery  # noqa: PLC0415 # see its first lines
-
-        fallback = settings.session_service if settings.session_service_is_explicit else None
-        discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
-        return await self._stack.enter_async_context(started(discovery))
-
-    def _session_service(self, transport: PooledTransport, discovery: Discovery) -> HttpSessionService:
-        service = HttpSessionService(
-            transport,
-            discovery,
-            self.telemetry,
-            self.settings.profile.service,
-            token=text_of(self.settings.session_service_token),
-            timeout=self.settings.session_timeout,
-            scope_names=self.settings.profile.scope,
-            owner=self.settings.profile.owner,
-        )
-        self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
-        return service
 
     async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
         """The journal, where one is wanted or where an earlier run left debts behind."""
@@ -345,11 +318,6 @@ class SessionGuardMiddleware:
 
         async with stack:
             await self._app(scope, starting, stopping)
-
-
-def text_of(secret: SecretStr | None) -> str | None:
-    """Give the text of a secret setting."""
-    return secret.get_secret_value() if secret else None
 
 
 def _fields(headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:

@@ -230,6 +230,11 @@ class Settings(ConsulSettings):
         return "session_service" in self.model_fields_set
 
 
+def text_of(secret: SecretStr | None) -> str | None:
+    """Give the text of a secret setting."""
+    return secret.get_secret_value() if secret else None
+
+
 class WrapSettings(Settings):
     """What the environment says to `wrap`: requests go to the application, none to `SIDECAR_UPSTREAM`."""
 

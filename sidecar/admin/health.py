@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Literal
 
-import httpx
-
-from service_kit.address import socket_path
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.calls import write_call
+from sidecar.session_client.transport import NoAnswer, Transport
 
 PATIENCE: Final = 0.7
 """Seconds after which a service counts as down: with a second between two looks, the page shows it within two."""
@@ -55,22 +51,12 @@ class HealthProbe:
         url = self._pick()
         if url is None:
             return Health("down", "no instance is known")
-        socket = socket_path(url)
-        tls = self._tls if url.startswith("https:") else None
-        transport = PooledTransport(connections=1, unix=socket, tls=tls)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         try:
-            async with (
-                asyncio.timeout(PATIENCE),
-                httpx.AsyncClient(transport=transport, trust_env=False) as client,
-                client.stream("GET", f"{'http://localhost' if socket else url}/health") as response,
-            ):
-                status = response.status_code
+            async with Transport() as transport:
+                reply = await transport.call(write_call(url, "GET", "/health", []), deadline)
         except TimeoutError:
             return Health("down", f"{url} gives no answer in {PATIENCE * 1000:.0f} ms")
-        except (httpx.HTTPError, OSError) as error:
-            return Health("down", f"{url} cannot be reached ({type(error).__name__})")
-        return Health("up" if status < 500 else "down", f"{url} answers {status}")
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        except NoAnswer as failure:
+            return Health("down", f"{url} cannot be asked: {failure}")
+        return Health("up" if reply.status < 500 else "down", f"{url} answers {reply.status}")

@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
-import httpx
 import orjson
 
-from service_kit.address import socket_path
+from sidecar.http.client.origin import Origin
 from sidecar.http.headers import encode_fields
 from sidecar.model import Credentials, Headers, Reference
 from sidecar.profile.session_api import ApiCall
@@ -28,28 +27,25 @@ _MARKED: Final = re.compile(rf"{_MARK}\.([a-z][a-z0-9_]*)\.")
 class WrittenCall(NamedTuple):
     """One call, complete as it stands: no client adds anything to it.
 
-    `base` is the instance that it goes to, `target` the request target with the ids escaped as `SessionCall` escaped
-    them. `fields` are the `headers` as they stand in an HTTP/1.1 head.
+    `base` is the instance that it goes to, `target` the request target with the ids escaped, and `fields` the header
+    fields as they stand in an HTTP/1.1 head.
     """
 
     base: str
     method: str
     target: bytes
-    headers: Headers
     fields: bytes
-    body: bytes
+    body: bytes = b""
 
-    def request(self) -> httpx.Request:
-        """Give the call to a transport of httpx.
+    def encode(self) -> bytes:
+        """Give the call as it goes over the wire."""
+        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (self.method.encode("ascii"), self.target, self.fields, self.body)
 
-        The target is httpx's extension `target`, not the path of the URL, which httpx would escape once more. For
-        `unix:/path` the extension `unix` holds the path.
-        """
-        path = socket_path(self.base)
-        url = _origin(self.base)
-        extensions = {"target": self.target} if path is None else {"target": self.target, "unix": path}
-        stream = httpx.ByteStream(self.body)
-        return httpx.Request(self.method, url, headers=list(self.headers), stream=stream, extensions=extensions)
+
+def write_call(base: str, method: str, target: str, headers: Headers, body: bytes | None = None) -> WrittenCall:
+    """Write a call that follows from no template; `Host` and the length of a body are added to its headers."""
+    fields = encode_fields(_complete(base, headers, None if body is None else len(body)))
+    return WrittenCall(base, method, target.encode("ascii"), fields, body or b"")
 
 
 class _BodyTemplate(NamedTuple):
@@ -97,15 +93,11 @@ class SessionCall:
             headers = self._with_own(headers, values, reference.credentials)
             fields = encode_fields(headers)
         if (made_for := current_request()) is not None:
-            passed_on = made_for.passed_on()
-            headers = [*headers, *passed_on]
-            fields += encode_fields(passed_on)
-        return WrittenCall(base, self._method, self._target(values).encode("ascii"), headers, fields, body)
+            fields += encode_fields(made_for.passed_on())
+        return WrittenCall(base, self._method, self._target(values).encode("ascii"), fields, body)
 
     def _make_headers(self, base: str, length: int | None) -> tuple[Headers, bytes]:
-        headers = [(b"host", _origin(base).netloc), *self._headers]
-        if length is not None:
-            headers.append((b"content-length", b"%d" % length))
+        headers = _complete(base, self._headers, length)
         return headers, encode_fields(headers)
 
     def _make_body(self, names: Iterable[str]) -> _BodyTemplate:
@@ -139,10 +131,16 @@ def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str
     return values
 
 
+def _complete(base: str, headers: Headers, length: int | None) -> Headers:
+    """The headers of a call between those that follow from the instance and from the body."""
+    host = (b"host", origin_of(base).authority.encode("ascii"))
+    return [host, *headers, *([] if length is None else [(b"content-length", b"%d" % length)])]
+
+
 @lru_cache(maxsize=64)
-def _origin(base: str) -> httpx.URL:
-    """The instance at `base`; there are few of them."""
-    return httpx.URL("http://localhost/" if socket_path(base) is not None else f"{base}/")
+def origin_of(base: str) -> Origin:
+    """The instance at a base URL; there are few of them."""
+    return Origin.parse(base)
 
 
 def _filled(template: Any, values: Mapping[str, str]) -> Any:

@@ -1,16 +1,12 @@
-"""The session service over HTTP: looks, creates, and believes nothing but what the answer proves.
-
-Requests go to the transport directly: no redirect, cookie, proxy or default header can come in between.
-"""
+"""The session service over HTTP: looks, creates, and believes nothing but what the answer proves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
-import httpx
 import stamina
 import structlog
 
@@ -23,7 +19,8 @@ from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.discovery import Discovery
-from sidecar.session_client.transport import HttpxCaller, PooledTransport
+from sidecar.session_client.transport import NoAnswer, Transport
+from sidecar.settings import Settings, text_of
 
 _LONGEST_WAIT: Final = 0.2
 _RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
@@ -55,7 +52,7 @@ class _Question:
 
 
 class HttpSessionService:
-    """The `SessionService` port over any httpx transport, which is not closed here.
+    """The `SessionService` port over HTTP. The transport is not closed here.
 
     `timeout` is in seconds and covers one `look` or `ensure`, retries included. `scope_names` are the profile's
     names for the parts of a reference's scope. `mints` is True once a create call was answered with another id and
@@ -64,7 +61,7 @@ class HttpSessionService:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         discovery: Discovery,
         telemetry: Telemetry,
         api: SessionApi,
@@ -81,9 +78,7 @@ class HttpSessionService:
         is_ours = api.is_default
         interpreter = Interpreter(api, scope_names, owner)
         self.mints = False
-        self._caller: PooledTransport | HttpxCaller = (
-            transport if isinstance(transport, PooledTransport) else HttpxCaller(transport)
-        )
+        self._transport = transport
         self._discovery = discovery
         self._telemetry = telemetry
         self._is_ours = is_ours
@@ -99,6 +94,23 @@ class HttpSessionService:
         # A foreign service's first create call is made alone: should it mint ids, it has made one junk session.
         self._is_proven = is_ours
         self._proving = asyncio.Lock()
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, transport: Transport, discovery: Discovery, telemetry: Telemetry
+    ) -> Self:
+        """Ask as the settings and their profile say."""
+        profile = settings.profile
+        return cls(
+            transport,
+            discovery,
+            telemetry,
+            profile.service,
+            token=text_of(settings.session_service_token),
+            timeout=settings.session_timeout,
+            scope_names=profile.scope,
+            owner=profile.owner,
+        )
 
     async def look(self, reference: Reference) -> Verdict:
         """Say what the service knows of the session."""
@@ -226,12 +238,12 @@ class HttpSessionService:
         answer: Verdict | Doubt
         is_reached, unreachable = False, False
         try:
-            reply = await self._caller.call(question.call.write(url, reference), deadline)
+            reply = await self._transport.call(question.call.write(url, reference), deadline)
         except TimeoutError:
             told, answer = "none in time", _LATE
-        except (httpx.HTTPError, OSError) as error:
-            told = f"none ({type(error).__name__})"
-            answer = Unknown(f"the session service could not be asked ({type(error).__name__})")
+        except NoAnswer as failure:
+            told = f"none ({failure})"
+            answer = Unknown(f"the session service could not be asked: {failure}")
             unreachable = True
         else:
             told, answer = str(reply.status), question.read(reply, reference)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sidecar.profile.session_api import At
+from sidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from sidecar.session_client.consul_discovery import ConsulDiscovery
 
 AVOID_SECONDS: Final = 5.0
 """How long an instance that could not be reached is passed over, while there are others."""
@@ -44,6 +50,18 @@ class FixedAddress:
 
     def report(self, url: str, *, ok: bool) -> None:
         """There is nowhere else to go."""
+
+
+def discovery_of(settings: Settings) -> FixedAddress | ConsulDiscovery:
+    """Find the session service as the settings and their profile say; it has to be started."""
+    if settings.profile.service.at is At.UPSTREAM:
+        return FixedAddress(settings.upstream)
+    if settings.consul is None:
+        return FixedAddress(settings.session_service)
+    from sidecar.session_client.consul_discovery import ConsulDiscovery  # noqa: PLC0415 # see its first lines
+
+    fallback = settings.session_service if settings.session_service_is_explicit else None
+    return ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
 
 
 class Rotation:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Final
 
-import httpx
 import orjson
 import structlog
 
-from service_kit.address import socket_path
 from sidecar.cache.clock import elapsed
 from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
 from sidecar.guard.ports import Telemetry
+from sidecar.http.framing import ResponseHead
+from sidecar.session_client.calls import write_call
 from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.transport import NoAnswer, Transport
 
 PATH: Final = "/api/v1/session-events"
 
@@ -65,9 +63,14 @@ class EventFollower:
         self._discovery = discovery
         self._news = news
         self._telemetry = telemetry
-        self._headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        self._transport = Transport(connect_timeout=CONNECT_TIMEOUT)
+        self._headers = [
+            (b"accept", b"text/event-stream"),
+            (b"accept-encoding", b"identity"),
+            (b"cache-control", b"no-store"),
+        ]
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._headers.append((b"authorization", b"Bearer " + token.encode()))
         self._path = path
         self._canonical = canonical
         self._silence = silence
@@ -86,6 +89,7 @@ class EventFollower:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+        await self._transport.aclose()
 
     async def _follow(self) -> None:
         pause = SHORTEST_PAUSE
@@ -108,8 +112,8 @@ class EventFollower:
                 await self._read(url, silence)
         except TimeoutError:
             lost = StreamLost(f"nothing was heard for {self._silence:g} s", to_blame=True)
-        except (httpx.HTTPError, OSError) as error:
-            lost = StreamLost(str(error) or type(error).__name__, to_blame=True)
+        except NoAnswer as error:
+            lost = StreamLost(str(error), to_blame=True)
         except EndlessEvent as error:
             lost = StreamLost(str(error))
         except StreamLost as error:
@@ -123,18 +127,13 @@ class EventFollower:
     async def _read(self, url: str, silence: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
         read_at = self._clock()
-        headers = {**self._headers, "Last-Event-ID": self._position} if self._position else self._headers
-        socket = socket_path(url)
-        tls = self._tls if url.startswith("https:") else None
-        transport = PooledTransport(connections=1, unix=socket, tls=tls)
-        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
-        async with (
-            httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
-            client.stream("GET", ("http://localhost" if socket else url) + self._path, headers=headers) as response,
-        ):
-            _check(response)
+        headers = self._headers
+        if self._position:
+            headers = [*headers, (b"last-event-id", self._position.encode("ascii"))]
+        async with self._transport.stream(write_call(url, "GET", self._path, headers)) as (head, chunks):
+            _check(head)
             stream = EventStream(self._position)
-            async for chunk in response.aiter_raw():
+            async for chunk in chunks:
                 # When this chunk was sent is not known, but not before the last one was read.
                 sent_after, read_at = read_at, self._clock()
                 if read_at - sent_after > self._silence:
@@ -194,17 +193,14 @@ class EventFollower:
             why=why,
         )
 
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
 
-
-def _check(response: httpx.Response) -> None:
+def _check(head: ResponseHead) -> None:
     """Raises StreamLost where the answer is no event stream."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    coding = response.headers.get("content-encoding", "identity")
-    if response.status_code != 200 or kind != "text/event-stream" or coding != "identity":
-        raise StreamLost(f"the session service answered {response.status_code} ({kind or 'no content type'})")
+    fields = {name.lower(): value for name, value in head.headers}
+    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    coding = fields.get(b"content-encoding", b"identity")
+    if head.status != 200 or kind != "text/event-stream" or coding != b"identity":
+        raise StreamLost(f"the session service answered {head.status} ({kind or 'no content type'})")
 
 
 def _session_id(event: Event) -> str | None:

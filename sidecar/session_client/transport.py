@@ -1,146 +1,55 @@
-"""httpx over our own pool: httpx's own is quadratic in waiting requests and collapses under concurrency.
-
-One pool an origin. Cookies, redirects and proxy variables are the client's business, not a transport's. A call that is
-written already goes to the pool without the objects of httpx.
-"""
+"""Calls to the session service over our own pool: one pool an instance, and one thing to wait for in each call."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
-from functools import lru_cache
-from typing import Final, Self, cast
-
-import httpx
+from types import TracebackType
+from typing import Self
 
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
-from sidecar.http.client.response import (
-    BadResponse,
-    ClientGone,
-    ConnectFailed,
-    ConnectionLost,
-    ConnectTimeout,
-    NoFreeConnection,
-    ResponseTimeout,
-    UpstreamFailure,
-    may_repeat,
-)
+from sidecar.http.client.response import BadResponse, ClientGone, ConnectionLost, UpstreamFailure, may_repeat
 from sidecar.http.client.response_buffer import ResponseBuffer
 from sidecar.http.client.response_reader import ResponseReceiver
-from sidecar.http.framing import LAST_CHUNK, ResponseHead, encode_chunk
-from sidecar.http.headers import encode_fields
+from sidecar.http.framing import ResponseHead
 from sidecar.session_client.answers import MOST_ANSWER, Reply
-from sidecar.session_client.calls import WrittenCall
-
-_LONGEST_CONNECT: Final = 60.0
-_TRANSLATIONS: Final[dict[type[UpstreamFailure], type[httpx.TransportError]]] = {
-    ConnectFailed: httpx.ConnectError,
-    ConnectTimeout: httpx.ConnectTimeout,
-    NoFreeConnection: httpx.PoolTimeout,
-    ConnectionLost: httpx.RemoteProtocolError,
-    ResponseTimeout: httpx.ReadTimeout,
-    BadResponse: httpx.RemoteProtocolError,
-}
+from sidecar.session_client.calls import WrittenCall, origin_of
 
 
-class HttpxCaller:
-    """Makes calls by any httpx transport, which is not closed here."""
+class NoAnswer(Exception):
+    """There is no answer, or no whole one; the message says why."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def call(self, call: WrittenCall, deadline: float) -> Reply:
-        """Give the whole answer, read within bounds. `deadline` is in the event loop's time.
-
-        Raises httpx.HTTPError or OSError where there is no whole answer, TimeoutError where there is none in time.
-        """
-        async with asyncio.timeout_at(deadline):
-            response = await self._transport.handle_async_request(call.request())
-            # The stream itself: a response that was made with its content cannot be streamed by its own methods.
-            stream = cast("httpx.AsyncByteStream", response.stream)
-            body = bytearray()
-            try:
-                async for chunk in stream:
-                    body += chunk
-                    if len(body) > MOST_ANSWER:
-                        break
-            finally:
-                await stream.aclose()
-        whole = bytes(body) if len(body) <= MOST_ANSWER else None
-        return Reply.of(response.status_code, response.headers.raw, whole)
+    @classmethod
+    def because_of(cls, failure: UpstreamFailure) -> Self:
+        """Say it of a server: in log lines the upstream is the memory service."""
+        return cls(str(failure).replace("the upstream", "the server"))
 
 
-class PooledTransport(httpx.AsyncBaseTransport):
-    """A transport with at most `connections` ordinary connections an origin, kept unused for `idle` seconds.
+class Transport:
+    """At most `connections` ordinary connections an instance, kept unused for `idle` seconds. Times are in seconds.
 
-    With `unix`, the path of a socket, every request goes there, and the host of its URL is not connected to. An
-    idempotent request is repeated once where a used connection turns out to be closed. Raises httpx's own exceptions
-    and honours the request's extensions `timeout` (connect, read; write is covered by read), `target` as httpx's own
-    transport does, and `unix`, which names the socket for one request.
+    An idempotent call is repeated once where a used connection turns out to be closed. Use it in an `async with` block,
+    or `aclose` it.
     """
 
-    def __init__(
-        self, *, connections: int = 100, idle: float = 4.0, unix: str | None = None, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, *, connections: int = 100, idle: float = 4.0, connect_timeout: float = 60.0) -> None:
         self._connections = connections
         self._idle = idle
-        self._unix = unix
-        self._tls = tls
+        self._connect_timeout = connect_timeout
         self._pools: dict[Origin, Pool] = {}
 
-    async def call(self, call: WrittenCall, deadline: float) -> Reply:
-        """Make one call as HttpxCaller does, without a request or response of httpx and with one thing to wait for."""
-        pool = self._pool_to(_origin_of(call.base))
-        data = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (call.method.encode("ascii"), call.target, call.fields, call.body)
-        try:
-            try:
-                return await self._call(pool, call.method, data, deadline, fresh=False)
-            except ConnectionLost as lost:
-                if not may_repeat(call.method, lost):
-                    raise
-            return await self._call(pool, call.method, data, deadline, fresh=True)
-        except UpstreamFailure as failure:
-            raise _translation_of(failure) from failure
+    async def __aenter__(self) -> Self:
+        """Connections are opened when they are needed."""
+        return self
 
-    async def _call(self, pool: Pool, method: str, data: bytes, deadline: float, *, fresh: bool) -> Reply:
-        connection = None if fresh else pool.take()
-        if connection is None:
-            async with asyncio.timeout_at(deadline):
-                connection = await pool.acquire(fresh=fresh)
-        loop = asyncio.get_running_loop()
-        answer = _WholeAnswer(connection, loop.create_future())
-        timer = loop.call_at(deadline, answer.expire)
-        connection.start(answer, data, method=method, complete=True)
-        try:
-            return await answer.reply
-        finally:
-            timer.cancel()
-            answer.leave()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; gives the response as soon as its head is there."""
-        timeouts = request.extensions.get("timeout", {})
-        stream = request.stream
-        # What is there already need not be awaited.
-        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
-        data = _encode(request, body)
-        pool = self._pool(request)
-        try:
-            with _TRANSLATED:
-                buffer, head = await self._exchange(pool, request.method, data, timeouts, fresh=False)
-        except _Stale:
-            with _TRANSLATED:
-                buffer, head = await self._exchange(pool, request.method, data, timeouts, fresh=True)
-        return httpx.Response(
-            head.status,
-            headers=head.headers,
-            stream=_Body(buffer, timeouts.get("read")),
-            extensions={"http_version": b"HTTP/1.1", "reason_phrase": head.reason},
-        )
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -148,37 +57,52 @@ class PooledTransport(httpx.AsyncBaseTransport):
         for pool in pools:
             await pool.close()
 
-    def counts(self) -> dict[str, int]:
-        """How many connections of all origins are `idle`, `active` and `streaming`; how many requests `waiting`."""
-        counts = [pool.counts() for pool in self._pools.values()]
-        return {state: sum(each[state] for each in counts) for state in ("idle", "active", "streaming", "waiting")}
+    async def call(self, call: WrittenCall, deadline: float) -> Reply:
+        """Make one call; gives the whole answer, read within bounds. `deadline` is in the event loop's time.
 
-    async def _exchange(
-        self, pool: Pool, method: str, data: bytes, timeouts: dict[str, float | None], *, fresh: bool
-    ) -> tuple[ResponseBuffer, ResponseHead]:
-        async with _within(timeouts.get("connect"), httpx.ConnectTimeout):
-            connection = await pool.acquire(fresh=fresh)
-        buffer = ResponseBuffer(asyncio.get_running_loop())
-        buffer.connection = connection
-        connection.start(buffer, data, method=method, complete=True)
+        Raises NoAnswer where there is no whole answer, TimeoutError where there is none in time.
+        """
+        pool = self._pool_to(origin_of(call.base))
         try:
-            async with _within(timeouts.get("read"), httpx.ReadTimeout):
-                return buffer, await buffer.response()
-        except ConnectionLost as lost:
-            if not fresh and may_repeat(method, lost):
-                raise _Stale from lost
-            raise
-        except BaseException:
-            buffer.give_up(ClientGone())
-            raise
+            try:
+                return await self._call(pool, call, deadline, fresh=False)
+            except ConnectionLost as lost:
+                if not may_repeat(call.method, lost):
+                    raise
+            return await self._call(pool, call, deadline, fresh=True)
+        except UpstreamFailure as failure:
+            raise NoAnswer.because_of(failure) from failure
 
-    def _pool(self, request: httpx.Request) -> Pool:
-        url = request.url
-        unix = request.extensions.get("unix", self._unix)
-        if unix is not None:
-            return self._pool_to(Origin("localhost", 0, unix=unix))
-        tls = url.scheme == "https"
-        return self._pool_to(Origin(url.host, url.port or (443 if tls else 80), tls=tls))
+    @contextlib.asynccontextmanager
+    async def stream(self, call: WrittenCall) -> AsyncIterator[tuple[ResponseHead, AsyncIterator[bytes]]]:
+        """Make one call on a connection of its own; gives the head of its answer, and the body as it comes.
+
+        The connection is closed when the block ends. Raises NoAnswer, also for what breaks off inside the block.
+        """
+        buffer = ResponseBuffer(asyncio.get_running_loop())
+        try:
+            buffer.connection = await self._pool_to(origin_of(call.base)).acquire(fresh=True)
+            buffer.connection.start(buffer, call.encode(), method=call.method, complete=True)
+            yield await buffer.response(), _pieces(buffer)
+        except UpstreamFailure as failure:
+            raise NoAnswer.because_of(failure) from failure
+        finally:
+            buffer.give_up(ClientGone())
+
+    async def _call(self, pool: Pool, call: WrittenCall, deadline: float, *, fresh: bool) -> Reply:
+        connection = None if fresh else pool.take()
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await pool.acquire(fresh=fresh)
+        loop = asyncio.get_running_loop()
+        answer = _WholeAnswer(connection, loop.create_future())
+        timer = loop.call_at(deadline, answer.expire)
+        connection.start(answer, call.encode(), method=call.method, complete=True)
+        try:
+            return await answer.reply
+        finally:
+            timer.cancel()
+            answer.leave()
 
     def _pool_to(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
@@ -187,17 +111,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 origin,
                 connections=self._connections,
                 idle=self._idle,
-                connect_timeout=_LONGEST_CONNECT,
+                connect_timeout=self._connect_timeout,
                 response_timeout=None,
-                tls=self._tls,
             )
         return pool
 
 
-@lru_cache(maxsize=64)
-def _origin_of(base: str) -> Origin:
-    """The instance at `base`; there are few of them."""
-    return Origin.parse(base)
+async def _pieces(buffer: ResponseBuffer) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        piece, more = await buffer.read()
+        if piece:
+            yield piece
 
 
 class _WholeAnswer(ResponseReceiver):
@@ -259,79 +184,3 @@ class _WholeAnswer(ResponseReceiver):
         self._connection = None
         if not self.reply.done():
             self.reply.set_exception(failure)
-
-
-class _Stale(Exception):
-    """A used connection was closed before any byte of the answer, and the request may be repeated."""
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a response, piece by piece as it comes."""
-
-    def __init__(self, buffer: ResponseBuffer, read_timeout: float | None) -> None:
-        self._buffer = buffer
-        self._read_timeout = read_timeout
-        self._more = True
-
-    def __aiter__(self) -> Self:
-        # No generator: event loops keep account of each of those, and every answer has a body.
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = b""
-        while self._more and not piece:
-            with _TRANSLATED:
-                async with _within(self._read_timeout, httpx.ReadTimeout):
-                    piece, self._more = await self._buffer.read()
-        if piece:
-            return piece
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self._buffer.give_up(ClientGone())
-
-
-def _translation_of(failure: UpstreamFailure) -> httpx.TransportError:
-    """Say it in httpx's terms. In log lines the upstream is the memory service; the server here is another."""
-    return _TRANSLATIONS[type(failure)](str(failure).replace("the upstream", "the server"))
-
-
-class _Translated:
-    """Raises what httpx raises in place of what the pool does."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        if isinstance(failure, UpstreamFailure):
-            raise _translation_of(failure) from failure
-
-
-_TRANSLATED: Final = _Translated()
-_UNLIMITED: Final = contextlib.nullcontext()
-
-
-def _within(
-    seconds: float | None, translation: type[httpx.TimeoutException]
-) -> contextlib.AbstractAsyncContextManager[None]:
-    """Bound a block in time, if it is to be."""
-    return _UNLIMITED if seconds is None else _limited(seconds, translation)
-
-
-@contextlib.asynccontextmanager
-async def _limited(seconds: float, translation: type[httpx.TimeoutException]) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise translation("timed out") from error
-
-
-def _encode(request: httpx.Request, body: bytes) -> bytes:
-    """Write a whole request; one of unknown length as a single chunk."""
-    headers = request.headers.raw
-    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
-        body = encode_chunk(body) + LAST_CHUNK
-    target = request.extensions.get("target") or request.url.raw_path
-    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), target)
-    return b"%b%b\r\n%b" % (line, encode_fields(headers), body)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service_kit.settings import BadSettings
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.outbox.journal import Entry, Journal
 from sidecar.settings import load_settings
+from sidecar.tools.tool import Failed, Tool
 
 
-@click.command()
+@click.command(cls=Tool)
 def outbox() -> None:
     """List the sessions still owed to the session service, and conflicts found when paying."""
-    path = _path()
+    path = load_settings().outbox
     # Through a pipe nothing is folded: a line for each session, for grep.
     console = Console(width=None if sys.stdout.isatty() else 2000)
     if not path.exists():
@@ -30,19 +29,9 @@ def outbox() -> None:
         owed, conflicts = journal.together([Journal.debts, Journal.conflicts])
         journal.close()
     except DebtNotWritten as error:
-        click.echo(f"session-sidecar: {error}", err=True)
-        sys.exit(1)
+        raise Failed(str(error), code=1) from None
     _show(console, "Owed to the session service", owed)
     _show(console, "Could not be paid", conflicts)
-
-
-def _path() -> Path:
-    try:
-        return load_settings().outbox
-    except BadSettings as bad:
-        for problem in bad.problems:
-            click.echo(f"session-sidecar: {problem}", err=True)
-        sys.exit(2)
 
 
 def _show(console: Console, title: str, entries: list[Entry]) -> None:

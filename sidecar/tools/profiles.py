@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from sidecar.profile.files import NOT_TO_RUN, shipped_profiles, shipped_text
 from sidecar.profile.loading import load_profile
 from sidecar.profile.problems import ProfileError
+from sidecar.tools.tool import Failed, Tool
 
 
-@click.command()
+@click.command(cls=Tool)
 @click.option("--show", metavar="NAME", help="Print this profile as TOML.")
 def profiles(*, show: str | None) -> None:
     """List the shipped profiles, or print one of them to start from."""
@@ -24,5 +23,4 @@ def profiles(*, show: str | None) -> None:
     try:
         click.echo(shipped_text(show), nl=False)
     except ProfileError as error:
-        click.echo(f"session-sidecar: {error}", err=True)
-        sys.exit(2)
+        raise Failed(str(error)) from None

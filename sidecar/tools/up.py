@@ -18,6 +18,7 @@ from rich.table import Table
 from service_kit.address import Address, Tcp, Unix, parse_address
 from service_kit.extras import require_extra
 from service_kit.settings import env_file_values
+from sidecar.tools.tool import Failed, Tool
 
 STOP_GRACE = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
@@ -36,7 +37,7 @@ class Child:
     addresses: Mapping[str, str]
 
 
-@click.command()
+@click.command(cls=Tool)
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -51,7 +52,7 @@ def up(data_dir: Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.ClickException(f"cannot use {data_dir}: {error.strerror}") from None
+        raise Failed(f"cannot use {data_dir}: {error.strerror}", code=1) from None
     sys.exit(asyncio.run(_up(data_dir)))
 
 

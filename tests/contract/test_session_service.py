@@ -17,7 +17,7 @@ from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Ses
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import FixedAddress
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.transport import Transport
 from sidecar.testing import FakeSessionService, FakeTelemetry
 from tests.support.processes import run_to_end, running
 
@@ -78,7 +78,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield Fake()
         return
     url: str = request.getfixturevalue("real_service")
-    transport = PooledTransport()
+    transport = Transport()
     discovery = FixedAddress(url)
     service = HttpSessionService(transport, discovery, FakeTelemetry(), DEFAULT_API, token="secret", timeout=30.0)
     headers = {"authorization": "Bearer secret"}

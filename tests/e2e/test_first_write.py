@@ -8,7 +8,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from sidecar.session_client.transport import PooledTransport
+from tests.support.callers import OverPool
 from tests.support.platform import STORE, Platform, new_id
 
 
@@ -86,7 +86,7 @@ async def test_two_hundred_first_writes_at_once_make_one_session_and_two_hundred
     user, session = new_id("user"), new_id("session")
     before = platform.metric("sidecar_session_calls_total")
     # httpx's own pool is slow over many waiting requests.
-    transport = PooledTransport(connections=200)
+    transport = OverPool(200)
     async with httpx.AsyncClient(base_url=platform.sidecar, transport=transport, timeout=60) as http:
         writes = [
             http.post(STORE, json={"user_id": user, "session_id": session, "message_content": f"message {n}"})

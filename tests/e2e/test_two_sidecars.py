@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.session_client.transport import PooledTransport
+from tests.support.callers import OverPool
 from tests.support.platform import FREE_PORTS, STORE, both_services, metric, new_id, wrapped_memories
 from tests.support.processes import Running, running
 
@@ -26,7 +26,7 @@ class Pair:
     async def write_all(self, session: str, users: list[str]) -> Counter[tuple[str, int]]:
         """Write once for each user, all at the same time, by turns through either sidecar."""
         # httpx's own pool takes minutes over a thousand waiting requests.
-        async with httpx.AsyncClient(transport=PooledTransport(connections=200), timeout=60) as http:
+        async with httpx.AsyncClient(transport=OverPool(200), timeout=60) as http:
 
             async def write(number: int, user: str) -> tuple[str, int]:
                 body = {"user_id": user, "session_id": session, "message_content": str(number)}

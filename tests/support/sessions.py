@@ -10,6 +10,7 @@ import httpx
 from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.client import HttpSessionService
 from sidecar.testing import FakeClock, FakeDiscovery, FakeTelemetry
+from tests.support.callers import HttpxCaller
 
 BASE = "http://sessions.test:8205"
 
@@ -29,7 +30,14 @@ class Recorder(httpx.AsyncBaseTransport):
         self.discovery = FakeDiscovery([BASE])
         self.telemetry = FakeTelemetry()
         self.service = HttpSessionService(
-            self, self.discovery, self.telemetry, api, token=token, timeout=timeout, clock=self.clock, **more
+            HttpxCaller(self),
+            self.discovery,
+            self.telemetry,
+            api,
+            token=token,
+            timeout=timeout,
+            clock=self.clock,
+            **more,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

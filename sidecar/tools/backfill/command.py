@@ -7,26 +7,26 @@ import contextlib
 import sys
 
 import click
-import httpx
 import structlog
 
-from service_kit.settings import BadSettings
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.consul_discovery import ConsulDiscovery
-from sidecar.session_client.discovery import FixedAddress
-from sidecar.session_client.transport import PooledTransport
-from sidecar.settings import Settings, load_settings
-from sidecar.tools.backfill.ensuring import CALL_TIMEOUT, DryRun, Ensure, InBulk, OneByOne, ServiceFailed
-from sidecar.tools.backfill.job import Job, Request, open_job
-from sidecar.tools.backfill.pairs import SourceFailed, UnreadableSource
+from sidecar.session_client.discovery import discovery_of
+from sidecar.session_client.transport import Transport
+from sidecar.session_guard import started
+from sidecar.settings import Settings, load_settings, text_of
+from sidecar.tools.backfill.ensuring import DryRun, Ensure, InBulk, OneByOne, ServiceFailed
+from sidecar.tools.backfill.job import Request, open_job
+from sidecar.tools.backfill.pairs import SourceFailed
 from sidecar.tools.backfill.report import Reporter
 from sidecar.tools.backfill.run import backfill_all
+from sidecar.tools.probe.record import probed_address
+from sidecar.tools.tool import Failed, Tool
 
 
-@click.command()
+@click.command(cls=Tool)
 @click.argument("file", metavar="[FILE|-]", required=False)
 @click.option("--from-sql", "url", metavar="URL", help="Read from a database: sqlite:///PATH or postgresql://…")
 @click.option("--query", metavar="Q", help="What to read there: rows with the columns user_id and session_id.")
@@ -40,18 +40,15 @@ def backfill(file: str | None, url: str | None, query: str | None, *, dry_run: b
     code 1.
     """
     request = Request(file, url, query, dry_run)
+    settings = load_settings()
+    _check(request, settings)
     try:
-        settings = load_settings()
-        _check(request, settings)
-        sys.exit(asyncio.run(_run(settings, request)))
-    except BadSettings as bad:
-        _fail(2, *bad.problems)
-    except UnreadableSource as error:
-        _fail(2, str(error))
+        code = asyncio.run(_run(settings, request))
     except (ServiceFailed, SourceFailed, OSError) as error:
-        _fail(1, str(error), *_advice(request))
+        raise Failed(str(error), *_advice(request), code=1) from error
     except KeyboardInterrupt:
-        _fail(1, "interrupted", *_advice(request))
+        raise Failed("interrupted", *_advice(request), code=1) from None
+    sys.exit(code)
 
 
 def _check(request: Request, settings: Settings) -> None:
@@ -72,55 +69,35 @@ async def _run(settings: Settings, request: Request) -> int:
     async with contextlib.AsyncExitStack() as stack:
         job = await open_job(stack, request, service=_name(settings))
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)
-        return await _work(job, ensure, dry_run=request.dry_run)
-
-
-async def _work(job: Job, ensure: Ensure, *, dry_run: bool) -> int:
-    with contextlib.closing(job.failures), Reporter(job, dry_run=dry_run) as reporter:
-        await backfill_all(job.source, ensure, job.done, job.failures, reporter.take_in)
-    if job.progress is not None:
-        job.progress.remove()
-    return reporter.conclude()
+        reporter = Reporter(job, dry_run=request.dry_run)
+        with contextlib.closing(job.failures), reporter.shown():
+            await backfill_all(job.source, ensure, job.done, job.failures, reporter.take_in)
+        if job.progress is not None:
+            job.progress.remove()
+        return reporter.conclude()
 
 
 async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_run: bool) -> Ensure:
     """The way to ask: look only, one call for many, or one for each where the service has no other."""
-    discovery: FixedAddress | ConsulDiscovery = FixedAddress(settings.session_service)
-    if settings.consul is not None:
-        fallback = settings.session_service if settings.session_service_is_explicit else None
-        discovery = ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
-    await discovery.start()
-    stack.push_async_callback(discovery.stop)
-    transport = await stack.enter_async_context(PooledTransport())
-    api, secret = settings.profile.service, settings.session_service_token
-    token = secret.get_secret_value() if secret else None
-    if api.bulk is not None and not dry_run:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.AsyncClient(transport=transport, headers=headers, timeout=CALL_TIMEOUT, trust_env=False)
-        return InBulk(await stack.enter_async_context(client), discovery, api.bulk)
+    discovery = await stack.enter_async_context(started(discovery_of(settings)))
+    transport = await stack.enter_async_context(Transport())
+    bulk = settings.profile.service.bulk
+    if bulk is not None and not dry_run:
+        return InBulk(transport, discovery, bulk, text_of(settings.session_service_token))
     telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
-    service = HttpSessionService(transport, discovery, telemetry, api, token=token, timeout=settings.session_timeout)
+    service = HttpSessionService.from_settings(settings, transport, discovery, telemetry)
     if not dry_run:
         return OneByOne(service.ensure)
-    trial = DryRun(OneByOne(service.look))
-    stack.callback(trial.close)
-    return trial
+    return stack.enter_context(contextlib.closing(DryRun(OneByOne(service.look))))
 
 
 def _name(settings: Settings) -> str:
     """What a saved position belongs to: another session service starts from the beginning."""
-    return settings.session_service if settings.consul is None else f"{settings.consul} {settings.session_service_name}"
+    return probed_address(settings) if settings.consul is None else f"{settings.consul} {settings.session_service_name}"
 
 
 def _advice(request: Request) -> list[str]:
     if request.dry_run:
         return []
-    return [
-        "the same command goes on where this one stopped" if request.resumes else "the same command can be repeated"
-    ]
-
-
-def _fail(code: int, *lines: str) -> None:
-    for line in lines:
-        click.echo(f"session-sidecar: {line}", err=True)
-    sys.exit(code)
+    again = "goes on where this one stopped" if request.resumes else "can be repeated"
+    return [f"the same command {again}"]

@@ -8,13 +8,14 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-import httpx
 import orjson
 import stamina
 
-from service_kit.address import socket_path
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Invalid, Reference, Session, SessionStatus, Verdict
+from sidecar.session_client.answers import Reply
+from sidecar.session_client.calls import write_call
 from sidecar.session_client.discovery import Discovery
+from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.tools.backfill.pairs import Pair
 
 MOST_AT_ONCE: Final = 1_000
@@ -38,7 +39,7 @@ class ServiceFailed(Exception):
     """The session service cannot be reached, or not be trusted; the message is one line for a person."""
 
 
-class _NotNow(Exception):
+class _NotNow(ServiceFailed):
     """It may help to ask again."""
 
 
@@ -47,38 +48,34 @@ Ensure: TypeAlias = Callable[[Sequence[Pair]], Awaitable[list[Outcome]]]
 
 
 class InBulk:
-    """One call for all pairs, to a session service that has one."""
+    """One call for all pairs, to a session service that has one. `token` is sent as a bearer token."""
 
-    def __init__(self, client: httpx.AsyncClient, discovery: Discovery, path: str) -> None:
-        self._client = client
+    def __init__(self, transport: Transport, discovery: Discovery, path: str, token: str | None = None) -> None:
+        self._transport = transport
         self._discovery = discovery
         self._path = path
+        self._headers = [(b"content-type", b"application/json")]
+        if token is not None:
+            self._headers.append((b"authorization", b"Bearer " + token.encode()))
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
         """Create what is missing. Repeating it is safe, so it is repeated while the service is away."""
-        try:
-            return await _RETRYING(_NotNow, self._once, pairs)
-        except _NotNow as error:
-            raise ServiceFailed(str(error)) from error
+        return await _RETRYING(_NotNow, self._once, pairs)
 
     async def _once(self, pairs: Sequence[Pair]) -> list[Outcome]:
         url = self._discovery.pick()
         if url is None:
             raise _NotNow("no instance of the session service is known")
         body = orjson.dumps({"sessions": [{"user_id": pair.user_id, "session_id": pair.session_id} for pair in pairs]})
-        path = socket_path(url)
-        unix = {} if path is None else {"unix": path}
-        base = "http://localhost" if unix else url
+        call = write_call(url, "POST", self._path, self._headers, body)
         try:
-            response = await self._client.post(
-                base + self._path, content=body, headers={"Content-Type": "application/json"}, extensions=unix
-            )
-        except httpx.HTTPError as error:
+            reply = await self._transport.call(call, asyncio.get_running_loop().time() + CALL_TIMEOUT)
+        except (NoAnswer, TimeoutError) as error:
             self._discovery.report(url, ok=False)
-            why = str(error) or type(error).__name__
+            why = str(error) or f"nothing came in {CALL_TIMEOUT:g} s"
             raise _NotNow(f"the session service at {url} does not answer: {why}") from error
         self._discovery.report(url, ok=True)
-        return _outcomes(pairs, response, url)
+        return _outcomes(pairs, reply, url)
 
 
 class OneByOne:
@@ -90,23 +87,11 @@ class OneByOne:
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
         """Ask about all of them, some at a time."""
-        failed: list[BaseException] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._patiently(pair)) for pair in pairs]
-        except* ServiceFailed as failures:
-            # Not raised here: before Python 3.11.4 it would come out as a group (gh-103590).
-            failed.extend(failures.exceptions)
-        if failed:
-            raise failed[0]
-        return [task.result() for task in tasks]
+        return await asyncio.gather(*map(self._patiently, pairs))
 
     async def _patiently(self, pair: Pair) -> Outcome:
         async with self._places:
-            try:
-                return await _RETRYING(_NotNow, self._once, pair)
-            except _NotNow as error:
-                raise ServiceFailed(str(error)) from error
+            return await _RETRYING(_NotNow, self._once, pair)
 
     async def _once(self, pair: Pair) -> Outcome:
         answer = await self._ask(Reference(pair.session_id, pair.user_id))
@@ -160,14 +145,14 @@ class DryRun:
         return None if row is None else str(row[0])
 
 
-def _outcomes(pairs: Sequence[Pair], response: httpx.Response, url: str) -> list[Outcome]:
+def _outcomes(pairs: Sequence[Pair], reply: Reply, url: str) -> list[Outcome]:
     """Read a bulk answer, and believe it only if it speaks of the pairs that were sent, in their order."""
-    if response.status_code >= 500 or response.status_code == 429:
-        raise _NotNow(f"the session service at {url} answers {response.status_code}")
-    if response.status_code != 200:
-        raise ServiceFailed(f"the session service at {url} refuses with {response.status_code}: {_detail(response)}")
+    if reply.status >= 500 or reply.status == 429:
+        raise _NotNow(f"the session service at {url} answers {reply.status}")
+    if reply.status != 200:
+        raise ServiceFailed(f"the session service at {url} refuses with {reply.status}: {_detail(reply)}")
     try:
-        results: list[Any] = orjson.loads(response.content)["results"]
+        results: list[Any] = orjson.loads(reply.body or b"")["results"]
         outcomes = [Outcome(result["result"]) for result in results]
         named = [result["session_id"] for result in results]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -177,8 +162,8 @@ def _outcomes(pairs: Sequence[Pair], response: httpx.Response, url: str) -> list
     return outcomes
 
 
-def _detail(response: httpx.Response) -> str:
+def _detail(reply: Reply) -> str:
     try:
-        return str(orjson.loads(response.content)["detail"])[:200]
+        return str(orjson.loads(reply.body or b"")["detail"])[:200]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return "no reason given"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from sidecar.tools.backfill.ensuring import MOST_AT_ONCE
 from sidecar.tools.backfill.pairs import PairFile, UnreadableSource
 from sidecar.tools.backfill.progress import Done, FailureList, ProgressFile
-from sidecar.tools.backfill.run import FromFile, FromRows, Source
+from sidecar.tools.backfill.run import Batch, batches_of_file, batches_of_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Job:
     """A source with the files that belong to it. `total` is in the unit of its batches, None where it is not known."""
 
     name: str
-    source: Source
+    source: AsyncGenerator[Batch]
     total: int | None
     failures: FailureList
     progress: ProgressFile | None = None
@@ -45,7 +46,7 @@ async def open_job(stack: AsyncExitStack, request: Request, service: str) -> Job
     if request.url is not None:
         return await _open_query(stack, request)
     if not request.resumes:
-        source = FromFile(PairFile(sys.stdin.buffer, "standard input"))
+        source = batches_of_file(PairFile(sys.stdin.buffer, "standard input"))
         return Job("standard input", source, None, FailureList(_beside(Path("backfill"), request)))
     return _open_file(stack, request, service)
 
@@ -59,7 +60,7 @@ async def _open_query(stack: AsyncExitStack, request: Request) -> Job:
     stack.push_async_callback(query.aclose)
     total = await query.count()
     failures = FailureList(_beside(Path("backfill"), request))
-    return Job("the query", FromRows(query.records(MOST_AT_ONCE)), total, failures)
+    return Job("the query", batches_of_rows(query.records(MOST_AT_ONCE)), total, failures)
 
 
 def _open_file(stack: AsyncExitStack, request: Request, service: str) -> Job:
@@ -76,7 +77,7 @@ def _open_file(stack: AsyncExitStack, request: Request, service: str) -> Job:
     if done is not None:
         pairs.go_on_at(done.position)
     failures = FailureList(_beside(path, request), done.failures_size if done else 0)
-    return Job(str(path), FromFile(pairs), path.stat().st_size, failures, progress, done or Done())
+    return Job(str(path), batches_of_file(pairs), path.stat().st_size, failures, progress, done or Done())
 
 
 def _beside(path: Path, request: Request) -> Path:

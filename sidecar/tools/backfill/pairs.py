@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import orjson
 
 from sidecar.extract.ids import is_safe
+from sidecar.tools.tool import Failed
 
 MOST_LINE: Final = 1 << 20
 ALLOWED: Final = '{"user_id": "…", "session_id": "…"} is allowed'
@@ -19,7 +20,7 @@ GRAMMAR: Final = "1 to 255 of A-Z a-z 0-9 . _ ~ : @ | + = - are allowed, but not
 _NAMES: Final = ("user_id", "session_id")
 
 
-class UnreadableSource(Exception):
+class UnreadableSource(Failed):
     """The whole source is not what it has to be; the message is one line for a person."""
 
 

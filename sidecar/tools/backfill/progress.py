@@ -17,13 +17,14 @@ import orjson
 from sidecar.tools.backfill.ensuring import Outcome
 from sidecar.tools.backfill.pairs import Bad, Pair, Position
 
-FAILURES: Final = frozenset({Outcome.CONFLICT, Outcome.GONE, Outcome.INVALID})
-_HEAD: Final = 64 * 1024
-_WHY: Final = {
+FAILURES: Final = {
     Outcome.CONFLICT: "the session belongs to another user",
     Outcome.GONE: "the session was deleted",
     Outcome.INVALID: "the session service does not accept the ids",
 }
+"""What of a pair is a failure, and why."""
+
+_HEAD: Final = 64 * 1024
 
 
 @dataclass
@@ -115,4 +116,4 @@ def _described(record: Pair | Bad, outcome: Outcome) -> dict[str, object]:
     if isinstance(record, Bad):
         return {"line": record.line, "result": outcome, "why": record.why}
     pair = {"line": record.line, "user_id": record.user_id, "session_id": record.session_id}
-    return {**pair, "result": outcome, "why": _WHY[outcome]}
+    return {**pair, "result": outcome, "why": FAILURES[outcome]}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -56,18 +57,13 @@ class Reporter:
             rate=0.0,
         )
 
-    def __enter__(self) -> Self:
-        """Show the bar."""
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bar until the block ends."""
         if self._before:
             self._say(f"going on after line {self._job.done.position.line} of {self._job.name}")
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._bar.stop()
+        with self._bar:
+            yield
 
     def take_in(self, batch: Batch, acknowledged: Acknowledged) -> None:
         """Note an acknowledged batch, on disk and on the screen. Raises OSError."""

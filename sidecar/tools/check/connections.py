@@ -7,11 +7,9 @@ import ssl
 import tempfile
 import uuid
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import structlog
 from consul import ConsulException
 
@@ -28,7 +26,7 @@ from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.consul_discovery import read_instances
 from sidecar.session_client.discovery import FixedAddress
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings
 
 
@@ -93,8 +91,7 @@ async def _consul(agent: ConsulAgent, settings: Settings) -> tuple[Finding, str 
 async def _session_service(url: str, settings: Settings) -> Finding:
     """Look up a session that cannot exist; only a service that speaks what the profile says knows that it does not."""
     where = f"SIDECAR_SESSION_SERVICE: {url}"
-    async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(PooledTransport())
+    async with Transport() as transport:
         mismatch = await _mismatch(settings.profile, url, settings, transport)
         if mismatch is None:
             return Finding(f"{where}: speaks what profile {settings.profile.name} says")
@@ -116,29 +113,22 @@ class _Mismatch:
     is_outage: bool = False
 
 
-async def _mismatch(
-    profile: Profile, url: str, settings: Settings, transport: httpx.AsyncBaseTransport
-) -> _Mismatch | None:
-    token = settings.session_service_token
-    secret = token.get_secret_value() if token else None
-    service = HttpSessionService(
-        transport,
-        FixedAddress(url),
-        LoggedMetrics(Metrics(), structlog.get_logger()),
-        profile.service,
-        token=secret,
-        timeout=settings.session_timeout,
-        scope_names=profile.scope,
-    )
+async def _mismatch(profile: Profile, url: str, settings: Settings, transport: Transport) -> _Mismatch | None:
+    telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
+    of_profile = settings.model_copy(update={"profile": profile})
+    service = HttpSessionService.from_settings(of_profile, transport, FixedAddress(url), telemetry)
     reference = Reference(str(uuid.uuid4()), str(uuid.uuid4()), scope=tuple("check" for _ in profile.scope))
     calls = [call for call in (profile.service.look, profile.service.create) if call is not None]
     try:
-        async with asyncio.timeout(settings.session_timeout):
-            statuses = [await _status_of_options(call, url, reference, profile.scope, transport) for call in calls]
+        deadline = asyncio.get_running_loop().time() + settings.session_timeout
+        statuses = [
+            (await transport.call(_options(call, profile.scope).write(url, reference), deadline)).status
+            for call in calls
+        ]
     except TimeoutError:
         return _Mismatch(f"no answer within {settings.session_timeout:g}s", is_outage=True)
-    except (httpx.HTTPError, OSError) as error:
-        return _Mismatch(f"cannot be asked: {str(error) or type(error).__name__}", is_outage=True)
+    except NoAnswer as error:
+        return _Mismatch(f"cannot be asked: {error}", is_outage=True)
     answer = await service.look(reference)
     if isinstance(answer, Absent):
         # A web framework answers 404 for a path it does not have, too. Our own service's 404 has a reason beside it.
@@ -150,15 +140,9 @@ async def _mismatch(
     return _Mismatch(why, is_outage=isinstance(answer, Unknown))
 
 
-async def _status_of_options(
-    call: ApiCall, url: str, reference: Reference, scope_names: Sequence[str], transport: httpx.AsyncBaseTransport
-) -> int:
-    """The status of OPTIONS, which changes nothing (RFC 9110, section 9.3.7), at the path of a call."""
-    options = replace(call, method="OPTIONS", body=None, query={})
-    written = SessionCall(options, scope_names, []).write(url, reference)
-    response = await transport.handle_async_request(written.request())
-    await response.aread()
-    return response.status_code
+def _options(call: ApiCall, scope_names: Sequence[str]) -> SessionCall:
+    """Ask with OPTIONS, which changes nothing (RFC 9110, section 9.3.7), at the path of a call."""
+    return SessionCall(replace(call, method="OPTIONS", body=None, query={}), scope_names, [])
 
 
 def _described(answer: Verdict) -> str:

@@ -6,29 +6,29 @@ import asyncio
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
 import orjson
 import structlog
 
-from service_kit.settings import BadSettings
 from sidecar.guard.decisions import OnEnded, cannot_create, decide
 from sidecar.model import Create, Head, Reference, Refusal, RuleKind, Verdict
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import FixedAddress
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.discovery import discovery_of
+from sidecar.session_client.transport import Transport
+from sidecar.session_guard import started
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.explain.run import Explanation, Outcome, explain_request, refused
-from sidecar.tools.probe.record import probed_address
+from sidecar.tools.tool import Failed, Tool
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._%?"
 
 
-@click.command()
+@click.command(cls=Tool)
 @click.option("-X", "method", metavar="METHOD", help="GET, or POST where there is a body, if it is left out.")
 @click.option("-H", "headers", multiple=True, metavar="'K: V'", help="A header field.")
 @click.option("-d", "data", metavar="BODY|@FILE|-", help="The body, from a file or from standard input.")
@@ -51,12 +51,9 @@ def explain(
     The options are curl's. Nothing is sent, unless --ask lets the session service be asked. The exit code is 0 where
     the request is admitted or passes, 1 where it is refused.
     """
-    try:
-        settings = load_settings()
-    except BadSettings as bad:
-        _usage(bad.problems)
+    settings = load_settings()
     if data is not None and fields:
-        _usage(["-d and -F cannot stand together: a request has one body"])
+        raise Failed("-d and -F cannot stand together: a request has one body")
     lines = [_header(line) for line in headers]
     body, content_type = _form(fields) if fields else (_body(data), b"application/x-www-form-urlencoded")
     if (fields or data is not None) and not any(name == b"content-type" for name, _ in lines):
@@ -74,18 +71,9 @@ def explain(
 
 async def _ask(settings: Settings, explanation: Explanation) -> None:
     """Put what the session service says now in the place of each condition."""
-    token = settings.session_service_token
-    async with PooledTransport() as transport:
-        service = HttpSessionService(
-            transport,
-            FixedAddress(probed_address(settings)),
-            LoggedMetrics(Metrics(), structlog.get_logger()),
-            settings.profile.service,
-            token=token.get_secret_value() if token else None,
-            timeout=settings.session_timeout,
-            scope_names=settings.profile.scope,
-            owner=settings.profile.owner,
-        )
+    telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
+    async with Transport() as transport, started(discovery_of(settings)) as discovery:
+        service = HttpSessionService.from_settings(settings, transport, discovery, telemetry)
         for place, call in enumerate(explanation.calls):
             if call.reference is not None and call.refusal is None:
                 verdict = await service.look(call.reference)
@@ -144,14 +132,14 @@ def _target(url: str) -> bytes:
     parts = urlsplit(url, allow_fragments=True)
     path = quote(parts.path or "/", safe=_PATH_SAFE)
     if not path.startswith("/"):
-        _usage([f"{url!r} is no URL: http://HOST/PATH or /PATH is allowed"])
+        raise Failed(f"{url!r} is no URL: http://HOST/PATH or /PATH is allowed")
     return f"{path}?{quote(parts.query, safe=_PATH_SAFE)}".encode() if parts.query else path.encode()
 
 
 def _header(line: str) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
-        _usage([f"-H {line!r} is no header field: 'NAME: VALUE' is allowed"])
+        raise Failed(f"-H {line!r} is no header field: 'NAME: VALUE' is allowed")
     return name.strip().lower().encode("latin-1", "replace"), value.strip().encode("utf-8")
 
 
@@ -162,7 +150,7 @@ def _body(data: str | None) -> bytes:
         try:
             return Path(data[1:]).read_bytes()
         except OSError as error:
-            _usage([f"-d {data}: {error.strerror or error}"])
+            raise Failed(f"-d {data}: {error.strerror or error}") from None
     return (data or "").encode()
 
 
@@ -172,12 +160,6 @@ def _form(fields: tuple[str, ...]) -> tuple[bytes, bytes]:
     for one in fields:
         name, equals, value = one.partition("=")
         if not equals:
-            _usage([f"-F {one!r} is no field: NAME=VALUE is allowed"])
+            raise Failed(f"-F {one!r} is no field: NAME=VALUE is allowed")
         parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n')
     return f"{''.join(parts)}--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}".encode()
-
-
-def _usage(problems: list[str]) -> NoReturn:
-    for problem in problems:
-        click.echo(f"session-sidecar: {problem}", err=True)
-    sys.exit(2)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import NoReturn
 
 import click
 
-from service_kit.settings import BadSettings
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService
 from sidecar.tools.probe.record import probed_address, record
 from sidecar.tools.probe.run import Probe
+from sidecar.tools.tool import Failed, Tool
 
 
-@click.command()
+@click.command(cls=Tool)
 @click.option("--yes-create", is_flag=True, help="Yes, create sessions there, and delete them.")
 @click.option("--user", "users", multiple=True, metavar="ID", help="Two users to try with (default probe-a, probe-b).")
 @click.option("--token", "tokens", multiple=True, help="Bearer token of the users, or one for each.")
@@ -28,14 +27,13 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
     It writes only ids that begin with probe- (fresh UUIDs where the service wants those), and deletes them. The exit
     code is 0, or 1 where an error was found: serve then refuses to start with this profile at this address.
     """
-    try:
-        settings = load_settings()
-    except BadSettings as bad:
-        _usage(bad.problems)
+    settings = load_settings()
     given = _values(values, settings)
     names = _users(users)
     if not yes_create:
-        _usage([f"probe creates sessions at {probed_address(settings)} and deletes them: say --yes-create if it may"])
+        raise Failed(
+            f"probe creates sessions at {probed_address(settings)} and deletes them: say --yes-create if it may"
+        )
     if not tokens and settings.session_service_token is not None:
         tokens = (settings.session_service_token.get_secret_value(),)
     findings = asyncio.run(_probe(settings, names, tokens, given))
@@ -55,7 +53,7 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
 async def _probe(
     settings: Settings, users: tuple[str, str], tokens: tuple[str, ...], values: dict[str, str]
 ) -> list[ProbeFinding]:
-    async with PooledTransport() as transport:
+    async with Transport() as transport:
         service = ProbedService(
             settings.profile,
             probed_address(settings),
@@ -72,7 +70,7 @@ async def _probe(
 
 def _users(users: tuple[str, ...]) -> tuple[str, str]:
     if len(users) not in (0, 2) or len(set(users)) != len(users):
-        _usage(["--user is given twice, with two different ids, or not at all"])
+        raise Failed("--user is given twice, with two different ids, or not at all")
     return (users[0], users[1]) if users else ("probe-a", "probe-b")
 
 
@@ -82,7 +80,7 @@ def _values(pairs: tuple[str, ...], settings: Settings) -> dict[str, str]:
     unknown = [pair for pair in pairs if pair.partition("=")[0] not in allowed or "=" not in pair]
     if unknown:
         names = f"NAME=VALUE with NAME of {', '.join(allowed)} is" if allowed else "this profile has no names: none is"
-        _usage([f"--with {unknown[0]}: {names} allowed"])
+        raise Failed(f"--with {unknown[0]}: {names} allowed")
     return values
 
 
@@ -92,9 +90,3 @@ def _conclusion(errors: int, warnings: int) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _usage(problems: list[str]) -> NoReturn:
-    for problem in problems:
-        click.echo(f"session-sidecar: {problem}", err=True)
-    sys.exit(2)

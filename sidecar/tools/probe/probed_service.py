@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import orjson
 
 from sidecar.model import Absent, Credentials, Gone, Reference, Verdict
@@ -17,6 +16,7 @@ from sidecar.profile.profile import Owner, Profile
 from sidecar.profile.session_api import ApiCall, IdEquality
 from sidecar.session_client.answers import Doubt, Interpreter, Reply
 from sidecar.session_client.calls import SessionCall
+from sidecar.session_client.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class ProbedService:
     """Asks one session service by one profile, once for each call, and keeps what it created in `made`.
 
     `users` are two names, `tokens` their bearer tokens where there are any, and `values` give scope and variables.
-    With `uuids` its session ids are UUIDs. `timeout` is in seconds. Its calls raise httpx.HTTPError, OSError or
-    TimeoutError where there is no answer.
+    With `uuids` its session ids are UUIDs. `timeout` is in seconds. Its calls raise NoAnswer or TimeoutError where
+    there is no answer.
     """
 
     def __init__(
         self,
         profile: Profile,
         url: str,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         *,
         users: tuple[str, str],
         tokens: Sequence[str] = (),
@@ -93,10 +93,8 @@ class ProbedService:
 
     async def _ask(self, call: ApiCall, reference: Reference) -> Reply:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
-        request = SessionCall(call, self._profile.scope, headers).write(self._url, reference).request()
-        async with asyncio.timeout(self._timeout):
-            response = await self._transport.handle_async_request(request)
-            return Reply(response.status_code, await response.aread())
+        written = SessionCall(call, self._profile.scope, headers).write(self._url, reference)
+        return await self._transport.call(written, asyncio.get_running_loop().time() + self._timeout)
 
 
 def bearer(token: str) -> Credentials:

@@ -11,10 +11,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx
-
 from sidecar.model import Absent, Created, Found, Invalid, Reference, Unknown
 from sidecar.profile.profile import Owner, Profile
+from sidecar.session_client.transport import NoAnswer
 from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService, Seen, bearer
 
@@ -37,7 +36,7 @@ class Probe:
         try:
             if await self._never_existed() and self._profile.service.create is not None:
                 await self._creating()
-        except (httpx.HTTPError, OSError, TimeoutError) as error:
+        except (NoAnswer, TimeoutError) as error:
             self._find("P100", f"it cannot be asked: {str(error) or type(error).__name__}")
         finally:
             await self._clean_up()
@@ -149,7 +148,7 @@ class Probe:
             try:
                 if not await self._service.delete(reference):
                     left.append(reference.session_id)
-            except (httpx.HTTPError, OSError, TimeoutError):
+            except (NoAnswer, TimeoutError):
                 left.append(reference.session_id)
         if left:
             self._find("P110", f"could not be deleted: {', '.join(sorted(set(left)))}")

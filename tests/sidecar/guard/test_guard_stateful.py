@@ -50,6 +50,7 @@ from sidecar.model import (
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.client import HttpSessionService
 from sidecar.testing import FakeClock, FakeDebts, FakeDiscovery, FakeTelemetry
+from tests.support.callers import HttpxCaller
 from tests.support.sessions import BASE, session
 from tests.support.sessions_world import Question, Truth, World, Write
 
@@ -95,7 +96,7 @@ class Guarding(RuleBasedStateMachine):
         self.debts = SlowDebts()
         telemetry = FakeTelemetry()
         self.service = HttpSessionService(
-            self.world,
+            HttpxCaller(self.world),
             FakeDiscovery([BASE]),
             telemetry,
             DEFAULT_API,

@@ -29,8 +29,9 @@ from sidecar.model import (
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.answers import MOST_ANSWER
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.transport import Transport
 from sidecar.testing import FakeDiscovery, FakeTelemetry
+from tests.support.callers import HttpxCaller
 from tests.support.sessions import BASE, error, session
 
 ANN = Reference("s-1", "ann")
@@ -186,7 +187,9 @@ class House:
         self.transport = Garbled(answer)
         self.telemetry = FakeTelemetry()
         discovery = FakeDiscovery([BASE])
-        self.service = HttpSessionService(self.transport, discovery, self.telemetry, DEFAULT_API, timeout=timeout)
+        self.service = HttpSessionService(
+            HttpxCaller(self.transport), discovery, self.telemetry, DEFAULT_API, timeout=timeout
+        )
         self.known = SessionCache(100, 300.0)
         self.guard = Guard(self.known, self.service, self.telemetry, timeout=timeout)
 
@@ -277,7 +280,7 @@ async def over_the_wire(answer: bytes, seconds: float):
 
     server = await asyncio.start_server(give, "127.0.0.1", 0)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    transport = PooledTransport()
+    transport = Transport()
     try:
         yield HttpSessionService(transport, FakeDiscovery([base]), FakeTelemetry(), DEFAULT_API, timeout=seconds)
     finally:

@@ -1,61 +1,56 @@
-"""httpx over our own pool: the answers, exceptions and limits that its users know from its own transport."""
+"""Calls over our own pool: whole answers and streams, their failures, and which connections they use."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-import httpx
 import pytest
 
-from sidecar.session_client.transport import PooledTransport
+from sidecar.session_client.answers import Reply
+from sidecar.session_client.calls import write_call
+from sidecar.session_client.transport import NoAnswer, Transport
 from tests.support.eventually import eventually
 from tests.support.wire import OK, BreaksUnderTheSecond, Seen, raw_upstream
 
 
+class Calls:
+    """A transport, and the server at `base` that it calls."""
+
+    def __init__(self, base: str, connections: int) -> None:
+        self.base = base
+        self.transport = Transport(connections=connections)
+
+    async def call(self, method: str = "GET", target: str = "/", *, base: str = "", patience: float = 60.0) -> Reply:
+        call = write_call(base or self.base, method, target, [(b"x-b", b"f")], b"{}" if method != "GET" else None)
+        return await self.transport.call(call, asyncio.get_running_loop().time() + patience)
+
+
 @contextlib.asynccontextmanager
-async def talking(answer=OK, *, patience=10.0, **options):
-    """An upstream, and a client whose transport is the one under test."""
-    transport = PooledTransport(**options)
-    async with (
-        raw_upstream(answer) as upstream,
-        httpx.AsyncClient(transport=transport, base_url=upstream.url, trust_env=False, timeout=patience) as client,
-    ):
-        yield upstream, client, transport
-    assert transport.counts() == {"idle": 0, "active": 0, "streaming": 0, "waiting": 0}
+async def talking(answer=OK, *, connections=10):
+    """An upstream, and calls to it."""
+    async with raw_upstream(answer) as upstream:
+        calls = Calls(upstream.url, connections)
+        async with calls.transport:
+            yield upstream, calls
 
 
-async def test_a_request_and_its_answer():
-    """Method, target, fields and body reach the server; status, reason, fields and body come back."""
-    answer = b"HTTP/1.1 201 Made It\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\nok"
-    async with talking(answer) as (upstream, client, _):
-        got = await client.put("/a%2Fb?c=d", json={"e": 1}, headers={"X-B": "f"})
-        assert (got.status_code, got.reason_phrase, got.text) == (201, "Made It", "ok")
-        assert got.headers.get_list("x-a") == ["1", "2"]
+async def test_a_call_and_its_answer():
+    """Method, target, fields and body reach the server; status and body come back."""
+    async with talking(b"HTTP/1.1 201 Made It\r\nContent-Length: 2\r\n\r\nok") as (upstream, calls):
+        assert await calls.call("PUT", "/a%2Fb?c=d") == Reply(201, b"ok")
         seen = upstream.seen[0]
-        assert (seen.line, seen.body, seen.values("x-b")) == (b"PUT /a%2Fb?c=d HTTP/1.1", b'{"e":1}', [b"f"])
+        assert (seen.line, seen.body, seen.values("x-b")) == (b"PUT /a%2Fb?c=d HTTP/1.1", b"{}", [b"f"])
         assert seen.values("host") == [f"127.0.0.1:{upstream.port}".encode()]
+        assert seen.values("content-length") == [b"2"]
 
 
-async def test_a_body_of_unknown_length_is_chunked():
-    """A body of unknown length is sent as one chunk."""
-
-    async def pieces():
-        yield b"one"
-        yield b"two"
-
-    async with talking() as (upstream, client, _):
-        await client.post("/", content=pieces())
-        assert upstream.seen[0].body == b"6\r\nonetwo\r\n0\r\n\r\n"
-
-
-async def test_many_requests_share_few_connections():
-    """Requests wait for one of few connections, and all are answered."""
-    async with talking(connections=3) as (upstream, client, transport):
-        answers = await asyncio.gather(*(client.get(f"/{number}") for number in range(100)))
-        assert {answer.status_code for answer in answers} == {200}
+async def test_many_calls_share_few_connections():
+    """Calls wait for one of few connections, and all are answered."""
+    async with talking(connections=3) as (upstream, calls):
+        answers = await asyncio.gather(*(calls.call(target=f"/{number}") for number in range(100)))
+        assert {answer.status for answer in answers} == {200}
         assert upstream.accepted == 3
-        assert transport.counts()["idle"] == 3
 
 
 async def test_a_stream_is_read_as_it_comes_and_can_be_left():
@@ -68,82 +63,95 @@ async def test_a_stream_is_read_as_it_comes_and_can_be_left():
         await go.wait()
         writer.write(b"3\r\ntwo\r\n")
 
-    async with talking(answer) as (upstream, client, transport):
-        async with client.stream("GET", "/") as stream:
-            pieces = stream.aiter_raw()
+    async with talking(answer) as (upstream, calls):
+        async with calls.transport.stream(write_call(calls.base, "GET", "/", [])) as (head, pieces):
+            assert head.status == 200
             assert await anext(pieces) == b"one"
             go.set()
             assert await anext(pieces) == b"two"
         await eventually(lambda: upstream.open == 0)
-        assert transport.counts()["streaming"] == 0
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (b"nonsense\r\n\r\n", httpx.RemoteProtocolError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", httpx.RemoteProtocolError),
-        (b"", httpx.RemoteProtocolError),
-    ],
-)
-async def test_what_is_no_whole_answer_is_a_protocol_error(answer, error):
-    """Nonsense, a cut response and an empty one raise a protocol error."""
+async def test_a_stream_that_breaks_off_says_so():
+    """What came before is given; the break is the transport's own failure."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
 
     async def respond(_seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
         writer.close()
 
-    async with talking(respond) as (_, client, _):
-        with pytest.raises(error):
-            await client.get("/")
+    got: list[bytes] = []
+
+    async def read(calls: Calls) -> None:
+        async with calls.transport.stream(write_call(calls.base, "GET", "/", [])) as (_, pieces):
+            async for piece in pieces:
+                got.append(piece)  # noqa: PERF401 # what came before the break is kept
+
+    async with talking(respond) as (_, calls):
+        with pytest.raises(NoAnswer):
+            await read(calls)
+    assert b"".join(got) == b"half"
 
 
-async def test_no_answer_in_time_is_a_read_timeout():
-    """A response that does not come in time raises a read timeout and closes the connection."""
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b""])
+async def test_what_is_no_whole_answer_is_none(answer):
+    """Nonsense, a cut response and an empty one."""
+
+    async def respond(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with talking(respond) as (_, calls):
+        with pytest.raises(NoAnswer, match="the server"):
+            await calls.call()
+
+
+async def test_no_answer_in_time_is_a_time_out():
+    """A response that does not come in time raises, and closes the connection."""
 
     async def silence(_seen: Seen, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
 
-    async with talking(silence, patience=0.1) as (upstream, client, _):
-        with pytest.raises(httpx.ReadTimeout):
-            await client.get("/")
+    async with talking(silence) as (upstream, calls):
+        with pytest.raises(TimeoutError):
+            await calls.call(patience=0.1)
         await eventually(lambda: upstream.seen)
 
 
-async def test_nobody_there_is_a_connect_error():
-    """A refused connection raises a connect error."""
-    async with talking() as (_, client, _):
-        with pytest.raises(httpx.ConnectError, match="the server cannot be reached"):
-            await client.get("http://127.0.0.1:1/")
-        with pytest.raises(httpx.ConnectError):
-            await client.get("http://nowhere.invalid/")
+@pytest.mark.parametrize("base", ["http://127.0.0.1:1", "http://nowhere.invalid"])
+async def test_a_server_that_is_not_there_gives_no_answer(base):
+    """A refused connection and a name that does not exist."""
+    async with talking() as (_, calls):
+        with pytest.raises(NoAnswer, match="the server cannot be reached"):
+            await calls.call(base=base)
 
 
 @pytest.mark.parametrize(("method", "works"), [("GET", True), ("PUT", True), ("POST", False)])
 async def test_a_stale_connection_is_used_once_more_only_where_that_is_harmless(method, works):
-    """An idempotent request is repeated on a new connection; no other is."""
+    """An idempotent call is repeated on a new connection; no other is."""
     answer = BreaksUnderTheSecond()
-    async with talking(answer) as (_, client, _):
-        await client.get("/")
+    async with talking(answer) as (_, calls):
+        await calls.call()
         if works:
-            assert (await client.request(method, "/")).status_code == 200
+            assert (await calls.call(method)).status == 200
         else:
-            with pytest.raises(httpx.RemoteProtocolError):
-                await client.request(method, "/")
+            with pytest.raises(NoAnswer):
+                await calls.call(method)
         assert answer.counted == 2 + works
 
 
-async def test_several_origins_have_their_own_connections():
-    """Each origin has its own connections, and one Unix socket may stand for all."""
-    async with talking() as (first, client, _), raw_upstream() as second:
-        await client.get("/")
-        await client.get(f"{second.url}/")
+async def test_several_instances_have_their_own_connections():
+    """Calls in turn use one connection each."""
+    async with talking() as (first, calls), raw_upstream() as second:
+        for base in (first.url, second.url, first.url, second.url):
+            await calls.call(base=base)
         assert (first.accepted, second.accepted) == (1, 1)
 
 
 async def test_a_unix_socket(tmp_path):
-    """Over a Unix socket the host of the URL is only the `Host` field."""
+    """Over a Unix socket the host is `localhost`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
@@ -152,9 +160,7 @@ async def test_a_unix_socket(tmp_path):
 
     asked: list[bytes] = []
     path = tmp_path / "service.sock"
-    async with (
-        await asyncio.start_unix_server(serve, path),
-        httpx.AsyncClient(transport=PooledTransport(unix=str(path)), trust_env=False) as client,
-    ):
-        assert (await client.get("http://session.example/")).text == "ok"
-        assert b"Host: session.example\r\n" in asked[0]
+    async with await asyncio.start_unix_server(serve, path), Transport() as transport:
+        call = write_call(f"unix:{path}", "GET", "/", [])
+        assert (await transport.call(call, asyncio.get_running_loop().time() + 60)).body == b"ok"
+        assert b"host: localhost\r\n" in asked[0]

@@ -26,6 +26,8 @@ from sidecar.model import (
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.tools.backfill.ensuring import InBulk, OneByOne, Outcome, ServiceFailed
 from sidecar.tools.backfill.pairs import Pair
+from tests.support.callers import HttpxCaller
+from tests.support.sessions import target
 
 URL = "http://session.test"
 PAIRS = [Pair(1, "u1", "s1"), Pair(2, "u2", "s2")]
@@ -51,15 +53,15 @@ async def in_bulk(*answers: httpx.Response | Exception) -> tuple[list[Outcome], 
             raise given
         return given
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        return await InBulk(client, FixedAddress(URL), "/api/v1/sessions:ensure")(PAIRS), asked
+    caller = HttpxCaller(httpx.MockTransport(answer))
+    return await InBulk(caller, FixedAddress(URL), "/api/v1/sessions:ensure")(PAIRS), asked
 
 
 async def test_sends_all_pairs_in_one_call() -> None:
     """One call carries all pairs, and the outcomes come in their order."""
     outcomes, (request,) = await in_bulk(httpx.Response(200, json=GOOD))
     assert outcomes == [Outcome.CREATED, Outcome.GONE]
-    assert (request.method, str(request.url)) == ("POST", f"{URL}/api/v1/sessions:ensure")
+    assert (request.method, request.url.host, target(request)) == ("POST", "session.test", "/api/v1/sessions:ensure")
     assert json.loads(request.content) == {
         "sessions": [{"user_id": "u1", "session_id": "s1"}, {"user_id": "u2", "session_id": "s2"}]
     }
