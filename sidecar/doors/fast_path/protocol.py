@@ -104,8 +104,7 @@ class FastPathProtocol(ForwardingConnection):
         if template is None or (found := template.match(self._buffer)) is None:
             super()._next(seen)
             return
-        digits, start = found
-        end = start + int(digits)
+        digits, start, end = found
         is_guarded = template.classification is not None
         if start == end or (is_guarded and end - start > self._limit):
             self._give_way()
@@ -128,7 +127,7 @@ class FastPathProtocol(ForwardingConnection):
             return False
         arrived = monotonic()
         extraction, permit = self._decide(template, body)
-        head = b"".join((template.written_before, digits, template.written_after))
+        head = template.written_as(digits)
         if permit is not None:
             self.send(template, permit, line, head, body, arrived=arrived, extraction=extraction)
             return True
@@ -163,7 +162,7 @@ class FastPathProtocol(ForwardingConnection):
         if line is None:
             super()._begin(head)
         else:
-            self._stream(template, head, b"".join((template.written_before, digits, template.written_after)), line)
+            self._stream(template, head, template.written_as(digits), line)
 
     def _stream(self, template: RequestTemplate, head: RequestHead, written: bytes, line: UpstreamConnection) -> None:
         """Send the head of a request that no rule looks at, and its body as it comes."""

@@ -44,13 +44,23 @@ class RequestTemplate:
         """Note how the head is written for the upstream."""
         self.written_before, self.written_after = around_length(head) if self._has_length else (head, b"")
 
-    def match(self, data: bytes) -> tuple[bytes, int] | None:
-        """Give the digits of the length and the offset of the body, if `data` begins with this head."""
+    def match(self, data: bytes) -> tuple[bytes, int, int] | None:
+        """Give the digits of the length and the offsets of the body's begin and end, if `data` begins with this head.
+
+        The body may still be coming.
+        """
         start = len(self._before)
         if not data.startswith(self._before):
             return None
-        end, most = start, min(len(data), start + _MOST_DIGITS)
+        length, end, most = 0, start, min(len(data), start + _MOST_DIGITS)
         while end < most and 48 <= data[end] <= 57:
+            length = 10 * length + data[end] - 48
             end += 1
         body = end + len(self._after)
-        return (data[start:end], body) if end > start and data[end:body] == self._after else None
+        if end == start or data[end:body] != self._after:
+            return None
+        return data[start:end], body, body + length
+
+    def written_as(self, digits: bytes) -> bytes:
+        """Give the head as it is written for the upstream, with these digits for the length."""
+        return self.written_before + digits + self.written_after
