@@ -27,11 +27,9 @@ class _Commands(click.Group):
     """The commands; the module of a tool is imported when it is asked for, so that the others do not pay for it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name all commands."""
         return sorted([*super().list_commands(ctx), *_TOOLS])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Give a command; None where there is no such."""
         if cmd_name not in _TOOLS:
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(importlib.import_module(f"sidecar.tools.{_TOOLS[cmd_name]}"), cmd_name)

@@ -48,13 +48,9 @@ if TYPE_CHECKING:
 class Startable(Protocol):
     """A part that works in the background."""
 
-    async def start(self) -> None:
-        """Begin."""
-        ...
+    async def start(self) -> None: ...
 
-    async def stop(self) -> None:
-        """End."""
-        ...
+    async def stop(self) -> None: ...
 
 
 Part = TypeVar("Part", bound=Startable)

@@ -21,7 +21,6 @@ class AdminServer:
         self._serving: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
-        """Begin to answer."""
         self._serving = asyncio.create_task(self._server.run_until_stopped(), name="admin")
 
     async def stop(self) -> None:

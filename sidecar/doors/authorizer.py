@@ -90,7 +90,6 @@ class Authorizer:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one question."""
         wire = wire_of(scope)
         assert wire is not None  # noqa: S101 # the authoriser is served by our own server alone
         path, _, _ = wire.target.partition(b"?")

@@ -51,7 +51,6 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one duration."""
         # Most durations fall into the first buckets, so a search from the start is the shortest.
         bucket = 0
         for bound in SECONDS:

@@ -72,7 +72,6 @@ class MetricsExport:
         self._exporting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to export."""
         self._exporting = asyncio.create_task(self._export_until_stopped(), name="metrics export")
 
     async def stop(self) -> None:
@@ -115,7 +114,6 @@ class _Kept(logging.Filter):
         self.first: str | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let nothing pass."""
         # The first line of an export has the cause; those that follow say how often it was met with.
         self.first = self.first or record.getMessage()
         return False

@@ -36,7 +36,6 @@ class RecentProblems:
         self.kinds: dict[str, Problems] = {}
 
     def add(self, kind: str, fields: Mapping[str, str]) -> None:
-        """Note one problem."""
         problems = self.kinds.get(kind)
         if problems is None:
             problems = self.kinds[kind] = Problems()

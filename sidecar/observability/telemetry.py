@@ -149,7 +149,6 @@ class LoggedMetrics(Telemetry):
             self._log.warning("lines were withheld", kind=kind, count=count)
 
     def breaker(self, *, is_open: bool) -> None:
-        """Note that the breaker opened or closed."""
         if is_open == self._metrics.breaker_open:
             return
         self._metrics.breaker_open = is_open
@@ -159,26 +158,21 @@ class LoggedMetrics(Telemetry):
             self._log.info("the session service answers again")
 
     def events_connected(self, *, connected: bool) -> None:
-        """Note that the event stream came up or was lost."""
         self._metrics.events_connected = connected
 
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
-        """Note a session that was owed and cannot be created."""
         self._metrics.debt_conflicts += 1
         fields = {"outcome": outcome, "session_id": reference.session_id, "user_id": reference.user_id or ""}
         self.recent.add(DEBT_CONFLICT, fields)
         self._log.error("an owed session could not be created; its writes were let through during the outage", **fields)
 
     def shadow_dropped(self) -> None:
-        """Count a request that shadow mode let go undecided."""
         self._metrics.shadow_dropped += 1
 
     def upstream(self, seconds: float) -> None:
-        """Note how long the memory service took to answer."""
         self._metrics.upstream_seconds.observe(seconds)
 
     def overhead(self, seconds: float) -> None:
-        """Note how long a request was here before it was sent."""
         self._metrics.overhead_seconds.observe(seconds)
 
 

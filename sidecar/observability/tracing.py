@@ -39,7 +39,6 @@ class Tracing:
         self.tracer = self._provider.get_tracer("sidecar", version)
 
     def requests(self, app: ASGIApp) -> ASGIApp:
-        """Wrap the proxy."""
         return TracedRequests(app, self)
 
     def forwarding(self, app: ASGIApp) -> ASGIApp:
@@ -72,7 +71,6 @@ class TracedRequests:
         self._tracer = tracing.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         wire: Wire = scope["extensions"][WIRE]
         wire.wants_messages = True
         request = enter_request(scope["method"], wire.target, scope["headers"])
@@ -110,7 +108,6 @@ class TracedForwarding:
         self._tracer = tracing.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request."""
         spans: tuple[Span, Span] | None = scope.get(_SPANS)
         if spans is None:
             await self._app(scope, receive, send)

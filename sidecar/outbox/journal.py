@@ -89,7 +89,6 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
     def together(self, operations: Sequence[Operation]) -> list[Any]:
@@ -199,7 +198,6 @@ class OutboxReader:
         self._connection = _connect(path, 0)
 
     def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
     def claimant(self, key: SessionKey) -> Owed | None:

@@ -56,7 +56,6 @@ class RelayLock:
         return True
 
     def give_back(self) -> None:
-        """Let others pay."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -48,7 +48,6 @@ class ValuePattern:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names in its templates."""
         return names_in(self.equals, self.contains)
 
     def matches(self, content: Any, values: Mapping[str, str]) -> bool:
@@ -70,7 +69,6 @@ class AnswerPattern(ValuePattern):
     status: HttpStatus = Field(kw_only=True)
 
     def is_met(self, status: int, content: Any, values: Mapping[str, str]) -> bool:
-        """Whether an answer is the one that is described."""
         return status == self.status and self.matches(content, values)
 
 

@@ -114,7 +114,6 @@ class PathRule:
 
     @property
     def cases(self) -> list[tuple[str, Template]]:
-        """Every method with every path."""
         return [(method, path) for method in self.methods for path in self.paths]
 
 

@@ -120,13 +120,11 @@ class ApiCall:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names in its templates."""
         texts = [self.path, *self.query.values(), *self.headers.values(), *_strings(self.body)]
         return names_in(*texts).union(*(body.names for body in self.bodies))
 
     @property
     def meanings(self) -> frozenset[Meaning]:
-        """Everything that its answers may mean."""
         return frozenset(self.statuses.values()).union(body.means for body in self.bodies)
 
 

@@ -30,7 +30,6 @@ class Template:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names that the template captures."""
         return frozenset(name for segment in self.segments if (name := captured_name(segment)))
 
     def match(self, segments: tuple[str, ...], *, exact: bool) -> Mapping[str, str] | None:

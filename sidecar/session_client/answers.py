@@ -90,7 +90,6 @@ class Interpreter:
         self._is_ours = api.is_default
 
     def looked(self, reply: Reply, reference: Reference) -> Verdict:
-        """Read the reply to a look."""
         meaning, content, is_told = self._meaning(self._api.look, reply, reference)
         if meaning is None:
             return _undescribed(reply)

@@ -47,7 +47,6 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are held back."""
         return self._is_open
 
     def hold(self, key: SessionKey) -> int | None:
@@ -64,7 +63,6 @@ class Breaker:
         return None
 
     def succeeded(self, key: SessionKey) -> None:
-        """Note that the service answered."""
         self._failures = 0
         self._suspects.pop(key, None)
         if self._is_open:

@@ -57,7 +57,6 @@ class ConsulDiscovery:
         first.cancel()
 
     async def stop(self) -> None:
-        """Stop following, at once."""
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.wait([self._follower])
@@ -135,7 +134,6 @@ class Instance(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Its base URL."""
         return f"http://{Tcp(self.host, self.port)}"
 
 

@@ -45,7 +45,6 @@ class FixedAddress:
         """Nothing is followed."""
 
     def pick(self) -> str:
-        """Give the address."""
         return self._url
 
     def report(self, url: str, *, ok: bool) -> None:

@@ -84,7 +84,6 @@ class EventFollower:
         self._task = asyncio.create_task(self._follow(), name="session events")
 
     async def stop(self) -> None:
-        """Stop following, at once."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -48,11 +48,9 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close all connections."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             await pool.close()
@@ -141,7 +139,6 @@ class _WholeAnswer(ResponseReceiver):
             connection.abort()
 
     def expire(self) -> None:
-        """End the wait."""
         if not self.reply.done():
             self.reply.set_exception(TimeoutError())
 
@@ -151,13 +148,11 @@ class _WholeAnswer(ResponseReceiver):
         """Wait on: the answer itself follows."""
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
-        """Take a whole answer."""
         self._connection = None
         if not self.reply.done():
             self.reply.set_result(Reply.of(head.status, head.headers, body if len(body) <= MOST_ANSWER else None))
 
     def head(self, head: ResponseHead) -> None:
-        """Take the head."""
         self._head = head
 
     def body(self, data: bytes) -> None:
@@ -170,7 +165,6 @@ class _WholeAnswer(ResponseReceiver):
         """Wait on: only the whole answer is of use."""
 
     def end(self) -> None:
-        """Take the end."""
         assert self._head is not None  # noqa: S101 # for the type checker: the head comes first
         self.whole(self._head, bytes(self._body))
 
@@ -180,7 +174,6 @@ class _WholeAnswer(ResponseReceiver):
         self.failed(BadResponse("the upstream switched protocols"))
 
     def failed(self, failure: Exception) -> None:
-        """Take the reason why there is no whole answer."""
         self._connection = None
         if not self.reply.done():
             self.reply.set_exception(failure)

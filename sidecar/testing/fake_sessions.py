@@ -43,11 +43,9 @@ class FakeSessionService:
     before: Before | None = None
 
     async def look(self, reference: Reference) -> Verdict:
-        """Give the verdict on the session as it is stored."""
         return await self._interfere("look", reference) or self._look(reference)
 
     async def ensure(self, reference: Reference) -> Verdict:
-        """Create the session where it is missing and `creates` is set."""
         answer = await self._interfere("ensure", reference) or self._look(reference)
         if isinstance(answer, Absent) and self.creates:
             session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
@@ -55,7 +53,6 @@ class FakeSessionService:
         return answer
 
     async def create(self, reference: Reference) -> Verdict:
-        """Create the session where it is missing."""
         answer = await self._interfere("create", reference) or self._look(reference)
         if isinstance(answer, Absent):
             session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
@@ -89,38 +86,30 @@ class FakeKnownSessions(KnownSessions):
         self.drops = False
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is stored for this user and not deleted."""
         session = self.sessions.get(key)
         return session is not None and session.owner == user_id and session.status is not SessionStatus.DELETED
 
     def get(self, key: SessionKey) -> Session | None:
-        """Give the stored session."""
         return self.sessions.get(key)
 
     def bury(self, key: SessionKey) -> None:
-        """Store a tombstone."""
         self.sessions[key] = Session(None, SessionStatus.DELETED)
 
     def forget(self, key: SessionKey) -> None:
-        """Drop the session."""
         self.sessions.pop(key, None)
 
     def recall(self, key: SessionKey) -> Session | None:
-        """Give the stored session, which never expires."""
         return self.sessions.get(key)
 
     def ticket(self) -> int:
-        """Give the only ticket that there is."""
         return 0
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        """Store the session unless `drops` is set; says whether it was stored."""
         if not self.drops:
             self.sessions[key] = session
         return not self.drops
 
     def overtaken(self, key: SessionKey, ticket: int) -> bool:
-        """Whether `drops` is set."""
         return self.drops
 
 
@@ -134,7 +123,6 @@ class FakeDebts:
     broken: bool = False
 
     async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
-        """Write the debt down for its first claimant, unless it is known that it cannot be paid."""
         self._check()
         for debt, answer in self.settled:
             if debt.key == reference.key and isinstance(answer, Gone):
@@ -145,26 +133,21 @@ class FakeDebts:
         return Owed(owner, reference.key in self.aside)
 
     def claimant(self, key: SessionKey) -> Owed | Unknown | None:
-        """Give the claimant of an owed session."""
         reference = self.owed.get(key)
         return None if reference is None else Owed(reference.user_id, key in self.aside)
 
     def any_owed(self) -> bool:
-        """Whether anything is owed and not set aside."""
         return len(self.owed) > len(self.aside)
 
     async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
-        """Give the oldest debts, at most `limit`."""
         self._check()
         return [debt for key, debt in self.owed.items() if (key in self.aside) == set_aside][:limit]
 
     async def set_aside(self, reference: Reference, why: str) -> None:
-        """Keep the debt apart from those that are due."""
         self._check()
         self.aside[reference.key] = why
 
     async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
-        """Take the debt out and keep how it ended."""
         self._check()
         del self.owed[reference.key]
         self.aside.pop(reference.key, None)

@@ -24,7 +24,6 @@ class FakeClock:
         self.now = now
 
     def __call__(self) -> float:
-        """Give the time."""
         return self.now
 
     def advance(self, seconds: float) -> None:
@@ -40,14 +39,12 @@ class FakeDiscovery:
     reports: list[tuple[str, bool]] = field(default_factory=list)
 
     def pick(self) -> str | None:
-        """Give the next URL in turn; None where there is none."""
         if not self.urls:
             return None
         self.urls.append(self.urls.pop(0))
         return self.urls[-1]
 
     def report(self, url: str, *, ok: bool) -> None:
-        """Note the report."""
         self.reports.append((url, ok))
 
 
@@ -63,7 +60,6 @@ class FakeForwarder(Forwarder):
     wait: Callable[[], None] | None = None
 
     async def forward(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the request to its end and answer it."""
         if self.wait is not None:
             self.wait()
             if not permit.still_valid():
@@ -94,47 +90,37 @@ class FakeTelemetry(Telemetry):
         reference: Reference | None = None,
         detail: str | None = None,
     ) -> None:
-        """Note a decision."""
         self.decisions.append((decision, reason))
         self.references.append(reference)
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
-        """Note a failure of the memory service."""
         self.notes.append(("upstream_failed", reason))
 
     def unguarded_write(self) -> None:
-        """Note a write that passed unguarded."""
         self.notes.append(("unguarded_write",))
 
     def session_answer(self, reference: Reference, answer: str, address: str) -> None:
         """Note an answer of the session service: not its address, which tests choose."""
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
-        """Note a call."""
         self.notes.append(("session_call", operation, outcome))
 
     def breaker(self, *, is_open: bool) -> None:
-        """Note the breaker."""
         self.notes.append(("breaker", is_open))
 
     def events_connected(self, *, connected: bool) -> None:
-        """Note the stream."""
         self.notes.append(("events_connected", connected))
 
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
-        """Note a conflict."""
         self.notes.append(("debt_conflict", reference, outcome))
 
     def shadow_dropped(self) -> None:
-        """Note a drop."""
         self.notes.append(("shadow_dropped",))
 
     def upstream(self, seconds: float) -> None:
-        """Note an answer of the memory service."""
         self.notes.append(("upstream",))
 
     def overhead(self, seconds: float) -> None:
-        """Note time of our own."""
         self.notes.append(("overhead",))
 
 

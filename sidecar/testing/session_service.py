@@ -73,7 +73,6 @@ class SessionServiceApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] == "http" and scope["path"].startswith(_API):
             self.calls.append((scope["method"], scope["path"]))
             if self.down:

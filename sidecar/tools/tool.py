@@ -22,7 +22,6 @@ class Tool(click.Command):
     """A command that says in readable lines why it failed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except BadSettings as bad:

@@ -86,7 +86,6 @@ class OneByOne:
         self._places = asyncio.Semaphore(at_once)
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
-        """Ask about all of them, some at a time."""
         return await asyncio.gather(*map(self._patiently, pairs))
 
     async def _patiently(self, pair: Pair) -> Outcome:
@@ -128,7 +127,6 @@ class DryRun:
         return [self._outcome(pair, looked.get(pair)) for pair in pairs]
 
     def close(self) -> None:
-        """Forget the claims."""
         self._claims.close()
 
     def _outcome(self, pair: Pair, looked: Outcome | None) -> Outcome:

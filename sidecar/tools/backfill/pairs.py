@@ -82,7 +82,6 @@ class PairFile:
 
     @property
     def position(self) -> Position:
-        """Where to go on."""
         return Position(self._lines.offset, self._lines.number)
 
     def go_on_at(self, position: Position) -> None:

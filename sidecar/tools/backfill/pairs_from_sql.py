@@ -39,7 +39,6 @@ class PairQuery:
         self._engine = _read_only_engine(parsed)
 
     async def aclose(self) -> None:
-        """Disconnect."""
         await self._engine.dispose()
 
     async def count(self) -> int | None:

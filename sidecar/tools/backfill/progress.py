@@ -107,7 +107,6 @@ class FailureList:
         self.size += len(lines)
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -62,7 +62,6 @@ class Explanation:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the request would be refused."""
         return any(outcome.outcome == "refused" for outcome in self.outcomes)
 
 

@@ -34,10 +34,8 @@ class ProbeFinding:
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
         return _MEANS[self.code][0]
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
         return _MEANS[self.code][1]

@@ -71,7 +71,6 @@ class ProbedService:
         )
 
     async def look(self, reference: Reference) -> Seen:
-        """Make the profile's look call."""
         reply = await self._ask(self._profile.service.look, reference)
         return Seen(self._interpreter.looked(reply, reference), reply.status, _object(reply))
 

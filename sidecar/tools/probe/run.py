@@ -42,7 +42,6 @@ class Probe:
             await self._clean_up()
 
     async def _never_existed(self) -> bool:
-        """Look at what never existed."""
         seen = await self._service.look(self._service.reference(0))
         if isinstance(seen.verdict, Unknown):
             self._find("P100", f"a look at a session that never existed says: {seen.verdict.why}")
@@ -98,7 +97,6 @@ class Probe:
             self._find("P104", f"a create by {user} (answered {made.status}) changes the session or its owner ({what})")
 
     async def _at_once(self) -> None:
-        """Create one new session 20 times at once."""
         reference = self._service.reference(0)
         answers = await asyncio.gather(*(self._service.create(reference) for _ in range(_AT_ONCE)))
         made = sum(isinstance(answer.verdict, Created) for answer in answers)
@@ -116,7 +114,6 @@ class Probe:
         return create is not None and not self._profile.service.idempotent_create and len(create.meanings) > 1
 
     async def _other_spelling(self, reference: Reference) -> None:
-        """Look at the same id in upper case."""
         other = dataclasses.replace(reference, session_id=reference.session_id.upper())
         seen = await self._service.look(other)
         named = self._profile.service.same_id(reference.session_id, other.session_id)
@@ -124,7 +121,6 @@ class Probe:
             self._find("P107", f"{other.session_id} and {reference.session_id} are one session to it")
 
     async def _deleted(self, reference: Reference) -> None:
-        """Delete, look, create."""
         if not await self._service.delete(reference):
             return
         gone = await self._service.look(reference)
@@ -142,7 +138,6 @@ class Probe:
             self._find("P109", "a look with a wrong token is answered as one with the right token")
 
     async def _clean_up(self) -> None:
-        """Delete everything that was created."""
         left = []
         for reference in dict.fromkeys(self._service.made):
             try:
