@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sidecar.session_guard import SessionGuard as SessionGuard
-    from sidecar.session_guard import SessionGuardMiddleware as SessionGuardMiddleware
+    from sidecar.session_guard_middleware import SessionGuardMiddleware as SessionGuardMiddleware
     from sidecar.settings import Settings as Settings
 
 __all__ = ["SessionGuard", "SessionGuardMiddleware", "Settings"]
 
 _MODULES = {
     "SessionGuard": "sidecar.session_guard",
-    "SessionGuardMiddleware": "sidecar.session_guard",
+    "SessionGuardMiddleware": "sidecar.session_guard_middleware",
     "Settings": "sidecar.settings",
 }
 

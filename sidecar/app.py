@@ -9,9 +9,9 @@ import gc
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 from starlette.types import ASGIApp
@@ -21,8 +21,8 @@ from service_kit.address import Address, Tcp, bound_address, is_loopback, listen
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
-from sidecar.admin.server import AdminServer
 from sidecar.admin.state import DashboardState
+from sidecar.background import SideServer, started
 from sidecar.doors.access_log import AccessLog
 from sidecar.doors.authorizer import Authorizer
 from sidecar.doors.fast_path.parts import FastPath
@@ -42,12 +42,16 @@ from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.otel import metrics_export, open_tracing
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.session_guard import SessionGuard, started
+from sidecar.session_guard import SessionGuard
 from sidecar.settings import Settings, effective, text_of
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration
     from sidecar.http.server.hosting import Hosting
+
+
+_ADMIN_DRAIN: Final = 1.0
+"""Seconds that a response of the admin address has to end when the sidecar stops."""
 
 
 def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | None = None) -> int:
@@ -101,8 +105,8 @@ class _Sidecar:
         self._is_ready = False
         self._registration: Registration | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self._authorizer: Server | None = None
-        self._authorizer_stops = False
+        self._authorizer: SideServer | None = None
+        self._patience = Timeouts(body=settings.body_timeout)
         self._metrics = Metrics()
         recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
         self._tracing = open_tracing(log)
@@ -145,7 +149,7 @@ class _Sidecar:
                 AccessLog(front.app, self._log) if self._settings.access_log else front.app,
                 listener,
                 drain_timeout=self._settings.drain_timeout,
-                patience=Timeouts(body=self._settings.body_timeout),
+                patience=self._patience,
                 protocol=front.protocol,
                 fast_path=front.fast_path,
                 on_ready=lambda: self._be_ready(addresses),
@@ -153,8 +157,10 @@ class _Sidecar:
                 hosting=front.hosting,
             )
             self._metrics.publish("sidecar_responses", lambda: self._responses(server))
-            async with self._authorizing(guard, authz_listener):
-                return await server.run_until_stopped()
+            if authz_listener is not None:
+                self._authorizer = self._authorizing(guard, authz_listener)
+                await self._stack.enter_async_context(started(self._authorizer))
+            return await server.run_until_stopped()
 
     def _proxy(self, guard: SessionGuard) -> _Front:
         """Forward what is admitted."""
@@ -183,43 +189,24 @@ class _Sidecar:
         self._stack.push_async_callback(tracing.close)
         return tracing.requests(front(lambda app: guard.guarding(tracing.forwarding(app))))
 
-    @contextlib.asynccontextmanager
-    async def _authorizing(self, guard: SessionGuard, listener: socket.socket | None) -> AsyncIterator[None]:
-        """Answer other proxies on `listener` until the block ends and what was asked before is answered."""
-        if listener is None:
-            yield
-            return
-        ready = asyncio.Event()
+    def _authorizing(self, guard: SessionGuard, listener: socket.socket) -> SideServer:
+        """Answer other proxies."""
+        settings = self._settings
         app = Authorizer(
             lambda admit: guard.guarding(admit, reads_answers=False),
             extractor=guard.extractor,
-            enforces=self._settings.mode == "enforce",
+            enforces=settings.mode == "enforce",
             telemetry=self._telemetry,
             traced=_untraced if self._tracing is None else self._tracing.requests,
         )
-        server = Server(
-            AccessLog(app, self._log) if self._settings.access_log else app,
-            listener,
-            drain_timeout=self._settings.drain_timeout,
-            patience=Timeouts(body=self._settings.body_timeout),
-            on_ready=ready.set,
-            handle_signals=False,
-        )
-        serving = asyncio.create_task(server.run_until_stopped(), name="authorizer")
-        await ready.wait()
-        self._authorizer = server
-        try:
-            yield
-        finally:
-            if not self._authorizer_stops:
-                server.stop()
-            await serving
+        logged = AccessLog(app, self._log) if settings.access_log else app
+        return SideServer(logged, listener, drain_timeout=settings.drain_timeout, patience=self._patience)
 
     def _responses(self, server: Server) -> Mapping[str, float]:
         """How many responses both servers gave, by the class of their status code."""
         counts = Counter(server.responses())
         if self._authorizer is not None:
-            counts.update(self._authorizer.responses())
+            counts.update(self._authorizer.server.responses())
         return counts
 
     def _be_ready(self, addresses: Mapping[str, str]) -> None:
@@ -238,12 +225,11 @@ class _Sidecar:
         self._is_ready = False
         self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
         if self._authorizer is not None:
-            self._authorizer.stop()
-            self._authorizer_stops = True
+            self._authorizer.begin_to_stop()
         if self._registration is not None:
             self._leaving = asyncio.create_task(self._registration.stop())
 
-    def _admin(self, listener: socket.socket) -> AdminServer:
+    def _admin(self, listener: socket.socket) -> SideServer:
         bound = bound_address(listener)
         app = admin_app(
             self._inspected,
@@ -251,7 +237,7 @@ class _Sidecar:
             hosts=HostNames(bound, host_names(self._settings.admin, self._settings.advertise)),
             loopback=is_loopback(bound),
         )
-        return AdminServer(app, listener)
+        return SideServer(app, listener, drain_timeout=_ADMIN_DRAIN)
 
     def _inspect(self, guard: SessionGuard) -> None:
         """Have the admin address show what the guard knows."""

@@ -1,18 +1,19 @@
 """The guard with all that it stands on, wired from Settings: the proxy, the authoriser and library users run it.
 
-`SessionGuard` and `SessionGuardMiddleware` are public, as `from sidecar import …`.
+`SessionGuard` is public, as `from sidecar import SessionGuard`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
@@ -39,31 +40,10 @@ from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import Discovery, discovery_of
 from sidecar.session_client.events import EventFollower
 from sidecar.session_client.transport import Transport
-from sidecar.settings import Settings, load_settings, text_of
+from sidecar.settings import Settings, text_of
 
 if TYPE_CHECKING:
     from sidecar.outbox.outbox import Outbox
-
-
-class Startable(Protocol):
-    """A part that works in the background."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-
-Part = TypeVar("Part", bound=Startable)
-
-
-@contextlib.asynccontextmanager
-async def started(part: Part) -> AsyncIterator[Part]:
-    """Have the part work until the block ends."""
-    await part.start()
-    try:
-        yield part
-    finally:
-        await part.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +105,72 @@ class SessionGuard:
     async def __aexit__(self, *_: object) -> None:
         """Wait for what is being asked or written down, then close everything."""
         await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, profile = self.settings, self.settings.profile
+        known = SessionCache(
+            settings.cache_size,
+            settings.cache_ttl,
+            followed=profile.service.events is not None,
+            ended_admits=settings.on_ended == "forward",
+        )
+        self.metrics.publish("sidecar_known_sessions", lambda: len(known))
+        self.metrics.publish("sidecar_known_session_lookups", lambda: {"hit": known.hits, "miss": known.misses})
+        discovery = await self._stack.enter_async_context(started(discovery_of(settings)))
+        self.known, self.discovery = known, discovery
+        transport = await self._stack.enter_async_context(Transport())
+        api = profile.service
+        if api.events is not None:
+            token = text_of(settings.session_service_token)
+            follower = EventFollower(
+                discovery, known, self.telemetry, path=api.events, canonical=api.canonical, token=token
+            )
+            await self._stack.enter_async_context(started(follower))
+        service = HttpSessionService.from_settings(settings, transport, discovery, self.telemetry)
+        self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
+        extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
+        self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
+        on_ended = OnEnded(settings.on_ended)
+        if settings.mode == "shadow":
+            self.guard = ShadowGuard(
+                known, service, self.telemetry, on_ended=on_ended, timeout=settings.session_timeout
+            )
+        else:
+            self.guard = Guard(
+                known,
+                service,
+                self.telemetry,
+                debts=await self._debts(service, known),
+                on_outage=OnOutage(settings.on_outage),
+                on_ended=on_ended,
+                timeout=settings.session_timeout,
+            )
+            self._recovery = self._recovering(service, known)
+        self._stack.push_async_callback(self.guard.aclose)
+
+    def _recovering(self, service: HttpSessionService, known: SessionCache) -> Recovery | None:
+        """What the profile's rules that act on answers need, if there are any."""
+        if not self.settings.profile.acts_on_answers:
+            return None
+        after_delete = self.settings.after_delete or self.settings.profile.after_delete.value
+        recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
+        self._stack.push_async_callback(recovery.aclose)
+        return recovery
+
+    async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
+        """The journal, where one is wanted or where an earlier run left debts behind."""
+        path = self.settings.outbox
+        if self.settings.on_outage != "forward" and not path.exists():
+            return None
+        from sidecar.outbox.outbox import Outbox  # noqa: PLC0415 # brings SQLite
+        from sidecar.outbox.relay import OutboxRelay, RelayLock  # noqa: PLC0415
+
+        debts = Outbox(path)
+        self._stack.push_async_callback(debts.aclose)
+        relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
+        await self._stack.enter_async_context(started(relay))
+        self.metrics.publish("sidecar_debts", debts.count)
+        return debts
 
     def guarding(self, app: ASGIApp, *, reads_answers: bool = True) -> ASGIApp:
         """Wrap an ASGI application: the middleware of the mode that the settings name.
@@ -198,122 +244,6 @@ class SessionGuard:
         if isinstance(decided, Permit):
             return Decision(decided)
         return Decision(response=refuse_extraction(extraction, decided.refusals))
-
-    async def _start(self) -> None:
-        settings, profile = self.settings, self.settings.profile
-        known = SessionCache(
-            settings.cache_size,
-            settings.cache_ttl,
-            followed=profile.service.events is not None,
-            ended_admits=settings.on_ended == "forward",
-        )
-        self.metrics.publish("sidecar_known_sessions", lambda: len(known))
-        self.metrics.publish("sidecar_known_session_lookups", lambda: {"hit": known.hits, "miss": known.misses})
-        discovery = await self._stack.enter_async_context(started(discovery_of(settings)))
-        self.known, self.discovery = known, discovery
-        transport = await self._stack.enter_async_context(Transport())
-        api = profile.service
-        if api.events is not None:
-            token = text_of(settings.session_service_token)
-            follower = EventFollower(
-                discovery, known, self.telemetry, path=api.events, canonical=api.canonical, token=token
-            )
-            await self._stack.enter_async_context(started(follower))
-        service = HttpSessionService.from_settings(settings, transport, discovery, self.telemetry)
-        self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
-        extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
-        self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
-        on_ended = OnEnded(settings.on_ended)
-        if settings.mode == "shadow":
-            self.guard = ShadowGuard(
-                known, service, self.telemetry, on_ended=on_ended, timeout=settings.session_timeout
-            )
-        else:
-            self.guard = Guard(
-                known,
-                service,
-                self.telemetry,
-                debts=await self._debts(service, known),
-                on_outage=OnOutage(settings.on_outage),
-                on_ended=on_ended,
-                timeout=settings.session_timeout,
-            )
-            self._recovery = self._recovering(service, known)
-        self._stack.push_async_callback(self.guard.aclose)
-
-    def _recovering(self, service: HttpSessionService, known: SessionCache) -> Recovery | None:
-        """What the profile's rules that act on answers need, if there are any."""
-        if not self.settings.profile.acts_on_answers:
-            return None
-        after_delete = self.settings.after_delete or self.settings.profile.after_delete.value
-        recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
-        self._stack.push_async_callback(recovery.aclose)
-        return recovery
-
-    async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
-        """The journal, where one is wanted or where an earlier run left debts behind."""
-        path = self.settings.outbox
-        if self.settings.on_outage != "forward" and not path.exists():
-            return None
-        from sidecar.outbox.outbox import Outbox  # noqa: PLC0415 # brings SQLite
-        from sidecar.outbox.relay import OutboxRelay, RelayLock  # noqa: PLC0415
-
-        debts = Outbox(path)
-        self._stack.push_async_callback(debts.aclose)
-        relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
-        await self._stack.enter_async_context(started(relay))
-        self.metrics.publish("sidecar_debts", debts.count)
-        return debts
-
-
-class SessionGuardMiddleware:
-    """Pure ASGI middleware that guards any application: `SessionGuardMiddleware(app, guard=guard)`.
-
-    Without `guard` it makes one from the environment when the application starts and closes it when that stops, so
-    `app.add_middleware(SessionGuardMiddleware)` is all that an application needs; its server has to speak the lifespan
-    protocol then. The permit of a request, with the sessions that it names, stands in `scope["session_guard"]`.
-    """
-
-    def __init__(self, app: ASGIApp, guard: SessionGuard | None = None) -> None:
-        self._app = app
-        self._guard = guard
-        self._guarded: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the application's lifespan.
-
-        Raises RuntimeError for a request that comes before the guard has started.
-        """
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-            return
-        if self._guarded is None:
-            if self._guard is None:
-                raise RuntimeError("SessionGuardMiddleware has no guard: pass one, or serve with the lifespan protocol")
-            self._guarded = self._guard.guarding(self._app)
-        await self._guarded(scope, receive, send)
-
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open the guard before the application starts, and close it after the application has stopped."""
-        if self._guard is not None:
-            await self._app(scope, receive, send)
-            return
-        stack = contextlib.AsyncExitStack()
-
-        async def starting() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                guard = await stack.enter_async_context(SessionGuard.from_settings(load_settings()))
-                self._guarded = guard.guarding(self._app)
-            return message
-
-        async def stopping(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                await stack.aclose()
-            await send(message)
-
-        async with stack:
-            await self._app(scope, starting, stopping)
 
 
 def _fields(headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:

@@ -99,9 +99,6 @@ class FakeTelemetry(Telemetry):
     def unguarded_write(self) -> None:
         self.notes.append(("unguarded_write",))
 
-    def session_answer(self, reference: Reference, answer: str, address: str) -> None:
-        """Note an answer of the session service: not its address, which tests choose."""
-
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         self.notes.append(("session_call", operation, outcome))
 

@@ -9,13 +9,13 @@ import sys
 import click
 import structlog
 
+from sidecar.background import started
 from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
-from sidecar.session_guard import started
 from sidecar.settings import Settings, load_settings, text_of
 from sidecar.tools.backfill.ensuring import DryRun, Ensure, InBulk, OneByOne, ServiceFailed
 from sidecar.tools.backfill.job import Request, open_job

@@ -13,6 +13,7 @@ import click
 import orjson
 import structlog
 
+from sidecar.background import started
 from sidecar.guard.decisions import OnEnded, cannot_create, decide
 from sidecar.model import Create, Head, Reference, Refusal, RuleKind, Verdict
 from sidecar.observability.metrics import Metrics
@@ -20,7 +21,6 @@ from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
-from sidecar.session_guard import started
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.explain.run import Explanation, Outcome, explain_request, refused
 from sidecar.tools.tool import Failed, Tool

@@ -11,7 +11,7 @@ from unittest.mock import call, create_autospec
 import httpx
 import pytest
 
-from sidecar.app import started
+from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Session, SessionStatus
