@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Executable, Row, event, make_url
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -63,6 +64,9 @@ class Database:
         self._threads = _SqliteThreads(parse_url(url)) if is_sqlite(self.engine) else None
         self._reader = self.engine.execution_options(**_reading_options(self.engine))
         self._turn = asyncio.Lock() if is_sqlite(self.engine) else contextlib.nullcontext()
+        self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
+        if self._threads is None:
+            event.listen(self.engine.sync_engine, "connect", self._connected)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -99,11 +103,25 @@ class Database:
         async with self.writing() as connection:
             return await connection.run_sync(work)
 
+    async def execute(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """Give the rows of one statement, which may write and is a transaction of its own."""
+        if self._threads is not None:
+            return await self._threads.write(lambda connection: connection.execute(statement, parameters).all())
+        async with self.reading() as connection:
+            return (await connection.execute(statement, parameters)).all()
+
+    def is_served_by(self, backend: int) -> bool:
+        """Whether a process of the Postgres server, named by its id, serves a connection of this pool."""
+        return any(not driver.is_closed() and driver.get_server_pid() == backend for driver in self._drivers)
+
     async def close(self) -> None:
         """Close all connections."""
         if self._threads is not None:
             await asyncio.to_thread(self._threads.close)
         await self.engine.dispose()
+
+    def _connected(self, connection: Any, _record: object) -> None:
+        self._drivers.add(connection.driver_connection)
 
 
 class _SqliteThreads:
@@ -264,7 +282,7 @@ def _postgres(url: URL, schema: str | None, statement_wait: float | None) -> Asy
         server_settings["search_path"] = quoted(schema)
     arguments = {"server_settings": server_settings, "timeout": _CONNECT_WAIT, "command_timeout": statement_wait}
     return create_async_engine(
-        url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT, connect_args=arguments
+        url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT, pool_use_lifo=True, connect_args=arguments
     )
 
 

@@ -178,7 +178,7 @@ class Feed:
         events = await self._log.after(seen, _AT_ONCE) if 0 < seen < last else []
         self._read_at = started_at
         if self._last != seen:
-            return True  # `take` was faster, and what was read is old
+            return last > self._last  # `take` was faster, and what was read is old
         if seen == 0:
             self._last = last
             self._tell()

@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 
 class Notifications:
-    """Calls `wake` for each notification, over one connection that is opened anew whenever it breaks.
+    """Calls `wake` for each notification of another process, over a connection that is opened anew whenever it breaks.
 
     A notification lost meanwhile does no harm: the follower also polls.
     """
@@ -57,7 +57,7 @@ class Notifications:
         async with self._database.reading() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             driver.add_termination_listener(lambda _: broken.set())
-            await driver.add_listener(CHANNEL, lambda *_: self._wake())
+            await driver.add_listener(CHANNEL, self._hear)
             self._wake()
             self._note(listening=True)
             waiting = [asyncio.create_task(event.wait()) for event in (broken, self._stopping)]
@@ -67,6 +67,11 @@ class Notifications:
                 for task in waiting:
                     task.cancel()
                 await connection.invalidate()
+
+    def _hear(self, _driver: object, backend: int, _channel: str, _payload: str) -> None:
+        """What this process has committed, the store tells the feed by itself."""
+        if not self._database.is_served_by(backend):
+            self._wake()
 
     def _note(self, *, listening: bool) -> None:
         """Log changes only: a database that is away for an hour is one line."""

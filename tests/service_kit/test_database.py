@@ -102,6 +102,28 @@ async def test_plain_work_is_whole_or_not_at_all(database: Database) -> None:
     assert read == await numbers(database) == [1]
 
 
+async def test_one_statement_is_a_transaction_of_its_own(database: Database, url: str) -> None:
+    """What it has written is there for all when it gives its rows."""
+    other = Database(url, "odd name")
+    statement = text("INSERT INTO numbers VALUES (:n) RETURNING n + 1")
+    assert [row[0] for row in await database.execute(statement, {"n": 1})] == [2]
+    assert await numbers(other) == [1]
+    with pytest.raises(IntegrityError):
+        await database.execute(statement, {"n": 1})
+    await other.close()
+
+
+async def test_a_pool_knows_the_server_processes_that_serve_it(postgres: PostgresServer) -> None:
+    """One of its own for as long as the connection is open, and none of another pool."""
+    database, other = Database(postgres.url(), None), Database(postgres.url(), None)
+    backend = text("SELECT pg_backend_pid()")
+    ((own,),), ((foreign,),) = await database.execute(backend, {}), await other.execute(backend, {})
+    assert (database.is_served_by(own), database.is_served_by(foreign)) == (True, False)
+    await database.close()
+    assert not database.is_served_by(own)
+    await other.close()
+
+
 async def test_both_ways_of_writing_wait_for_each_other(database: Database, url: str) -> None:
     """In one process or in two, by plain work or by a block."""
     other = Database(url, "odd name")

@@ -71,7 +71,7 @@ def test_migrate_says_what_became_of_the_rows(folder: Path) -> None:
         "quarantined: 1 in sessions_quarantine: invalid_session_id",
         "quarantined in all: 3",
     ]
-    assert first.stdout.splitlines()[-1].startswith("done: up to r0001, up to r0002, up to r0003 in ")
+    assert first.stdout.splitlines()[-1].startswith("done: up to r0001, up to r0002, up to r0003, up to r0004 in ")
     assert run(folder, "migrate").stdout == "nothing to do: the schema is at that revision already\n"
 
 

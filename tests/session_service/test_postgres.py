@@ -14,7 +14,7 @@ from service_kit.migrations import Migrations
 from session_service.app import SessionService
 from session_service.events import EventLog
 from session_service.feed import Feed, Told
-from session_service.model import Event, Wanted
+from session_service.model import Conflict, Created, Event, Found, Wanted
 from session_service.notifications import Notifications
 from session_service.settings import VERSION_TABLE, Settings
 from session_service.store import Store
@@ -104,6 +104,59 @@ async def test_news_of_other_processes_come_without_polling(url: str, other: Dat
     await feed.stop()
     await notifications.stop()
     await following
+    await database.close()
+
+
+async def test_own_news_are_not_heard(url: str, other: Database) -> None:
+    """The store tells the feed of them by itself. Notifications come in the order of commits."""
+    database = Database(url, SCHEMA)
+    heard: list[None] = []
+    notifications = Notifications(database, lambda: heard.append(None))
+    notifications.start()
+    await eventually(lambda: heard)
+    for number in range(3):
+        await Store(database, EventLog(database)).ensure([Wanted(f"own-{number}", "ann")])
+    await Store(other, EventLog(other)).ensure([Wanted("foreign", "ann")])
+    await eventually(lambda: len(heard) > 1)
+    assert len(heard) == 2
+    await notifications.stop()
+    await database.close()
+
+
+async def test_finding_sessions_notifies_no_process(url: str, other: Database) -> None:
+    """Nothing was written, so followers have nothing to read."""
+    database = Database(url, SCHEMA)
+    store = Store(database, EventLog(database))
+    wanted = [Wanted("already-there", "ann")]
+    await store.ensure(wanted)
+    heard: list[None] = []
+    notifications = Notifications(other, lambda: heard.append(None))
+    notifications.start()
+    await eventually(lambda: heard)
+    for _ in range(3):
+        await store.ensure(wanted)
+    await store.ensure([Wanted("new-there", "ann")])
+    await eventually(lambda: len(heard) > 1)
+    assert len(heard) == 2
+    await notifications.stop()
+    await database.close()
+
+
+async def test_a_session_that_another_process_commits_meanwhile_is_found(url: str, other: Database) -> None:
+    """It was not there when the statement began, and cannot be inserted; its owner counts all the same."""
+    database = Database(url, SCHEMA)
+    store = Store(database, EventLog(database))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with other.reading() as looking:
+        async with other.writing() as connection:
+            await connection.execute(
+                text("INSERT INTO sessions (session_id, user_id) VALUES ('raced-a', 'ann'), ('raced-b', 'bob')")
+            )
+            wanted = [Wanted(each, "ann") for each in ("raced-a", "raced-b", "raced-c")]
+            ensuring = asyncio.create_task(store.ensure(wanted))
+            await eventually(lambda: looking.scalar(text(waiting)))
+        outcomes = await ensuring
+    assert [type(outcome) for outcome in outcomes] == [Found, Conflict, Created]
     await database.close()
 
 
