@@ -16,6 +16,7 @@ from sidecar.observability.metrics import is_compiled
 from tests.support.consul import consul_agent  # noqa: F401 # a fixture, found here by every test
 
 INTEROP = Path(__file__).parent / "interop"
+WITH_LONG = ("long", "variant")
 ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 
 # A machine that does other work besides must not fail an example for its time.
@@ -38,7 +39,7 @@ httpx._transports.default.create_ssl_context = _shared_tls_context
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="also run what takes minutes")
+    parser.addoption("--long", action="store_true", help="also run what takes minutes, and all variants")
     parser.addoption("--interop", action="store_true", help="run the tests with the servers of others, and no others")
     parser.addoption("--compiled", action="store_true", help="the compiled wheel is under test: fail if it is not")
     parser.addoption(
@@ -63,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return (
             INTEROP in item.path.parents
             if interop
-            else (INTEROP not in item.path.parents and (long or not item.get_closest_marker("long")))
+            else (INTEROP not in item.path.parents and (long or not any(map(item.get_closest_marker, WITH_LONG))))
         )
 
     unwanted = [item for item in items if not is_wanted(item)]

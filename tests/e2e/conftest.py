@@ -17,7 +17,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what runs through `wrap` with --long alone: a test whose parameter is that way."""
     parameters = getattr(item, "callspec", None)
     if parameters and "wrap" in parameters.id.split("-") and item.path.name not in THROUGH_WRAP_BY_DEFAULT:
-        item.add_marker(pytest.mark.long)
+        item.add_marker(pytest.mark.variant)
 
 
 @pytest.fixture(params=COMMANDS, ids=str)

@@ -31,7 +31,7 @@ ID_TYPES: Final = ("UUID", "VARCHAR(255)", "TEXT")
 NUMBERED: Final = {"serial": {"sqlite": "id INTEGER PRIMARY KEY,", "postgresql": "id SERIAL PRIMARY KEY,"}, "none": {}}
 BY_DEFAULT: Final = {("UUID", "UUID", "serial"), ("VARCHAR(255)", "TEXT", "none"), ("TEXT", "UUID", "serial")}
 SHAPES: Final = [
-    pytest.param(*shape, marks=() if shape in BY_DEFAULT else pytest.mark.long)
+    pytest.param(*shape, marks=() if shape in BY_DEFAULT else pytest.mark.variant)
     for shape in itertools.product(ID_TYPES, ID_TYPES, NUMBERED)
 ]
 """Types of the session's and the user's id, and row numbers: each of them by default, all combinations with --long."""
