@@ -58,7 +58,9 @@ def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -
     assert f"curl {platform.sidecar}/api/v1/memories/session/store" in printed
 
 
-@pytest.mark.parametrize("variable", [pytest.param("SIDECAR_ADMIN", marks=pytest.mark.variant), "SESSION_SERVICE_LISTEN"])
+@pytest.mark.parametrize(
+    "variable", ["SESSION_SERVICE_LISTEN", pytest.param("SIDECAR_ADMIN", marks=pytest.mark.variant)]
+)
 def test_a_port_already_taken_is_one_clear_line(tmp_path: Path, variable: str) -> None:
     """No traceback, the address is named, nothing is left running."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
