@@ -73,6 +73,10 @@ class HeaderRules:
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network or address in network for network in self._trusted)
 
+    def write_request_fields(self, headers: Headers, *, peer: str | None, upgrade: bool) -> bytes:
+        """Write the fields that go on to the upstream, one line each, for those that came from the client at `peer`."""
+        return encode_fields(self.request_fields(headers, peer=peer, trusted=self.trusts(peer), upgrade=upgrade))
+
     def request_fields(self, headers: Headers, *, peer: str | None, trusted: bool, upgrade: bool) -> Headers:
         """Give the fields that go on to the upstream for those that came from the client.
 

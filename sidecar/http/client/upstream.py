@@ -14,7 +14,7 @@ from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
 from sidecar.http.client.response import UpstreamError, UpstreamFailure, as_upstream_error
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
-from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork, encode_fields
+from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork
 from sidecar.http.ports import WireHead
 from sidecar.model import Grounds, Headers, Reason
 
@@ -92,11 +92,9 @@ class Upstream:
             return memo.upstream_head
         written = memo.upstream_fields
         if written is None:
-            fields = self.rules.request_fields(
-                wire.headers, peer=wire.peer, trusted=self.rules.trusts(wire.peer), upgrade=wire.upgrade
-            )
+            fields = self.rules.write_request_fields(wire.headers, peer=wire.peer, upgrade=wire.upgrade)
             host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
-            written = memo.upstream_fields = b"%b%b\r\n" % (host, encode_fields(fields))
+            written = memo.upstream_fields = b"%b%b\r\n" % (host, fields)
         memo.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (wire.method.encode("ascii"), wire.target, written)
         return memo.upstream_head
 
