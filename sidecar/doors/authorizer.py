@@ -54,16 +54,16 @@ class Asked:
     body_is_cut: bool = False
 
 
-@dataclass(slots=True)
-class _OriginalWire:
+class _OriginalWire(Wire):
     """What the doors ask of the wire, for the original request; `sends_body` says that the question has a body."""
 
-    target: bytes
-    memo: HeadMemo
-    asked: Asked
-    sends_body: bool
-    wants_messages: bool = True
-    extraction: Extraction | None = None
+    def __init__(self, memo: HeadMemo, asked: Asked, *, sends_body: bool) -> None:
+        self.target = asked.head.target
+        self.memo = memo
+        self.wants_messages = True
+        self.extraction: Extraction | None = None
+        self.asked = asked
+        self.sends_body = sends_body
 
 
 class Authorizer:
@@ -174,7 +174,7 @@ def _says_something(extraction: Extraction) -> bool:
 def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
     """Give the scope of the original request. It follows from the head of the question, and so does its memo."""
     head = asked.head
-    original_wire = _OriginalWire(head.target, wire.memo, asked, wire.has_body)
+    original_wire = _OriginalWire(wire.memo, asked, sends_body=wire.has_body)
     return {
         "type": "http",
         "asgi": scope["asgi"],

@@ -26,15 +26,8 @@ class ResponseCut(Exception):
     """The upstream's response ended early. The server closes the connection, as the response has begun."""
 
 
-class AsgiWire:
-    """A `ports.Wire` over a bare scope. Its `receive` and `send` take the place of the server's."""
-
-    upgrade = False
-    body_arrived = False
-    wants_messages = True
-    status: int | None = None
-    sent = 0
-    received = 0
+class AsgiWire(Wire):
+    """A wire over a bare scope. Its `receive` and `send` take the place of the server's."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -55,12 +48,26 @@ class AsgiWire:
         self.extraction: Extraction | None = None
         self.arrived = monotonic()
         self.answered = False
-        self.left = False
+        self.upgrade = False
+        self.wants_messages = True
+        self.status: int | None = None
+        self.sent = self.received = 0
+        self._left = False
         self._receive = receive
         self._send = send
         self.body_complete = not self.has_body
         self._on_gone: Callable[[], None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def body_arrived(self) -> bool:
+        """Say no: ASGI tells of the body when it is received."""
+        return False
+
+    @property
+    def left(self) -> bool:
+        """Whether the client disconnected before its answer was complete."""
+        return self._left
 
     async def receive(self) -> Message:
         """Give the next message of the request."""
@@ -116,7 +123,7 @@ class AsgiWire:
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.left = not self.answered
+        self._left = not self.answered
         if self._on_gone is not None:
             self._on_gone()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from mypy_extensions import trait
+from mypy_extensions import mypyc_attr, trait
 
 from sidecar.extract.extractor import Classification
 from sidecar.http.client.connection import UpstreamConnection
@@ -31,7 +31,8 @@ class HeadMemo:
         self.upstream_fields: bytes | None = None
 
 
-class WireHead(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WireHead:
     """What the wire said of a request before its body."""
 
     method: str
@@ -51,7 +52,8 @@ class WireHead(Protocol):
     memo: HeadMemo
 
 
-class Wire(WireHead, Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Wire(WireHead):
     """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
 
     An `http.response.start` message may carry three keys more than ASGI's own: `reason` (bytes, the phrase after the
@@ -67,9 +69,6 @@ class Wire(WireHead, Protocol):
     """What the fast path extracted from the body before it gave way; None where the body is still to be parsed."""
     arrived: float
     """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
-    body_arrived: bool
-    """Some of the body, or its end, is there: the first `receive` will not wait."""
-
     wants_messages: bool
     """A layer around the forwarder reads the messages of the response. Unless one sets this, the upstream's response
     goes to the client by plain calls, and no `send` sees any of it."""
@@ -84,33 +83,38 @@ class Wire(WireHead, Protocol):
     """The answer was complete, or the connection became a tunnel."""
 
     @property
+    def body_arrived(self) -> bool:
+        """Some of the body, or its end, is there: the first `receive` will not wait."""
+        raise NotImplementedError
+
+    @property
     def left(self) -> bool:
         """Whether the client closed the connection before its answer was complete."""
-        ...
+        raise NotImplementedError
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
-        ...
+        raise NotImplementedError
 
     def yield_continue(self) -> bool:
         """Leave `100 Continue` to the upstream; says whether the client is still waiting for one."""
-        ...
+        raise NotImplementedError
 
     def response_client(self) -> ResponseClient | None:
         """Give what takes the upstream's response by plain calls; None where it has to be messages."""
-        ...
+        raise NotImplementedError
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
         """Send an interim answer (1xx, but not 101) on, to clients that know what it is (HTTP/1.1)."""
-        ...
+        raise NotImplementedError
 
     def break_off(self) -> None:
         """Break the connection so that the answer begun cannot look complete."""
-        ...
+        raise NotImplementedError
 
     async def tunnel(self, reason: bytes, headers: Headers, upstream: asyncio.Transport, first: bytes) -> None:
         """Answer 101, then pass bytes both ways untouched, `first` before all others; returns when it is over."""
-        ...
+        raise NotImplementedError
 
 
 WIRE: Final = "sidecar.wire"

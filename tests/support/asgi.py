@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 from starlette.types import Message, Scope
 
-from sidecar.http.ports import WIRE, HeadMemo
+from sidecar.http.ports import WIRE, HeadMemo, Wire
 from sidecar.model import Extraction
 
 
-@dataclass
-class _Wire:
+class _Wire(Wire):
     """What the application itself asks of the wire."""
 
-    target: bytes
-    memo: HeadMemo = field(default_factory=HeadMemo)
-    extraction: Extraction | None = None
+    def __init__(self, target: bytes) -> None:
+        self.target = target
+        self.memo = HeadMemo()
+        self.extraction: Extraction | None = None
 
 
 @dataclass

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from sidecar.http.ports import WireHead
 from sidecar.http.server.request_head import RequestHead, around_length
 from sidecar.model import Headers
 
 _MOST_DIGITS: Final = 18
 
 
-class RequestTemplate:
+class RequestTemplate(WireHead):
     """A good head of a request, seen on the connection of `peer`.
 
-    It is also its own `ports.WireHead`. `classification` is what the extractor made of it. `written_before` and
+    `classification` is what the extractor made of it. `written_before` and
     `written_after` are how the head is written for the upstream, around the digits of its length; without a
     declared length `written_before` is all of it.
     """
-
-    has_host = True
-    upgrade = False
 
     def __init__(self, head: RequestHead, peer: str | None) -> None:
         self.head = head
@@ -34,6 +32,8 @@ class RequestTemplate:
         self.memo = head.memo
         self.classification = head.memo.classification
         self.peer = peer
+        self.has_host = True
+        self.upgrade = False
         self.has_body = head.has_body
         self.chunked = head.chunked
         self._has_length = head.length > 0

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Scope
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import WIRE, ResponseClient
+from sidecar.http.ports import WIRE, ResponseClient, Wire
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.responding import RespondingConnection
@@ -58,7 +58,7 @@ class ExchangeConnection(RespondingConnection):
         raise NotImplementedError
 
 
-class Exchange(ResponseClient):
+class Exchange(Wire, ResponseClient):
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: ExchangeConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
@@ -93,7 +93,7 @@ class Exchange(ResponseClient):
         self._waiter: asyncio.Future[None] | None = None
         scope["extensions"] = {WIRE: self}
 
-    # For the forwarder: ports.Wire
+    # For the forwarder: Wire
 
     @property
     def body_arrived(self) -> bool:
@@ -134,7 +134,7 @@ class Exchange(ResponseClient):
         self._protocol.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, encode_fields(headers)))
         await self._protocol.tunnel(upstream, first)
 
-    # For the upstream's response: ports.ResponseClient
+    # For the upstream's response: ResponseClient
 
     def follow(self, line: UpstreamConnection) -> None:
         """Hold `line` back while the client does not read."""

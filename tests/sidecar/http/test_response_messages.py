@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sidecar.http.asgi_wire import AsgiWire
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
@@ -31,7 +32,11 @@ def client(sent: list[dict], line: UpstreamConnection) -> ResponseMessages:
     async def send(message) -> None:
         sent.append(message)
 
-    messages = ResponseMessages(None, send)
+    async def receive():
+        raise AssertionError("nothing is received")
+
+    wire = AsgiWire({"method": "GET", "path": "/", "headers": []}, receive, send)
+    messages = ResponseMessages(wire, send)
     messages.follow(line)
     return messages
 
