@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
@@ -32,7 +32,7 @@ _PATH_SAFE = "/:@!$&'()*+,;=~-._%?"
 @click.option("-X", "method", metavar="METHOD", help="GET, or POST where there is a body, if it is left out.")
 @click.option("-H", "headers", multiple=True, metavar="'K: V'", help="A header field.")
 @click.option("-d", "data", metavar="BODY|@FILE|-", help="The body, from a file or from standard input.")
-@click.option("-F", "fields", multiple=True, metavar="K=V", help="A field of a multipart form.")
+@click.option("-F", "form", multiple=True, metavar="K=V", help="A field of a multipart form.")
 @click.option("--ask", is_flag=True, help="Look the sessions up, too; nothing is created.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("url")
@@ -42,7 +42,7 @@ def explain(
     method: str | None,
     headers: tuple[str, ...],
     data: str | None,
-    fields: tuple[str, ...],
+    form: tuple[str, ...],
     ask: bool,
     as_json: bool,
 ) -> None:
@@ -52,13 +52,13 @@ def explain(
     the request is admitted or passes, 1 where it is refused.
     """
     settings = load_settings()
-    if data is not None and fields:
+    if data is not None and form:
         raise Failed("-d and -F cannot stand together: a request has one body")
     lines = [_header(line) for line in headers]
-    body, content_type = _form(fields) if fields else (_body(data), b"application/x-www-form-urlencoded")
-    if (fields or data is not None) and not any(name == b"content-type" for name, _ in lines):
+    body, content_type = _form(form) if form else (_body(data), b"application/x-www-form-urlencoded")
+    has_body = bool(form) or data is not None
+    if has_body and not any(name == b"content-type" for name, _ in lines):
         lines.append((b"content-type", content_type))
-    has_body = bool(fields) or data is not None
     head = Head((method or ("POST" if has_body else "GET")).upper(), _target(url), lines)
     explanation = explain_request(settings, head, body)
     if ask:
@@ -116,15 +116,8 @@ _VERBS = {"passed": "passes", "admitted": "admitted", "refused": "refused"}
 
 
 def _json(explanation: Explanation) -> str:
-    whole: dict[str, Any] = {
-        "request": explanation.request,
-        "rules": explanation.rules,
-        "places": explanation.places,
-        "sessions": explanation.sessions,
-        "outcomes": explanation.outcomes,
-    }
-    # orjson writes dataclasses as objects.
-    return orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode()
+    shown = {field.name: getattr(explanation, field.name) for field in fields(explanation) if field.name != "calls"}
+    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
 
 
 def _target(url: str) -> bytes:

@@ -17,7 +17,6 @@ from sidecar.extract.form.multipart import read_multipart
 from sidecar.extract.header_name import fold
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Head
-from sidecar.profile.paths import is_under, read_path, without_origin
 from sidecar.profile.profile import REQUIRED_IF, Profile
 from sidecar.profile.templates import EACH
 
@@ -34,9 +33,11 @@ class Place:
     found: Any
 
 
-def places_of(profile: Profile, head: Head, captured: Mapping[str, str], body: bytes) -> Iterator[Place]:
+def places_of(
+    profile: Profile, head: Head, captured: Mapping[str, str], body: bytes, *, is_mcp: bool
+) -> Iterator[Place]:
     """Every place of the profile, in the order path, JSON, form, query, header."""
-    content = _arguments(profile, head, _json(body))
+    content = _arguments(profile, json_of(body)) if is_mcp else json_of(body)
     form = _form(profile, head, body)
     query = dict(parse_qsl(head.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
     for name, places in profile.watched.items():
@@ -54,7 +55,7 @@ def places_of(profile: Profile, head: Head, captured: Mapping[str, str], body: b
 def similar_names(head: Head, body: bytes, places: Iterable[Place]) -> list[str]:
     """Names in the body and the query that look like a session id's and are no place of the profile."""
     known = {place.where.partition(" ")[2] for place in places}
-    found = [*_names(_json(body)), *(name for name, _ in parse_qsl(head.target.partition(b"?")[2].decode("latin-1")))]
+    found = [*_names(json_of(body)), *(name for name, _ in parse_qsl(head.target.partition(b"?")[2].decode("latin-1")))]
     return [name for name in dict.fromkeys(found) if _SIMILAR(name) and name not in known]
 
 
@@ -67,18 +68,16 @@ def _names(content: Any, path: str = "", depth: int = 0) -> Iterator[str]:
         yield from _names(content[0], f"{path.removesuffix('.')}[].", depth + 1)
 
 
-def _json(body: bytes) -> Any:
+def json_of(body: bytes) -> Any:
+    """What a body stands for; None where it is no JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
 
 
-def _arguments(profile: Profile, head: Head, content: Any) -> Any:
-    """On the MCP path ids stand in a call's arguments, those of the inner call where a meta-tool wraps one."""
-    segments = read_path(without_origin(head.target.partition(b"?")[0]))
-    if segments is None or not any(is_under(segments, prefix) for prefix in profile.mcp):
-        return content
+def _arguments(profile: Profile, content: Any) -> Any:
+    """The arguments of a call, those of the inner call where a meta-tool wraps one."""
     message = content[0] if isinstance(content, list) and content else content
     arguments = _at(message, ("params", "arguments"))
     inner = _at(arguments, (profile.meta_tool.arguments,)) if profile.meta_tool is not None else None
@@ -100,11 +99,9 @@ def _form(profile: Profile, head: Head, body: bytes) -> Mapping[str, object]:
         form = declared_form(head.headers)
         if form is None or not body:
             return {}
-        return (
-            read_urlencoded(body, fields, strict=False)
-            if form.boundary is None
-            else read_multipart(body, form.boundary, fields)
-        )
+        if form.boundary is None:
+            return read_urlencoded(body, fields, strict=False)
+        return read_multipart(body, form.boundary, fields)
     except RequestRefused:
         return {}
 

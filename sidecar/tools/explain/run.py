@@ -7,18 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from sidecar.doors.refusal import STATUS
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.routing import match_paths, wants_upgrade
-from sidecar.model import Call, Head, Reason, Refusal, RuleKind
-from sidecar.profile.paths import is_under, read_path, without_origin
+from sidecar.model import Call, Head, Reason, Reference, Refusal, RuleKind
+from sidecar.profile.paths import Segments, is_under, read_path, without_origin
 from sidecar.profile.profile import SESSION, Profile
 from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, ToolRule, UpgradeRule
 from sidecar.profile.templates import compile_globs
 from sidecar.settings import Settings
-from sidecar.tools.explain.places import Place, places_of, similar_names
+from sidecar.tools.explain.places import Place, json_of, places_of, similar_names
 
 _WANTS: Final[Mapping[RuleKind, str]] = {
     RuleKind.ENSURE: "forwarded once the session exists for its user; it is created where it is missing",
@@ -68,26 +66,33 @@ class Explanation:
 def explain_request(settings: Settings, head: Head, body: bytes) -> Explanation:
     """Classify a request, extract from it, and note what was looked at on the way."""
     profile = settings.profile
-    extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
-    path = head.target.partition(b"?")[0]
+    classification = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header).classify(head)
+    segments = read_path(without_origin(head.target.partition(b"?")[0]))
+    is_mcp = segments is not None and any(is_under(segments, prefix) for prefix in profile.mcp)
     explanation = Explanation(f"{head.method} {head.target.decode('latin-1')}")
-    classification = extractor.classify(head)
-    explanation.rules = list(_rules(profile, head, path, body))
+    captured: Mapping[str, str] = {}
+    if is_mcp and head.method in LOOKED_AT:
+        explanation.rules = list(_tool_rules(profile, json_of(body)))
+    else:
+        explanation.rules, captured = _path_rules(profile, head, segments)
     if classification is None:
-        explanation.outcomes = [Outcome("passed", _why_unguarded(profile, head, path, explanation.rules))]
+        explanation.outcomes = [Outcome("passed", _why_unguarded(profile, head, segments, explanation.rules))]
         return explanation
-    extraction = classification.extract(body if classification.needs_body else b"")
-    captured = _captured(profile, head, path)
-    explanation.places = list(places_of(profile, head, captured, body if classification.needs_body else b""))
-    for call in extraction.calls:
-        explanation.calls.append(call)
-        explanation.outcomes.append(_outcome(classification, call, explanation.places, head, body))
-        if call.reference is not None:
-            reference = call.reference
-            found: dict[str, Any] = {"session_id": reference.session_id, "user_id": reference.user_id}
-            found.update(zip(profile.scope, reference.scope, strict=True))
-            explanation.sessions.append(found | dict(reference.variables))
+    seen = body if classification.needs_body else b""
+    explanation.calls = list(classification.extract(seen).calls)
+    explanation.places = list(places_of(profile, head, captured, seen, is_mcp=is_mcp))
+    explanation.outcomes = [
+        _outcome(classification, call, explanation.places, head, body) for call in explanation.calls
+    ]
+    explanation.sessions = [
+        _session(profile, call.reference) for call in explanation.calls if call.reference is not None
+    ]
     return explanation
+
+
+def _session(profile: Profile, reference: Reference) -> dict[str, Any]:
+    ids: dict[str, Any] = {"session_id": reference.session_id, "user_id": reference.user_id}
+    return ids | dict(zip(profile.scope, reference.scope, strict=True)) | dict(reference.variables)
 
 
 def refused(refusal: Refusal) -> Outcome:
@@ -99,10 +104,8 @@ def _outcome(classification: Classification, call: Call, places: list[Place], he
     if call.refusal is not None and classification.after is None:
         return refused(call.refusal)
     if call.reference is None:
-        why = call.refusal.detail if call.refusal is not None else _why_no_session(places, head, body)
-        return Outcome("passed", why)
-    kind = call.reference.kind
-    return Outcome("passed" if classification.after is not None else "admitted", _WANTS[kind])
+        return Outcome("passed", _why_no_session(places, head, body) if call.refusal is None else call.refusal.detail)
+    return Outcome("passed" if classification.after is not None else "admitted", _WANTS[call.reference.kind])
 
 
 def _why_no_session(places: list[Place], head: Head, body: bytes) -> str:
@@ -115,68 +118,55 @@ def _why_no_session(places: list[Place], head: Head, body: bytes) -> str:
     return text
 
 
-def _why_unguarded(profile: Profile, head: Head, path: bytes, rules: list[RuleVerdict]) -> str:
+def _why_unguarded(profile: Profile, head: Head, segments: Segments | None, rules: list[RuleVerdict]) -> str:
     """Why no rule looks at a request."""
     matched = next((rule for rule in rules if rule.matched), None)
     if matched is not None:
         return f"rule {matched.where} lets it pass"
-    segments = read_path(without_origin(path))
-    if segments is None or not any(is_under(segments, prefix) for prefix in profile.prefixes + profile.mcp):
-        prefixes = ", ".join("/" + "/".join(prefix) for prefix in profile.prefixes + profile.mcp)
-        return f"the path is under no prefix of the profile ({prefixes})"
+    prefixes = profile.prefixes + profile.mcp
+    if segments is None or not any(is_under(segments, prefix) for prefix in prefixes):
+        return f"the path is under no prefix of the profile ({', '.join('/' + '/'.join(one) for one in prefixes)})"
     about_path = [rule for rule in rules if rule.why.startswith("another method:")]
     return f"no rule for {head.method}" if about_path or not rules else "no rule for this path"
 
 
-def _rules(profile: Profile, head: Head, path: bytes, body: bytes) -> Iterator[RuleVerdict]:
-    """Every rule of the sort that the request is about; the first that matches decides."""
-    segments = read_path(without_origin(path))
-    is_mcp = segments is not None and any(is_under(segments, prefix) for prefix in profile.mcp)
-    if is_mcp and head.method in LOOKED_AT:
-        yield from _tool_rules(profile, body)
-        return
-    decided = False
+def _path_rules(profile: Profile, head: Head, segments: Segments | None) -> tuple[list[RuleVerdict], Mapping[str, str]]:
+    """Every rule that is about paths, the first that matches decides; and what that one captures."""
+    verdicts: list[RuleVerdict] = []
+    captured: Mapping[str, str] | None = None
     for rule in profile.rules:
-        why = None if segments is None else _why_not(rule, head, segments)
+        if isinstance(rule, ToolRule):
+            continue
+        found = None if segments is None else match_paths(rule.paths, rule.kind, segments)
+        matched = False
         if segments is None:
-            yield _verdict(profile, rule, matched=False, why="the path can be read in two ways")
-        elif why is None and not decided:
-            decided = True
-            yield _verdict(profile, rule, matched=True, why="the first that matches")
-        elif not isinstance(rule, ToolRule):
-            yield _verdict(profile, rule, matched=False, why=why or "an earlier rule matched")
+            why = "the path can be read in two ways"
+        elif isinstance(rule, UpgradeRule) and not wants_upgrade(head.headers):
+            why = "it is about upgrades"
+        elif isinstance(rule, PathRule) and head.method not in rule.methods:
+            why = "another method and path" if found is None else f"another method: {', '.join(rule.methods)}"
+        elif found is None:
+            why = "another path"
+        elif captured is not None:
+            why = "an earlier rule matched"
+        else:
+            why, matched, captured = "the first that matches", True, found
+        verdicts.append(_verdict(profile, rule, why, matched=matched))
+    return verdicts, captured or {}
 
 
-def _why_not(rule: AnyRule, head: Head, segments: tuple[str, ...]) -> str | None:
-    """Why a rule does not match; None where it does."""
-    if isinstance(rule, ToolRule):
-        return "it is about MCP tools"
-    if isinstance(rule, UpgradeRule) and not wants_upgrade(head.headers):
-        return "it is about upgrades"
-    if isinstance(rule, PathRule) and head.method not in rule.methods:
-        is_path = match_paths(rule.paths, rule.kind, segments) is not None
-        return f"another method: {', '.join(rule.methods)}" if is_path else "another method and path"
-    if match_paths(rule.paths, rule.kind, segments) is None:
-        return "another path"
-    return None
-
-
-def _tool_rules(profile: Profile, body: bytes) -> Iterator[RuleVerdict]:
-    names = list(_tool_names(profile, body))
-    left = list(names)
+def _tool_rules(profile: Profile, content: Any) -> Iterator[RuleVerdict]:
+    """Every rule that is about tools; of each tool the first that matches decides."""
+    left = list(_tool_names(profile, content))
     for rule in profile.rules:
         if isinstance(rule, ToolRule):
             mine = [name for name in left if compile_globs(rule.tools).fullmatch(name)]
             left = [name for name in left if name not in mine]
             why = f"the first that matches {', '.join(mine)}" if mine else "no call of such a tool"
-            yield _verdict(profile, rule, matched=bool(mine), why=why)
+            yield _verdict(profile, rule, why, matched=bool(mine))
 
 
-def _tool_names(profile: Profile, body: bytes) -> Iterator[str]:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return
+def _tool_names(profile: Profile, content: Any) -> Iterator[str]:
     for message in content if isinstance(content, list) else [content]:
         params = message.get("params") if isinstance(message, dict) else None
         if not isinstance(params, dict) or message.get("method") != "tools/call":
@@ -190,15 +180,6 @@ def _tool_names(profile: Profile, body: bytes) -> Iterator[str]:
             yield params["name"]
 
 
-def _captured(profile: Profile, head: Head, path: bytes) -> Mapping[str, str]:
-    """What the matching rule's path captures."""
-    segments = read_path(without_origin(path))
-    for rule in profile.rules if segments is not None else ():
-        if not isinstance(rule, ToolRule) and segments is not None and _why_not(rule, head, segments) is None:
-            return match_paths(rule.paths, rule.kind, segments) or {}
-    return {}
-
-
-def _verdict(profile: Profile, rule: AnyRule, *, matched: bool, why: str) -> RuleVerdict:
+def _verdict(profile: Profile, rule: AnyRule, why: str, *, matched: bool) -> RuleVerdict:
     name = re.sub(r".*/", "", profile.file) or profile.name
     return RuleVerdict(str(rule), f"{name}:{rule.line}", matched, why)
