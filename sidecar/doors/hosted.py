@@ -27,45 +27,39 @@ def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp], *, decision
 
     `decision_header` adds `X-Sidecar-Session` to the application's responses.
     """
-    inside = _BodyTimeout(app)
-    return _Dated(guarding(_DecisionHeader(inside) if decision_header else inside))
+    inside: ASGIApp = _BodyTimeout(app)
+    if decision_header:
+        inside = _OnStart(inside, _decided)
+    return _OnStart(guarding(inside), _dated)
 
 
-class _Dated:
-    """Adds `Date` to each HTTP response that has none, and says where the body of a response follows at once."""
+class _OnStart:
+    """Changes the start of each HTTP response."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, change: Callable[[Scope, Message], Message]) -> None:
         self._app = app
+        self._change = change
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def dated(message: Message) -> None:
-            await send(self._completed(message) if message["type"] == "http.response.start" else message)
+        async def changed(message: Message) -> None:
+            await send(self._change(scope, message) if message["type"] == "http.response.start" else message)
 
-        await self._app(scope, receive, dated if scope["type"] == "http" else send)
-
-    @staticmethod
-    def _completed(message: Message) -> Message:
-        headers = list(message.get("headers", ()))
-        names = {name.lower() for name, _ in headers}
-        if b"date" not in names:
-            headers.append((b"date", http_date()))
-        return {**message, "headers": headers, "body_follows": b"content-length" in names}
+        await self._app(scope, receive, changed if scope["type"] == "http" else send)
 
 
-class _DecisionHeader:
-    """Adds the ground on which the request was admitted to each HTTP response."""
+def _dated(_scope: Scope, message: Message) -> Message:
+    """Add `Date` where there is none, and say whether the body of the response follows at once."""
+    headers = list(message.get("headers", ()))
+    names = {name.lower() for name, _ in headers}
+    if b"date" not in names:
+        headers.append((b"date", http_date()))
+    return {**message, "headers": headers, "body_follows": b"content-length" in names}
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def decided(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                field = (DECISION_HEADER, scope[PERMIT].grounds.value.encode("ascii"))
-                message = {**message, "headers": [*message.get("headers", ()), field]}
-            await send(message)
-
-        await self._app(scope, receive, decided if scope["type"] == "http" else send)
+def _decided(scope: Scope, message: Message) -> Message:
+    """Add the ground on which the request was admitted."""
+    field = (DECISION_HEADER, scope[PERMIT].grounds.value.encode("ascii"))
+    return {**message, "headers": [*message.get("headers", ()), field]}
 
 
 class _BodyTimeout:

@@ -148,25 +148,23 @@ class Journal:
     def due(self, limit: int, *, set_aside: bool) -> list[Entry]:
         """The oldest debts, or of those set aside the least often tried; at most `limit`."""
         which = "NOT NULL ORDER BY tries, number" if set_aside else "NULL ORDER BY number"
-        rows = self._connection.execute(
-            f"SELECT session_id, user_id, scope, owed_at, set_aside FROM debts WHERE set_aside IS {which} LIMIT ?",  # noqa: S608 # one of two texts above
-            (limit,),
-        )
-        return [_entry(*row) for row in rows]
+        return self._entries("set_aside", f"debts WHERE set_aside IS {which} LIMIT {limit:d}")
 
     def debts(self) -> list[Entry]:
         """All that is owed, oldest first."""
-        rows = self._connection.execute(
-            "SELECT session_id, user_id, scope, owed_at, set_aside FROM debts ORDER BY number"
-        )
-        return [_entry(*row) for row in rows]
+        return self._entries("set_aside", "debts ORDER BY number")
 
     def conflicts(self) -> list[Entry]:
         """The debts that cannot be paid, oldest first."""
-        rows = self._connection.execute(
-            "SELECT session_id, user_id, scope, owed_at, outcome FROM conflicts ORDER BY number"
-        )
-        return [_entry(*row) for row in rows]
+        return self._entries("outcome", "conflicts ORDER BY number")
+
+    def _entries(self, outcome: str, rows: str) -> list[Entry]:
+        """The entries in some rows, which are named by texts of this module alone; `outcome` is the column of that."""
+        found = self._connection.execute(f"SELECT session_id, user_id, scope, owed_at, {outcome} FROM {rows}")  # noqa: S608
+        return [
+            Entry(Reference(session_id, user_id, scope=tuple(json.loads(scope))), owed_at, why)
+            for session_id, user_id, scope, owed_at, why in found
+        ]
 
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -231,10 +229,6 @@ def _sync_directory(directory: Path) -> None:
 
 def _key(key: SessionKey) -> str:
     return json.dumps([key] if isinstance(key, str) else list(key))
-
-
-def _entry(session_id: str, user_id: str | None, scope: str, owed_at: str, outcome: str | None) -> Entry:
-    return Entry(Reference(session_id, user_id, scope=tuple(json.loads(scope))), owed_at, outcome)
 
 
 def _now() -> str:

@@ -69,7 +69,6 @@ class SessionCall:
     """
 
     def __init__(self, call: ApiCall, scope_names: Sequence[str], headers: Sequence[tuple[bytes, bytes]]) -> None:
-        self.statuses = call.statuses
         self._method = call.method
         # Literal text at even places, names at odd ones.
         self._path = _PLACEHOLDER.split(call.path)

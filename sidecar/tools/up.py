@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -24,6 +25,9 @@ STOP_GRACE = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
 
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
 class ChildFailed(Exception):
     """A process ended before it was asked to; it has said why on stderr itself."""
 
@@ -34,7 +38,7 @@ class Child:
 
     role: str
     process: asyncio.subprocess.Process
-    addresses: Mapping[str, str]
+    addresses: dict[str, str] = field(default_factory=dict)
 
 
 @click.command(cls=Tool)
@@ -57,21 +61,22 @@ def up(data_dir: Path) -> None:
 
 
 async def _up(data_dir: Path) -> int:
-    environment = _with_defaults(data_dir)
-    stop = asyncio.Event()
+    platform = _Platform(_with_defaults(data_dir))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    running: list[Child] = []
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, platform.stopping.set)
     try:
-        await _start_all(environment, running, stop)
-        if not stop.is_set():
-            _announce(running, data_dir)
-        return await _watch(running, stop)
+        await platform.start()
+        if not platform.stopping.is_set():
+            _announce(platform.running, data_dir)
+        return await platform.watch()
     except ChildFailed:
         return 1
     finally:
-        await _stop_all(running, loop)
+        # A second signal kills.
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, platform.kill)
+        await platform.stop()
 
 
 def _with_defaults(data_dir: Path) -> dict[str, str]:
@@ -86,50 +91,102 @@ def _with_defaults(data_dir: Path) -> dict[str, str]:
     return derived | env_file_values() | os.environ
 
 
-async def _start_all(environment: dict[str, str], running: list[Child], stop: asyncio.Event) -> None:
-    await asyncio.gather(_migrate("session_service", environment), _migrate("memory_service", environment))
-    services = [("session-service", "session_service"), ("memory-service", "memory_service")]
-    for role, package in services:
-        await _start(role, package, environment, running, stop)
-    if stop.is_set():
-        return
-    session, memory = running
-    token = environment.get("SESSION_SERVICE_TOKEN")
-    derived = {
-        "SIDECAR_UPSTREAM": _url(memory.addresses["listen"]),
-        **({"SIDECAR_SESSION_SERVICE_TOKEN": token} if token else {}),
-    }
-    if "SESSION_SERVICE_URL" not in environment:
-        derived["SIDECAR_SESSION_SERVICE"] = _url(session.addresses["listen"])
-    await _start_sidecars(derived | environment, running, stop)
+class _Platform:
+    """The processes, in the order in which they were started."""
 
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.running: list[Child] = []
+        self.stopping = asyncio.Event()
+        self._environment = environment
 
-async def _start_sidecars(environment: dict[str, str], running: list[Child], stop: asyncio.Event) -> None:
-    """Start one sidecar, or with SIDECAR_REUSE_PORT one for each core.
+    async def start(self) -> None:
+        """Start all, unless a signal comes first. Raises ChildFailed."""
+        environment = self._environment
+        await asyncio.gather(_migrate("session_service", environment), _migrate("memory_service", environment))
+        await self._start("session-service", environment)
+        await self._start("memory-service", environment)
+        if self.stopping.is_set():
+            return
+        session, memory = self.running
+        derived = {"SIDECAR_UPSTREAM": _url(memory.addresses["listen"])}
+        if token := environment.get("SESSION_SERVICE_TOKEN"):
+            derived["SIDECAR_SESSION_SERVICE_TOKEN"] = token
+        if "SESSION_SERVICE_URL" not in environment:
+            derived["SIDECAR_SESSION_SERVICE"] = _url(session.addresses["listen"])
+        await self._start_sidecars(derived | environment)
 
-    All listen where the first does. Each has an outbox of its own, and all but the first a free port as admin address.
-    """
-    await _start("sidecar", "sidecar", environment, running, stop)
-    if environment.get("SIDECAR_REUSE_PORT") != "true" or stop.is_set():
-        return
-    first = running[-1].addresses
-    outbox = Path(environment["SIDECAR_OUTBOX"])
-    for number in range(2, _cores() + 1):
-        own = {
-            "SIDECAR_LISTEN": first["listen"],
-            "SIDECAR_ADMIN": _another(parse_address(first["admin"]), number),
-            "SIDECAR_OUTBOX": str(outbox.with_stem(f"{outbox.stem}-{number}")),
-        }
-        await _start("sidecar", "sidecar", environment | own, running, stop)
+    async def watch(self) -> int:
+        """Wait for a signal (0) or for a process that ended by itself (1)."""
+        ends = [asyncio.ensure_future(child.process.wait()) for child in self.running]
+        stopped = asyncio.ensure_future(self.stopping.wait())
+        await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for child, end in zip(self.running, ends, strict=True):
+            if end.done() and not self.stopping.is_set():
+                click.echo(f"session-sidecar: the {child.role} ended by itself with code {end.result()}", err=True)
+        for task in (stopped, *ends):
+            task.cancel()
+        return 0 if self.stopping.is_set() else 1
 
+    async def stop(self) -> None:
+        """The sidecar first, so that no write is accepted that could not be stored."""
+        for child in reversed(self.running):
+            with contextlib.suppress(ProcessLookupError):
+                child.process.terminate()
+            try:
+                await asyncio.wait_for(child.process.wait(), STOP_GRACE if child.role != "sidecar" else None)
+            except TimeoutError:
+                child.process.kill()
+                await child.process.wait()
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def kill(self) -> None:
+        """End all at once."""
+        for child in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
 
+    async def _start_sidecars(self, environment: dict[str, str]) -> None:
+        """Start one sidecar, or with SIDECAR_REUSE_PORT one for each core.
 
-def _another(address: Address, number: int) -> str:
-    return str(Tcp(address.host, 0) if isinstance(address, Tcp) else Unix(f"{address.path}-{number}"))
+        All listen where the first does. Each has an outbox of its own, and all but the first a free port as admin
+        address.
+        """
+        await self._start("sidecar", environment)
+        if environment.get("SIDECAR_REUSE_PORT") != "true" or self.stopping.is_set():
+            return
+        first = self.running[-1].addresses
+        outbox = Path(environment["SIDECAR_OUTBOX"])
+        for number in range(2, _cores() + 1):
+            own = {
+                "SIDECAR_LISTEN": first["listen"],
+                "SIDECAR_ADMIN": _another(parse_address(first["admin"]), number),
+                "SIDECAR_OUTBOX": str(outbox.with_stem(f"{outbox.stem}-{number}")),
+            }
+            await self._start("sidecar", environment | own)
+
+    async def _start(self, role: str, environment: Mapping[str, str]) -> None:
+        """Start one process and wait for its ready line, for its end or for a signal, whichever comes first."""
+        if self.stopping.is_set():
+            return
+        # A session of its own: Ctrl-C on a terminal goes to every process of the group, and would end them in no order.
+        command = [sys.executable, "-m", role.replace("-", "_"), "serve"]
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        child = Child(role, process)
+        self.running.append(child)
+        ready = asyncio.ensure_future(_ready_line(process))
+        stopped = asyncio.ensure_future(self.stopping.wait())
+        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not ready.done():
+            ready.cancel()
+            return
+        if not ready.result():
+            await process.wait()
+            raise ChildFailed(role)
+        click.echo(ready.result())
+        words = (word.partition("=") for word in ready.result().split()[1:])
+        child.addresses.update((name, value) for name, _, value in words)
 
 
 async def _migrate(package: str, environment: Mapping[str, str]) -> None:
@@ -140,38 +197,6 @@ async def _migrate(package: str, environment: Mapping[str, str]) -> None:
         raise ChildFailed(package)
 
 
-async def _start(
-    role: str, package: str, environment: Mapping[str, str], running: list[Child], stop: asyncio.Event
-) -> None:
-    """Start one process and wait for its ready line, for its end or for a signal, whichever comes first."""
-    if stop.is_set():
-        return
-    # A session of its own: Ctrl-C on a terminal goes to every process of the group, and would end them in no order.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        package,
-        "serve",
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    addresses: dict[str, str] = {}
-    running.append(Child(role, process, addresses))
-    ready = asyncio.ensure_future(_ready_line(process))
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not ready.done():
-        ready.cancel()
-        return
-    if not ready.result():
-        await process.wait()
-        raise ChildFailed(role)
-    click.echo(ready.result())
-    addresses.update((word.partition("=")[0], word.partition("=")[2]) for word in ready.result().split()[1:])
-
-
 async def _ready_line(process: asyncio.subprocess.Process) -> str:
     """The ready line, or an empty string where the process ended without one."""
     assert process.stdout is not None  # noqa: S101 # it was started with a pipe
@@ -180,6 +205,15 @@ async def _ready_line(process: asyncio.subprocess.Process) -> str:
             return line.decode().strip()
         sys.stdout.buffer.write(line)
     return ""
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _another(address: Address, number: int) -> str:
+    return str(Tcp(address.host, 0) if isinstance(address, Tcp) else Unix(f"{address.path}-{number}"))
 
 
 def _url(listen: str) -> str:
@@ -221,40 +255,3 @@ def _curl(sidecar: str, session: str) -> str:
 def _curl_target(listen: str) -> str:
     address = parse_address(listen)
     return _url(listen) if isinstance(address, Tcp) else f"--unix-socket {address.path} http://localhost"
-
-
-async def _watch(running: list[Child], stop: asyncio.Event) -> int:
-    """Wait for a signal (0) or for a process that ended by itself (1)."""
-    ends = [asyncio.ensure_future(child.process.wait()) for child in running]
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
-    for child, end in zip(running, ends, strict=True):
-        if end.done() and not stop.is_set():
-            click.echo(f"session-sidecar: the {child.role} ended by itself with code {end.result()}", err=True)
-    for task in (stopped, *ends):
-        task.cancel()
-    return 0 if stop.is_set() else 1
-
-
-async def _stop_all(running: list[Child], loop: asyncio.AbstractEventLoop) -> None:
-    """The sidecar first, so that no write is accepted that could not be stored; a second signal kills."""
-
-    def kill_all() -> None:
-        for child in running:
-            with contextlib.suppress(ProcessLookupError):
-                child.process.kill()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, kill_all)
-    for child in reversed(running):
-        await _stop(child)
-
-
-async def _stop(child: Child) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.process.terminate()
-    try:
-        await asyncio.wait_for(child.process.wait(), STOP_GRACE if child.role != "sidecar" else None)
-    except TimeoutError:
-        child.process.kill()
-        await child.process.wait()
