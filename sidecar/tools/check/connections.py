@@ -21,13 +21,14 @@ from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.profile.files import find_profile, shipped_profiles
 from sidecar.profile.profile import Profile
-from sidecar.profile.session_api import ApiCall, Style
+from sidecar.profile.session_api import ApiCall, At, Style
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.consul_discovery import read_instances
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings
+from sidecar.tools.probe.record import probed_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Finding:
 async def check_connections(settings: Settings) -> list[Finding]:
     """Try upstream (where requests go to one), Consul, session service and the outbox's folder, in this order."""
     findings = [await _upstream(settings)] if settings.forwards else []
-    url: str | None = settings.session_service
-    if settings.consul is not None:
+    url: str | None = probed_address(settings)
+    if settings.consul is not None and settings.profile.service.at is At.SESSION_SERVICE:
         found, url = await _consul(settings.consul, settings)
         findings.append(found)
     if url is not None and settings.mode != "off":
@@ -90,7 +91,8 @@ async def _consul(agent: ConsulAgent, settings: Settings) -> tuple[Finding, str 
 
 async def _session_service(url: str, settings: Settings) -> Finding:
     """Look up a session that cannot exist; only a service that speaks what the profile says knows that it does not."""
-    where = f"SIDECAR_SESSION_SERVICE: {url}"
+    at_upstream = settings.profile.service.at is At.UPSTREAM
+    where = f"SIDECAR_UPSTREAM, which keeps the sessions: {url}" if at_upstream else f"SIDECAR_SESSION_SERVICE: {url}"
     async with Transport() as transport:
         mismatch = await _mismatch(settings.profile, url, settings, transport)
         if mismatch is None:

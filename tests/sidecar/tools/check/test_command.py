@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from sidecar.tools.check.command import check
+from tests.support.probed import PROFILE, Service
 from tests.support.servers import served
 
 
@@ -203,3 +204,12 @@ def test_connect_finds_the_session_service_through_consul() -> None:
         result = run("--connect", SIDECAR_UPSTREAM=url, CONSUL_HTTP_ADDR=agent)
     assert result.exit_code == 0, result.stderr
     assert f"SIDECAR_SESSION_SERVICE: {url}: speaks what profile isa says" in result.stdout
+
+
+def test_connect_asks_the_upstream_where_it_keeps_the_sessions(tmp_path: Path) -> None:
+    """A profile with `at = "upstream"` has no other session service, also where Consul knows one."""
+    (tmp_path / "tried.toml").write_text(PROFILE.replace('style = "post"', 'style = "post"\nat = "upstream"'))
+    with served(Service().app) as url:
+        result = run("--connect", SIDECAR_UPSTREAM=url, SIDECAR_PROFILE=str(tmp_path / "tried.toml"))
+    assert result.exit_code == 0, result.stderr
+    assert f"SIDECAR_UPSTREAM, which keeps the sessions: {url}: speaks what profile tried says" in result.stdout
