@@ -7,7 +7,6 @@ profile calls `says_missing`, and the session could be created. Nothing is sent 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
@@ -27,12 +26,12 @@ from sidecar.model import Headers, Reference, RuleKind
 from sidecar.profile.patterns import AnswerPattern
 from sidecar.profile.rules import PathRule
 from sidecar.session_client.calls import values_of
+from sidecar.session_client.sse import EndlessEvent, Event, EventStream
 
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer that are held to be read; a longer one passes."""
 
 _EVENTS: Final = b"text/event-stream"
-_EVENT_END: Final = re.compile(rb"\n\n|\r\r|\r\n\r\n").search
 
 
 class AnswerMiddleware:
@@ -149,19 +148,26 @@ class _HeldAnswer:
         self._messages: list[Message] = []
         self._body = b""
         self._headers: Headers = ()
+        self._events: EventStream | None = None
+        self._first_event: str | None = None
 
     async def send(self, message: Message) -> None:
         """Take one message of the application. Raises OSError where the client has gone, or no more is wanted."""
         if message["type"] == "http.response.start" and message["status"] == self.status:
             self._is_held = True
             self._headers = [(name.lower(), value) for name, value in message["headers"]]
+            if any(name == b"content-type" and value.startswith(_EVENTS) for name, value in self._headers):
+                self._events = EventStream()
         if not self._is_held:
             await self._send(message)
             return
         self._messages.append(message)
-        self._body += message.get("body", b"")
+        body = message.get("body", b"")
+        self._body += body
+        if self._events is not None and self._first_event is None:
+            self._first_event = _first_event(self._events, body)
         is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if is_complete or self._first_event() is not None:
+        if is_complete or self._first_event is not None:
             self._is_held = False
             self.is_dropped = len(self._body) <= MAX_ANSWER and await self._recovers()
             if not self.is_dropped:
@@ -174,11 +180,10 @@ class _HeldAnswer:
 
     def content(self) -> Any:
         """What the answer's JSON, or that of its first event, stands for; None where it is none."""
-        text = self._first_event()
         try:
-            if text is None:
-                text = decode(self._body, coding_of(self._headers), limit=MAX_ANSWER)
-            return orjson.loads(text)
+            if self._first_event is not None:
+                return orjson.loads(self._first_event)
+            return orjson.loads(decode(self._body, coding_of(self._headers), limit=MAX_ANSWER))
         except (RequestRefused, orjson.JSONDecodeError):
             return None
 
@@ -187,13 +192,13 @@ class _HeldAnswer:
         for message in messages:
             await self._send(message)
 
-    def _first_event(self) -> bytes | None:
-        """The data of the first event of an event stream (HTML, section 9.2.6), as soon as that is complete."""
-        is_stream = any(name == b"content-type" and value.startswith(_EVENTS) for name, value in self._headers)
-        if not is_stream or (end := _EVENT_END(self._body)) is None:
-            return None
-        lines = self._body[: end.start()].splitlines()
-        return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+
+def _first_event(events: EventStream, data: bytes) -> str | None:
+    """The data of the first event that some bytes of a stream complete."""
+    try:
+        return next((item.data for item in events.feed(data) if isinstance(item, Event)), None)
+    except EndlessEvent:
+        return None
 
 
 def _reference(classification: Classification, content: bytes) -> Reference | None:

@@ -230,6 +230,14 @@ async def test_a_stream_is_decided_by_its_first_event() -> None:
     assert (request.status, content(request), ended) == (200, b"done", [])
 
 
+async def test_a_comment_is_not_the_first_event_of_a_stream() -> None:
+    """Servers send comments to keep a stream open (HTML, section 9.2.7)."""
+    ended: list[bool] = []
+    stage = Stage(events(b": ping\n\n", b"data: " + MISSING + b"\n\n", ended=ended), (200, b"done"))
+    request = await stage.serve()
+    assert (request.status, content(request), ended) == (200, b"done", [])
+
+
 async def test_a_stream_that_says_something_else_passes_as_it_comes() -> None:
     pieces, ended = (b"data: {}", b"\n\n", b"data: more\n\n"), []
     request = await Stage(events(*pieces, ended=ended)).serve()
