@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -148,7 +147,9 @@ class Feed:
             return []
         if self._recent and self._recent[0].number <= after + 1:
             start = after + 1 - self._recent[0].number
-            return list(itertools.islice(self._recent, start, start + _AT_ONCE))
+            end = min(len(self._recent), start + _AT_ONCE)
+            # By index, which is near for most: an iterator would pass by everything that a follower has seen.
+            return [self._recent[index] for index in range(start, end)]
         return await self._log.after(after, _AT_ONCE)
 
     async def _beat(self) -> None:
