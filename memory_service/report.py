@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, MetaData, Select, Table, Text, cast, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import create_engine
+from service_kit.engine import create_engine
 from service_kit.ids import is_uuid, is_uuid_or_prefixed
 
 _AT_ONCE: Final = 1_000

@@ -10,25 +10,8 @@ import re
 import uuid
 from typing import Any, Final
 
-from memory_service.model import (
-    DEFAULT_TTL,
-    JsonObject,
-    Memory,
-    MemoryType,
-    Page,
-    Statistics,
-    Stored,
-)
-from memory_service.requests import (
-    Change,
-    Listing,
-    NewDialog,
-    NewMemory,
-    NewMessage,
-    NewWorkingDialog,
-    OfUser,
-    Search,
-)
+from memory_service.model import DEFAULT_TTL, JsonObject, Memory, MemoryType, Page, Statistics, Stored
+from memory_service.requests import Change, Listing, NewDialog, NewMemory, NewMessage, NewWorkingDialog, OfUser, Search
 from memory_service.search import SearchQuery, read_query
 from memory_service.session_memories import Clock, SessionMemories
 from memory_service.store import Store, Which

@@ -1,40 +1,22 @@
-"""One way to open a database, SQLite or Postgres, for programs whose queries do not care which one it is.
-
-A Postgres schema is chosen by `search_path` on every connection, so that neither tables, migrations nor hand-written
-SQL ever name it. On SQLite every writing transaction begins with `BEGIN IMMEDIATE`: it waits for its turn before it
-reads anything, and so never fails half way with "database is locked".
-"""
+"""One way to use a database, SQLite or Postgres, for programs whose queries do not care which one it is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
-import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Executable, Row, event, make_url
-from sqlalchemy import create_engine as create_sync_engine
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy import Connection, Executable, Row, event
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-_DRIVERS: Final[Mapping[str, str]] = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-}
-_POOL_SIZE: Final = 10
+from service_kit.engine import create_engine, create_thread_engine, is_sqlite, reading_options
+
 _READERS: Final = 4
-_POOL_WAIT: Final = 30.0
-_CONNECT_WAIT: Final = 5.0
-_STATEMENT_WAIT: Final = 15.0
-_SQLITE_LOCK_WAIT_MS: Final = 15_000
-_READ_ONLY: Final = "read_only"
 _OF_THE_SERVER: Final = frozenset({"08", "25", "40", "53", "54", "55", "57", "58", "F0", "XX"})
 """SQLSTATE classes of errors that say nothing of the rows: connections, transactions, resources, shutdown, faults."""
 
@@ -61,8 +43,8 @@ class Database:
 
     def __init__(self, url: str, schema: str | None) -> None:
         self.engine = create_engine(url, schema)
-        self._threads = _SqliteThreads(parse_url(url)) if is_sqlite(self.engine) else None
-        self._reader = self.engine.execution_options(**_reading_options(self.engine))
+        self._threads = _SqliteThreads(url) if is_sqlite(self.engine) else None
+        self._reader = self.engine.execution_options(**reading_options(self.engine))
         self._turn = asyncio.Lock() if is_sqlite(self.engine) else contextlib.nullcontext()
         self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
         if self._threads is None:
@@ -127,15 +109,10 @@ class Database:
 class _SqliteThreads:
     """A thread that writes to an SQLite file and a few that read it, each with a connection of its own."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: str) -> None:
         # No file is opened and no thread is started before there is work.
-        arguments = {"check_same_thread": False}
-        engine = create_sync_engine(
-            url.set(drivername="sqlite"), pool_size=_READERS + 1, max_overflow=0, connect_args=arguments
-        )
-        _follow(engine)
-        self._engine = engine
-        self._read_engine = engine.execution_options(**{_READ_ONLY: True})
+        self._engine = create_thread_engine(url, _READERS + 1)
+        self._read_engine = self._engine.execution_options(**reading_options(self._engine))
         self._reader = ThreadPoolExecutor(_READERS, "sqlite-reader")
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
 
@@ -176,35 +153,6 @@ async def again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         return await call()
 
 
-def create_engine(url: str, schema: str | None, *, statement_wait: float | None = _STATEMENT_WAIT) -> AsyncEngine:
-    """Make an engine for `sqlite:///path` or `postgresql://…`; the folder of an SQLite file is made if missing.
-
-    `schema` counts on Postgres alone; None means the server's own search path. `statement_wait` is how many seconds
-    Postgres may take for one statement. Raises ValueError for a URL that is neither.
-    """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed)
-    return _postgres(parsed, schema, statement_wait)
-
-
-def parse_url(url: str) -> URL:
-    """Read a database URL and name the driver that is used for it. Raises ValueError with what is allowed."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ValueError("not a database URL: sqlite:///PATH or postgresql://… is allowed") from None
-    driver = _DRIVERS.get(parsed.drivername.partition("+")[0])
-    if driver is None or (driver.startswith("sqlite") and parsed.database in {None, "", ":memory:"}):
-        raise ValueError("not a database that is supported: sqlite:///PATH or postgresql://… is allowed")
-    return parsed.set(drivername=driver)
-
-
-def is_sqlite(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
-    """Whether this is SQLite; otherwise it is Postgres."""
-    return bind.dialect.name == "sqlite"
-
-
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """The one place where the drivers' many ways of saying "not now" become one."""
@@ -227,65 +175,3 @@ def _blames_the_statement(error: DBAPIError) -> bool:
     """
     state = getattr(error.orig, "sqlstate", None)
     return isinstance(state, str) and not error.connection_invalidated and state[:2] not in _OF_THE_SERVER
-
-
-def _reading_options(engine: AsyncEngine) -> dict[str, Any]:
-    """Autocommit, as each database spells it. SQLite connections are in autocommit until they see a BEGIN."""
-    return {_READ_ONLY: True} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
-
-
-def _sqlite(url: URL) -> AsyncEngine:
-    Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT)
-    _follow(engine.sync_engine)
-    return engine
-
-
-def _follow(engine: Engine) -> None:
-    """Have every connection and every transaction of the engine begin as SQLite needs it here."""
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Readers beside one writer (WAL), and a commit that is on disk when it is answered (FULL)."""
-    connection.isolation_level = None  # the driver must not begin transactions by itself: `_begin_sqlite` does
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {_SQLITE_LOCK_WAIT_MS}")
-    _use_wal(cursor)
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
-
-
-def _use_wal(cursor: Any) -> None:
-    """Where several processes open a new file at once, SQLite lets only one switch, and has the others fail at once."""
-    give_up = time.monotonic() + _SQLITE_LOCK_WAIT_MS / 1000
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.001)
-        else:
-            return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if not connection.get_execution_options().get(_READ_ONLY):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _postgres(url: URL, schema: str | None, statement_wait: float | None) -> AsyncEngine:
-    server_settings = {"application_name": "session-sidecar"}
-    if schema is not None:
-        server_settings["search_path"] = quoted(schema)
-    arguments = {"server_settings": server_settings, "timeout": _CONNECT_WAIT, "command_timeout": statement_wait}
-    return create_async_engine(
-        url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_WAIT, pool_use_lifo=True, connect_args=arguments
-    )
-
-
-def quoted(identifier: str) -> str:
-    """An SQL identifier in double quotes."""
-    return '"' + identifier.replace('"', '""') + '"'

@@ -20,7 +20,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import create_engine, is_sqlite, quoted
+from service_kit.engine import create_engine, is_sqlite, quoted
 from service_kit.migration_log import ATTRIBUTE, MigrationLog
 
 _LOCK: Final = 7_305_794_021_486_113

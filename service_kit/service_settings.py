@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from service_kit.address import Tcp
 from service_kit.consul import ConsulSettings
-from service_kit.database import parse_url
+from service_kit.engine import parse_url
 from service_kit.settings import ListenAddress, variable
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from fastapi.security import HTTPBearer
 
 from service_kit import problems, telemetry
 from service_kit.body import BoundedBody
-from service_kit.database import Database, is_sqlite
+from service_kit.database import Database
+from service_kit.engine import is_sqlite
 from service_kit.pages import install_docs
 from session_service import api, stream
 from session_service.direct import DirectCalls

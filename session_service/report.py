@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, TableClause, Text, cast, column, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import create_engine
+from service_kit.engine import create_engine
 from service_kit.ids import is_uuid, is_uuid_or_prefixed
 
 _SESSIONS: Final = table("sessions", column("session_id"), column("user_id"))

@@ -7,16 +7,7 @@ from typing import Any, Final
 
 from service_kit.database import DatabaseUnavailable, again_if_stale
 from session_service.coalesce import Coalescer
-from session_service.model import (
-    Absent,
-    Ensured,
-    Looked,
-    Page,
-    Session,
-    Status,
-    Wanted,
-    judge,
-)
+from session_service.model import Absent, Ensured, Looked, Page, Session, Status, Wanted, judge
 from session_service.store import Store
 
 _TOGETHER: Final = 500

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from service_kit.database import Database, is_sqlite
+from service_kit.database import Database
+from service_kit.engine import is_sqlite
 from session_service import creation, rows
 from session_service.events import EventLog
 from session_service.model import Change, Created, Ensured, Event, Page, Session, Status, Wanted, judge

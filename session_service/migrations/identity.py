@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.database import quoted
+from service_kit.engine import quoted
 from service_kit.migration_log import migration_log
 from session_service.migrations.database import columns, count, execute, fetch, has_table, on_postgres
 

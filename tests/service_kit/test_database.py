@@ -1,4 +1,4 @@
-"""Opening a database: what URLs are taken, and what reading and writing promise."""
+"""What reading and writing a database promise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from service_kit.database import Database, DatabaseUnavailable, again_if_stale, parse_url, quoted
+from service_kit.database import Database, DatabaseUnavailable, again_if_stale
 from tests.support.postgres import PostgresServer, fresh_database, postgres
 
 __all__ = ["postgres"]
@@ -45,29 +45,6 @@ async def numbers(database: Database) -> list[int]:
 async def add(database: Database, number: int) -> None:
     async with database.writing() as connection:
         await connection.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": number})
-
-
-@pytest.mark.parametrize(
-    ("url", "driver"),
-    [
-        ("sqlite:///data/a.db", "sqlite+aiosqlite"),
-        ("sqlite+pysqlite:////a.db", "sqlite+aiosqlite"),
-        ("postgresql://u:p@host/db", "postgresql+asyncpg"),
-        ("postgres://u:p@host/db", "postgresql+asyncpg"),
-        ("postgresql+psycopg://u@/db?host=/run", "postgresql+asyncpg"),
-    ],
-)
-def test_every_spelling_of_the_two_databases_is_understood(url: str, driver: str) -> None:
-    """Whatever driver a URL names, the one that is installed is used."""
-    assert parse_url(url).drivername == driver
-
-
-@pytest.mark.parametrize("url", ["", "data/a.db", "mysql://u:secret@host/db", "sqlite://", "sqlite:///:memory:", "::"])
-def test_other_urls_are_refused_without_being_repeated(url: str) -> None:
-    """The message says what is allowed, and no password."""
-    with pytest.raises(ValueError, match="sqlite:///PATH or postgresql://") as refused:
-        parse_url(url)
-    assert "secret" not in str(refused.value)
 
 
 async def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
@@ -264,8 +241,3 @@ async def test_what_may_be_repeated_is_repeated_once_after_a_stale_connection() 
         with pytest.raises(DatabaseUnavailable):
             await again_if_stale(call)
         assert failures == []
-
-
-def test_an_identifier_is_quoted_whatever_is_in_it() -> None:
-    """A double quote inside is doubled (SQL:2016, section 5.2)."""
-    assert quoted('a"b') == '"a""b"'

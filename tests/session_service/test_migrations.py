@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import Database, create_engine, is_sqlite
+from service_kit.database import Database
+from service_kit.engine import create_engine, is_sqlite
 from service_kit.ids import unsafe_because
 from session_service.events import EventLog
 from session_service.model import Wanted

@@ -16,7 +16,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from service_kit.database import Database, create_engine, is_sqlite
+from service_kit.database import Database
+from service_kit.engine import create_engine, is_sqlite
 from service_kit.ids import unsafe_because
 from service_kit.migration_log import MigrationLog
 from service_kit.migrations import Migrations
