@@ -68,10 +68,19 @@ async def peculiar(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"x"})
 
 
+async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for the disconnect beside its response, as Starlette's StreamingResponse does."""
+    await receive()
+    watching = asyncio.create_task(receive())
+    await asyncio.sleep(0)
+    await respond(send, b"seen")
+    assert (await watching)["type"] == "http.disconnect"
+
+
 @pytest.fixture
 async def port(running):
     """A server whose patience is short enough for tests."""
-    app = serving(echo, deaf, open_ended, failing, failing_late, peculiar)
+    app = serving(echo, deaf, open_ended, failing, failing_late, peculiar, watched)
     patience = Timeouts(head=0.3, idle=0.6, body=0.3, unread=1.0, linger=1.0, half_closed=0.5)
     async with running("http://127.0.0.1:9", app=app, patience=patience) as sidecar:
         yield sidecar.port
@@ -221,6 +230,15 @@ async def test_empty_lines_before_a_request_are_skipped(port):
     async with raw_client(port) as client:
         await client.send(b"\r\n\r\n" + post("/echo", b"x") + b"\r\n" + post("/echo", b"y"))
         assert [(await client.answer()).body for _ in range(2)] == [b"x", b"y"]
+
+
+async def test_a_body_is_waited_for_as_long_behind_a_request_whose_application_watches_its_client(port):
+    """What an application still waits for after its answer has no say in how long the next body may take."""
+    async with raw_client(port) as client:
+        await client.send(get("/watched") + post("/echo", b"x" * 100)[:-50])
+        assert (await client.answer()).body == b"seen"
+        async with asyncio.timeout(10):
+            assert (await client.answer()).status == 500
 
 
 async def test_what_asgi_loses_is_in_the_wire(running):

@@ -82,6 +82,9 @@ class TestAnswers:
             assert sidecar.upstream.connections()["idle"] == 0
             assert (await ask(sidecar.port, get())).status == 200
             assert upstream.accepted == 2
+            # As before, where the answer begins like that of the request before it.
+            assert (await ask(sidecar.port, upgrade)).status == 200
+            assert sidecar.upstream.connections()["idle"] == 0
 
     async def test_hop_by_hop_fields_stay_behind_both_ways(self, stage):
         """Hop-by-hop fields, those that `Connection` names, and the sidecar's own are removed in both directions."""

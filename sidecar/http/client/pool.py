@@ -96,7 +96,8 @@ class Pool(ConnectionOwner):
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose response has ended, or hand it to the request that has waited longest."""
         if not connection.counted:
-            if self._count >= self._limit:
+            # One that closed since it was lent does not count again: nothing would take it off the count.
+            if self._count >= self._limit or connection.transport.is_closing():
                 connection.abort()
                 return
             connection.counted = True

@@ -100,8 +100,10 @@ class ResponseReader:
         self._size = 0
 
     def recognise(self, template: ResponseTemplate, data: bytes) -> bytes | None:
-        """Give the body where `data` is a whole answer, and a familiar one."""
-        if len(data) != template.size or self.touched or self._is_head or not data.startswith(template.raw):
+        """Give the body where `data` is a whole answer, and a familiar one; a refused upgrade has to be read."""
+        if len(data) != template.size or self.touched or self._is_head or self._upgrade:
+            return None
+        if not data.startswith(template.raw):
             return None
         self.touched = True
         return data[len(template.raw) :]

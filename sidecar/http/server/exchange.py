@@ -295,7 +295,8 @@ class Exchange(Wire, ResponseClient):
             await self._waiter
         finally:
             self._waiter = None
-            self._protocol.expect_body(waiting=False)
+            if not self._is_over():  # otherwise the connection may wait for another request's body by now
+                self._protocol.expect_body(waiting=False)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -104,6 +104,20 @@ async def test_a_request_that_gives_up_leaves_its_turn_to_the_next(upstream) -> 
     await pool.close()
 
 
+async def test_a_connection_that_closed_on_its_way_to_a_request_that_gave_up_costs_no_place(upstream) -> None:
+    pool = upstream.pool(connections=1)
+    connection = await pool.acquire()
+    leaving = asyncio.create_task(pool.acquire())
+    await eventually(lambda: pool.counts()["waiting"])
+    pool.release(connection)
+    connection.abort()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await pool.acquire() is not connection
+    assert pool.counts() == {"idle": 0, "active": 1, "streaming": 0, "waiting": 0}
+    await pool.close()
+
+
 async def test_waiting_ends_at_the_connect_timeout(upstream) -> None:
     pool = upstream.pool(connections=1, connect_timeout=0.05)
     await pool.acquire()
