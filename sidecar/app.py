@@ -134,9 +134,7 @@ class _Sidecar:
             if export is not None:
                 await self._stack.enter_async_context(started(export))
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
-            guard = await self._stack.enter_async_context(
-                SessionGuard(self._settings, metrics=self._metrics, telemetry=self._telemetry)
-            )
+            guard = await self._stack.enter_async_context(SessionGuard(self._settings, telemetry=self._telemetry))
             self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
             front = self._proxy(guard) if self._hosted is None else self._host(self._hosted, guard)

@@ -61,18 +61,15 @@ class Decision:
 class SessionGuard:
     """The guard of one process. Use it in an `async with` block: it works in the background until the block ends.
 
-    `telemetry` and `metrics` belong together; without them the guard counts for itself, in `metrics`, a collector for
-    a prometheus-client registry.
+    `metrics`, which are those of `telemetry` where that is given, are a collector for a prometheus-client registry.
     """
 
-    def __init__(
-        self, settings: Settings, *, metrics: Metrics | None = None, telemetry: LoggedMetrics | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, telemetry: LoggedMetrics | None = None) -> None:
         self.settings = settings
-        self.metrics = metrics or Metrics()
         self.telemetry = telemetry or LoggedMetrics(
-            self.metrics, structlog.get_logger("sidecar"), upstream_url=settings.upstream
+            Metrics(), structlog.get_logger("sidecar"), upstream_url=settings.upstream
         )
+        self.metrics = self.telemetry.metrics
         self.extractor: Extractor | NothingGuarded = NothingGuarded()
         self.guard: Guard | ShadowGuard | OpenGuard = OpenGuard(self.telemetry)
         self.unguarded: UnguardedWrites | None = None

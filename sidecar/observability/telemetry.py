@@ -48,7 +48,7 @@ class LoggedMetrics(Telemetry):
         on_session_call: Callable[[str, str, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         self._log = log
         self._upstream_url = upstream_url
         self.recent = recent or RecentProblems()
@@ -69,7 +69,7 @@ class LoggedMetrics(Telemetry):
     ) -> None:
         """Count the decision; log it unless it is plain `known` or `passed`."""
         quiet = _QUIET.get(decision)
-        self._metrics.requests[quiet or (decision, reason or "")] += 1
+        self.metrics.requests[quiet or (decision, reason or "")] += 1
         request = current_request()
         if request is not None:
             request.decision, request.reason = decision, reason
@@ -90,7 +90,7 @@ class LoggedMetrics(Telemetry):
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """Count and log that the memory service gave no answer, or no whole one, to the current request."""
-        self._metrics.upstream_errors[reason] += 1
+        self.metrics.upstream_errors[reason] += 1
         fields = {"reason": reason.value, "detail": detail, "upstream": self._upstream_url}
         request = current_request()
         if request is not None:
@@ -102,7 +102,7 @@ class LoggedMetrics(Telemetry):
 
     def unguarded_write(self) -> None:
         """Count a write that passed although a watched name stands in it; log it once an hour for each route."""
-        self._metrics.unguarded_writes += 1
+        self.metrics.unguarded_writes += 1
         fields = _request_fields(current_request())
         self.recent.add(UNGUARDED_WRITE, fields)
         route, now = route_of(fields.get("path", "")), self._clock()
@@ -113,12 +113,12 @@ class LoggedMetrics(Telemetry):
 
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one call to the session service and how long it took; one that made a session prevented an orphan."""
-        self._metrics.session_calls[(operation, outcome)] += 1
-        self._metrics.session_call_seconds.observe(seconds)
+        self.metrics.session_calls[(operation, outcome)] += 1
+        self.metrics.session_call_seconds.observe(seconds)
         if self._on_session_call is not None:
             self._on_session_call(operation, outcome, seconds)
         if outcome == "created":
-            self._metrics.orphans_prevented += 1
+            self.metrics.orphans_prevented += 1
 
     def session_answer(self, reference: Reference, answer: str, address: str) -> None:
         """Remember what the session service answered, for the line of a refusal that follows from it."""
@@ -149,31 +149,31 @@ class LoggedMetrics(Telemetry):
             self._log.warning("lines were withheld", kind=kind, count=count)
 
     def breaker(self, *, is_open: bool) -> None:
-        if is_open == self._metrics.breaker_open:
+        if is_open == self.metrics.breaker_open:
             return
-        self._metrics.breaker_open = is_open
+        self.metrics.breaker_open = is_open
         if is_open:
             self._log.warning("the session service does not answer; calls to it are held back")
         else:
             self._log.info("the session service answers again")
 
     def events_connected(self, *, connected: bool) -> None:
-        self._metrics.events_connected = connected
+        self.metrics.events_connected = connected
 
     def debt_conflict(self, reference: Reference, outcome: str) -> None:
-        self._metrics.debt_conflicts += 1
+        self.metrics.debt_conflicts += 1
         fields = {"outcome": outcome, "session_id": reference.session_id, "user_id": reference.user_id or ""}
         self.recent.add(DEBT_CONFLICT, fields)
         self._log.error("an owed session could not be created; its writes were let through during the outage", **fields)
 
     def shadow_dropped(self) -> None:
-        self._metrics.shadow_dropped += 1
+        self.metrics.shadow_dropped += 1
 
     def upstream(self, seconds: float) -> None:
-        self._metrics.upstream_seconds.observe(seconds)
+        self.metrics.upstream_seconds.observe(seconds)
 
     def overhead(self, seconds: float) -> None:
-        self._metrics.overhead_seconds.observe(seconds)
+        self.metrics.overhead_seconds.observe(seconds)
 
 
 def route_of(path: str) -> str:

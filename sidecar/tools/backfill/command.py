@@ -7,12 +7,10 @@ import contextlib
 import sys
 
 import click
-import structlog
 
 from sidecar.background import started
+from sidecar.guard.ports import Telemetry
 from sidecar.observability.logs import configure_logging
-from sidecar.observability.metrics import Metrics
-from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
@@ -84,8 +82,7 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
     bulk = settings.profile.service.bulk
     if bulk is not None and not dry_run:
         return InBulk(transport, discovery, bulk, text_of(settings.session_service_token))
-    telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
-    service = HttpSessionService.from_settings(settings, transport, discovery, telemetry)
+    service = HttpSessionService.from_settings(settings, transport, discovery, Telemetry())
     if not dry_run:
         return OneByOne(service.ensure)
     return stack.enter_context(contextlib.closing(DryRun(OneByOne(service.look))))

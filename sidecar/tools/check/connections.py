@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
 from consul import ConsulException
 
 from service_kit.address import Unix, server_address
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
-from sidecar.observability.metrics import Metrics
-from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.profile.files import find_profile, shipped_profiles
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import ApiCall, At, Style
@@ -116,9 +114,8 @@ class _Mismatch:
 
 
 async def _mismatch(profile: Profile, url: str, settings: Settings, transport: Transport) -> _Mismatch | None:
-    telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
     of_profile = settings.model_copy(update={"profile": profile})
-    service = HttpSessionService.from_settings(of_profile, transport, FixedAddress(url), telemetry)
+    service = HttpSessionService.from_settings(of_profile, transport, FixedAddress(url), Telemetry())
     reference = Reference(str(uuid.uuid4()), str(uuid.uuid4()), scope=tuple("check" for _ in profile.scope))
     calls = [call for call in (profile.service.look, profile.service.create) if call is not None]
     try:

@@ -11,13 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import click
 import orjson
-import structlog
 
 from sidecar.background import started
 from sidecar.guard.decisions import OnEnded, cannot_create, decide
+from sidecar.guard.ports import Telemetry
 from sidecar.model import Create, Head, Reference, Refusal, RuleKind, Verdict
-from sidecar.observability.metrics import Metrics
-from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
@@ -71,9 +69,8 @@ def explain(
 
 async def _ask(settings: Settings, explanation: Explanation) -> None:
     """Put what the session service says now in the place of each condition."""
-    telemetry = LoggedMetrics(Metrics(), structlog.get_logger())
     async with Transport() as transport, started(discovery_of(settings)) as discovery:
-        service = HttpSessionService.from_settings(settings, transport, discovery, telemetry)
+        service = HttpSessionService.from_settings(settings, transport, discovery, Telemetry())
         for place, call in enumerate(explanation.calls):
             if call.reference is not None and call.refusal is None:
                 verdict = await service.look(call.reference)
