@@ -65,7 +65,7 @@ def _check(request: Request, settings: Settings) -> None:
 async def _run(settings: Settings, request: Request) -> int:
     configure_logging(settings.log or "console", "backfill")
     async with contextlib.AsyncExitStack() as stack:
-        job = await open_job(stack, request, service=_name(settings))
+        job = await open_job(stack, request, service=probed_address(settings))
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)
         reporter = Reporter(job, dry_run=request.dry_run)
         with contextlib.closing(job.failures), reporter.shown():
@@ -86,11 +86,6 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
     if not dry_run:
         return OneByOne(service.ensure)
     return stack.enter_context(contextlib.closing(DryRun(OneByOne(service.look))))
-
-
-def _name(settings: Settings) -> str:
-    """What a saved position belongs to: another session service starts from the beginning."""
-    return probed_address(settings) if settings.consul is None else f"{settings.consul} {settings.session_service_name}"
 
 
 def _advice(request: Request) -> list[str]:

@@ -26,7 +26,6 @@ from sidecar.session_client.consul_discovery import read_instances
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings
-from sidecar.tools.probe.record import probed_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,10 @@ class Finding:
 async def check_connections(settings: Settings) -> list[Finding]:
     """Try upstream (where requests go to one), Consul, session service and the outbox's folder, in this order."""
     findings = [await _upstream(settings)] if settings.forwards else []
-    url: str | None = probed_address(settings)
-    if settings.consul is not None and settings.profile.service.at is At.SESSION_SERVICE:
+    url: str | None = settings.session_service
+    if settings.profile.service.at is At.UPSTREAM:
+        url = settings.upstream
+    elif settings.consul is not None:
         found, url = await _consul(settings.consul, settings)
         findings.append(found)
     if url is not None and settings.mode != "off":

@@ -7,8 +7,10 @@ import sys
 
 import click
 
+from sidecar.background import started
+from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
-from sidecar.settings import Settings, load_settings
+from sidecar.settings import Settings, load_settings, text_of
 from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService
 from sidecar.tools.probe.record import probed_address, record
@@ -34,8 +36,8 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
         raise Failed(
             f"probe creates sessions at {probed_address(settings)} and deletes them: say --yes-create if it may"
         )
-    if not tokens and settings.session_service_token is not None:
-        tokens = (settings.session_service_token.get_secret_value(),)
+    if not tokens and (token := text_of(settings.session_service_token)) is not None:
+        tokens = (token,)
     findings = asyncio.run(_probe(settings, names, tokens, given))
     for finding in findings:
         click.echo(f"{finding.code} {finding.level}: {finding.seen}\n     {finding.remedy}")
@@ -53,15 +55,13 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
 async def _probe(
     settings: Settings, users: tuple[str, str], tokens: tuple[str, ...], values: dict[str, str]
 ) -> list[ProbeFinding]:
-    async with Transport() as transport:
+    async with Transport() as transport, started(discovery_of(settings)) as discovery:
+        url = discovery.pick()
+        if url is None:
+            raise Failed(f"no passing instance of {probed_address(settings)}", code=1)
+        uuids = settings.id_format == "uuid"
         service = ProbedService(
-            settings.profile,
-            probed_address(settings),
-            transport,
-            users=users,
-            tokens=tokens,
-            values=values,
-            uuids=settings.id_format == "uuid",
+            settings.profile, url, transport, users=users, tokens=tokens, values=values, uuids=uuids
         )
         trying = Probe(service, settings.profile)
         await trying.run()

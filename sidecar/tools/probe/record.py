@@ -11,8 +11,12 @@ from sidecar.settings import Settings
 
 
 def probed_address(settings: Settings) -> str:
-    """The address of the session service that a profile speaks to."""
-    return settings.upstream if settings.profile.service.at is At.UPSTREAM else settings.session_service
+    """Where the session service of a profile is, for a person: its address, or its name in Consul."""
+    if settings.profile.service.at is At.UPSTREAM:
+        return settings.upstream
+    if settings.consul is None:
+        return settings.session_service
+    return f"{settings.session_service_name} in Consul at {settings.consul}"
 
 
 def record(settings: Settings, errors: list[str]) -> None:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 import sidecar.tools.probe.run
 from sidecar.command_line import commands
@@ -148,3 +152,20 @@ def test_the_override_names_the_profile() -> None:
     assert unsafe_create(settings) is not None
     assert unsafe_create(settings.model_copy(update={"unsafe_create": "other"})) is not None
     assert unsafe_create(settings.model_copy(update={"unsafe_create": "tried"})) is None
+
+
+def test_the_service_is_found_through_consul() -> None:
+    """The instance that Consul names is probed, and not the address that is not in use."""
+    service = Service("hides")
+
+    async def health(_request: Request) -> JSONResponse:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        found = [{"Service": {"Address": host, "Port": int(port)}, "Node": {"Address": host}}]
+        return JSONResponse(found, headers={"X-Consul-Index": "7"})
+
+    consul = Starlette(routes=[Route("/v1/health/service/session_service", health)])
+    with served(service.app) as url, served(consul) as agent:
+        result = probe_at("http://127.0.0.1:9", CONSUL_HTTP_ADDR=agent)
+    assert (result.exit_code, codes(result)) == (0, {"P108"}), result.output
+    assert f"profile tried at session_service in Consul at {agent}: 0 errors" in result.output
+    assert service.asked_for
