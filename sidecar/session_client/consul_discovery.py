@@ -15,6 +15,7 @@ from consul import ConsulException
 from service_kit.address import Tcp
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
+from sidecar.http.client.origin import Origin
 from sidecar.session_client.discovery import Rotation
 
 QUERY_SECONDS: Final = 10
@@ -151,4 +152,7 @@ def _instance(entry: dict[str, Any]) -> Instance:
     host = service["Address"] or entry["Node"]["Address"]
     if not isinstance(host, str) or not host or set(host) & set("/?#@ "):
         raise ValueError(f"{host!r} is no host")
-    return Instance(host, int(service["Port"]))
+    instance = Instance(host, int(service["Port"]))
+    # Raises ValueError for what no call could be written to.
+    Origin.parse(instance.url).authority.encode("ascii")
+    return instance

@@ -79,7 +79,6 @@ class Pool(ConnectionOwner):
 
         Raises NoFreeConnection, ConnectFailed or ConnectTimeout.
         """
-        self._start()
         if fresh:
             self._make_room()
         elif (connection := self.take()) is not None:
@@ -188,6 +187,8 @@ class Pool(ConnectionOwner):
             self._give_back_place()
             raise
         self._open.add(connection)
+        if self._sweeper is None:
+            self._sweep()
         return connection
 
     async def _open_connection(self) -> UpstreamConnection:
@@ -226,16 +227,15 @@ class Pool(ConnectionOwner):
                 self._count += 1
                 place.set_result(None)
 
-    def _start(self) -> None:
-        if self._sweeper is None:
-            self._sweep()
-
     def _sweep(self) -> None:
-        """Close what lay idle too long and fail what is overdue: one timer for all connections."""
+        """Close what lay idle too long and fail what is overdue: one timer for all connections, while there are any."""
         now = monotonic()
         for connection in [each for each in self._idle if each.idle_since <= now - self.idle]:
             connection.abort()
         for connection in [each for each in self._open if each.deadline is not None and each.deadline <= now]:
             connection.expire()
+        if not self._open:
+            self._sweeper = None
+            return
         pause = min(_COARSEST_SWEEP, max(min(self.idle, self.response_timeout) / 4, 0.01))
         self._sweeper = asyncio.get_running_loop().call_later(pause, self._sweep)

@@ -172,6 +172,18 @@ async def test_an_idle_connection_is_closed_after_its_time(upstream) -> None:
     await pool.close()
 
 
+async def test_a_pool_without_connections_wakes_nothing(upstream) -> None:
+    """An instance that is gone for good leaves no timer behind, and one that comes back is watched anew."""
+    pool = upstream.pool(idle=0.05)
+    for _ in range(2):
+        connection = await pool.acquire()
+        assert pool._sweeper is not None
+        pool.release(connection)
+        await eventually(lambda: pool._sweeper is None)
+        assert connection.state == "closed"
+    await pool.close()
+
+
 async def test_a_response_that_does_not_begin_in_time_fails(upstream, receiver) -> None:
     pool = upstream.pool(response_timeout=0.05)
     connection = await pool.acquire()
