@@ -33,11 +33,7 @@ _log = structlog.get_logger()
 
 
 class StreamLost(Exception):
-    """Why the stream is not, or no longer, followed. `to_blame` says whether the instance should be avoided."""
-
-    def __init__(self, why: str, *, to_blame: bool = False) -> None:
-        super().__init__(why)
-        self.to_blame = to_blame
+    """Why the stream is not, or no longer, followed."""
 
 
 class EventFollower:
@@ -110,18 +106,14 @@ class EventFollower:
             async with asyncio.timeout(self._silence) as silence:
                 await self._read(url, silence)
         except TimeoutError:
-            lost = StreamLost(f"nothing was heard for {self._silence:g} s", to_blame=True)
-        except NoAnswer as error:
-            lost = StreamLost(str(error), to_blame=True)
-        except EndlessEvent as error:
-            lost = StreamLost(str(error))
-        except StreamLost as error:
-            lost = error
-        else:
-            lost = StreamLost("the service ended it")
-        if lost.to_blame:
             self._discovery.report(url, ok=False)
-        raise lost
+            raise StreamLost(f"nothing was heard for {self._silence:g} s") from None
+        except NoAnswer as failure:
+            self._discovery.report(url, ok=False)
+            raise StreamLost(str(failure)) from failure
+        except EndlessEvent as error:
+            raise StreamLost(str(error)) from error
+        raise StreamLost("the service ended it")
 
     async def _read(self, url: str, silence: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()

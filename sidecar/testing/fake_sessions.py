@@ -46,15 +46,14 @@ class FakeSessionService:
         return await self._interfere("look", reference) or self._look(reference)
 
     async def ensure(self, reference: Reference) -> Verdict:
-        answer = await self._interfere("ensure", reference) or self._look(reference)
-        if isinstance(answer, Absent) and self.creates:
-            session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
-            return Created(session)
-        return answer
+        return await self._make("ensure", reference, creates=self.creates)
 
     async def create(self, reference: Reference) -> Verdict:
-        answer = await self._interfere("create", reference) or self._look(reference)
-        if isinstance(answer, Absent):
+        return await self._make("create", reference, creates=True)
+
+    async def _make(self, operation: str, reference: Reference, *, creates: bool) -> Verdict:
+        answer = await self._interfere(operation, reference) or self._look(reference)
+        if isinstance(answer, Absent) and creates:
             session = self.sessions[reference.key] = Session(reference.user_id, SessionStatus.ACTIVE)
             return Created(session)
         return answer
