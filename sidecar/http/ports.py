@@ -1,4 +1,4 @@
-"""What passes between the server side, the client side and the doors: wires, and clients that take a response."""
+"""What server side, client side and doors are to each other: wires, clients, and what is served or takes a body."""
 
 from __future__ import annotations
 
@@ -160,4 +160,34 @@ class ResponseClient:
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something for the request."""
+        raise NotImplementedError
+
+
+@trait
+class Served:
+    """A request that is being served, by an application or by an upstream."""
+
+    __slots__ = ()
+
+    def lose_client(self) -> None:
+        """Give the request up: no client waits for the response."""
+        raise NotImplementedError
+
+    def end_stream(self) -> None:
+        """Give up what streams the response, which the connection has ended."""
+        raise NotImplementedError
+
+
+@trait
+class BodySink:
+    """Where the body of a request goes as it comes."""
+
+    __slots__ = ()
+
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Take a piece of the body, or its end."""
+        raise NotImplementedError
+
+    def fail_body(self, failure: Exception) -> None:
+        """Give up waiting for the rest."""
         raise NotImplementedError

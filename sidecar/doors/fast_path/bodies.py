@@ -12,13 +12,14 @@ from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
+from sidecar.http.ports import BodySink, Served
 from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Reason
 
 LATE: Final = "The rest of the request body did not come in time."
 
 
-class HeldBody:
+class HeldBody(Served, BodySink):
     """The body of a guarded request, held in pieces until it is whole, on a lease of the bytes that may be held.
 
     `digits` is its declared length as it came. It serves the client connection meanwhile. A body for which there is no
@@ -73,7 +74,7 @@ class HeldBody:
         """There is none."""
 
 
-class StreamedBody:
+class StreamedBody(BodySink):
     """The body of a request that no rule looks at, on its way to the upstream while the client still sends.
 
     `look` is shown the first piece. The client is not read while the upstream does not read.

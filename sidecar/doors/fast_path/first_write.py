@@ -15,6 +15,7 @@ from sidecar.doors.middleware import LAPSED, MOST_LAPSES
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
 from sidecar.http.client.response import UpstreamError
+from sidecar.http.ports import Served
 from sidecar.model import Extraction
 from sidecar.request_context import enter_request
 
@@ -27,7 +28,7 @@ _FAILED: Final = Response(
 logger = logging.getLogger(__name__)
 
 
-class FirstWrite:
+class FirstWrite(Served):
     """One request while the guard decides it. It serves the client connection until it is answered or sent.
 
     Of its body `size` bytes were counted by `Asking.fits`, and `run` gives them back.

@@ -15,7 +15,7 @@ from sidecar.http.client.response import IDEMPOTENT, ClientGone, UpstreamError, 
 from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import ResponseHead
-from sidecar.http.ports import ResponseClient
+from sidecar.http.ports import ResponseClient, Served
 
 _COPIED: Final = 16 * 1024
 """Bytes of a body that are cheaper copied behind their head than written by themselves."""
@@ -31,7 +31,7 @@ class Upgraded(Exception):
         self.first = first
 
 
-class ProxiedResponse(ResponseReceiver):
+class ProxiedResponse(ResponseReceiver, Served):
     """Passes the response that it receives on to `client`.
 
     `over`, where a coroutine waits for the end, is set to None when the response is complete, and otherwise to the

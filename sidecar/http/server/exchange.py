@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Scope
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import WIRE, ResponseClient, Wire
+from sidecar.http.ports import WIRE, BodySink, ResponseClient, Served, Wire
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.responding import RespondingConnection
@@ -58,7 +58,7 @@ class ExchangeConnection(RespondingConnection):
         raise NotImplementedError
 
 
-class Exchange(Wire, ResponseClient):
+class Exchange(Wire, ResponseClient, Served, BodySink):
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: ExchangeConnection, head: RequestHead, scope: Scope, arrived: float) -> None:

@@ -11,33 +11,21 @@ import time
 from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from starlette.types import Scope
 
+from sidecar.http.ports import BodySink, Served
 from sidecar.http.server.connection import ABORT, CLOSE, FAIL_BODY, REFUSE_HEAD, Timeouts
 from sidecar.http.server.exchange import Exchange, ExchangeConnection
 from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
-from sidecar.http.server.responding import Served
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""
-
-
-class BodySink(Protocol):
-    """Where the body of a request goes as it comes."""
-
-    def feed(self, piece: bytes, *, complete: bool) -> None:
-        """Take a piece of the body, or its end."""
-        ...
-
-    def fail_body(self, failure: Exception) -> None:
-        """Give up waiting for the rest."""
-        ...
 
 
 @dataclass(slots=True)

@@ -6,27 +6,14 @@ an upstream or an ASGI application gives the response.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead
 from sidecar.http.headers import encode_fields
+from sidecar.http.ports import Served
 from sidecar.http.server.connection import ClientConnection, Timeouts
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.response_writer import ResponseWriter
 from sidecar.model import Headers
-
-
-class Served(Protocol):
-    """A request that is being served, by an application or by an upstream."""
-
-    def lose_client(self) -> None:
-        """Give the request up: no client waits for the response."""
-        ...
-
-    def end_stream(self) -> None:
-        """Give up what streams the response, which the connection has ended."""
-        ...
 
 
 class RespondingConnection(ClientConnection):
