@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import classification_of, head_of
+from sidecar.doors.asgi import classification_of
 from sidecar.doors.body.body_copy import BodyCopy
 from sidecar.doors.body.bounded_body import BodyBudget, replay
 from sidecar.doors.body.content_coding import coding_of, decode
@@ -61,7 +61,7 @@ class AnswerMiddleware:
         """Serve one request. Raises what the application raises."""
         classification = None
         if scope["type"] == "http":
-            classification = classification_of(scope, head_of(scope), self._extractor)
+            classification = classification_of(scope, self._extractor)
         rule = None if classification is None else classification.after
         if classification is None or rule is None:
             await self._app(scope, receive, send)

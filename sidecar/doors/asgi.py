@@ -9,6 +9,7 @@ from starlette.types import Scope, Send
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.http.asgi_wire import target_of, wire_of
+from sidecar.http.ports import Wire
 from sidecar.model import Extraction, Head
 from sidecar.request_context import enter_request
 
@@ -16,28 +17,33 @@ PERMIT: Final = "session_guard"
 """Where the permit of an admitted request stands in its ASGI scope."""
 
 
-def head_of(scope: Scope) -> Head:
-    """Give the head of a request: the target as it stood on the wire, field names in lower case.
+def begin(scope: Scope, extractor: Extractor) -> tuple[Head, Classification | None, Extraction | None]:
+    """Classify a request, and have what is logged and asked from here on name it.
 
-    A WebSocket handshake is a GET that asks for an upgrade (RFC 6455, section 4.1), also where it came over HTTP/2 and
-    has no `Upgrade` field (RFC 8441, section 5).
+    Gives the head, the classification, and what the fast path extracted from the body before it gave way.
     """
     wire = wire_of(scope)
-    target = target_of(scope) if wire is None else wire.target
-    if scope["type"] == "websocket":
-        fields = [(name.lower(), value) for name, value in scope["headers"] if name.lower() != b"upgrade"]
-        return Head("GET", target, [*fields, (b"upgrade", b"websocket")])
-    return Head(scope["method"], target, scope["headers"])
+    head = _head_of(scope, wire)
+    enter_request(head.method, head.target, head.headers)
+    return head, _classify(head, wire, extractor), None if wire is None else wire.extraction
 
 
-def begin(head: Head) -> None:
-    """Have what is logged and asked from here on name this request."""
+def begin_unread(scope: Scope) -> None:
+    """Have what is logged and asked from here on name a request that is not classified."""
+    head = _head_of(scope, wire_of(scope))
     enter_request(head.method, head.target, head.headers)
 
 
-def classification_of(scope: Scope, head: Head, extractor: Extractor) -> Classification | None:
-    """Classify a request, or give what the same head was classified as before on the same connection."""
+def classification_of(scope: Scope, extractor: Extractor, head: Head | None = None) -> Classification | None:
+    """Classify a request, or give what the same head was classified as before on the same connection.
+
+    `head` is the head that counts, where it is another than that of the scope.
+    """
     wire = wire_of(scope)
+    return _classify(head or _head_of(scope, wire), wire, extractor)
+
+
+def _classify(head: Head, wire: Wire | None, extractor: Extractor) -> Classification | None:
     if wire is None:
         return extractor.classify(head)
     memo = wire.memo
@@ -47,10 +53,17 @@ def classification_of(scope: Scope, head: Head, extractor: Extractor) -> Classif
     return memo.classification
 
 
-def extraction_of(scope: Scope) -> Extraction | None:
-    """Give what the fast path extracted from the body before it gave way."""
-    wire = wire_of(scope)
-    return None if wire is None else wire.extraction
+def _head_of(scope: Scope, wire: Wire | None) -> Head:
+    """Give the head of a request: the target as it stood on the wire, field names in lower case.
+
+    A WebSocket handshake is a GET that asks for an upgrade (RFC 6455, section 4.1), also where it came over HTTP/2 and
+    has no `Upgrade` field (RFC 8441, section 5).
+    """
+    target = target_of(scope) if wire is None else wire.target
+    if scope["type"] == "websocket":
+        fields = [(name.lower(), value) for name, value in scope["headers"] if name.lower() != b"upgrade"]
+        return Head("GET", target, [*fields, (b"upgrade", b"websocket")])
+    return Head(scope["method"], target, scope["headers"])
 
 
 async def respond(scope: Scope, send: Send, response: Response) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import PERMIT, begin, classification_of, respond
+from sidecar.doors.asgi import PERMIT, classification_of, respond
 from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
@@ -24,6 +24,7 @@ from sidecar.http.asgi_wire import wire_of
 from sidecar.http.ports import WIRE, HeadMemo, Wire
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
+from sidecar.request_context import enter_request
 
 REFUSAL_HEADER: Final = b"x-sidecar-refusal"
 """Carries the body of a refusal to nginx, whose `auth_request` passes no body on."""
@@ -102,7 +103,7 @@ class Authorizer:
             await respond(scope, send, _NOT_FOUND)
             return
         original = _original(scope, wire, asked)
-        begin(asked.head)
+        enter_request(asked.head.method, asked.head.target, asked.head.headers)
         await self._decided(original, receive, _RefusedSend(original, send, repeats_body=path == b"/nginx"))
 
     async def _decide(self, original: Scope, receive: Receive, send: Send) -> None:
@@ -118,7 +119,7 @@ class Authorizer:
         """Refuse what cannot be decided because the proxy kept the body, or a part of it, to itself."""
         if not self._enforces or isinstance(self._extractor, NothingGuarded):
             return None
-        classification = classification_of(scope, asked.head, self._extractor)
+        classification = classification_of(scope, self._extractor, asked.head)
         if classification is None or not classification.needs_body:
             return None
         if asked.body_is_cut:

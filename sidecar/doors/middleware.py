@@ -10,8 +10,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sidecar.doors.asgi import PERMIT, begin, classification_of, extraction_of, head_of, respond
-from sidecar.doors.body.bounded_body import BodyReader, BodyRefused, ClientDisconnected, replay
+from sidecar.doors.asgi import PERMIT, begin, respond
+from sidecar.doors.body.bounded_body import BodyReader, BodyRefused, ClientDisconnected
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
@@ -19,7 +19,7 @@ from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import RETRY_AFTER, Call, Extraction, Head, Reason, Refusal, RefusalFormat, Refusals
+from sidecar.model import RETRY_AFTER, Call, Extraction, Reason, Refusal, RefusalFormat, Refusals
 
 MOST_LAPSES: Final = 3
 """How often the permit of one request may lapse before the request is refused for now."""
@@ -62,24 +62,28 @@ class EnforceMiddleware:
         if scope["type"] not in _GUARDED:
             await self._app(scope, receive, send)
             return
-        head = head_of(scope)
-        begin(head)
-        classification = classification_of(scope, head, self._extractor)
+        head, classification, extraction = begin(scope, self._extractor)
         if classification is None or classification.after is not None:
             looked_at = receive if self._unguarded is None else self._unguarded.looking(head, receive)
             await run_permitted(self._app, self._guard.pass_through(), scope, looked_at, send)
         elif classification.needs_body and scope["type"] == "http":
-            await self._read_and_decide(classification, head, scope, receive, send)
+            await self._read_and_decide(classification, extraction, scope, receive, send)
         else:
             await self._decide(classification.extract(b""), scope, receive, send)
 
     async def _read_and_decide(
-        self, classification: Classification, head: Head, scope: Scope, receive: Receive, send: Send
+        self,
+        classification: Classification,
+        extraction: Extraction | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
+        """Read the body, and decide by it; by `extraction` where that was made of it before."""
         try:
-            async with self._bodies.hold(head.headers, receive) as body:
-                extraction = extraction_of(scope) or classification.extract(body.content)
-                await self._decide(extraction, scope, replay(body.raw, receive), send)
+            async with self._bodies.hold(scope["headers"], receive) as body:
+                extraction = extraction or classification.extract(body.content)
+                await self._decide(extraction, scope, body.receive, send)
         except BodyRefused as refused:
             self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)
             await respond(scope, send, refuse_request(classification.refusal_format, refused.refuse))

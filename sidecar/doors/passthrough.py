@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sidecar.doors.asgi import begin, head_of
+from sidecar.doors.asgi import begin_unread
 from sidecar.doors.middleware import run_permitted
 from sidecar.guard.open import OpenGuard
 
@@ -21,5 +21,5 @@ class PassthroughMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin(head_of(scope))
+        begin_unread(scope)
         await run_permitted(self._app, self._guard.pass_through(), scope, receive, send)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sidecar.doors.asgi import begin, classification_of, head_of
+from sidecar.doors.asgi import begin
 from sidecar.doors.body.body_copy import BodyCopy
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
 from sidecar.doors.middleware import run_permitted
@@ -44,9 +44,7 @@ class ShadowMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        head = head_of(scope)
-        begin(head)
-        classification = classification_of(scope, head, self._extractor)
+        head, classification, _ = begin(scope, self._extractor)
         if classification is None or classification.after is not None:
             looked_at = receive if self._unguarded is None else self._unguarded.looking(head, receive)
             await run_permitted(self._app, self._guard.pass_through(), scope, looked_at, send)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from starlette.types import Message, Receive
 
-from sidecar.doors.body.content_coding import coding_of, decode
+from sidecar.doors.body.content_coding import IDENTITY, coding_of, decode
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 
@@ -71,14 +70,6 @@ class Lease:
         self.size = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A whole body: `raw` as it came and goes on, `content` without its content coding, for reading."""
-
-    raw: bytes
-    content: bytes
-
-
 class BodyReader:
     """Reads bodies of at most `limit` bytes. How long a piece may take is the server's business."""
 
@@ -92,33 +83,66 @@ class BodyReader:
         What the head alone rules out is refused before anything is received, so that no `100 Continue` is sent.
         Entering the block raises BodyRefused and ClientDisconnected.
         """
-        return HeldBody(self, headers, receive, self._budget.lease())
+        return HeldBody(headers, receive, self._budget.lease(), self._limit)
 
-    async def read(self, headers: Headers, receive: Receive, lease: Lease) -> Body:
-        """Read a whole body on a lease. Raises BodyRefused and ClientDisconnected."""
+
+class HeldBody:
+    """A whole body, which is read when its block begins and let go when it ends.
+
+    `raw` is the body as it came and goes on, `content` without its content coding, for reading.
+    """
+
+    # A class, because a generator as a context manager costs this path, which every guarded write takes, twice as much.
+    __slots__ = ("_headers", "_is_replayed", "_lease", "_limit", "_receive", "content", "raw")
+
+    def __init__(self, headers: Headers, receive: Receive, lease: Lease, limit: int) -> None:
+        self._headers = headers
+        self._receive = receive
+        self._lease = lease
+        self._limit = limit
+        self._is_replayed = False
+        self.raw = self.content = b""
+
+    async def __aenter__(self) -> Self:
         try:
-            coding = coding_of(headers)
-            if declared_length(headers) > self._limit:
+            coding = coding_of(self._headers)
+            if declared_length(self._headers) > self._limit:
                 self._refuse_size()
-            raw = await self._receive_all(receive, lease)
-            return Body(raw, decode(raw, coding, limit=self._limit))
+            self.raw = self.content = await self._receive_all()
+            if coding != IDENTITY:
+                self.content = decode(self.raw, coding, limit=self._limit)
         except RequestRefused as refusal:
+            self._lease.close()
             raise BodyRefused(refusal.refuse) from None
+        except BaseException:
+            self._lease.close()
+            raise
+        return self
 
-    async def _receive_all(self, receive: Receive, lease: Lease) -> bytes:
+    async def __aexit__(self, *_: object) -> None:
+        self._lease.close()
+
+    async def receive(self) -> Message:
+        """Give the body in one piece, and then what the connection really brings: its end."""
+        if self._is_replayed:
+            return await self._receive()
+        self._is_replayed = True
+        return {"type": "http.request", "body": self.raw, "more_body": False}
+
+    async def _receive_all(self) -> bytes:
         pieces: list[bytes] = []
         while True:
             try:
-                message = await receive()
+                message = await self._receive()
             except TimeoutError:
                 detail = "The rest of the request body did not come in time."
                 raise BodyRefused(Refusal(Reason.BODY_TIMEOUT, detail)) from None
             if message["type"] != "http.request":
                 raise ClientDisconnected
             piece = message.get("body", b"")
-            if lease.size + len(piece) > self._limit:
+            if self._lease.size + len(piece) > self._limit:
                 self._refuse_size()
-            lease.take(len(piece))
+            self._lease.take(len(piece))
             pieces.append(piece)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -126,29 +150,6 @@ class BodyReader:
     def _refuse_size(self) -> NoReturn:
         detail = f"The body has more than {self._limit} bytes, the most that is read for a session id."
         raise BodyRefused(Refusal(Reason.BODY_TOO_LARGE, detail))
-
-
-class HeldBody:
-    """A body that is read when its block begins and let go when it ends."""
-
-    # A class, because a generator as a context manager costs this path, which every guarded write takes, twice as much.
-    __slots__ = ("_headers", "_lease", "_reader", "_receive")
-
-    def __init__(self, reader: BodyReader, headers: Headers, receive: Receive, lease: Lease) -> None:
-        self._reader = reader
-        self._headers = headers
-        self._receive = receive
-        self._lease = lease
-
-    async def __aenter__(self) -> Body:
-        try:
-            return await self._reader.read(self._headers, self._receive, self._lease)
-        except BaseException:
-            self._lease.close()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lease.close()
 
 
 def declared_length(headers: Headers) -> int:

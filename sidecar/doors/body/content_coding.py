@@ -13,6 +13,9 @@ MOST_EXPANSION: Final = 100
 """How many times its own size a body may grow to; below `HARMLESS` bytes any growth is accepted."""
 HARMLESS: Final = 1 << 20
 
+IDENTITY: Final = "identity"
+"""The body is as it is."""
+
 _ZLIB, _RAW, _GZIP = 15, -15, 31
 """What zlib calls wbits: which wrapping stands around the deflated data."""
 _ZSTD_WINDOW: Final = 8 << 20
@@ -36,14 +39,14 @@ def coding_of(headers: Headers) -> str:
     """
     values = [value for name, value in headers if name == b"content-encoding"]
     if not values:
-        return "identity"
+        return IDENTITY
     parts = b",".join(values).decode("latin-1").lower().split(",")
-    codings = [coding for part in parts if (coding := part.strip()) not in ("", "identity")]
+    codings = [coding for part in parts if (coding := part.strip()) not in ("", IDENTITY)]
     if len(codings) > 1 or any(coding not in _DECODERS for coding in codings):
         allowed = ", ".join(_DECODERS)
         detail = f"The body has a content coding that cannot be read here; one of these is possible: {allowed}."
         raise RequestRefused(Refusal(Reason.UNSUPPORTED_ENCODING, detail))
-    return codings[0] if codings else "identity"
+    return codings[0] if codings else IDENTITY
 
 
 def decode(body: bytes, coding: str, *, limit: int) -> bytes:
@@ -51,7 +54,7 @@ def decode(body: bytes, coding: str, *, limit: int) -> bytes:
 
     Raises RequestRefused where the data is broken, goes on after its end, or grows too large.
     """
-    if coding == "identity" or not body:
+    if coding == IDENTITY or not body:
         return body
     allowed = min(limit, max(HARMLESS, MOST_EXPANSION * len(body)))
     try:

@@ -251,7 +251,11 @@ class HardenedProtocol(ExchangeConnection):
     def _begin(self, head: RequestHead) -> None:
         """Hand a request to the application."""
         exchange = self._hand_over(head)
-        if head.has_body:
+        length = head.length
+        if 0 < length <= len(self._buffer):
+            body, self._buffer = self._buffer[:length], self._buffer[length:]
+            exchange.feed(body, complete=True)
+        elif head.has_body:
             self._expect(head, exchange)
             self._feed_buffer()
             if self._closing:
