@@ -1,18 +1,26 @@
 """The forwarder: hands an admitted request on to the memory service and its answer back, byte for byte.
 
 It never sends a request twice for one admission, but for an idempotent one on a stale connection (RFC 9110,
-section 9.2.2), and never lets a cut answer look complete.
+section 9.2.2), and never lets a cut answer look complete. The response comes back by `proxied_response.py`; what runs
+here waits until that is over.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Receive, Scope, Send
 
-from sidecar.guard.permit import Permit
+from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.http.asgi_wire import AsgiWire, wire_of
-from sidecar.http.client.proxied_request import ProxiedRequest
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
 from sidecar.http.client.response import ClientGone, UpstreamError, UpstreamFailure
 from sidecar.http.client.upstream import Upstream
+from sidecar.http.framing import LAST_CHUNK, encode_chunk
+from sidecar.http.ports import ResponseClient, Wire
+from sidecar.http.response_messages import ResponseMessages
+from sidecar.model import Reason
 
 
 class Forwarder:
@@ -29,17 +37,134 @@ class Forwarder:
         sidecar.http.asgi_wire.ResponseCut where the upstream ends its response early.
         """
         wire = wire_of(scope)
-        if wire is not None:
-            request = ProxiedRequest(self._upstream, permit, wire, receive, send)
-        else:
-            bare = AsgiWire(scope, receive, send)
-            request = ProxiedRequest(self._upstream, permit, bare, bare.receive, bare.send)
+        if wire is None:
+            wire = bare = AsgiWire(scope, receive, send)
+            receive, send = bare.receive, bare.send
+        await ProxiedRequest(self._upstream, permit, wire, receive, send).run()
+
+
+class ProxiedRequest:
+    """One request, from its `receive` to the end of its response.
+
+    The response goes to the client of `wire` by plain calls, or else as messages to `send`.
+    """
+
+    def __init__(self, upstream: Upstream, permit: Permit, wire: Wire, receive: Receive, send: Send) -> None:
+        self._wire = wire
+        self._upstream = upstream
+        self._permit = permit
+        self._receive = receive
+        self._over: asyncio.Future[Exception | None] = upstream.loop.create_future()
+        direct = wire.response_client()
+        self._messages = None if direct is not None else ResponseMessages(wire, send)
+        client: ResponseClient | None = direct or self._messages
+        assert client is not None  # noqa: S101 # for the type checker: it is one or the other
+        self._client = client
+        self._response = ProxiedResponse(upstream, client, permit, wire.method, self._over)
+
+    async def run(self) -> None:
+        """Send the request, and wait until its response is over. Raises PermitLapsed and UpstreamError."""
+        self._wire.on_gone(self._response.lose_client)
+        upload = None
         try:
-            await request.run()
+            upload = await self._send_request()
+            if self._messages is not None:
+                await self._pass_on(self._messages)
+            outcome = await self._over
+            if isinstance(outcome, Upgraded):
+                self._wire.on_gone(None)
+                fields = self._upstream.rules.response_fields(outcome.head.headers, upgrade=True)
+                await self._wire.tunnel(outcome.head.reason, fields, outcome.transport, outcome.first)
+            elif outcome is not None:
+                raise outcome
         except ClientGone:
             return
         except (UpstreamFailure, UpstreamError) as failure:
             error = self._upstream.explain(failure)
-            if not request.has_begun:
+            if not self._response.begun:
                 raise error from failure
-            request.break_off()
+            # Plain calls have broken the connection already.
+            if self._messages is not None:
+                self._wire.break_off()
+        finally:
+            self._wire.on_gone(None)
+            self._response.lose_client()
+            if upload is not None:
+                upload.cancel()
+                # Its own exception is not raised here: where one is on its way already, mypyc would lose that.
+                await asyncio.wait((upload,))
+
+    async def _pass_on(self, messages: ResponseMessages) -> None:
+        try:
+            await messages.pass_on(self._over)
+        except OSError:
+            raise ClientGone from None
+
+    async def _send_request(self) -> asyncio.Task[None] | None:
+        """Send the head, and the body if it is there already; otherwise give the task that sends it."""
+        wire = self._wire
+        head = self._upstream.request_head(wire)
+        # First of all, so that nothing has been received yet should the permit lapse.
+        connection = self._upstream.pool.take() or await self._wait_for_connection()
+        if not wire.has_body:
+            self._send(connection, head, b"", complete=True)
+            return None
+        expects_continue = not wire.body_complete and wire.yield_continue()
+        if expects_continue or not wire.body_arrived:
+            self._response.expects_continue = expects_continue
+            self._send(connection, head, b"", complete=False)
+            return asyncio.create_task(self._upload(connection))
+        try:
+            body, more = await self._piece()
+        except BaseException:
+            connection.pool.release(connection)
+            raise
+        self._send(connection, head, self._framed(body, last=not more), complete=not more)
+        return asyncio.create_task(self._upload(connection)) if more else None
+
+    async def _wait_for_connection(self) -> UpstreamConnection:
+        connection = await self._upstream.pool.acquire()
+        if not self._permit.still_valid():
+            connection.pool.release(connection)
+            raise PermitLapsed
+        return connection
+
+    def _send(self, connection: UpstreamConnection, head: bytes, body: bytes, *, complete: bool) -> None:
+        if self._over.done():
+            # The client left while its request waited.
+            connection.pool.release(connection)
+            raise ClientGone
+        wire = self._wire
+        self._client.follow(connection)
+        self._response.send(connection, head, wire.arrived, complete=complete, body=body, upgrade=wire.upgrade)
+
+    async def _upload(self, connection: UpstreamConnection) -> None:
+        """Send the rest of the body as the client sends it and the upstream takes it."""
+        try:
+            more = True
+            while more:
+                body, more = await self._piece()
+                if connection.transport.is_closing():
+                    return
+                connection.write(self._framed(body, last=not more))
+                if more:
+                    await connection.drain()
+            connection.finish_request()
+        except ClientGone:
+            self._response.lose_client()
+        except UpstreamError as failure:
+            self._response.fail(failure)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        try:
+            message = await self._receive()
+        except TimeoutError:
+            raise UpstreamError(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.") from None
+        if message["type"] != "http.request":
+            raise ClientGone
+        return message.get("body", b""), message.get("more_body", False)
+
+    def _framed(self, body: bytes, *, last: bool) -> bytes:
+        if not self._wire.chunked:
+            return body
+        return encode_chunk(body) + LAST_CHUNK if last else encode_chunk(body)
