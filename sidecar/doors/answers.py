@@ -21,7 +21,7 @@ from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery
-from sidecar.http.asgi_wire import wire_of
+from sidecar.http.ports import wire_of
 from sidecar.model import Headers, Reference, RuleKind
 from sidecar.profile.patterns import AnswerPattern
 from sidecar.profile.rules import PathRule

@@ -8,8 +8,8 @@ from starlette.types import Scope, Send
 
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor
-from sidecar.http.asgi_wire import target_of, wire_of
-from sidecar.http.ports import Wire
+from sidecar.http.asgi_wire import target_of
+from sidecar.http.ports import Wire, wire_of
 from sidecar.model import Extraction, Head
 from sidecar.request_context import enter_request
 

@@ -20,8 +20,7 @@ from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
-from sidecar.http.asgi_wire import wire_of
-from sidecar.http.ports import WIRE, HeadMemo, Wire
+from sidecar.http.ports import WIRE, HeadMemo, Wire, wire_of
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
 from sidecar.request_context import enter_request

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import refuse_request
-from sidecar.http.asgi_wire import wire_of
 from sidecar.http.date import http_date
 from sidecar.http.headers import DECISION_HEADER
+from sidecar.http.ports import wire_of
 from sidecar.model import Reason, Refusal, RefusalFormat
 
 _LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")

@@ -16,7 +16,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sidecar.http.ports import WIRE, HeadMemo, ResponseClient, Wire
+from sidecar.http.ports import HeadMemo, ResponseClient, Wire
 from sidecar.model import Extraction, Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
@@ -126,12 +126,6 @@ class AsgiWire(Wire):
         self._left = not self.answered
         if self._on_gone is not None:
             self._on_gone()
-
-
-def wire_of(scope: Scope) -> Wire | None:
-    """Give what our own server knows of the request beyond ASGI; None under any other server."""
-    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
-    return wire
 
 
 def target_of(scope: Scope) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from mypy_extensions import mypyc_attr, trait
+from starlette.types import Scope
 
 from sidecar.extract.extractor import Classification
 from sidecar.http.client.connection import UpstreamConnection
@@ -118,6 +119,12 @@ class Wire(WireHead):
 
 
 WIRE: Final = "sidecar.wire"
+
+
+def wire_of(scope: Scope) -> Wire | None:
+    """Give what our own server knows of the request beyond ASGI; None under any other server."""
+    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
+    return wire
 
 
 @trait

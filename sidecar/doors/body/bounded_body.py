@@ -105,8 +105,9 @@ class HeldBody:
 
     async def __aenter__(self) -> Self:
         try:
-            coding = coding_of(self._headers)
-            if declared_length(self._headers) > self._limit:
+            length, is_coded = _described(self._headers)
+            coding = coding_of(self._headers) if is_coded else IDENTITY
+            if length > self._limit:
                 self._refuse_size()
             self.raw = self.content = await self._receive_all()
             if coding != IDENTITY:
@@ -152,12 +153,18 @@ class HeldBody:
         raise BodyRefused(Refusal(Reason.BODY_TOO_LARGE, detail))
 
 
-def declared_length(headers: Headers) -> int:
-    """The Content-Length in bytes; 0 where there is none, for the server lets no malformed one through."""
+def _described(headers: Headers) -> tuple[int, bool]:
+    """Give the Content-Length in bytes, and whether there is a content coding.
+
+    The length is 0 where none is declared; the server lets no malformed one through.
+    """
+    length, is_coded = 0, False
     for name, value in headers:
         if name == b"content-length":
-            return int(value)
-    return 0
+            length = int(value)
+        elif name == b"content-encoding":
+            is_coded = True
+    return length, is_coded
 
 
 def replay(raw: bytes, receive: Receive) -> Receive:

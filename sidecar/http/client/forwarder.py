@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import asyncio
 
+from mypy_extensions import mypyc_attr
 from starlette.types import Receive, Scope, Send
 
 from sidecar.guard.permit import Permit, PermitLapsed
-from sidecar.http.asgi_wire import AsgiWire, wire_of
+from sidecar.http.asgi_wire import AsgiWire
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
 from sidecar.http.client.response import ClientGone, UpstreamError, UpstreamFailure
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
-from sidecar.http.ports import ResponseClient, Wire
+from sidecar.http.ports import ResponseClient, Wire, wire_of
 from sidecar.http.response_messages import ResponseMessages
 from sidecar.model import Reason
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Forwarder:
     """Forwards requests of an ASGI application to `upstream`."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def forward(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request and its answer.
@@ -36,25 +39,40 @@ class Forwarder:
         nothing of the response was sent on. Returns quietly when the client has gone. Under a foreign server it raises
         sidecar.http.asgi_wire.ResponseCut where the upstream ends its response early.
         """
+        # Asked for once: before Python 3.12 every asking is a system call.
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        over: asyncio.Future[Exception | None] = loop.create_future()
         wire = wire_of(scope)
         if wire is None:
             wire = bare = AsgiWire(scope, receive, send)
             receive, send = bare.receive, bare.send
-        await ProxiedRequest(self._upstream, permit, wire, receive, send).run()
+        await ProxiedRequest(self._upstream, permit, wire, receive, send, over=over).run()
 
 
 class ProxiedRequest:
     """One request, from its `receive` to the end of its response.
 
-    The response goes to the client of `wire` by plain calls, or else as messages to `send`.
+    The response goes to the client of `wire` by plain calls, or else as messages to `send`. `over` gets what it ended
+    with.
     """
 
-    def __init__(self, upstream: Upstream, permit: Permit, wire: Wire, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        permit: Permit,
+        wire: Wire,
+        receive: Receive,
+        send: Send,
+        *,
+        over: asyncio.Future[Exception | None],
+    ) -> None:
         self._wire = wire
         self._upstream = upstream
         self._permit = permit
         self._receive = receive
-        self._over: asyncio.Future[Exception | None] = upstream.loop.create_future()
+        self._over = over
         direct = wire.response_client()
         self._messages = None if direct is not None else ResponseMessages(wire, send)
         client: ResponseClient | None = direct or self._messages
@@ -88,7 +106,8 @@ class ProxiedRequest:
                 self._wire.break_off()
         finally:
             self._wire.on_gone(None)
-            self._response.lose_client()
+            if not self._over.done():
+                self._response.lose_client()
             if upload is not None:
                 upload.cancel()
                 # Its own exception is not raised here: where one is on its way already, mypyc would lose that.
@@ -109,11 +128,11 @@ class ProxiedRequest:
         if not wire.has_body:
             self._send(connection, head, b"", complete=True)
             return None
-        expects_continue = not wire.body_complete and wire.yield_continue()
-        if expects_continue or not wire.body_arrived:
-            self._response.expects_continue = expects_continue
-            self._send(connection, head, b"", complete=False)
-            return asyncio.create_task(self._upload(connection))
+        if not wire.body_complete:
+            self._response.expects_continue = wire.yield_continue()
+            if self._response.expects_continue or not wire.body_arrived:
+                self._send(connection, head, b"", complete=False)
+                return asyncio.create_task(self._upload(connection))
         try:
             body, more = await self._piece()
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,15 +51,7 @@ class Upstream:
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
         self.telemetry = telemetry
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._last_answer: tuple[ResponseHead | None, Grounds, ForwardedHead] = (None, Grounds.PASSED, _NO_ANSWER)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of all connections. Asked for once: before Python 3.12 every asking is a system call."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
 
     async def close(self) -> None:
         """Close all connections."""

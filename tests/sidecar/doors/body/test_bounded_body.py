@@ -14,7 +14,6 @@ from sidecar.doors.body.bounded_body import (
     BodyReader,
     BodyRefused,
     ClientDisconnected,
-    declared_length,
 )
 from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 
@@ -196,12 +195,3 @@ async def test_a_body_is_replayed_and_then_the_connection_speaks_again() -> None
     async with bodies().hold([], receive) as body:
         assert await body.receive() == {"type": "http.request", "body": b"ab", "more_body": False}
         assert await body.receive() == {"type": "http.disconnect"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "length"),
-    [([], 0), ([(b"content-length", b"12")], 12), ([(b"x", b"1"), (b"content-length", b"007")], 7)],
-)
-def test_the_declared_length(headers: Headers, length: int) -> None:
-    """Without a `Content-Length` field no length is declared."""
-    assert declared_length(headers) == length
