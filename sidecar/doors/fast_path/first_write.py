@@ -91,10 +91,10 @@ class FirstWrite(Served):
             if line is None:
                 line = await upstream.connect(fresh=False)
                 if not decided.still_valid():
-                    upstream.pool.put_back(line)
+                    upstream.pool.release(line)
                     continue
             if self._is_gone:
-                upstream.pool.put_back(line)
+                upstream.pool.release(line)
                 return None
             self._client.send(
                 self._template, decided, line, *self._request, arrived=arrived, extraction=self._extraction

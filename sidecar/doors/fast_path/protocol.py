@@ -131,7 +131,7 @@ class FastPathProtocol(ForwardingConnection):
         if permit is not None:
             self.send(template, permit, line, head, body, arrived=arrived, extraction=extraction)
             return True
-        self.upstream.pool.put_back(line)
+        self.upstream.pool.release(line)
         self._extraction = extraction
         asking = self._asking
         size = len(body) if self._lease is None else 0

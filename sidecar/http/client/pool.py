@@ -69,11 +69,6 @@ class Pool(ConnectionOwner):
             connection.abort()
         return None
 
-    def put_back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection that `take` gave and that was not used, as if it had never been taken."""
-        if not (self._waiting and self._hand_on(connection)):
-            self._idle.append(connection)
-
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """Give a connection: an unused one (unless `fresh`), a new one, or the first that comes free.
 
@@ -93,7 +88,7 @@ class Pool(ConnectionOwner):
         return await self._connect()
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose response has ended, or hand it to the request that has waited longest."""
+        """Keep a connection whose response has ended or that was not used, or hand it to the first that waits."""
         if not connection.counted:
             # One that closed since it was lent does not count again: nothing would take it off the count.
             if self._count >= self._limit or connection.transport.is_closing():
