@@ -9,13 +9,27 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from sidecar.http.client.upstream import Upstream
 from sidecar.http.server.connection import Timeouts
 from sidecar.model import Session, SessionStatus
 from tests.support.eventually import eventually
 from tests.support.guarded import GuardedHouse
 from tests.support.reading import STORE
-from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client, raw_upstream
+from tests.support.wire import (
+    OK,
+    App,
+    BreaksUnderTheSecond,
+    Seen,
+    admitting,
+    ask,
+    get,
+    post,
+    raw_client,
+    raw_upstream,
+)
+from tests.support.wire import running as run
 
 HEADS = {
     "declared length": b"POST /raw HTTP/1.1\r\nHost: memory\r\nContent-Length: 100000\r\n\r\n",
@@ -91,6 +105,38 @@ async def test_a_failure_in_the_middle_of_a_body_leaves_nothing_to_read_as_a_req
         await client.send(get("/hidden"))
         assert await client.rest() == b""
         assert len(upstream.seen) == 1
+
+
+async def test_a_layer_that_fails_on_a_piece_of_the_body_fails_the_request():
+    """A layer around the forwarder may refuse a piece by raising: nothing more is waited for, on either side."""
+
+    def failing(upstream: Upstream) -> App:
+        inner = admitting(upstream)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            async def refusing() -> Message:
+                message = await receive()
+                if message.get("body", b"").endswith(b"!"):
+                    raise ValueError("on purpose")
+                return message
+
+            await inner(scope, refusing, send)
+
+        return app
+
+    whole = post("/", b"x" * 100 + b"!")
+    async with (
+        raw_upstream() as upstream,
+        run(upstream.url, app=failing) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        await client.send(whole[:-50])
+        await eventually(lambda: upstream.open)
+        await client.send(whole[-50:])
+        async with asyncio.timeout(10):
+            assert (await client.answer()).status == 500
+        await eventually(lambda: not upstream.open)
+        assert upstream.seen == []
 
 
 async def test_a_known_write_of_any_length_up_to_the_limit_is_forwarded_as_it_came(running):

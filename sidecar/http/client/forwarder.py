@@ -173,6 +173,8 @@ class ProxiedRequest:
             self._response.lose_client()
         except UpstreamError as failure:
             self._response.fail(failure)
+        except Exception as failure:  # noqa: BLE001 # of a layer that gives the body; raised by `run`
+            self._response.give_up(failure)
 
     async def _piece(self) -> tuple[bytes, bool]:
         try:
