@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -16,6 +17,8 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+
+from tests.support.processes import wait_until
 
 _CONFIGURATION = """
 fsync = off
@@ -36,7 +39,7 @@ class PostgresServer:
         self._server.ensure_pgdata_inited()
         with (folder / "postgresql.conf").open("a") as configuration:
             configuration.write(_CONFIGURATION)  # survives a killed process, not a power cut: enough for tests
-        self._server.start()
+        self._start()
 
     def url(self, database: str = "postgres") -> str:
         """Where a database is."""
@@ -73,7 +76,18 @@ class PostgresServer:
 
     def restart(self) -> None:
         """Bring it back after `kill`, with everything that was committed."""
-        self._server.start()
+        self._start()
+
+    def _start(self) -> None:
+        wait_until(self._has_started, "Postgres to start")
+
+    def _has_started(self) -> bool:
+        """Start it or find it started. It goes on starting after the ten seconds that the package waits for it."""
+        try:
+            self._server.start()
+        except (subprocess.TimeoutExpired, AssertionError):
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
