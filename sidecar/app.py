@@ -29,7 +29,7 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.hosted import hosted_app
 from sidecar.doors.middleware import refuse_unanswered
-from sidecar.doors.proxy import proxy_app
+from sidecar.doors.proxy import bare_proxy
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.upstream import Upstream
@@ -166,7 +166,7 @@ class _Sidecar:
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
         return _Front(
-            self._traced(guard, lambda guarding: proxy_app(Forwarder(upstream), guarding).router.default),
+            self._traced(guard, lambda guarding: bare_proxy(Forwarder(upstream), guarding)),
             FastPathProtocol if fast else HardenedProtocol,
             FastPath(guard.extractor.classify, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
         )

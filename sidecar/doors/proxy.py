@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, respond
@@ -20,13 +21,20 @@ def proxy_app(forwarder: Forwarder, guarding: Callable[[ASGIApp], ASGIApp]) -> S
     """Build the proxy. `guarding` wraps an application in what puts a permit into the scope of each admitted request.
 
     It runs on any ASGI server; on ours it tunnels upgrades and passes interim responses on too. Every path belongs to
-    the memory service, `*` and odd characters included, so the router has no routes and one default. A server that
-    answers the failures of its application by itself, as ours does, may call that default directly.
+    the memory service, `*` and odd characters included, so the router has no routes and one default.
     """
-    app = Starlette()
+    app = Starlette(middleware=[Middleware(guarding)])
     app.router.redirect_slashes = False
-    app.router.default = guarding(ForwardingApp(forwarder))
+    app.router.default = ForwardingApp(forwarder)
     return app
+
+
+def bare_proxy(forwarder: Forwarder, guarding: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """Build the proxy for a server that answers the failures of its application by itself, as ours does.
+
+    It is what `proxy_app` makes without Starlette's two error middlewares and its router, which find nothing to do.
+    """
+    return guarding(ForwardingApp(forwarder))
 
 
 class ForwardingApp:

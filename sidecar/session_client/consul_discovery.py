@@ -16,7 +16,7 @@ from service_kit.address import Tcp
 from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
 from sidecar.http.client.origin import Origin
-from sidecar.session_client.discovery import Rotation
+from sidecar.session_client.rotation import Rotation
 
 QUERY_SECONDS: Final = 10
 """How long Consul may hold a question whose answer has not changed."""

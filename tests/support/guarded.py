@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
 from sidecar.doors.fast_path.parts import Asking, FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
-from sidecar.doors.proxy import proxy_app
+from sidecar.doors.proxy import bare_proxy
 from sidecar.extract.extractor import Extractor
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.upstream import Upstream
@@ -32,7 +32,7 @@ class GuardedHouse(House):
                 app, extractor=extractor, guard=self.guard, bodies=bodies, telemetry=self.telemetry
             )
 
-        return proxy_app(Forwarder(upstream), guarding).router.default
+        return bare_proxy(Forwarder(upstream), guarding)
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from service_kit.consul import ConsulAgent
 from sidecar.session_client.consul_discovery import ConsulDiscovery
-from sidecar.session_client.discovery import AVOID_SECONDS, FixedAddress, Rotation
+from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.rotation import AVOID_SECONDS, Rotation
 from sidecar.testing import FakeClock
 from tests.support.consul import Agent
 from tests.support.eventually import eventually
