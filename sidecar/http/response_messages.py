@@ -1,4 +1,7 @@
-"""A response as ASGI messages, where the client's connection is not ours or a layer on the way reads the messages."""
+"""A response as ASGI messages, where the client's connection is not ours or a layer on the way reads the messages.
+
+Calls become messages here, and the messages of an application become calls.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.framing import ForwardedHead
+from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import ResponseClient, Wire
 from sidecar.model import Headers
 
@@ -112,3 +115,25 @@ class ResponseMessages(ResponseClient):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def write_message(message: Message, client: ResponseClient, *, has_begun: bool, is_over: bool) -> None:
+    """Make the calls that a message of a response stands for; `has_begun` and `is_over` are the response's state.
+
+    Raises RuntimeError for a message that may not come in this state.
+    """
+    kind = message["type"]
+    if kind == "http.response.start" and not has_begun:
+        headers = message.get("headers", ())
+        framing = message.get("framing") or read_framing(headers)
+        client.begin(ForwardedHead(message["status"], message.get("reason"), headers, framing))
+        if not message.get("body_follows", False):
+            client.flush()
+    elif kind == "http.response.body" and has_begun and not is_over:
+        client.piece(message.get("body", b""))
+        if message.get("more_body", False):
+            client.flush()
+        else:
+            client.end()
+    else:
+        raise RuntimeError(f"unexpected ASGI message {kind!r}")

@@ -13,15 +13,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import Message, Scope
 
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.framing import ForwardedHead, read_framing
+from sidecar.http.framing import ForwardedHead
 from sidecar.http.headers import encode_fields
 from sidecar.http.ports import WIRE, BodySink, ResponseClient, Served, Wire
-from sidecar.http.server.connection import Timeouts
+from sidecar.http.response_messages import write_message
+from sidecar.http.server.exchange_connection import ExchangeConnection
 from sidecar.http.server.request_head import RequestHead
-from sidecar.http.server.responding import RespondingConnection
 from sidecar.model import Extraction, Headers
 
 BODY_HIGH_WATER: Final = 128 * 1024
@@ -33,29 +33,6 @@ logger = logging.getLogger(__name__)
 @mypyc_attr(native_class=False)  # mypyc has no native OSError
 class ClientDisconnected(OSError):
     """The client is gone; nothing can be sent to it (ASGI HTTP, version 2.4)."""
-
-
-class ExchangeConnection(RespondingConnection):
-    """What an exchange asks of its client connection, beside the writing of a response."""
-
-    __slots__ = ("app", "peer")
-
-    def __init__(self, app: ASGIApp, patience: Timeouts, responses: list[int]) -> None:
-        super().__init__(patience, responses)
-        self.app = app
-        self.peer: str | None = None
-
-    def expect_body(self, *, waiting: bool) -> None:
-        """Begin or cease to wait for a piece of the body."""
-        raise NotImplementedError
-
-    def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the request."""
-        raise NotImplementedError
-
-    def served(self, task: asyncio.Task[None]) -> None:
-        """Note that the application is done with the request."""
-        raise NotImplementedError
 
 
 class Exchange(Wire, ResponseClient, Served, BodySink):
@@ -261,25 +238,12 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer. Raises ClientDisconnected where the client is gone."""
+        """Send a part of the answer. Raises ClientDisconnected where the client is gone, RuntimeError out of order."""
         if self._protocol.write_paused and not self.gone:
             await self._protocol.drain()
         if self.gone:
             raise ClientDisconnected("the client has gone")
-        if message["type"] == "http.response.start" and self.status is None:
-            headers = message.get("headers", ())
-            framing = message.get("framing") or read_framing(headers)
-            self.begin(ForwardedHead(message["status"], message.get("reason"), headers, framing))
-            if not message.get("body_follows", False):
-                self.flush()
-        elif message["type"] == "http.response.body" and self.status is not None and not self.answered:
-            self.piece(message.get("body", b""))
-            if message.get("more_body", False):
-                self.flush()
-            else:
-                self.end()
-        else:
-            raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
+        write_message(message, self, has_begun=self.status is not None, is_over=self.answered)
 
     def _complete(self) -> None:
         self.answered = True

@@ -17,7 +17,8 @@ from starlette.types import Scope
 
 from sidecar.http.ports import BodySink, Served
 from sidecar.http.server.connection import ABORT, CLOSE, FAIL_BODY, REFUSE_HEAD, Timeouts
-from sidecar.http.server.exchange import Exchange, ExchangeConnection
+from sidecar.http.server.exchange import Exchange
+from sidecar.http.server.exchange_connection import ExchangeConnection
 from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
