@@ -20,8 +20,7 @@ from sidecar.observability.recent import RecentProblems
 from sidecar.observability.remedies import DEBT_CONFLICT, UNGUARDED_WRITE
 from sidecar.request_context import RequestContext, current_request
 
-_QUIET: Final = {decision: (decision, "") for decision in ("known", "passed", "shadow_known", "shadow_passed")}
-"""Decisions that are counted and not logged, and what they are counted under."""
+_QUIET: Final = frozenset({"known", "passed", "shadow_known", "shadow_passed"})
 _ANSWERS_KEPT: Final = 1_000
 _ROUTES_KEPT: Final = 1_000
 
@@ -68,12 +67,11 @@ class LoggedMetrics(Telemetry):
         detail: str | None = None,
     ) -> None:
         """Count the decision; log it unless it is plain `known` or `passed`."""
-        quiet = _QUIET.get(decision)
-        self.metrics.requests[quiet or (decision, reason or "")] += 1
+        self.metrics.count_decision(decision, reason or "")
         request = current_request()
         if request is not None:
             request.decision, request.reason = decision, reason
-        if quiet is not None:
+        if decision in _QUIET:
             return
         fields: dict[str, str] = {"decision": decision}
         if reason is not None:
