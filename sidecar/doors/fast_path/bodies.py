@@ -19,7 +19,7 @@ from sidecar.model import Reason
 LATE: Final = "The rest of the request body did not come in time."
 
 
-class HeldBody(Served, BodySink):
+class CollectedBody(Served, BodySink):
     """The body of a guarded request, held in pieces until it is whole, on a lease of the bytes that may be held.
 
     `digits` is its declared length as it came. It serves the client connection meanwhile. A body for which there is no

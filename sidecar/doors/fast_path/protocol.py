@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final
 
 from sidecar.doors.body.bounded_body import Lease
-from sidecar.doors.fast_path.bodies import HeldBody, StreamedBody
+from sidecar.doors.fast_path.bodies import CollectedBody, StreamedBody
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
 from sidecar.doors.fast_path.parts import FastPath
@@ -68,7 +68,7 @@ class FastPathProtocol(ForwardingConnection):
     def collected(self) -> None:
         """Decide the request."""
         held = self._served
-        assert isinstance(held, HeldBody)  # noqa: S101 # for the type checker: it has just said so
+        assert isinstance(held, CollectedBody)  # noqa: S101 # for the type checker: it has just said so
         self._lease = held.lease
         if not self._try(held.template, held.digits, held.whole()):
             self.give_up(self._extraction)
@@ -76,7 +76,7 @@ class FastPathProtocol(ForwardingConnection):
     def give_up(self, extraction: Extraction | None = None) -> None:
         """Leave the request to the application, with what is here of its body and what was learnt of it."""
         held = self._served
-        assert isinstance(held, HeldBody)  # noqa: S101 # for the type checker: it has just said so
+        assert isinstance(held, CollectedBody)  # noqa: S101 # for the type checker: it has just said so
         held.lose_client()
         self._lease = None
         exchange = self._hand_over(held.head)
@@ -152,7 +152,7 @@ class FastPathProtocol(ForwardingConnection):
         head.memo.classification, head.memo.classified = template.classification, True
         if template.classification is not None or head.length <= MAX_UNCOUNTED:
             lease = None if self._asking is None else self._asking.budget.lease()
-            held = HeldBody(self, template, head, digits, lease)
+            held = CollectedBody(self, template, head, digits, lease)
             self._serve(template.head, held)
             self._expect(head, held)
             self.wait_for_more()

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, cast
 
-from sidecar.http.server import tunnel
+from sidecar.http import tunnel
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
