@@ -30,8 +30,8 @@ class Options:
 
 
 BARS = Options(
-    close=9,
-    rounds=5,
+    close=15,
+    rounds=7,
     beside=0,
     seconds=1,
     latency_seconds=3,

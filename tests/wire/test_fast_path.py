@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.doors.fast_path.bodies import HeldBody
+from sidecar.doors.fast_path.bodies import CollectedBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
@@ -227,7 +227,7 @@ def held_bytes(sidecar) -> int:
     """How many bytes the only client connection holds and has not handled."""
     (connection,) = sidecar.server.shared.connections
     held = connection._served
-    known = len(held.head.raw) + sum(map(len, held.pieces)) if isinstance(held, HeldBody) else 0
+    known = len(held.head.raw) + sum(map(len, held.pieces)) if isinstance(held, CollectedBody) else 0
     return known + len(connection._buffer)
 
 
