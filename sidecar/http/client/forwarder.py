@@ -73,7 +73,6 @@ class ProxiedRequest:
         self._permit = permit
         self._receive = receive
         self._over = over
-        self._uploading: asyncio.Task[None] | None = None
         direct = wire.response_client()
         self._messages = None if direct is not None else ResponseMessages(wire, send)
         client: ResponseClient | None = direct or self._messages
@@ -84,19 +83,9 @@ class ProxiedRequest:
     async def run(self) -> None:
         """Send the request, and wait until its response is over. Raises PermitLapsed and UpstreamError."""
         self._wire.on_gone(self._response.lose_client)
-        failure: BaseException | None = None
+        upload = None
         try:
-            await self._exchange()
-        except BaseException as error:  # noqa: BLE001 # raised below
-            failure = error
-        # Not in a `finally` block, for mypyc would raise the exception again in other requests.
-        await self._let_go()
-        if failure is not None:
-            raise failure
-
-    async def _exchange(self) -> None:
-        try:
-            self._uploading = await self._send_request()
+            upload = await self._send_request()
             if self._messages is not None:
                 await self._pass_on(self._messages)
             outcome = await self._over
@@ -115,15 +104,14 @@ class ProxiedRequest:
             # Plain calls have broken the connection already.
             if self._messages is not None:
                 self._wire.break_off()
-
-    async def _let_go(self) -> None:
-        """Leave nothing behind: neither an exchange that is not over, nor the task that sends its body."""
-        self._wire.on_gone(None)
-        if not self._over.done():
-            self._response.lose_client()
-        if self._uploading is not None:
-            self._uploading.cancel()
-            await asyncio.wait((self._uploading,))
+        finally:
+            self._wire.on_gone(None)
+            if not self._over.done():
+                self._response.lose_client()
+            if upload is not None:
+                upload.cancel()
+                # Its own exception is not raised here: where one is on its way already, mypyc would lose that.
+                await asyncio.wait((upload,))
 
     async def _pass_on(self, messages: ResponseMessages) -> None:
         try:
