@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-from mypy_extensions import mypyc_attr
 from starlette.types import Receive, Scope, Send
 
 from sidecar.guard.permit import Permit, PermitLapsed
@@ -24,7 +23,6 @@ from sidecar.http.response_messages import ResponseMessages
 from sidecar.model import Reason
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Forwarder:
     """Forwards requests of an ASGI application to `upstream`."""
 
@@ -110,7 +108,7 @@ class ProxiedRequest:
                 self._response.lose_client()
             if upload is not None:
                 upload.cancel()
-                # Its own exception is not raised here: where one is on its way already, mypyc would lose that.
+                # Its own exception is not raised here: another may be on its way already.
                 await asyncio.wait((upload,))
 
     async def _pass_on(self, messages: ResponseMessages) -> None:
