@@ -30,8 +30,8 @@ class Options:
 
 
 BARS = Options(
-    close=15,
-    rounds=7,
+    close=11,
+    rounds=5,
     beside=0,
     seconds=1,
     latency_seconds=3,
