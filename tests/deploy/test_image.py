@@ -145,9 +145,7 @@ def test_its_configuration_is_what_orchestrators_read(alone: Image) -> None:
     assert alone.config["Healthcheck"]["Test"] == ["CMD", "healthcheck"]  # type: ignore[index] # it is a mapping
     labels = alone.config["Labels"]
     assert isinstance(labels, dict)
-    assert {
-        f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "licenses", "source")
-    } <= set(labels)
+    assert {f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "licenses")} <= set(labels)
     assert not [name for name in alone.environment() if name.startswith("PIP_")]
 
 
