@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from sidecar.session_client.calls import write_call
@@ -53,10 +55,14 @@ class HealthProbe:
             return Health("down", "no instance is known")
         deadline = asyncio.get_running_loop().time() + PATIENCE
         try:
-            async with Transport() as transport:
+            async with Transport(tls=self._tls if url.startswith("https:") else None) as transport:
                 reply = await transport.call(write_call(url, "GET", "/health", []), deadline)
         except TimeoutError:
             return Health("down", f"{url} gives no answer in {PATIENCE * 1000:.0f} ms")
         except NoAnswer as failure:
             return Health("down", f"{url} cannot be asked: {failure}")
         return Health("up" if reply.status < 500 else "down", f"{url} answers {reply.status}")
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -31,14 +32,23 @@ class NoAnswer(Exception):
 class Transport:
     """At most `connections` ordinary connections an instance, kept unused for `idle` seconds. Times are in seconds.
 
-    An idempotent call is repeated once where a used connection turns out to be closed. Use it in an `async with` block,
-    or `aclose` it.
+    `tls` is used for `https://`; without it a context is made for each instance, which takes a while. An idempotent
+    call is repeated once where a used connection turns out to be closed. Use it in an `async with` block, or `aclose`
+    it.
     """
 
-    def __init__(self, *, connections: int = 100, idle: float = 4.0, connect_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        connections: int = 100,
+        idle: float = 4.0,
+        connect_timeout: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._connections = connections
         self._idle = idle
         self._connect_timeout = connect_timeout
+        self._tls = tls
         self._pools: dict[Origin, Pool] = {}
 
     async def __aenter__(self) -> Self:
@@ -111,6 +121,7 @@ class Transport:
                 idle=self._idle,
                 connect_timeout=self._connect_timeout,
                 response_timeout=None,
+                tls=self._tls,
             )
         return pool
 
