@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import socket
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bound_address, is_loopback, listening
+from service_kit.collector import leave_out_what_lives
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
@@ -138,9 +138,7 @@ class _Sidecar:
             self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
             front = self._proxy(guard) if self._hosted is None else self._host(self._hosted, guard)
-            # All that lives now lives until the end: the garbage collector need not walk over it again.
-            gc.collect()
-            gc.freeze()
+            leave_out_what_lives()
             bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
             addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
             server = Server(
