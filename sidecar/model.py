@@ -135,6 +135,10 @@ class Refusal:
     retry_after: int | None = None
 
 
+BODY_LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
+"""Refuses a request whose body stopped coming, whatever part of the sidecar reads it."""
+
+
 class Grounds(enum.StrEnum):
     """On what ground a request was admitted; these are also the values of `X-Sidecar-Session`."""
 

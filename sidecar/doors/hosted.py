@@ -8,7 +8,6 @@ for the first piece of its body, as ASGI allows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,9 +16,7 @@ from sidecar.doors.refusal import refuse_request
 from sidecar.http.date import http_date
 from sidecar.http.headers import DECISION_HEADER
 from sidecar.http.ports import wire_of
-from sidecar.model import Reason, Refusal, RefusalFormat
-
-_LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
+from sidecar.model import BODY_LATE, RefusalFormat
 
 
 def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp], *, decision_header: bool = False) -> ASGIApp:
@@ -96,4 +93,4 @@ class _BodyTimeout:
             if not late or started:
                 raise
         if late and not started:
-            await respond(scope, send, refuse_request(RefusalFormat.REST, _LATE))
+            await respond(scope, send, refuse_request(RefusalFormat.REST, BODY_LATE))

@@ -8,7 +8,7 @@ from starlette.types import Message, Receive
 
 from sidecar.doors.body.content_coding import IDENTITY, coding_of, decode
 from sidecar.extract.refused import RequestRefused
-from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
+from sidecar.model import BODY_LATE, RETRY_AFTER, Headers, Reason, Refusal
 
 
 class BodyRefused(Exception):
@@ -136,8 +136,7 @@ class HeldBody:
             try:
                 message = await self._receive()
             except TimeoutError:
-                detail = "The rest of the request body did not come in time."
-                raise BodyRefused(Refusal(Reason.BODY_TIMEOUT, detail)) from None
+                raise BodyRefused(BODY_LATE) from None
             if message["type"] != "http.request":
                 raise ClientDisconnected
             piece = message.get("body", b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
 from sidecar.doors.fast_path.connection import ForwardingConnection
@@ -14,9 +13,7 @@ from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
 from sidecar.http.ports import BodySink, Served
 from sidecar.http.server.request_head import RequestHead
-from sidecar.model import Reason
-
-LATE: Final = "The rest of the request body did not come in time."
+from sidecar.model import BODY_LATE
 
 
 class CollectedBody(Served, BodySink):
@@ -118,7 +115,7 @@ class StreamedBody(BodySink):
 
     def fail_body(self, failure: Exception) -> None:
         """Give up: the rest did not come in time."""
-        error = UpstreamError(Reason.BODY_TIMEOUT, LATE)
+        error = UpstreamError(BODY_LATE.reason, BODY_LATE.detail)
         error.__cause__ = failure
         self._response.fail(error)
 

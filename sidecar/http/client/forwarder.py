@@ -20,7 +20,7 @@ from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import LAST_CHUNK, encode_chunk
 from sidecar.http.ports import ResponseClient, Wire, wire_of
 from sidecar.http.response_messages import ResponseMessages
-from sidecar.model import Reason
+from sidecar.model import BODY_LATE
 
 
 class Forwarder:
@@ -178,7 +178,7 @@ class ProxiedRequest:
         try:
             message = await self._receive()
         except TimeoutError:
-            raise UpstreamError(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.") from None
+            raise UpstreamError(BODY_LATE.reason, BODY_LATE.detail) from None
         if message["type"] != "http.request":
             raise ClientGone
         return message.get("body", b""), message.get("more_body", False)
