@@ -18,9 +18,13 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 """Ends a chunked body without trailers (RFC 9112, section 7.1)."""
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """Write a piece of a chunked body; an empty one is nothing, since a chunk of size 0 would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+def encode_chunk(data: bytes, *, last: bool = False) -> bytes:
+    """Write a piece of a chunked body, and its end behind the last piece; of an empty piece nothing but that.
+
+    A chunk of size 0 would end the body.
+    """
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return chunk + LAST_CHUNK if last else chunk
 
 
 @dataclass(slots=True)

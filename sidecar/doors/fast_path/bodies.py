@@ -10,7 +10,7 @@ from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import UpstreamError
-from sidecar.http.framing import LAST_CHUNK, encode_chunk
+from sidecar.http.framing import encode_chunk
 from sidecar.http.ports import BodySink, Served
 from sidecar.http.server.request_head import RequestHead
 from sidecar.model import BODY_LATE
@@ -100,7 +100,7 @@ class StreamedBody(BodySink):
             self._look(piece)
             self._look = None
         if self._chunked:
-            piece = encode_chunk(piece) + LAST_CHUNK if complete else encode_chunk(piece)
+            piece = encode_chunk(piece, last=complete)
         if piece:
             self._line.write(piece)
         if complete:

@@ -17,7 +17,7 @@ from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
 from sidecar.http.client.response import ClientGone, UpstreamError, UpstreamFailure
 from sidecar.http.client.upstream import Upstream
-from sidecar.http.framing import LAST_CHUNK, encode_chunk
+from sidecar.http.framing import encode_chunk
 from sidecar.http.ports import ResponseClient, Wire, wire_of
 from sidecar.http.response_messages import ResponseMessages
 from sidecar.model import BODY_LATE
@@ -184,6 +184,4 @@ class ProxiedRequest:
         return message.get("body", b""), message.get("more_body", False)
 
     def _framed(self, body: bytes, *, last: bool) -> bytes:
-        if not self._wire.chunked:
-            return body
-        return encode_chunk(body) + LAST_CHUNK if last else encode_chunk(body)
+        return encode_chunk(body, last=last) if self._wire.chunked else body
