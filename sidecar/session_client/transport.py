@@ -12,7 +12,7 @@ from typing import Self
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
-from sidecar.http.client.response import BadResponse, ClientGone, ConnectionLost, UpstreamFailure, may_repeat
+from sidecar.http.client.response import ClientGone, ConnectionLost, UpstreamFailure, may_repeat
 from sidecar.http.client.response_buffer import ResponseBuffer
 from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import ResponseHead
@@ -178,11 +178,6 @@ class _WholeAnswer(ResponseReceiver):
     def end(self) -> None:
         assert self._head is not None  # noqa: S101 # for the type checker: the head comes first
         self.whole(self._head, bytes(self._body))
-
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:  # noqa: ARG002
-        """Close the connection: no call asks for an upgrade."""
-        transport.abort()
-        self.failed(BadResponse("the upstream switched protocols"))
 
     def failed(self, failure: Exception) -> None:
         self._connection = None

@@ -6,7 +6,6 @@ import asyncio
 from typing import Final
 
 from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.response import BadResponse
 from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import ResponseHead
 
@@ -85,11 +84,6 @@ class ResponseBuffer(ResponseReceiver):
         self._ended = True
         self.connection = None
         self._wake()
-
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:  # noqa: ARG002
-        """Fail: no upgrade was asked for."""
-        transport.abort()
-        self.failed(BadResponse("the upstream switched protocols"))
 
     def failed(self, failure: Exception) -> None:
         """There will be no more; what came before can still be fetched."""

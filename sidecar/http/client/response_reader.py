@@ -56,9 +56,13 @@ class ResponseReceiver:
         """The answer is complete."""
         raise NotImplementedError
 
-    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:
-        """The upstream switched protocols: the connection and the bytes after the head are the receiver's now."""
-        raise NotImplementedError
+    def upgraded(self, head: ResponseHead, transport: asyncio.Transport, first: bytes) -> None:  # noqa: ARG002
+        """The upstream switched protocols: the connection and the bytes after the head are the receiver's now.
+
+        A receiver that asked for no upgrade does not overwrite this: it closes the connection and fails.
+        """
+        transport.abort()
+        self.failed(BadResponse("the upstream switched protocols"))
 
     def failed(self, failure: Exception) -> None:
         """There will be no answer, or no more of it."""
