@@ -130,6 +130,11 @@ def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str
     return values
 
 
+def bearer_field(token: str) -> tuple[bytes, bytes]:
+    """The header field that carries a bearer token (RFC 6750, section 2.1)."""
+    return b"authorization", b"Bearer " + token.encode()
+
+
 def _complete(base: str, headers: Headers, length: int | None) -> Headers:
     """The headers of a call between those that follow from the instance and from the body."""
     host = (b"host", origin_of(base).authority.encode("ascii"))

@@ -17,7 +17,7 @@ from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
-from sidecar.session_client.calls import SessionCall
+from sidecar.session_client.calls import SessionCall, bearer_field
 from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings, text_of
@@ -74,7 +74,7 @@ class HttpSessionService:
     ) -> None:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if token is not None:
-            headers.append((b"authorization", b"Bearer " + token.encode()))
+            headers.append(bearer_field(token))
         is_ours = api.is_default
         interpreter = Interpreter(api, scope_names, owner)
         self.mints = False

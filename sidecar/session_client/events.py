@@ -18,7 +18,7 @@ from sidecar.cache.clock import elapsed
 from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.http.framing import ResponseHead
-from sidecar.session_client.calls import write_call
+from sidecar.session_client.calls import bearer_field, write_call
 from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.sse import Comment, EndlessEvent, Event, EventStream, Item
 from sidecar.session_client.transport import NoAnswer, Transport
@@ -66,7 +66,7 @@ class EventFollower:
             (b"cache-control", b"no-store"),
         ]
         if token is not None:
-            self._headers.append((b"authorization", b"Bearer " + token.encode()))
+            self._headers.append(bearer_field(token))
         self._path = path
         self._canonical = canonical
         self._silence = silence

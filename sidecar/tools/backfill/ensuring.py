@@ -13,7 +13,7 @@ import stamina
 
 from sidecar.model import Absent, Conflict, Created, Found, Gone, Invalid, Reference, Session, SessionStatus, Verdict
 from sidecar.session_client.answers import Reply
-from sidecar.session_client.calls import write_call
+from sidecar.session_client.calls import bearer_field, write_call
 from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.tools.backfill.pairs import Pair
@@ -56,7 +56,7 @@ class InBulk:
         self._path = path
         self._headers = [(b"content-type", b"application/json")]
         if token is not None:
-            self._headers.append((b"authorization", b"Bearer " + token.encode()))
+            self._headers.append(bearer_field(token))
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
         """Create what is missing. Repeating it is safe, so it is repeated while the service is away."""

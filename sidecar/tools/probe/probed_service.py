@@ -15,7 +15,7 @@ from sidecar.model import Absent, Credentials, Gone, Reference, Verdict
 from sidecar.profile.profile import Owner, Profile
 from sidecar.profile.session_api import ApiCall, IdEquality
 from sidecar.session_client.answers import Doubt, Interpreter, Reply
-from sidecar.session_client.calls import SessionCall
+from sidecar.session_client.calls import SessionCall, bearer_field
 from sidecar.session_client.transport import Transport
 
 
@@ -97,8 +97,8 @@ class ProbedService:
 
 
 def bearer(token: str) -> Credentials:
-    """The credentials of a user with a bearer token (RFC 6750, section 2.1)."""
-    return Credentials(((b"authorization", b"Bearer " + token.encode()),), token)
+    """The credentials of a user with a bearer token."""
+    return Credentials((bearer_field(token),), token)
 
 
 def _marked(create: ApiCall) -> ApiCall:
