@@ -25,7 +25,8 @@ MOST_VALUES_TWICE: Final = 100_000
 _MOST_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 1024
 
-_LONGEST_INTEGER: Final = 18
+_LONGEST_INTEGER: Final = 20
+"""Characters of a 64-bit integer, signed or not."""
 _BACKSLASH: Final = ord("\\")
 _FOLD_INTO: Final = {"s": "ſ", "k": "\u212a", "i": "\u0130\u0131"}
 """The characters outside ASCII that some reader's case folding turns into a letter of it."""
@@ -167,4 +168,7 @@ def _any_of(texts: Iterable[str]) -> bytes:
 
 def _integer(text: str) -> int | float:
     """As orjson does: what is longer than a 64-bit integer can be is a float, which any writer of JSON can write."""
-    return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
+    # By its length first: to read a long one as an integer takes a time that grows with the square of it.
+    if len(text) <= _LONGEST_INTEGER and -(2**63) <= (value := int(text)) < 2**64:
+        return value
+    return float(text)

@@ -6,7 +6,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.extract.json.strict_json import MOST_VALUES, MOST_VALUES_TWICE, Doubtful, JsonReader, fold, member
@@ -248,6 +248,8 @@ values = st.recursive(
 
 
 @given(values, st.booleans())
+@example({"Session_id": -100000000000000001}, False)
+@example({"Session_id": [2**64 - 1, 2**64, -(2**63), -(2**63) - 1]}, False)
 def test_json_is_read_as_others_read_it(value: object, ascii_only: bool) -> None:
     """The value is the one that Python's own reader finds, by either way of reading."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
