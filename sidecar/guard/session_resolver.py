@@ -9,8 +9,9 @@ like a question, because the two may find different owners for one session.
 
 A waiting request wants a step of its own, perhaps for another user. The leader's answer settles it where the answer
 says the same to every request: the session exists, or was deleted, or the session service cannot say. Otherwise the
-waiting request takes its own step once the leader is done. A waiting request of the same user that wants the same step
-always takes the leader's answer.
+waiting request takes its own step once the leader is done. `Absent` does not say the same: a session service that looks
+within one user's sessions answers so for a session of another user. A waiting request of the same user that wants the
+same step always takes the leader's answer.
 
 What a request that waits to take another step gets out of the leader's answer:
 
@@ -21,7 +22,7 @@ What a request that waits to take another step gets out of the leader's answer:
     Gone           same    same    same
     Owed           same    same    same
     Unknown        same    same    retry
-    Absent         same    retry   retry
+    Absent         retry   retry   retry
     Conflict       retry   retry   retry
     Invalid        retry   retry   retry
     Untrustworthy  retry   retry   retry
@@ -44,7 +45,6 @@ from typing import Final
 from sidecar.guard.ports import KnownSessions, SessionService
 from sidecar.guard.single_flight import SingleFlight
 from sidecar.model import (
-    Absent,
     Created,
     Found,
     Gone,
@@ -160,8 +160,6 @@ def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | O
         case Found() | Gone() | Owed():
             return taken.answer
         case Unknown() if step is not _Step.OWE or taken.step is step:
-            return taken.answer
-        case Absent() if step is _Step.LOOK:
             return taken.answer
         case _:
             same = taken.reference.user_id == reference.user_id and taken.step is step

@@ -10,6 +10,7 @@ from sidecar.guard.decisions import OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.outage_policy import OnOutage
 from sidecar.model import (
+    Absent,
     Allow,
     Created,
     Found,
@@ -92,10 +93,25 @@ async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(
     assert ensured == Allow(Grounds.CREATED)
 
 
-async def test_two_lookups_share_their_absence(house):
-    """Requests under `require` share an absence, whoever their users are."""
-    await asyncio.gather(*(house.decide(write(user=user, kind=RuleKind.REQUIRE)) for user in ("ann", "bob")))
+async def test_lookups_of_one_user_share_their_absence(house):
+    """Requests of one user under `require` ask once for a session that is absent."""
+    await asyncio.gather(*(house.decide(write(user="ann", kind=RuleKind.REQUIRE)) for _ in range(10)))
     assert len(house.service.asked) == 1
+
+
+async def test_an_absence_for_one_user_says_nothing_of_another(house):
+    """A session service that looks within one user's sessions hides the session from one and shows it to its owner."""
+    house.service.add("s-1", "bob")
+    look = house.service.look
+
+    async def look_within_the_users_own(reference):
+        found = await look(reference)
+        return found if reference.user_id == "bob" else Absent()
+
+    house.service.look = look_within_the_users_own
+    ann, bob = await asyncio.gather(*(house.decide(write(user=one, kind=RuleKind.REQUIRE)) for one in ("ann", "bob")))
+    assert isinstance(ann, Refusals)
+    assert bob == Allow(Grounds.FOUND)
 
 
 async def test_writes_of_one_user_share_their_conflict(house):

@@ -96,12 +96,21 @@ def test_the_table_names_every_answer() -> None:
 @pytest.mark.parametrize("waiting", STEPS)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
 async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: str, waiter: Reference) -> None:
-    """A request that waits for another step gets what the table says, whatever step leads."""
+    """A request that waits to take its own step gets what the table says, whatever step leads."""
     answer = ANSWERS[row["answer"]]
     expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[waiting]]
     for leading in STEPS:
         if leading != waiting:
             assert await settle(answer, leading, waiting, waiter) == expected
+
+
+@pytest.mark.parametrize("step", ["look", "create"])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
+async def test_the_answer_to_the_same_step_of_another_user_is_in_the_table_too(row: dict[str, str], step: str) -> None:
+    """A request of another user takes from the same step what the table says."""
+    answer = ANSWERS[row["answer"]]
+    expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[step]]
+    assert await settle(answer, step, step, BOB) == expected
 
 
 @pytest.mark.parametrize("step", STEPS)
