@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
@@ -75,8 +75,7 @@ class SessionGuard:
         self.unguarded: UnguardedWrites | None = None
         self.known: SessionCache | None = None
         self.discovery: Discovery | None = None
-        self._budget = BodyBudget(settings.max_buffered)
-        self._bodies = BodyReader(limit=settings.max_body, budget=self._budget)
+        self._budget = BodyBudget(limit=settings.max_body, total=settings.max_buffered)
         self._recovery: Recovery | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -183,9 +182,7 @@ class SessionGuard:
                 extractor=extractor,
                 guard=guard,
                 telemetry=self.telemetry,
-                bodies=self._bodies,
                 budget=self._budget,
-                limit=self.settings.max_body,
                 unguarded=self.unguarded,
             )
         if recovery is not None and reads_answers:
@@ -194,14 +191,13 @@ class SessionGuard:
                 extractor=extractor,
                 recovery=recovery,
                 budget=self._budget,
-                limit=self.settings.max_body,
                 scope_names=self.settings.profile.scope,
             )
         return EnforceMiddleware(
             app,
             extractor=extractor,
             guard=guard,
-            bodies=self._bodies,
+            budget=self._budget,
             telemetry=self.telemetry,
             unguarded=self.unguarded,
         )
@@ -211,7 +207,7 @@ class SessionGuard:
         """What decides requests on the fast path that are not known; None in a mode that refuses none."""
         if not isinstance(self.guard, Guard):
             return None
-        return Asking(self.guard.authorize, self._budget, self.settings.max_body)
+        return Asking(self.guard.authorize, self._budget)
 
     async def decide(
         self,

@@ -37,7 +37,7 @@ _EVENTS: Final = b"text/event-stream"
 class AnswerMiddleware:
     """Carries out the rules of the kinds `recover` and `forget`; it stands between the guard and the application.
 
-    `limit` is the most bytes of a request body that are held, and `scope_names` are the names of the profile's scope.
+    Request bodies are held within `budget`. `scope_names` are the names of the profile's scope.
     """
 
     def __init__(
@@ -47,14 +47,12 @@ class AnswerMiddleware:
         extractor: Extractor,
         recovery: Recovery,
         budget: BodyBudget,
-        limit: int,
         scope_names: tuple[str, ...],
     ) -> None:
         self._app = app
         self._extractor = extractor
         self._recovery = recovery
         self._budget = budget
-        self._limit = limit
         self._scope_names = scope_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +91,7 @@ class AnswerMiddleware:
         assert pattern is not None  # noqa: S101 # a rule that recovers has one
         ticket = self._recovery.ticket()
         with self._budget.lease() as lease:
-            copy = BodyCopy(receive, lease, self._limit)
+            copy = BodyCopy(receive, lease, self._budget.limit)
 
             async def recovers() -> bool:
                 reference = self._missing(classification, pattern, scope, copy, answer)
@@ -113,10 +111,10 @@ class AnswerMiddleware:
     ) -> Reference | None:
         """The session that the request names, if the answer says that just this one is missing."""
         body = b"".join(copy.pieces)
-        if not copy.is_whole or len(body) > self._limit:
+        if not copy.is_whole or len(body) > self._budget.limit:
             return None
         try:
-            content = decode(body, coding_of(scope["headers"]), limit=self._limit)
+            content = decode(body, coding_of(scope["headers"]), limit=self._budget.limit)
         except RequestRefused:
             return None
         reference = _reference(classification, content)

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, begin, respond
-from sidecar.doors.body.bounded_body import BodyReader, BodyRefused, ClientDisconnected
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, ClientDisconnected
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
@@ -19,16 +19,8 @@ from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import RETRY_AFTER, Call, Extraction, Reason, Refusal, RefusalFormat, Refusals
+from sidecar.model import Call, Extraction, Refusal, RefusalFormat
 
-MOST_LAPSES: Final = 3
-"""How often the permit of one request may lapse before the request is refused for now."""
-LAPSED: Final = Refusal(
-    Reason.OVERLOADED,
-    "What is known of the session changed again and again while the write waited.",
-    retry_after=RETRY_AFTER,
-)
-"""Refuses it."""
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
 _GUARDED: Final = ("http", "websocket")
 
@@ -46,14 +38,14 @@ class EnforceMiddleware:
         *,
         extractor: Extractor,
         guard: Guard,
-        bodies: BodyReader,
+        budget: BodyBudget,
         telemetry: Telemetry,
         unguarded: UnguardedWrites | None = None,
     ) -> None:
         self._app = app
         self._extractor = extractor
         self._guard = guard
-        self._bodies = bodies
+        self._budget = budget
         self._telemetry = telemetry
         self._unguarded = unguarded
 
@@ -81,7 +73,7 @@ class EnforceMiddleware:
     ) -> None:
         """Read the body, and decide by it; by `extraction` where that was made of it before."""
         try:
-            async with self._bodies.hold(scope["headers"], receive) as body:
+            async with self._budget.hold(scope["headers"], receive) as body:
                 extraction = extraction or classification.extract(body.content)
                 await self._decide(extraction, scope, body.receive, send)
         except BodyRefused as refused:
@@ -100,9 +92,7 @@ class EnforceMiddleware:
                 await self._app(scope, receive, send)
             except PermitLapsed:
                 lapses += 1
-                decided = Refusals((LAPSED,) * len(extraction.calls))
-                if lapses < MOST_LAPSES:
-                    decided = await self._guard.authorize(extraction)
+                decided = await self._guard.authorize(extraction, lapses)
             except UpstreamError as error:
                 await respond(scope, send, refuse_unanswered(extraction, error))
                 return

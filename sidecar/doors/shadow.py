@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import begin
 from sidecar.doors.body.body_copy import BodyCopy
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader, BodyRefused, replay
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, replay
 from sidecar.doors.middleware import run_permitted
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
@@ -16,7 +16,7 @@ from sidecar.model import Call, Extraction, Head
 
 
 class ShadowMiddleware:
-    """Permits everything, and has the guard decide on the side. `limit` is the most bytes of a body that it copies."""
+    """Permits everything, and has the guard decide on the side, by copies of bodies within `budget`."""
 
     def __init__(
         self,
@@ -25,9 +25,7 @@ class ShadowMiddleware:
         extractor: Extractor,
         guard: ShadowGuard,
         telemetry: Telemetry,
-        bodies: BodyReader,
         budget: BodyBudget,
-        limit: int,
         unguarded: UnguardedWrites | None = None,
     ) -> None:
         self._app = app
@@ -35,9 +33,7 @@ class ShadowMiddleware:
         self._guard = guard
         self._telemetry = telemetry
         self._unguarded = unguarded
-        self._bodies = bodies
         self._budget = budget
-        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,7 +49,7 @@ class ShadowMiddleware:
             self._guard.observe(classification.extract(b""))
         else:
             with self._budget.lease() as lease:
-                copy = BodyCopy(receive, lease, self._limit)
+                copy = BodyCopy(receive, lease, self._budget.limit)
                 await run_permitted(self._app, self._guard.permit_unread(), scope, copy.receive, send)
             if copy.is_whole:
                 self._guard.observe(await self._extract(classification, head, copy))
@@ -62,7 +58,7 @@ class ShadowMiddleware:
 
     async def _extract(self, classification: Classification, head: Head, copy: BodyCopy) -> Extraction:
         try:
-            async with self._bodies.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
+            async with self._budget.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
                 return classification.extract(body.content)
         except BodyRefused as refused:
             return Extraction(classification.refusal_format, (Call(refusal=refused.refuse),))

@@ -6,7 +6,7 @@ Pure, and without a default that admits: what is not in the table does not go th
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from sidecar.model import (
     RETRY_AFTER,
@@ -33,6 +33,13 @@ from sidecar.model import (
 )
 
 Decision: TypeAlias = Allow | Create | Refusal
+
+LAPSED: Final = Refusal(
+    Reason.OVERLOADED,
+    "What is known of the session changed again and again while the write waited.",
+    retry_after=RETRY_AFTER,
+)
+"""Refuses a request whose permit lapsed too often before it was used."""
 
 
 class OnEnded(enum.StrEnum):

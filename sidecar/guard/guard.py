@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from sidecar.guard.decisions import (
+    LAPSED,
     OnEnded,
     cannot_create,
     decide,
@@ -49,6 +50,9 @@ _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATE
 
 _MOST_DECIDED: Final = 3
 """How often a request is decided whose sessions keep changing meanwhile."""
+
+_MOST_LAPSES: Final = 3
+"""How often the permit of one request may lapse before the request is refused for now."""
 
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
@@ -114,9 +118,15 @@ class Guard(ImmediateGuard):
         self._telemetry.decided("known", None, reference)
         return Permit(SEAL, _KNOWN.grounds, extraction, self._recheck)
 
-    async def authorize(self, extraction: Extraction) -> Permit | Refusals:
-        """Decide every call of a request. One refusal refuses all of them, and then no session was created."""
-        decisions = await self._decide_calls(extraction.calls)
+    async def authorize(self, extraction: Extraction, lapses: int = 0) -> Permit | Refusals:
+        """Decide every call of a request. One refusal refuses all of them, and then no session was created.
+
+        `lapses` is how often a permit of this request has lapsed before it was used; too often, and it is refused.
+        """
+        if lapses < _MOST_LAPSES:
+            decisions = await self._decide_calls(extraction.calls)
+        else:
+            decisions = [LAPSED] * len(extraction.calls)
         record_decisions(self._telemetry, extraction.calls, decisions)
         allowed = [decision.grounds for decision in decisions if isinstance(decision, Allow)]
         if len(allowed) == len(decisions):

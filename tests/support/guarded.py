@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.fast_path.parts import Asking, FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import bare_proxy
@@ -20,21 +20,20 @@ class GuardedHouse(House):
 
     def __init__(self, *, limit: int = 1 << 20, budget: int = 1 << 20) -> None:
         super().__init__()
-        self.limit = limit
-        self.budget = BodyBudget(budget)
+        self.budget = BodyBudget(limit=limit, total=budget)
 
     def app(self, upstream: Upstream) -> ASGIApp:
         """What our own server calls of the proxy."""
-        extractor, bodies = Extractor(ISA), BodyReader(limit=self.limit, budget=self.budget)
+        extractor = Extractor(ISA)
 
         def guarding(app: ASGIApp) -> ASGIApp:
             return EnforceMiddleware(
-                app, extractor=extractor, guard=self.guard, bodies=bodies, telemetry=self.telemetry
+                app, extractor=extractor, guard=self.guard, budget=self.budget, telemetry=self.telemetry
             )
 
         return bare_proxy(Forwarder(upstream), guarding)
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
-        asking = Asking(self.guard.authorize, self.budget, self.limit)
+        asking = Asking(self.guard.authorize, self.budget)
         return FastPath(Extractor(ISA).classify, self.guard, upstream, refuse_unanswered, asking=asking)

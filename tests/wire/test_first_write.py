@@ -114,11 +114,28 @@ async def test_a_guard_that_fails_is_a_500(running, house):
 
 async def test_no_room_for_bodies_is_an_overload(running, house):
     """A body that waits for its session counts against the limit of held bodies."""
-    house.budget.take((1 << 20) - 10)
+    house.budget.lease().take((1 << 20) - 10)
     async with raw_upstream() as raw, running(raw.url, app=house.app) as sidecar:
         assert ((await ask(sidecar.port, WRITE)).status, raw.seen, house.service.asked) == (503, [], [])
         await sidecar.quiet()
     assert house.budget.held == (1 << 20) - 10
+
+
+async def test_the_body_of_a_first_write_counts_as_held_until_its_response_is_complete(running, house):
+    """It is counted once it waits for its session, and as long as a body of the same size is by the application."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, _writer) -> bytes:
+        await go.wait()
+        return OK
+
+    async with raw_upstream(answer) as raw, running(raw.url, app=house.app) as sidecar:
+        write = asyncio.create_task(ask(sidecar.port, WRITE))
+        await eventually(lambda: raw.seen)
+        assert house.budget.held == len(raw.seen[0].body)
+        go.set()
+        assert (await write).status == 200
+        await eventually(lambda: house.budget.held == 0)
 
 
 async def test_an_upstream_that_went_away_meanwhile_is_a_502(running, house):

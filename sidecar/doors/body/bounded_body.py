@@ -24,26 +24,27 @@ class ClientDisconnected(Exception):
 
 
 class BodyBudget:
-    """The bytes of all bodies that are held at the same time, over all requests; at most `limit`."""
+    """The memory for request bodies: at most `limit` bytes for one, and `total` bytes for all that are held at once.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    `held` is how many bytes are held. How long a piece of a body may take is the server's business.
+    """
+
+    def __init__(self, *, limit: int, total: int) -> None:
+        self.limit = limit
+        self.total = total
         self.held = 0
 
     def lease(self) -> Lease:
         """A share for one body, empty at first, to be used in a `with` block."""
         return Lease(self)
 
-    def take(self, size: int) -> None:
-        """Count `size` bytes more. Raises BodyRefused where that would be too many."""
-        if self.held + size > self._limit:
-            detail = "Too many request bodies are being read at the moment."
-            raise BodyRefused(Refusal(Reason.OVERLOADED, detail, retry_after=RETRY_AFTER))
-        self.held += size
+    def hold(self, headers: Headers, receive: Receive) -> HeldBody:
+        """Read a request's body in an `async with` block; it counts as held until the block ends.
 
-    def give_back(self, size: int) -> None:
-        """Count `size` bytes less."""
-        self.held -= size
+        What the head alone rules out is refused before anything is received, so that no `100 Continue` is sent.
+        Entering the block raises BodyRefused and ClientDisconnected.
+        """
+        return HeldBody(headers, receive, self)
 
 
 class Lease:
@@ -55,7 +56,11 @@ class Lease:
 
     def take(self, size: int) -> None:
         """Count `size` bytes more. Raises BodyRefused where all bodies together would be too large."""
-        self._budget.take(size)
+        budget = self._budget
+        if budget.held + size > budget.total:
+            detail = "Too many request bodies are being read at the moment."
+            raise BodyRefused(Refusal(Reason.OVERLOADED, detail, retry_after=RETRY_AFTER))
+        budget.held += size
         self.size += size
 
     def __enter__(self) -> Self:
@@ -66,24 +71,8 @@ class Lease:
 
     def close(self) -> None:
         """Give everything back."""
-        self._budget.give_back(self.size)
+        self._budget.held -= self.size
         self.size = 0
-
-
-class BodyReader:
-    """Reads bodies of at most `limit` bytes. How long a piece may take is the server's business."""
-
-    def __init__(self, *, limit: int, budget: BodyBudget) -> None:
-        self._limit = limit
-        self._budget = budget
-
-    def hold(self, headers: Headers, receive: Receive) -> HeldBody:
-        """Read a request's body in an `async with` block; it counts as held until the block ends.
-
-        What the head alone rules out is refused before anything is received, so that no `100 Continue` is sent.
-        Entering the block raises BodyRefused and ClientDisconnected.
-        """
-        return HeldBody(headers, receive, self._budget.lease(), self._limit)
 
 
 class HeldBody:
@@ -95,11 +84,11 @@ class HeldBody:
     # A class, because a generator as a context manager costs this path, which every guarded write takes, twice as much.
     __slots__ = ("_headers", "_is_replayed", "_lease", "_limit", "_receive", "content", "raw")
 
-    def __init__(self, headers: Headers, receive: Receive, lease: Lease, limit: int) -> None:
+    def __init__(self, headers: Headers, receive: Receive, budget: BodyBudget) -> None:
         self._headers = headers
         self._receive = receive
-        self._lease = lease
-        self._limit = limit
+        self._lease = budget.lease()
+        self._limit = budget.limit
         self._is_replayed = False
         self.raw = self.content = b""
 

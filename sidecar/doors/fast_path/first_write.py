@@ -11,7 +11,6 @@ from typing import Final
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.fast_path.request_template import RequestTemplate
-from sidecar.doors.middleware import LAPSED, MOST_LAPSES
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
 from sidecar.http.client.response import UpstreamError
@@ -29,10 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class FirstWrite(Served):
-    """One request while the guard decides it. It serves the client connection until it is answered or sent.
-
-    Of its body `size` bytes were counted by `Asking.fits`, and `run` gives them back.
-    """
+    """One request while the guard decides it. It serves the client connection until it is answered or sent."""
 
     def __init__(
         self,
@@ -43,14 +39,12 @@ class FirstWrite(Served):
         *,
         head: bytes,
         body: bytes,
-        size: int,
     ) -> None:
         self._asking = asking
         self._client = client
         self._template = template
         self._extraction = extraction
         self._request = head, body
-        self._size = size
         self._is_gone = False
 
     def end_stream(self) -> None:
@@ -72,8 +66,6 @@ class FirstWrite(Served):
         except Exception:
             logger.exception("the fast path could not decide a request")
             answer = _FAILED
-        finally:
-            self._asking.budget.give_back(self._size)
         if answer is not None and not self._is_gone:
             self._client.respond(answer)
 
@@ -83,15 +75,14 @@ class FirstWrite(Served):
         A permit that lapses before it is used is asked for again.
         """
         upstream = self._client.upstream
-        for _ in range(MOST_LAPSES):
-            decided = await self._asking.authorize(self._extraction)
-            if not isinstance(decided, Permit):
-                return refuse_extraction(self._extraction, decided.refusals)
+        lapses = 0
+        while isinstance(decided := await self._asking.authorize(self._extraction, lapses), Permit):
             line = upstream.pool.take()
             if line is None:
                 line = await upstream.connect(fresh=False)
                 if not decided.still_valid():
                     upstream.pool.release(line)
+                    lapses += 1
                     continue
             if self._is_gone:
                 upstream.pool.release(line)
@@ -100,4 +91,4 @@ class FirstWrite(Served):
                 self._template, decided, line, *self._request, arrived=arrived, extraction=self._extraction
             )
             return None
-        return refuse_extraction(self._extraction, (LAPSED,) * len(self._extraction.calls))
+        return refuse_extraction(self._extraction, decided.refusals)

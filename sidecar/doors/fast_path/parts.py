@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.refusal import Response
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
@@ -17,21 +17,10 @@ from sidecar.model import Extraction, Head, Refusals
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What decides a request that is not known: the guard, and the limits, in bytes, of a body held meanwhile."""
+    """What decides a request that is not known: `Guard.authorize`, and the memory for its body meanwhile."""
 
-    authorize: Callable[[Extraction], Awaitable[Permit | Refusals]]
+    authorize: Callable[[Extraction, int], Awaitable[Permit | Refusals]]
     budget: BodyBudget
-    limit: int
-
-    def fits(self, size: int) -> bool:
-        """Count a body of `size` bytes against the budget, to be given back; False where there is no room."""
-        if size > self.limit:
-            return False
-        try:
-            self.budget.take(size)
-        except BodyRefused:
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import logging
 from time import monotonic
 from typing import Final
 
-from sidecar.doors.body.bounded_body import Lease
+from sidecar.doors.body.bounded_body import BodyRefused, Lease
 from sidecar.doors.fast_path.bodies import CollectedBody, StreamedBody
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
@@ -60,7 +60,7 @@ class FastPathProtocol(ForwardingConnection):
         self._asking = path.asking
         self._template: RequestTemplate | None = None
         self._passing: RequestTemplate | None = None
-        self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.limit
+        self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.budget.limit
         self._lease: Lease | None = None
 
     # A body that is held
@@ -134,10 +134,16 @@ class FastPathProtocol(ForwardingConnection):
         self.upstream.pool.release(line)
         self._extraction = extraction
         asking = self._asking
-        size = len(body) if self._lease is None else 0
-        if extraction is None or asking is None or not asking.fits(size):
+        if extraction is None or asking is None:
             return False
-        first = FirstWrite(asking, self, template, extraction, head=head, body=body, size=size)
+        if self._lease is None:
+            lease = asking.budget.lease()
+            try:
+                lease.take(len(body))
+            except BodyRefused:
+                return False
+            self._lease = lease
+        first = FirstWrite(asking, self, template, extraction, head=head, body=body)
         self._serve(template.head, first)
         self.run_beside(first.run(arrived))
         return True

@@ -64,7 +64,7 @@ class Stage:
         self.received: list[bytes] = []
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
-        self.budget = BodyBudget(budget)
+        self.budget = BodyBudget(limit=limit, total=budget)
         self.known = SessionCache(100, 300.0, followed=False)
         recovery = Recovery(self.service, self.known, self.telemetry, refuse_deleted=refuse_deleted)
         self.app = AnswerMiddleware(
@@ -72,7 +72,6 @@ class Stage:
             extractor=Extractor(PROFILE),
             recovery=recovery,
             budget=self.budget,
-            limit=limit,
             scope_names=(),
         )
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.extract.extractor import Extractor
@@ -27,7 +27,7 @@ class Stage(House):
             ForwardingApp(self.forwarder),
             extractor=Extractor(find_profile("agent-memory-server")),
             guard=self.guard,
-            bodies=BodyReader(limit=10_000, budget=BodyBudget(10_000)),
+            budget=BodyBudget(limit=10_000, total=10_000),
             telemetry=self.telemetry,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
@@ -31,13 +31,12 @@ class Stage(House):
     def __init__(self, limit: int = 1000, budget: int = 10_000) -> None:
         super().__init__()
         self.forwarder = FakeForwarder()
-        self.budget = BodyBudget(budget)
-        bodies = BodyReader(limit=limit, budget=self.budget)
+        self.budget = BodyBudget(limit=limit, total=budget)
         self.proxy = EnforceMiddleware(
             ForwardingApp(self.forwarder),
             extractor=Extractor(ISA),
             guard=self.guard,
-            bodies=bodies,
+            budget=self.budget,
             telemetry=self.telemetry,
         )
 
@@ -227,10 +226,12 @@ async def test_a_write_whose_session_was_forgotten_while_it_waited_is_asked_abou
 
 @pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
 async def test_a_write_that_can_never_be_sent_in_time_is_refused_for_now(make: Callable[[], Request]) -> None:
+    """It is decided three times, and the refusal is counted as any other."""
     stage = Stage()
     stage.forwarder.wait = stage.known.forget_all
     request = await stage.serve(make())
     assert reason_given(request) == "overloaded"
+    assert (len(stage.service.asked), stage.telemetry.decisions[-1]) == (3, ("refused", Reason.OVERLOADED))
     assert stage.forwarder.forwarded == []
 
 

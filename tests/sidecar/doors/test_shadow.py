@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.doors.body.bounded_body import BodyBudget, BodyReader
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.extract.extractor import Extractor
@@ -30,17 +30,14 @@ class Stage:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
         self.forwarder = FakeForwarder()
-        self.budget = BodyBudget(budget)
+        self.budget = BodyBudget(limit=limit, total=budget)
         self.shadow = ShadowGuard(SessionCache(100, 300), self.service, self.telemetry, timeout=2.0)
-        bodies = BodyReader(limit=limit, budget=self.budget)
         self.proxy = ShadowMiddleware(
             ForwardingApp(self.forwarder),
             extractor=Extractor(ISA),
             guard=self.shadow,
             telemetry=self.telemetry,
-            bodies=bodies,
             budget=self.budget,
-            limit=limit,
         )
 
     async def serve(self, body: Any = WRITE, target: str = STORE, **more: Any) -> Request:

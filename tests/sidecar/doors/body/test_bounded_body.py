@@ -11,7 +11,6 @@ from starlette.types import Message, Receive
 
 from sidecar.doors.body.bounded_body import (
     BodyBudget,
-    BodyReader,
     BodyRefused,
     ClientDisconnected,
 )
@@ -20,8 +19,8 @@ from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 TOO_LARGE = Refusal(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
 
 
-def bodies(*, limit: int = 10, budget: BodyBudget | None = None) -> BodyReader:
-    return BodyReader(limit=limit, budget=budget or BodyBudget(1000))
+def bodies(*, limit: int = 10, total: int = 1000) -> BodyBudget:
+    return BodyBudget(limit=limit, total=total)
 
 
 def sending(*pieces: bytes) -> Receive:
@@ -47,9 +46,9 @@ async def untouched() -> Message:
     raise AssertionError("nothing should have been received")
 
 
-async def refusal(reader: BodyReader, receive: Receive, headers: Headers = ()) -> Refusal:
+async def refusal(budget: BodyBudget, receive: Receive, headers: Headers = ()) -> Refusal:
     with pytest.raises(BodyRefused) as error:
-        async with reader.hold(headers, receive):
+        async with budget.hold(headers, receive):
             raise AssertionError("the body should have been refused")
     return error.value.refuse
 
@@ -84,8 +83,8 @@ async def test_a_declared_length_over_the_limit_is_refused_before_anything_is_re
 @pytest.mark.parametrize("pieces", [[b"x" * 11], [b"x" * 10, b"x"], [b"x"] * 11])
 async def test_a_body_that_grows_over_the_limit_is_refused(pieces: Sequence[bytes]) -> None:
     """A chunked body is refused as soon as it is over the limit."""
-    budget = BodyBudget(1000)
-    assert await refusal(bodies(budget=budget), sending(*pieces)) == TOO_LARGE
+    budget = bodies()
+    assert await refusal(budget, sending(*pieces)) == TOO_LARGE
     assert budget.held == 0
 
 
@@ -103,29 +102,29 @@ async def test_a_coded_body_is_decoded_for_reading_alone() -> None:
         assert (body.raw, body.content) == (coded, b"a" * 40)
     found = await refusal(bodies(limit=39), sending(coded), headers)
     assert found == Refusal(Reason.BODY_TOO_LARGE, "The body, decoded, has more than 39 bytes.")
-    budget = BodyBudget(1000)
-    found = await refusal(bodies(limit=40, budget=budget), sending(b"junk"), headers)
+    budget = bodies(limit=40)
+    found = await refusal(budget, sending(b"junk"), headers)
     assert found.reason is Reason.UNREADABLE_BODY
     assert budget.held == 0
 
 
 async def test_a_body_that_stops_coming_is_refused() -> None:
     """A body whose next piece does not come in time is refused."""
-    budget = BodyBudget(1000)
+    budget = bodies()
 
     async def stopped() -> Message:
         if budget.held:
             raise TimeoutError
         return {"type": "http.request", "body": b"abc", "more_body": True}
 
-    found = await refusal(bodies(budget=budget), stopped)
+    found = await refusal(budget, stopped)
     assert found == Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
     assert budget.held == 0
 
 
 async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:
     """A disconnect at the beginning or half way raises, and no answer is given."""
-    budget = BodyBudget(1000)
+    budget = bodies()
 
     async def half() -> Message:
         return {"type": "http.request", "body": b"abc", "more_body": True} if not budget.held else gone
@@ -133,22 +132,22 @@ async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:
     gone: Message = {"type": "http.disconnect"}
     for receive in (sending(), half):
         with pytest.raises(ClientDisconnected):
-            async with bodies(budget=budget).hold([], receive):
+            async with budget.hold([], receive):
                 raise AssertionError("there is no body")
         assert budget.held == 0
 
 
 async def test_all_bodies_together_have_a_limit() -> None:
     """The bytes that are held count, not those declared, and exactly the limit is still allowed."""
-    budget = BodyBudget(15)
-    async with bodies(budget=budget).hold([], sending(b"x" * 10)):
+    budget = bodies(total=15)
+    async with budget.hold([], sending(b"x" * 10)):
         assert budget.held == 10
-        found = await refusal(bodies(budget=budget), sending(b"x" * 6))
+        found = await refusal(budget, sending(b"x" * 6))
         assert found == Refusal(
             Reason.OVERLOADED, "Too many request bodies are being read at the moment.", retry_after=RETRY_AFTER
         )
         assert budget.held == 10
-        async with bodies(budget=budget).hold([(b"content-length", b"5")], sending(b"xx", b"xxx")):
+        async with budget.hold([(b"content-length", b"5")], sending(b"xx", b"xxx")):
             assert budget.held == 15
         assert budget.held == 10
     assert budget.held == 0
@@ -156,9 +155,9 @@ async def test_all_bodies_together_have_a_limit() -> None:
 
 async def test_what_was_held_is_given_back_whatever_happens() -> None:
     """The bytes of a body are given back also where the request fails or is cancelled."""
-    budget = BodyBudget(100)
+    budget = bodies(total=100)
     with pytest.raises(ZeroDivisionError):
-        async with bodies(budget=budget).hold([], sending(b"abc")):
+        async with budget.hold([], sending(b"abc")):
             raise ZeroDivisionError
     assert budget.held == 0
 
@@ -171,7 +170,7 @@ async def test_what_was_held_is_given_back_whatever_happens() -> None:
         return {"type": "http.request", "body": b"abc", "more_body": True}
 
     async def hold() -> None:
-        async with bodies(budget=budget).hold([], stuck):
+        async with budget.hold([], stuck):
             raise AssertionError("the body never ends")
 
     task = asyncio.create_task(hold())
