@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedProtocol
+from sidecar.http.server.serving import Shared
 
 
 class MemoryTransport(asyncio.Transport):
@@ -52,9 +53,9 @@ class Connected:
     """One connection to `app`."""
 
     def __init__(self, app: Any, patience: Timeouts | None = None) -> None:
-        self.config = HardenedConfig(app, patience=patience)
+        self.shared = Shared(app, patience or Timeouts())
         self.transport = MemoryTransport()
-        self.protocol = HardenedProtocol(self.config)
+        self.protocol = HardenedProtocol(self.shared)
         self.protocol.connection_made(self.transport)
 
     def receive(self, data: bytes) -> None:

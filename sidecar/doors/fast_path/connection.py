@@ -10,7 +10,8 @@ from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import ResponseClient
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedProtocol
+from sidecar.http.server.serving import Shared
 from sidecar.model import Extraction
 from sidecar.request_context import on_behalf_of
 
@@ -20,9 +21,9 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
 
     __slots__ = ("_extraction", "unanswered", "upstream")
 
-    def __init__(self, config: HardenedConfig) -> None:
-        super().__init__(config)
-        path: FastPath = config.fast_path
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        path: FastPath = shared.fast_path
         self.upstream = path.upstream
         self.unanswered = path.unanswered
         self._extraction: Extraction | None = None

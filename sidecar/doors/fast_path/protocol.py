@@ -23,8 +23,8 @@ from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import IDEMPOTENT
 from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.protocol import HardenedConfig
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
+from sidecar.http.server.serving import Shared
 from sidecar.model import Extraction, Head
 
 MAX_UNCOUNTED: Final = 64 * 1024
@@ -51,9 +51,9 @@ class FastPathProtocol(ForwardingConnection):
         "_unguarded",
     )
 
-    def __init__(self, config: HardenedConfig) -> None:
-        super().__init__(config)
-        path: FastPath = config.fast_path
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        path: FastPath = shared.fast_path
         self._classified_by = path.classify
         self._guard = path.guard
         self._unguarded = path.unguarded

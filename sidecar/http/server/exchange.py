@@ -20,8 +20,8 @@ from sidecar.http.framing import ForwardedHead
 from sidecar.http.headers import encode_fields
 from sidecar.http.ports import WIRE, BodySink, ResponseClient, Served, Wire
 from sidecar.http.response_messages import write_message
-from sidecar.http.server.exchange_connection import ExchangeConnection
 from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.serving import ServingConnection
 from sidecar.model import Extraction, Headers
 
 BODY_HIGH_WATER: Final = 128 * 1024
@@ -38,7 +38,7 @@ class ClientDisconnected(OSError):
 class Exchange(Wire, ResponseClient, Served, BodySink):
     """What the protocol and the application know of the request being served."""
 
-    def __init__(self, protocol: ExchangeConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
+    def __init__(self, protocol: ServingConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
         self.memo = head.memo
         self.extraction: Extraction | None = None
         self.method = head.method

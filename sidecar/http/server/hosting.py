@@ -13,8 +13,9 @@ from starlette.types import Scope
 from uvicorn.server import ServerState
 
 from sidecar.http.headers import encode_fields, upgrade_options
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.request_head import BadRequest, RequestHead
+from sidecar.http.server.serving import Shared
 
 
 class Hosting:
@@ -82,13 +83,13 @@ class Hosting:
 
 
 class HostingProtocol(HardenedProtocol):
-    """One client connection of a hosted application. Its configuration has a `Hosting`."""
+    """One client connection of a hosted application. What it shares has a `Hosting`."""
 
     __slots__ = ("_hosting",)
 
-    def __init__(self, config: HardenedConfig) -> None:
-        super().__init__(config)
-        self._hosting: Hosting = config.hosting
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._hosting: Hosting = shared.hosting
 
     def _scope_of(self, head: RequestHead) -> Scope:
         """Give each request a copy of the lifespan state (ASGI lifespan, version 2.0)."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.protocol import HardenedConfig, HardenedProtocol
+from sidecar.http.server.protocol import HardenedProtocol
+from sidecar.http.server.serving import Shared
 
 if TYPE_CHECKING:
     from sidecar.http.server.hosting import Hosting
@@ -41,7 +42,7 @@ class StartFailed(Exception):
 class Server:
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
-    `protocol` serves each connection; it finds `fast_path` and `hosting` in its configuration.
+    `protocol` serves each connection; it finds `fast_path` and `hosting` in what all connections share.
     `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
     `handle_signals` only `stop` stops it. `hosting` gives the application its lifespan and WebSockets; `protocol` is
     HostingProtocol then.
@@ -61,8 +62,7 @@ class Server:
         handle_signals: bool = True,
         hosting: Hosting | None = None,
     ) -> None:
-        self._config = HardenedConfig(app, patience=patience, fast_path=fast_path, hosting=hosting)
-        self.shared = self._config.shared
+        self.shared = Shared(app, patience or Timeouts(), fast_path=fast_path, hosting=hosting)
         self._protocol = protocol
         self._hosting = hosting
         self._listener = listener
@@ -89,7 +89,7 @@ class Server:
                 raise StartFailed
             loop = asyncio.get_running_loop()
             accepting = await loop.create_server(
-                lambda: self._protocol(self._config), sock=self._listener, backlog=_BACKLOG
+                lambda: self._protocol(self.shared), sock=self._listener, backlog=_BACKLOG
             )
             self._sweep()
             self._on_ready()
