@@ -61,6 +61,8 @@ _NOTED: Final = 7
 A prime, so that sessions that take turns are not always missed."""
 
 _NEVER: Final = float("inf")
+_LAST_GENERATION: Final = 1 << 60
+"""Later than every generation that is counted: nothing outdates what was learnt in it."""
 _ACTIVE: Final = SessionStatus.ACTIVE.value
 _ENDED: Final = SessionStatus.ENDED.value
 _DELETED: Final = SessionStatus.DELETED.value
@@ -226,9 +228,12 @@ class SessionCache(KnownSessions):
         self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
 
     def bury(self, key: SessionKey) -> None:
-        """Note a deletion that went through this process. The tombstone stays for as long as there is room for it."""
+        """Note a deletion that went through this process. The tombstone stays for as long as there is room for it.
+
+        No event outdates it: the session service has left no trace of the session, and would be asked to create it.
+        """
         self._events.touch(key if isinstance(key, str) else key[-1])
-        self._entries.put(key, (None, _DELETED, self._events.ticket(), _NEVER))
+        self._entries.put(key, (None, _DELETED, _LAST_GENERATION, _NEVER))
 
     def forget(self, key: SessionKey) -> None:
         """Forget one session, and drop what is being learnt of it."""

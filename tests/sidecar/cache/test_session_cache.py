@@ -341,6 +341,19 @@ def test_a_deleted_session_is_recalled_as_deleted_in_every_scope(known):
     assert known.recall(("app", "s-1")) == Session(None, SessionStatus.DELETED)
 
 
+@pytest.mark.parametrize("key", ["s-1", ("app", "ann", "s-1")])
+def test_nothing_outdates_a_deletion_that_went_through_this_process(known, clock, key):
+    """The tombstone outlives its time, events of the same id, a lost stream and a reset."""
+    known.bury(key)
+    known.bury(("app", "bob", "s-1"))
+    known.ended("s-1")
+    known.stream_down()
+    clock.advance(LIFE_WITHOUT_EVENTS + TTL)
+    known.stream_up()
+    known.forget_all()
+    assert known.get(key) == known.recall(key) == Session(None, SessionStatus.DELETED)
+
+
 def test_an_answer_about_a_scoped_session_is_overtaken_by_its_event(known):
     """An answer about a scoped session is dropped if its event came after the ticket."""
     ticket = known.ticket()
