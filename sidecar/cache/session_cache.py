@@ -184,9 +184,11 @@ class SessionCache(KnownSessions):
         """Give what was last known, however old, unless the stream said to forget it."""
         entry = self._entries.peek(key)
         if not isinstance(key, str):
-            # The event of a deletion names the id alone, and its tombstone stands for the session in every scope.
+            # The event of a deletion names the id alone, and its tombstone stands for the session in every scope, but
+            # for one of which the session service has said more since.
             buried = self._entries.peek(key[-1])
-            entry = buried if buried is not None and buried[1] == _DELETED else entry
+            if buried is not None and buried[1] == _DELETED and (entry is None or entry[2] < buried[2]):
+                entry = buried
         if entry is None or entry[2] < self._recalled_from:
             return None
         return Session(entry[0], SessionStatus(entry[1]))

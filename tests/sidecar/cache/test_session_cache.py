@@ -341,6 +341,16 @@ def test_a_deleted_session_is_recalled_as_deleted_in_every_scope(known):
     assert known.recall(("app", "s-1")) == Session(None, SessionStatus.DELETED)
 
 
+def test_what_is_learnt_of_a_scope_after_a_deletion_is_recalled(known):
+    """The deletion was another scope's where the session service finds the session in this one afterwards."""
+    learn(known, ("app", "s-1"))
+    known.deleted("s-1")
+    learn(known, ("app", "s-1"))
+    assert known.recall(("app", "s-1")) == ANNS
+    known.deleted("s-1")
+    assert known.recall(("app", "s-1")) == Session(None, SessionStatus.DELETED)
+
+
 @pytest.mark.parametrize("key", ["s-1", ("app", "ann", "s-1")])
 def test_nothing_outdates_a_deletion_that_went_through_this_process(known, clock, key):
     """The tombstone outlives its time, events of the same id, a lost stream and a reset."""
