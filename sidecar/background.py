@@ -53,8 +53,13 @@ class SideServer:
         )
 
     async def start(self) -> None:
+        """Return when connections are accepted. Raises what keeps the server from that, such as OSError."""
         self._serving = asyncio.create_task(self.server.run_until_stopped())
-        await self._ready.wait()
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((self._serving, ready), return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.is_set():
+            ready.cancel()
+            await self._serving
 
     def begin_to_stop(self) -> None:
         """Stop in order; asked a second time, go on with that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import sys
@@ -268,6 +269,41 @@ def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> 
         taken = run_to_end("sidecar", "serve", env=env, cwd=tmp_path)
     assert taken.process.returncode == 1
     assert "already in use" in lines(taken)[-1]["event"]
+
+
+UNABLE_TO_ACCEPT = """
+import errno, os, sys
+import uvloop
+from sidecar.command_line import commands
+
+able = int(sys.argv[1])
+real = uvloop.Loop.create_server
+
+async def limited(*args, **options):
+    global able
+    able -= 1
+    if able < 0:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return await real(*args, **options)
+
+uvloop.Loop.create_server = limited
+commands(["serve"])
+"""
+
+
+@pytest.mark.parametrize("able", range(3), ids=["admin", "authoriser", "proxy"])
+def test_a_server_that_cannot_accept_connections_ends_the_process_in_one_line(tmp_path: Path, able: int) -> None:
+    """Whichever of the three servers it is, the line names its address and the process ends with 1."""
+    env = dict.fromkeys(("SIDECAR_LISTEN", "SIDECAR_ADMIN", "SIDECAR_AUTHZ"), "127.0.0.1:0")
+    process = Running([sys.executable, "-c", UNABLE_TO_ACCEPT, str(able)], {"SIDECAR_LOG": "json", **env}, tmp_path)
+    try:
+        assert process.wait() == 1
+        (line,) = [line["event"] for line in lines(process) if line["level"] == "error"]
+        assert re.fullmatch(r"cannot accept connections on 127\.0\.0\.1:\d+: Too many open files", line)
+        assert process.stdout == []
+    finally:
+        process.kill()
+        process.close()
 
 
 def test_the_access_log_has_a_line_for_each_request(tmp_path: Path, way: Way, http: httpx.Client) -> None:

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from service_kit.address import bound_address
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.serving import Shared
@@ -82,15 +83,19 @@ class Server:
     async def run_until_stopped(self) -> int:
         """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once.
 
-        Raises StartFailed where a hosted application fails to start.
+        Raises StartFailed where a hosted application fails to start, and OSError where no connection can be accepted.
         """
         with self._stopped_by_signals():
             if self._hosting is not None and not await self._hosting.start():
                 raise StartFailed
             loop = asyncio.get_running_loop()
-            accepting = await loop.create_server(
-                lambda: self._protocol(self.shared), sock=self._listener, backlog=_BACKLOG
-            )
+            try:
+                accepting = await loop.create_server(
+                    lambda: self._protocol(self.shared), sock=self._listener, backlog=_BACKLOG
+                )
+            except OSError as error:
+                address = bound_address(self._listener)
+                raise OSError(f"cannot accept connections on {address}: {error.strerror or error}") from error
             self._sweep()
             self._on_ready()
             await self._stop.wait()
