@@ -24,10 +24,9 @@ from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Extractor, NothingGuarded
-from sidecar.guard.decisions import OnEnded
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.guard import Guard
 from sidecar.guard.open import OpenGuard
-from sidecar.guard.outage_policy import OnOutage
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
 from sidecar.guard.recovery import Recovery

@@ -49,6 +49,13 @@ class OnEnded(enum.StrEnum):
     REJECT = "reject"
 
 
+class OnOutage(enum.StrEnum):
+    """What becomes of a write while it is unknown whether its session exists."""
+
+    REJECT = "reject"
+    FORWARD = "forward"
+
+
 def decide(  # noqa: PLR0911 # a table: one return for each answer
     reference: Reference, answer: Verdict | Owed, on_ended: OnEnded
 ) -> Decision:

@@ -1,45 +1,21 @@
 """The guard: no request is forwarded without the permit that it issues, and it issues one only on grounds it can name.
 
-The cache answers at once for the sessions that it knows. The session service is asked about the others, the table in
-`decisions` turns its answer into a decision, and only then is a session created, or in an outage owed.
+The cache answers at once for the sessions that it knows; about the others `session_decider` decides. Every call of a
+request is decided before any session is created for it, and one refusal refuses all.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
-from sidecar.guard.decisions import (
-    LAPSED,
-    OnEnded,
-    cannot_create,
-    decide,
-    decide_by_session,
-    forgotten,
-    owned_by_another,
-    still_refuses,
-)
-from sidecar.guard.outage_policy import OnOutage, OutagePolicy
+from sidecar.guard.decisions import LAPSED, OnEnded, OnOutage, forgotten, owned_by_another
 from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
 from sidecar.guard.ports import Debts, KnownSessions, SessionService, Telemetry
 from sidecar.guard.record_decisions import record_decisions
-from sidecar.guard.session_resolver import SessionResolver
-from sidecar.model import (
-    Allow,
-    Call,
-    Create,
-    Extraction,
-    Found,
-    Grounds,
-    Owed,
-    Reference,
-    Refusal,
-    Refusals,
-    RuleKind,
-    Unknown,
-    Verdict,
-)
+from sidecar.guard.session_decider import Decided, SessionDecider
+from sidecar.model import Allow, Call, Extraction, Grounds, Reference, Refusal, Refusals, RuleKind
 
 _PASSED: Final = Allow(Grounds.PASSED)
 _KNOWN: Final = Allow(Grounds.KNOWN)
@@ -57,15 +33,7 @@ _MOST_LAPSES: Final = 3
 _AT_ONCE: Final = 16
 """Most sessions of one batch that are asked about at the same time."""
 
-Decided: TypeAlias = Allow | Refusal
 T = TypeVar("T")
-
-
-class _Owe:
-    """The plan for a session of unknown existence: forward, once the debt is on disk."""
-
-
-_OWE: Final = _Owe()
 
 
 class Guard(ImmediateGuard):
@@ -87,10 +55,8 @@ class Guard(ImmediateGuard):
         on_ended: OnEnded = OnEnded.FORWARD,
     ) -> None:
         self._known = known
-        self._resolver = SessionResolver(service, known)
+        self._sessions = SessionDecider(known, service, debts, on_outage, on_ended)
         self._telemetry = telemetry
-        self._outage = OutagePolicy(debts, on_outage)
-        self._on_ended = on_ended
         self._timeout = timeout
         self._recheck = self._would_permit
 
@@ -136,7 +102,7 @@ class Guard(ImmediateGuard):
 
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
-        await self._resolver.aclose()
+        await self._sessions.aclose()
 
     def _permit_known_batch(self, extraction: Extraction) -> Permit | None:
         allowed: list[Allow] = []
@@ -180,8 +146,7 @@ class Guard(ImmediateGuard):
         reference = call.reference
         if not isinstance(decision, Allow) or reference is None or reference.kind is RuleKind.PASS:
             return decision
-        settled = decision.grounds is Grounds.OWED and not self._outage.is_owed(reference.key)
-        if not settled and not self._known.overtaken(reference.key, ticket):
+        if not self._sessions.is_overtaken(reference, decision, ticket):
             return decision
         now = self._decide_locally(call)
         return decision if isinstance(now, Allow) else now
@@ -201,11 +166,7 @@ class Guard(ImmediateGuard):
             return call.refusal
         if reference is None or reference.kind is RuleKind.PASS:
             return _PASSED
-        session = self._known.get(reference.key)
-        if session is not None:
-            return decide_by_session(reference, session, Grounds.KNOWN, self._on_ended)
-        claim = self._outage.claim(reference)
-        return reference if claim is None else self._conclude(reference, self._unless_recalled(reference, claim))
+        return self._sessions.decide_locally(reference) or reference
 
     async def _settle(self, references: Sequence[Reference], deadline: float) -> Mapping[Reference, Decided | None]:
         first: dict[object, Reference] = {}
@@ -213,68 +174,12 @@ class Guard(ImmediateGuard):
             if first.setdefault(reference.key, reference).user_id != reference.user_id:
                 return {**dict.fromkeys(references), reference: owned_by_another(reference)}
         if len(references) == 1:
-            return {references[0]: await self._settle_one(references[0], deadline)}
-        plans = await _each(references, lambda reference: self._plan(reference, deadline))
+            return {references[0]: await self._sessions.make_sure(references[0], deadline)}
+        sessions = self._sessions
+        plans = await _each(references, lambda reference: sessions.plan(reference, deadline))
         if any(isinstance(plan, Refusal) for plan in plans.values()):
             return {reference: plan if isinstance(plan, Refusal) else None for reference, plan in plans.items()}
-        return await _each(references, lambda reference: self._carry_out(reference, plans[reference], deadline))
-
-    async def _settle_one(self, reference: Reference, deadline: float) -> Decided:
-        """Decide the only session that is asked about: nothing else can refuse, so it is made sure of in one step."""
-        if reference.kind is RuleKind.ENSURE:
-            return await self._make(reference, deadline)
-        return self._conclude(reference, await self._ask(self._resolver.look, reference, deadline))
-
-    async def _plan(self, reference: Reference, deadline: float) -> Decided | Create | _Owe:
-        """Decide by looking alone what will have to be done, provided that no other call is refused."""
-        answer = await self._ask(self._resolver.look, reference, deadline)
-        if self._outage.answers(reference, answer):
-            return _OWE
-        return decide(reference, answer, self._on_ended)
-
-    async def _carry_out(self, reference: Reference, plan: Decided | Create | _Owe, deadline: float) -> Decided:
-        match plan:
-            case Create():
-                return await self._make(reference, deadline)
-            case _Owe():
-                return await self._owe(reference)
-            case _:
-                return plan
-
-    async def _make(self, reference: Reference, deadline: float) -> Decided:
-        answer = await self._ask(self._resolver.ensure, reference, deadline)
-        if self._outage.answers(reference, answer):
-            return await self._owe(reference)
-        return self._conclude(reference, answer)
-
-    async def _ask(
-        self, ask: Callable[[Reference, float], Awaitable[Verdict | Owed]], reference: Reference, deadline: float
-    ) -> Verdict | Owed:
-        # The session may have been owed to another user since it was found to be unknown.
-        claim = self._outage.claim(reference)
-        return self._unless_recalled(reference, await ask(reference, deadline) if claim is None else claim)
-
-    def _unless_recalled(self, reference: Reference, answer: Verdict | Owed) -> Verdict | Owed:
-        """Give the answer, unless it is unknown or owed and what was last known refuses."""
-        return self._recall(reference) or answer if isinstance(answer, Unknown | Owed) else answer
-
-    def _recall(self, reference: Reference) -> Found | None:
-        """Give what was last known, however old, if it refuses."""
-        session = self._known.recall(reference.key)
-        if session is None or not still_refuses(reference, session, self._on_ended):
-            return None
-        return Found(session)
-
-    async def _owe(self, reference: Reference) -> Decided:
-        # It may have become known as another's since it was asked about, or while the debt was written down.
-        if (known := self._recall(reference)) is not None:
-            return self._conclude(reference, known)
-        answer = await self._resolver.owe(reference, self._outage.owe)
-        return self._conclude(reference, self._unless_recalled(reference, answer))
-
-    def _conclude(self, reference: Reference, answer: Verdict | Owed) -> Decided:
-        decision = decide(reference, answer, self._on_ended)
-        return cannot_create(reference) if isinstance(decision, Create) else decision
+        return await _each(references, lambda reference: sessions.carry_out(reference, plans[reference], deadline))
 
 
 async def _each(references: Sequence[Reference], step: Callable[[Reference], Awaitable[T]]) -> dict[Reference, T]:

@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.guard import Guard
-from sidecar.guard.outage_policy import OnOutage
 from sidecar.guard.permit import Permit
 from sidecar.model import (
     Allow,

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded
-from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.model import (
     Allow,
     Call,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded
-from sidecar.guard.outage_policy import OnOutage
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.model import (
     Absent,
     Allow,

@@ -26,9 +26,8 @@ from hypothesis.stateful import (
 )
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import OnEnded
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.guard import Guard
-from sidecar.guard.outage_policy import OnOutage
 from sidecar.guard.permit import Permit
 from sidecar.guard.session_resolver import remember
 from sidecar.model import (
