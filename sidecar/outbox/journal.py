@@ -17,7 +17,7 @@ from typing import Any, Final
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import Conflict, Gone, Owed, Reference, SessionKey
 
-VERSION: Final = 2
+VERSION: Final = 3
 BUSY_SECONDS: Final = 5.0
 
 _SCHEMA: Final = (
@@ -29,7 +29,8 @@ _SCHEMA: Final = (
         scope TEXT NOT NULL,
         owed_at TEXT NOT NULL,
         set_aside TEXT,
-        tries INTEGER NOT NULL DEFAULT 0
+        tries INTEGER NOT NULL DEFAULT 0,
+        variables TEXT NOT NULL DEFAULT '[]'
     ) STRICT""",
     """CREATE TABLE IF NOT EXISTS conflicts (
         number INTEGER PRIMARY KEY,
@@ -45,10 +46,15 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {VERSION}",
 )
 
-_FROM_VERSION_1: Final = (
-    "ALTER TABLE debts ADD COLUMN set_aside TEXT",
-    "ALTER TABLE debts ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
-)
+_FROM_VERSION_2: Final = ("ALTER TABLE debts ADD COLUMN variables TEXT NOT NULL DEFAULT '[]'",)
+_FROM_VERSION: Final = {
+    1: (
+        "ALTER TABLE debts ADD COLUMN set_aside TEXT",
+        "ALTER TABLE debts ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+        *_FROM_VERSION_2,
+    ),
+    2: _FROM_VERSION_2,
+}
 
 Operation = Callable[["Journal"], Any]
 
@@ -119,9 +125,16 @@ class Journal:
             return Gone() if found[0] == "gone" else Conflict()
         key = _key(reference.key)
         self._connection.execute(
-            "INSERT INTO debts (key, session_id, user_id, scope, owed_at) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO debts (key, session_id, user_id, scope, variables, owed_at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO NOTHING",
-            (key, reference.session_id, reference.user_id, json.dumps(reference.scope), _now()),
+            (
+                key,
+                reference.session_id,
+                reference.user_id,
+                json.dumps(reference.scope),
+                json.dumps(reference.variables),
+                _now(),
+            ),
         )
         owner, set_aside = self._connection.execute(
             "SELECT user_id, set_aside FROM debts WHERE key = ?", (key,)
@@ -148,22 +161,22 @@ class Journal:
     def due(self, limit: int, *, set_aside: bool) -> list[Entry]:
         """The oldest debts, or of those set aside the least often tried; at most `limit`."""
         which = "NOT NULL ORDER BY tries, number" if set_aside else "NULL ORDER BY number"
-        return self._entries("set_aside", f"debts WHERE set_aside IS {which} LIMIT {limit:d}")
+        return self._entries("set_aside, variables", f"debts WHERE set_aside IS {which} LIMIT {limit:d}")
 
     def debts(self) -> list[Entry]:
         """All that is owed, oldest first."""
-        return self._entries("set_aside", "debts ORDER BY number")
+        return self._entries("set_aside, variables", "debts ORDER BY number")
 
     def conflicts(self) -> list[Entry]:
         """The debts that cannot be paid, oldest first."""
-        return self._entries("outcome", "conflicts ORDER BY number")
+        return self._entries("outcome, '[]'", "conflicts ORDER BY number")
 
-    def _entries(self, outcome: str, rows: str) -> list[Entry]:
-        """The entries in some rows, which are named by texts of this module alone; `outcome` is the column of that."""
-        found = self._connection.execute(f"SELECT session_id, user_id, scope, owed_at, {outcome} FROM {rows}")  # noqa: S608
+    def _entries(self, columns: str, rows: str) -> list[Entry]:
+        """The entries in some rows; `columns` give the outcome and the variables. Both are texts of this module."""
+        found = self._connection.execute(f"SELECT session_id, user_id, scope, owed_at, {columns} FROM {rows}")  # noqa: S608
         return [
-            Entry(Reference(session_id, user_id, scope=tuple(json.loads(scope))), owed_at, why)
-            for session_id, user_id, scope, owed_at, why in found
+            Entry(_reference(session_id, user_id, scope, variables), owed_at, why)
+            for session_id, user_id, scope, owed_at, why, variables in found
         ]
 
     def _prepare(self) -> None:
@@ -178,7 +191,7 @@ class Journal:
         # Also where the tables are there already: a file that cannot be written is better known now than in an outage.
         self._connection.execute("BEGIN IMMEDIATE")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        for statement in (*(_FROM_VERSION_1 if version == 1 else ()), *_SCHEMA):
+        for statement in (*_FROM_VERSION.get(version, ()), *_SCHEMA):
             self._connection.execute(statement)
         self._connection.execute("COMMIT")
 
@@ -225,6 +238,11 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _reference(session_id: str, user_id: str | None, scope: str, variables: str) -> Reference:
+    pairs = tuple((name, value) for name, value in json.loads(variables))
+    return Reference(session_id, user_id, scope=tuple(json.loads(scope)), variables=pairs)
 
 
 def _key(key: SessionKey) -> str:

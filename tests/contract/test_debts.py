@@ -52,6 +52,14 @@ async def test_scopes_and_missing_owners_are_kept(debts):
     assert list(await debts.due(10)) == [SCOPED]
 
 
+async def test_the_variables_of_the_first_claim_are_kept(debts):
+    """A debt comes back with all that the call needs which pays it."""
+    first, later = (Reference("s-1", "ann", variables=(("tenant", tenant),)) for tenant in ("t-1", "t-2"))
+    await debts.owe(first)
+    await debts.owe(later)
+    assert [one.variables for one in await debts.due(10)] == [(("tenant", "t-1"),)]
+
+
 async def test_the_oldest_come_first_and_no_more_than_wanted(debts):
     """Debts come in the order in which they were owed, and no more of them than asked for."""
     references = [Reference(f"s-{n}", "ann") for n in (3, 1, 2)]

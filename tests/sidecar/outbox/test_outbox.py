@@ -298,19 +298,21 @@ async def test_a_damaged_file_is_refused(path: Path) -> None:
         Outbox(path)
 
 
-async def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
-    """The debts and conflicts of a journal of the first version are kept."""
+@pytest.mark.parametrize(("version", "columns"), [(1, ""), (2, ", set_aside TEXT, tries INTEGER NOT NULL DEFAULT 0")])
+async def test_a_journal_of_an_earlier_version_is_taken_over(path: Path, version: int, columns: str) -> None:
+    """The debts and conflicts of a journal of an earlier version are kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path)
     connection.executescript(
-        """
+        f"""
         CREATE TABLE debts (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL,
-            user_id TEXT, scope TEXT NOT NULL, owed_at TEXT NOT NULL) STRICT;
+            user_id TEXT, scope TEXT NOT NULL, owed_at TEXT NOT NULL{columns}) STRICT;
         CREATE TABLE conflicts (number INTEGER PRIMARY KEY, session_id TEXT NOT NULL, user_id TEXT,
             scope TEXT NOT NULL, owed_at TEXT NOT NULL, outcome TEXT NOT NULL, found_at TEXT NOT NULL) STRICT;
-        INSERT INTO debts VALUES (1, '["s1"]', 's1', 'alice', '[]', '2031-04-01T09:12:33.120Z');
+        INSERT INTO debts (number, key, session_id, user_id, scope, owed_at)
+            VALUES (1, '["s1"]', 's1', 'alice', '[]', '2031-04-01T09:12:33.120Z');
         INSERT INTO conflicts VALUES (1, 's2', 'alice', '[]', '2031-04-01T09:12:33.120Z', 'conflict', '2031');
-        PRAGMA user_version = 1;
+        PRAGMA user_version = {version};
         """
     )
     connection.close()
