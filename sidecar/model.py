@@ -277,7 +277,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """The session service refuses the id itself, so that no session can have it."""
+    """No session can be known under the id: the session service refuses it, or cannot be asked with what is named."""
 
     why: str = "the session service takes no such id"
 

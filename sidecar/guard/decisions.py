@@ -73,8 +73,8 @@ def decide(  # noqa: PLR0911 # a table: one return for each answer
             return owned_by_another(reference)
         case Gone():
             return _gone(reference)
-        case Invalid():
-            return _refuse(Reason.INVALID_SESSION_ID, "The session service takes no such session id.", reference)
+        case Invalid(why):
+            return _refuse(Reason.INVALID_SESSION_ID, f"There can be no such session: {why}.", reference)
         case Unknown(why, retry_after):
             return _unavailable(reference, why, retry_after)
         case Untrustworthy(why):

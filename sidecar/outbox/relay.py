@@ -19,7 +19,7 @@ import structlog
 
 from sidecar.guard.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
 from sidecar.guard.session_resolver import remember
-from sidecar.model import Conflict, Created, Found, Gone, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.model import Conflict, Created, Found, Gone, Invalid, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.outbox.outbox import unpayable
 
 LOOK_EVERY: Final = 0.1
@@ -202,6 +202,6 @@ class OutboxRelay:
 
 
 def _why(answer: Verdict) -> str:
-    if isinstance(answer, Unknown | Untrustworthy):
+    if isinstance(answer, Unknown | Untrustworthy | Invalid):
         return answer.why
     return "the session service cannot create it"

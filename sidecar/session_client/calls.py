@@ -24,6 +24,13 @@ _MARK: Final = uuid.uuid4().hex
 _MARKED: Final = re.compile(rf"{_MARK}\.([a-z][a-z0-9_]*)\.")
 
 
+_NO_FIELD_VALUE: Final = re.compile(rb"[\0\r\n]").search
+
+
+class UnwritableCall(ValueError):
+    """What a request names makes no call of the profile's template; the message says why, as a part of a sentence."""
+
+
 class WrittenCall(NamedTuple):
     """One call, complete as it stands: no client adds anything to it.
 
@@ -84,7 +91,15 @@ class SessionCall:
             self._headers.append((b"content-type", b"application/json"))
 
     def write(self, base: str, reference: Reference) -> WrittenCall:
-        """Write the call for the instance at `base`, on behalf of the current request."""
+        """Write the call for the instance at `base`, on behalf of the current request. Raises UnwritableCall."""
+        try:
+            return self._write(base, reference)
+        except KeyError as missing:
+            raise UnwritableCall(f"the session service is asked with {missing.args[0]}, and none is named") from None
+
+    def _write(self, base: str, reference: Reference) -> WrittenCall:
+        if len(reference.scope) != len(self._scope_names):
+            raise UnwritableCall("it was named under a profile with another scope")
         values = values_of(reference, self._scope_names)
         body = b"" if self._body is None else self._body_for(tuple(values)).filled(values)
         headers, fields = self._headers_for(base, None if self._body is None else len(body))
@@ -109,15 +124,25 @@ class SessionCall:
     def _with_own(self, headers: Headers, values: Mapping[str, str], credentials: Credentials | None) -> Headers:
         """The headers with those of the profile's templates, and with the client's own credentials in place of ours."""
         own = [(name.lower().encode(), value.encode()) for name, value in _filled(self._own_headers, values).items()]
+        for name, value in own:
+            if _NO_FIELD_VALUE(value):
+                raise UnwritableCall(f"the field {name.decode()} of a call cannot have a line break")
         passed_on = credentials.headers if credentials is not None else ()
         replaced = {name for name, _ in (*own, *passed_on)}
         kept = [(name, value) for name, value in headers if name.lower() not in replaced]
         return [*kept, *own, *passed_on]
 
     def _target(self, values: Mapping[str, str]) -> str:
-        path = "".join(quote(values[part], safe="") if place % 2 else part for place, part in enumerate(self._path))
+        path = "".join(_segment(values[part]) if place % 2 else part for place, part in enumerate(self._path))
         query = _filled(self._query, values)
         return f"{path}?{urlencode(query)}" if query else path
+
+
+def _segment(value: str) -> str:
+    """A value as one segment of a path (RFC 3986, section 3.3). Ids are never dot segments; variables may be."""
+    if value in ("", ".", ".."):
+        raise UnwritableCall(f"{value!r} cannot stand in the path of a call")
+    return quote(value, safe="")
 
 
 def values_of(reference: Reference, scope_names: Sequence[str]) -> dict[str, str]:

@@ -12,12 +12,12 @@ import structlog
 
 from sidecar.cache.clock import elapsed
 from sidecar.guard.ports import Telemetry
-from sidecar.model import Absent, Created, Found, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.model import Absent, Created, Found, Invalid, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
-from sidecar.session_client.calls import SessionCall, bearer_field
+from sidecar.session_client.calls import SessionCall, UnwritableCall, bearer_field
 from sidecar.session_client.discovery import Discovery
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings, text_of
@@ -234,11 +234,15 @@ class HttpSessionService:
         url = self._discovery.pick()
         if url is None:
             return _NO_INSTANCE
+        try:
+            call = question.call.write(url, reference)
+        except UnwritableCall as error:
+            return Invalid(str(error))
         started = self._clock()
         answer: Verdict | Doubt
         is_reached, unreachable = False, False
         try:
-            reply = await self._transport.call(question.call.write(url, reference), deadline)
+            reply = await self._transport.call(call, deadline)
         except TimeoutError:
             told, answer = "none in time", _LATE
         except NoAnswer as failure:

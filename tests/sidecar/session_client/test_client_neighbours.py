@@ -156,6 +156,43 @@ async def test_headers_and_a_null_body_can_be_described() -> None:
     assert isinstance(await recorder.service.look(Reference("s1", "ann")), Found)
 
 
+TENANTS = """
+name = "x"
+prefixes = ["/a"]
+owner = "optional"
+[variables.tenant]
+json = ["tenant"]
+[session_service]
+style = "post"
+id_field = "id"
+owner_field = "user_id"
+[session_service.look]
+path = "/{tenant}/{session_id}"
+headers = { X-Tenant = "{tenant}", X-User = "of {user_id}" }
+statuses = { found = [200] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        (Reference("s1", "ann"), "the session service is asked with tenant, and none is named"),
+        (Reference("s1", None, variables=(("tenant", "t"),)), "the session service is asked with user_id, and none"),
+        (Reference("s1", "ann", variables=(("tenant", "t\r\nX-Admin: 1"),)), "the field x-tenant"),
+        (Reference("s1", "ann", variables=(("tenant", ".."),)), "'..' cannot stand in the path"),
+        (Reference("s1", "ann", variables=(("tenant", ""),)), "'' cannot stand in the path"),
+        (Reference("s1", "ann", scope=("app",)), "a profile with another scope"),
+    ],
+)
+async def test_what_makes_no_call_is_not_asked(reference: Reference, why: str) -> None:
+    """A value that a call needs and the request does not name, or that would say more than one value, makes no call."""
+    recorder = asked(load_profile(TENANTS), httpx.Response(200, json={"id": "s1", "user_id": "ann"}))
+    answer = await recorder.service.look(reference)
+    assert isinstance(answer, Invalid)
+    assert why in answer.why
+    assert not recorder.requests
+
+
 async def test_adk_creates_with_both_parts_of_the_scope() -> None:
     """ADK's create call names application and user, and the answer proves the owner."""
     missing = httpx.Response(404, json={"detail": "Session not found"})
