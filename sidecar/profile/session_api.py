@@ -249,7 +249,7 @@ DEFAULT_API: Final = SessionApi(
     create=ApiCall(
         method="PUT",
         path="/api/v1/sessions/{session_id}",
-        body={"user_id": "{user_id}"},
+        body={"user_id": "{user_id}", "metadata": {"source": "session-sidecar"}},
         statuses={200: Meaning.FOUND, 201: Meaning.CREATED, 409: Meaning.CONFLICT, 410: Meaning.GONE},
     ),
     id_field=("session_id",),

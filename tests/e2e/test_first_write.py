@@ -35,6 +35,22 @@ def test_a_message_for_a_session_nobody_created_makes_that_session_exist(platfor
     assert platform.stored(user, session) == ["你好"]
 
 
+def test_a_session_that_the_sidecar_made_says_so_in_its_metadata(platform: Platform) -> None:
+    """`metadata.source` tells sessions that a write made from those that their application created."""
+    user, session = new_id("user"), new_id("session")
+    platform.store(user, session, "hi")
+    assert platform.session(session).json()["metadata"] == {"source": "session-sidecar"}
+
+
+def test_a_session_that_existed_keeps_its_metadata(platform: Platform) -> None:
+    """The sidecar's `PUT` finds the session and changes nothing in it."""
+    user, session = new_id("user"), new_id("session")
+    own = {"user_id": user, "metadata": {"source": "app"}}
+    platform.http.put(f"{platform.sessions}/api/v1/sessions/{session}", json=own)
+    platform.store(user, session, "hi")
+    assert platform.session(session).json()["metadata"] == {"source": "app"}
+
+
 def test_a_memory_with_its_session_in_the_context_makes_that_session_exist(platform: Platform) -> None:
     """A nested `context.session_id` counts as much as one at the top level."""
     user, session = new_id("user"), new_id("session")

@@ -51,7 +51,7 @@ def test_our_own_service_is_spoken_to_as_its_contract_says() -> None:
     api = DEFAULT_API
     assert api.create is not None
     assert (api.style, api.create.method, api.create.path) == (Style.PUT, "PUT", "/api/v1/sessions/{session_id}")
-    assert api.create.body == {"user_id": "{user_id}"}
+    assert api.create.body == {"user_id": "{user_id}", "metadata": {"source": "session-sidecar"}}
     assert api.create.statuses == {
         200: Meaning.FOUND, 201: Meaning.CREATED, 409: Meaning.CONFLICT, 410: Meaning.GONE,
     }  # fmt: skip

@@ -39,14 +39,15 @@ async def test_ensure_is_one_put(recorder):
     recorder.answers = [session(201)]
     assert await recorder.service.ensure(ANN) == Created(ANNS)
     [request] = recorder.requests
-    assert (request.method, target(request), request.content) == ("PUT", "/api/v1/sessions/s-1", b'{"user_id":"ann"}')
+    body = b'{"user_id":"ann","metadata":{"source":"session-sidecar"}}'
+    assert (request.method, target(request), request.content) == ("PUT", "/api/v1/sessions/s-1", body)
     assert request.headers.raw == [
         (b"host", b"sessions.test:8205"),
         (b"accept", b"application/json"),
         (b"accept-encoding", b"identity"),
         (b"authorization", b"Bearer secret"),
         (b"content-type", b"application/json"),
-        (b"content-length", b"17"),
+        (b"content-length", b"57"),
     ]
 
 
@@ -67,7 +68,7 @@ async def test_ids_are_one_escaped_path_segment(recorder):
     assert await recorder.service.ensure(reference) == Created(Session("x&y=z", SessionStatus.ACTIVE))
     [request] = recorder.requests
     assert target(request) == "/api/v1/sessions/a%2Fb%3Fc%23d%25e%20%C3%A9"
-    assert orjson.loads(request.content) == {"user_id": "x&y=z"}
+    assert orjson.loads(request.content)["user_id"] == "x&y=z"
     recorder.answers = [session(200, session_id="a/b?c#d%e é", user_id="x&y=z")]
     await recorder.service.look(reference)
     assert target(recorder.requests[1]).endswith("?user_id=x%26y%3Dz")
