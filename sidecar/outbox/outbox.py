@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
+from sidecar.model import UNOWNED, Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
 from sidecar.outbox.journal import Journal, Operation, OutboxReader
 
 _UNREADABLE: Final = Unknown("the outbox cannot be read, and may hold a debt for the session")
@@ -128,7 +128,7 @@ def unpayable(reference: Reference, answer: Found | Created | Conflict | Gone) -
     """Why a debt can never be paid, or None where the answer pays it."""
     match answer:
         case Found(session) | Created(session) if session.status is not SessionStatus.DELETED:
-            return None if session.owner == reference.user_id else "conflict"
+            return None if session.owner in (UNOWNED, reference.user_id) else "conflict"
         case Conflict():
             return "conflict"
         case _:

@@ -11,7 +11,19 @@ from typing import Any, Final, TypeAlias
 import orjson
 import stamina
 
-from sidecar.model import Absent, Conflict, Created, Found, Gone, Invalid, Reference, Session, SessionStatus, Verdict
+from sidecar.model import (
+    UNOWNED,
+    Absent,
+    Conflict,
+    Created,
+    Found,
+    Gone,
+    Invalid,
+    Reference,
+    Session,
+    SessionStatus,
+    Verdict,
+)
 from sidecar.session_client.answers import Reply
 from sidecar.session_client.calls import bearer_field, write_call
 from sidecar.session_client.discovery import Discovery
@@ -98,7 +110,7 @@ class OneByOne:
             case Found(Session(status=SessionStatus.DELETED)) | Gone():
                 return Outcome.GONE
             case Found(Session(owner=owner)):
-                return Outcome.FOUND if owner == pair.user_id else Outcome.CONFLICT
+                return Outcome.FOUND if owner in (UNOWNED, pair.user_id) else Outcome.CONFLICT
             case Created() | Absent():
                 return Outcome.CREATED
             case Conflict():

@@ -16,11 +16,13 @@ import pytest
 
 from sidecar.guard.ports import Telemetry
 from sidecar.model import (
+    UNOWNED,
     Absent,
     Conflict,
     Created,
     Found,
     Gone,
+    Owed,
     Reference,
     Session,
     SessionStatus,
@@ -136,6 +138,20 @@ async def test_counts_what_cannot_be_paid(outbox: Outbox, telemetry: Telemetry, 
         await eventually(lambda: not outbox.any_owed())
     telemetry.debt_conflict.assert_called_once_with(debts(1)[0], outcome)  # type: ignore[attr-defined] # autospec
     assert service.created == {"s1": 1}
+
+
+@pytest.mark.parametrize("user", ["alice", None])
+async def test_a_session_that_belongs_to_no_user_pays_the_debt_of_each(
+    outbox: Outbox, telemetry: Telemetry, user: str | None
+) -> None:
+    """A session without an owner takes every user's writes, so that it is no conflict for the claimant."""
+    service = Service()
+    service.special["s0"] = Created(Session(UNOWNED, SessionStatus.ACTIVE))
+    await outbox.owe(Reference("s0", user))
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: not outbox.any_owed())
+    telemetry.debt_conflict.assert_not_called()  # type: ignore[attr-defined] # autospec
+    assert await outbox.owe(Reference("s0", user)) == Owed(user)
 
 
 @pytest.mark.parametrize("answer", [Untrustworthy("it answered with another id"), Unknown("it answered 500"), Absent()])

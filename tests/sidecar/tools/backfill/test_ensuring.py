@@ -11,6 +11,7 @@ import pytest
 import stamina
 
 from sidecar.model import (
+    UNOWNED,
     Absent,
     Conflict,
     Created,
@@ -110,6 +111,7 @@ async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, name
         (Absent(), Outcome.CREATED),
         (Found(Session("u1", SessionStatus.ACTIVE)), Outcome.FOUND),
         (Found(Session("u1", SessionStatus.ENDED)), Outcome.FOUND),
+        (Found(Session(UNOWNED, SessionStatus.ACTIVE)), Outcome.FOUND),
         (Found(Session("u9", SessionStatus.ACTIVE)), Outcome.CONFLICT),
         (Found(Session("u1", SessionStatus.DELETED)), Outcome.GONE),
         (Conflict(), Outcome.CONFLICT),
