@@ -107,7 +107,7 @@ class IdResolver:
             _refuse(Reason.AMBIGUOUS_SESSION, f"The header {self._user_header} is repeated.", session_id)
         else:
             owner = header_users[0] if header_users else None
-        if owner is None and self._owner_policy is Owner.OPTIONAL:
+        if owner is None and self._owner_policy is Owner.OPTIONAL and self._user_header is None:
             return None
         if owner is None:
             where = f"the header {self._user_header}" if self._user_header else "the request"

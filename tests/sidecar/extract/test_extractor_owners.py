@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.extract.ids import CANONICAL
 from sidecar.model import Reason, Reference, Refusal, RuleKind
+from sidecar.profile.files import find_profile
 from tests.support.reading import STORE, found, reason, refused
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
@@ -60,6 +61,15 @@ def test_without_the_gateways_header_nobody_is_named() -> None:
     """Without the user header a user in the body does not count."""
     detail = "A session has an owner, and the header x-user names no user."
     assert refused(BOTH, user_header="x-user") == Refusal(Reason.USER_ID_REQUIRED, detail, "s1")
+
+
+def test_without_the_gateways_header_an_optional_owner_is_not_left_out() -> None:
+    """Without the user header a write is refused also where it might name no owner: the body's claim does not count."""
+    target, agno = "/agents/a/runs", find_profile("agno")
+    assert found(BOTH, target=target, profile=agno).user_id == "u1"
+    assert found({"session_id": "s1"}, target=target, profile=agno).user_id is None
+    for body in (BOTH, {"session_id": "s1"}):
+        assert reason(body, target=target, profile=agno, user_header="x-user") is Reason.USER_ID_REQUIRED
 
 
 def test_the_gateways_header_is_there_once() -> None:
