@@ -26,7 +26,8 @@ def load_profile(text: str, file: str = "profile") -> Profile:
     try:
         profile = _SHAPE.validate_python(content, context=names_of(content))
     except ValidationError as invalid:
-        problems = [Problem(file, lines.line(at), dotted(at), said) for at, said in explain_all(invalid, Profile)]
+        explained = explain_all(invalid, _SHAPE.json_schema())
+        problems = [Problem(file, lines.line(at), dotted(at), said) for at, said in explained]
         problems.sort(key=lambda problem: (problem.line, problem.key))
         raise ProfileError(problems) from None
     _place(profile, file, lines)

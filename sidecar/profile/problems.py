@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import enum
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 Key = str | int
 Location = tuple[Key, ...]
-
-TAG_END: Final = " variant"
-"""Ends the name of a variant of a table, which pydantic puts among the keys of a location."""
+Schema: TypeAlias = Mapping[str, Any]
+"""A JSON Schema as pydantic derives it from a class."""
 
 _OF_KEY: Final = "[key]"
 _EXTRA: Final = "unexpected_keyword_argument"
 _RANGE: Final = ("greater_than_equal", "less_than_equal")
+_TYPES: Final = {"string": "a string", "boolean": "true or false", "integer": "a whole number", "array": "a list"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +42,25 @@ class ProfileError(ValueError):
         self.problems = tuple(problems)
 
 
-def explain(error: ErrorDetails, root: type) -> tuple[Location, str]:
+def explain(error: ErrorDetails, root: Schema) -> tuple[Location, str]:
     """Give the place of one of pydantic's errors and a sentence that follows the place's name."""
-    location = error["loc"]
-    place = tuple(key for key in location if not (isinstance(key, str) and (key.endswith(TAG_END) or key == _OF_KEY)))
+    place, schema = _follow(root, error["loc"])
     if error["type"] == _EXTRA:
-        return place, _unknown_key(str(place[-1]), _keys(_type_at(root, location[:-1])))
+        _, table = _follow(root, error["loc"][:-1])
+        return place, _unknown_key(str(place[-1]), sorted(table["properties"]))
     if error["type"] == "value_error":
         return place, f": {error['ctx']['error']}"
     if error["type"] == "too_short":
         return place, " cannot be empty"
     if error["type"] in _RANGE:
         return place, f" cannot be {error['input']!r}: a status from 100 to 599 is allowed"
-    allowed = _words(_type_at(root, location))
+    allowed = _words(schema)
     if error["type"] == "missing":
         return place, f" is missing: {allowed} is needed"
     return place, f" cannot be {_written(error['input'])}: {allowed} is allowed"
 
 
-def explain_all(invalid: ValidationError, root: type) -> Iterator[tuple[Location, str]]:
+def explain_all(invalid: ValidationError, root: Schema) -> Iterator[tuple[Location, str]]:
     """Explain every error of a validation but those that only follow from another one."""
     errors = invalid.errors(include_url=False)
     return (explain(error, root) for error in errors if not (error["type"] == "too_short" and error["input"]))
@@ -82,76 +78,43 @@ def _unknown_key(key: str, allowed: Sequence[str]) -> str:
     return f" is unknown: {guess}allowed here: {', '.join(allowed)}"
 
 
-def _keys(kind: Any) -> list[str]:
-    """The keys of the table that is read into a dataclass."""
-    return sorted(_alias(field) for field in dataclasses.fields(kind) if field.init) if _is_table(kind) else []
+def _follow(root: Schema, location: Sequence[Key]) -> tuple[Location, Schema]:
+    """Give the place in the TOML text that one of pydantic's locations leads to, and the schema of what stands there.
 
-
-def _alias(field: dataclasses.Field[Any]) -> str:
-    return str(getattr(field.default, "validation_alias", None) or field.name)
-
-
-def _type_at(root: Any, location: Sequence[Key]) -> Any:
-    """The annotation of the value at a location."""
-    kind = root
+    Pydantic's locations also name the variant of a table and a key that is itself wrong; neither is a place.
+    """
+    place: list[Key] = []
+    schema = root
     for key in location:
-        if isinstance(key, str) and key.endswith(TAG_END):
-            kind = next(choice for choice in _choices(kind) if _tag(choice) == key)
-        elif _is_table(kind):
-            names = {_alias(field): field.name for field in dataclasses.fields(kind)}
-            if key not in names:
-                return object
-            kind = typing.get_type_hints(kind, include_extras=True)[names[str(key)]]
-        else:
-            kind = _inner(kind)
-        kind = _unwrapped(kind)
-    return kind
+        if "oneOf" in schema:
+            schema = root["$defs"][key]
+        elif key != _OF_KEY:
+            place.append(key)
+            inner = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or schema.get("items")
+            schema = _resolved(root, inner if isinstance(inner, Mapping) else {})
+    return tuple(place), schema
 
 
-def _unwrapped(kind: Any) -> Any:
-    """The annotation without `Annotated` and `None`; a choice between variants stays whole."""
+def _resolved(root: Schema, schema: Schema) -> Schema:
+    """The schema without references and without null, which TOML does not have."""
     while True:
-        if typing.get_origin(kind) is typing.Annotated:
-            kind, *more = typing.get_args(kind)
-            if any(getattr(item, "json_schema_input_type", None) is str for item in more):
-                return str
-        elif len(choices := [choice for choice in _choices(kind) if choice is not types.NoneType]) == 1:
-            kind = choices[0]
+        if "$ref" in schema:
+            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+        elif "anyOf" in schema:
+            (schema,) = (choice for choice in schema["anyOf"] if choice != {"type": "null"})
         else:
-            return kind
+            return schema
 
 
-def _choices(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
-
-
-def _tag(choice: Any) -> str:
-    return next((item.tag for item in getattr(choice, "__metadata__", ()) if hasattr(item, "tag")), "")
-
-
-def _inner(kind: Any) -> Any:
-    """The annotation of an element of a list or of a value in a table with free keys."""
-    arguments = [argument for argument in typing.get_args(kind) if argument is not Ellipsis]
-    return arguments[-1] if arguments else object
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
-
-
-def _words(kind: Any) -> str:
-    """What a value of the type is in TOML."""
-    origin = typing.get_origin(kind) or kind
-    if origin is Literal or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
-        choices = typing.get_args(kind) or list(kind)
-        return ("one of " if len(choices) > 1 else "") + ", ".join(map(_written, choices))
-    if origin in (tuple, frozenset):
-        return "a list"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "a table"
-    return {str: "a string", bool: "true or false", int: "a whole number"}.get(origin, "a table")
+def _words(schema: Schema) -> str:
+    """What a value is in TOML."""
+    if "const" in schema:
+        return _written(schema["const"])
+    if "enum" in schema:
+        return f"one of {', '.join(map(_written, schema['enum']))}"
+    return _TYPES.get(schema.get("type", ""), "a table")
 
 
 def _written(value: object) -> str:
     """A value as a message shows it."""
-    return "true" if value is True else repr(value.value if isinstance(value, enum.Enum) else value)
+    return "true" if value is True else repr(value)

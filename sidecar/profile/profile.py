@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic.json_schema import SkipJsonSchema
 
 from sidecar.profile.patterns import STRICT
 from sidecar.profile.reachability import unreachable
@@ -150,7 +151,7 @@ class Profile:
     rules: tuple[AnyRule, ...] = ()
     id_grammar: IdGrammar = IdGrammar.SAFE
     after_delete: AfterDelete = AfterDelete.RECREATE
-    file: str = dataclasses.field(default="", init=False, compare=False)
+    file: SkipJsonSchema[str] = dataclasses.field(default="", init=False, compare=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,15 +12,16 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    InstanceOf,
     StrictStr,
     Tag,
     ValidationInfo,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic.json_schema import SkipJsonSchema
 
 from sidecar.profile.patterns import STRICT, AnswerPattern, ValuePattern, check_names
-from sidecar.profile.problems import TAG_END
 from sidecar.profile.templates import Template, parse_template
 
 LOOKED_AT: Final = ("POST", "PUT", "PATCH")
@@ -67,13 +68,8 @@ def _template(value: object, info: ValidationInfo) -> object:
     return template
 
 
-def _kind(value: object) -> object:
-    return RuleKind(value) if isinstance(value, str) and value in list(RuleKind) else value
-
-
-Paths: TypeAlias = Annotated[
-    tuple[Annotated[Template, BeforeValidator(_template, json_schema_input_type=str)], ...], Field(min_length=1)
-]
+PathTemplate: TypeAlias = Annotated[InstanceOf[Template], BeforeValidator(_template, json_schema_input_type=str)]
+Paths: TypeAlias = Annotated[tuple[PathTemplate, ...], Field(min_length=1)]
 Method: TypeAlias = Annotated[StrictStr, AfterValidator(_method)]
 
 
@@ -90,7 +86,7 @@ class PathRule:
     paths: Paths
     session_required_if: ValuePattern | None = None
     says_missing: AnswerPattern | None = None
-    line: int = dataclasses.field(default=0, init=False, compare=False)
+    line: SkipJsonSchema[int] = dataclasses.field(default=0, init=False, compare=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,9 +117,9 @@ class PathRule:
 class ToolRule:
     """What an MCP `tools/call` wants whose tool name matches one of the globs; `*` stands for any text."""
 
-    kind: Annotated[GuardKind, BeforeValidator(_kind)]
+    kind: GuardKind
     tools: Annotated[tuple[StrictStr, ...], Field(min_length=1)]
-    line: int = dataclasses.field(default=0, init=False, compare=False)
+    line: SkipJsonSchema[int] = dataclasses.field(default=0, init=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} tools {' '.join(self.tools)}"
@@ -133,10 +129,10 @@ class ToolRule:
 class UpgradeRule:
     """What a request to one of the paths wants that asks to speak another protocol (RFC 9110, section 7.8)."""
 
-    kind: Annotated[GuardKind, BeforeValidator(_kind)]
+    kind: GuardKind
     paths: Paths
     upgrade: Literal[True] = True
-    line: int = dataclasses.field(default=0, init=False, compare=False)
+    line: SkipJsonSchema[int] = dataclasses.field(default=0, init=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} upgrade {' '.join(map(str, self.paths))}"
@@ -144,19 +140,17 @@ class UpgradeRule:
 
 def _sort(value: object) -> str:
     if isinstance(value, ToolRule) or (isinstance(value, dict) and "tools" in value):
-        return _TOOL
+        return "ToolRule"
     if isinstance(value, UpgradeRule) or (isinstance(value, dict) and "upgrade" in value):
-        return _UPGRADE
-    return _PATH
+        return "UpgradeRule"
+    return "PathRule"
 
-
-_PATH: Final = "path" + TAG_END
-_TOOL: Final = "tool" + TAG_END
-_UPGRADE: Final = "upgrade" + TAG_END
 
 Rule: TypeAlias = PathRule | ToolRule | UpgradeRule
 AnyRule: TypeAlias = Annotated[
-    Annotated[PathRule, Tag(_PATH)] | Annotated[ToolRule, Tag(_TOOL)] | Annotated[UpgradeRule, Tag(_UPGRADE)],
+    Annotated[PathRule, Tag("PathRule")]
+    | Annotated[ToolRule, Tag("ToolRule")]
+    | Annotated[UpgradeRule, Tag("UpgradeRule")],
     Discriminator(_sort),
 ]
 """A rule as a profile writes it: `tools` makes it one for tools, `upgrade` one for upgrades."""

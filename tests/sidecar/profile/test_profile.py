@@ -209,6 +209,7 @@ def test_a_meta_tool_names_two_arguments() -> None:
             f"rules[0].kind cannot be 'deny': {KINDS} is allowed",
         ),
         (SMALLEST + '[[rules]]\nkind = "pass"', "rules[0].paths is missing: a list is needed"),
+        (SMALLEST + '[[rules]]\nkind = "pass"\npaths = [{}]', "rules[0].paths[0] cannot be {}: a string is allowed"),
         (
             SMALLEST + '[[rules]]\nkind = "pass"\npaths = ["/a"]\nmethods = ["post"]',
             f"rules[0].methods[0]: 'post' is not a method: {', '.join(sorted(METHODS))} are allowed",
