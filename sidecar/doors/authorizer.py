@@ -119,7 +119,8 @@ class Authorizer:
         if not self._enforces or isinstance(self._extractor, NothingGuarded):
             return None
         classification = classification_of(scope, self._extractor, asked.head)
-        if classification is None or not classification.needs_body:
+        # What a rule does with the answer needs the body, but no answer comes by here: such a request is permitted.
+        if classification is None or classification.after is not None or not classification.needs_body:
             return None
         if asked.body_is_cut:
             return classification, Refusal(Reason.BODY_TOO_LARGE, _CUT_BODY)

@@ -57,6 +57,21 @@ def test_nginx_and_caddy_pass_the_table_of_outages_by_the_head(authz: str, case:
         assert (answer.status, answer.reason) == wanted, answer.body
 
 
+def test_a_rule_that_reads_the_answer_needs_no_body_here(tmp_path: Path) -> None:
+    """A write under `recover` is permitted whether its body was shown, cut or kept back: the upstream checks it."""
+    env = sidecar_env(NO_UPSTREAM, NO_UPSTREAM, SIDECAR_PROFILE="adk")
+    body = b'{"appName": "app", "userId": "ann", "sessionId": "s-1"}'
+    with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+        authz = sidecar.addresses["authz"]
+        original = [("X-Original-Method", "POST"), ("X-Original-URI", "/run"), ("X-Original-Content-Length", "unknown")]
+        answers = [
+            ask(authz, "POST", "/envoy/run", JSON, body),
+            ask(authz, "POST", "/envoy/run", [*JSON, ("x-envoy-auth-partial-body", "true")], body[:20]),
+            ask(authz, "GET", "/nginx", [*original, *JSON]),
+        ]
+    assert [answer.status for answer in answers] == [200, 200, 200]
+
+
 def test_an_outage_refuses_by_the_head_too(authz: str) -> None:
     """A write whose ids stand in its path and query needs no body to be refused."""
     uri = "/api/v1/memories/session/o9/summarize?user_id=ann"
