@@ -46,11 +46,11 @@ def classification_of(scope: Scope, extractor: Extractor, head: Head | None = No
 def _classify(head: Head, wire: Wire | None, extractor: Extractor) -> Classification | None:
     if wire is None:
         return extractor.classify(head)
-    memo = wire.memo
-    if not memo.classified:
-        memo.classification = extractor.classify(head)
-        memo.classified = True
-    return memo.classification
+    seen = wire.head
+    if not seen.classified:
+        seen.classification = extractor.classify(head)
+        seen.classified = True
+    return seen.classification
 
 
 def _head_of(scope: Scope, wire: Wire | None) -> Head:

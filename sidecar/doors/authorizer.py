@@ -20,7 +20,7 @@ from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
-from sidecar.http.ports import WIRE, HeadMemo, Wire, wire_of
+from sidecar.http.ports import WIRE, Wire, wire_of
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
 from sidecar.request_context import enter_request
@@ -55,15 +55,17 @@ class Asked:
 
 
 class _OriginalWire(Wire):
-    """What the doors ask of the wire, for the original request; `sends_body` says that the question has a body."""
+    """What the doors ask of the wire `wire` of a question, for the original request.
 
-    def __init__(self, memo: HeadMemo, asked: Asked, *, sends_body: bool) -> None:
+    It follows from the head of the question, and so does its classification.
+    """
+
+    def __init__(self, wire: Wire, asked: Asked) -> None:
         self.target = asked.head.target
-        self.memo = memo
+        self.head = wire.head
         self.wants_messages = True
         self.extraction: Extraction | None = None
         self.asked = asked
-        self.sends_body = sends_body
 
 
 class Authorizer:
@@ -107,7 +109,7 @@ class Authorizer:
 
     async def _decide(self, original: Scope, receive: Receive, send: Send) -> None:
         wire: _OriginalWire = original["extensions"][WIRE]
-        refusal = self._keeps_back(original, wire.asked, has_body=wire.sends_body)
+        refusal = self._keeps_back(original, wire.asked, has_body=wire.head.has_body)
         if refusal is None:
             await self._guarded(original, receive, send)
         else:
@@ -173,9 +175,8 @@ def _says_something(extraction: Extraction) -> bool:
 
 
 def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
-    """Give the scope of the original request. It follows from the head of the question, and so does its memo."""
+    """Give the scope of the original request."""
     head = asked.head
-    original_wire = _OriginalWire(wire.memo, asked, sends_body=wire.has_body)
     return {
         "type": "http",
         "asgi": scope["asgi"],
@@ -183,7 +184,7 @@ def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
         "method": head.method,
         "headers": head.headers,
         "client": scope.get("client"),
-        "extensions": {WIRE: original_wire},
+        "extensions": {WIRE: _OriginalWire(wire, asked)},
     }
 
 

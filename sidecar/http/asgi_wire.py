@@ -16,7 +16,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sidecar.http.ports import HeadMemo, ResponseClient, Wire
+from sidecar.http.ports import ResponseClient, Wire, WireHead
 from sidecar.model import Extraction, Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
@@ -30,32 +30,20 @@ class AsgiWire(Wire):
     """A wire over a bare scope. Its `receive` and `send` take the place of the server's."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.method: str = scope["method"]
-        self.target = target_of(scope)
-        self.headers: Headers = scope["headers"]
-        self.version = "1.0" if scope.get("http_version") == "1.0" else "1.1"
+        self.head = _head_of(scope)
+        self.target = self.head.target
         client = scope.get("client")
         self.peer: str | None = client[0] if client else None
-        fields = dict(self.headers)
-        self.has_host = b"host" in fields
-        self.chunked = b"transfer-encoding" in fields
-        if not self.chunked and b"content-length" not in fields and scope.get("http_version", "1.1") > "1.1":
-            # HTTP/2 and later need not declare a body in the head (RFC 9113, section 8.1.1).
-            self.chunked = True
-            self.headers = [*self.headers, (b"transfer-encoding", b"chunked")]
-        self.has_body = self.chunked or int(fields.get(b"content-length", b"0")) > 0
-        self.memo = HeadMemo()
         self.extraction: Extraction | None = None
         self.arrived = monotonic()
         self.answered = False
-        self.upgrade = False
         self.wants_messages = True
         self.status: int | None = None
         self.sent = self.received = 0
         self._left = False
         self._receive = receive
         self._send = send
-        self.body_complete = not self.has_body
+        self.body_complete = not self.head.has_body
         self._on_gone: Callable[[], None] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -126,6 +114,23 @@ class AsgiWire(Wire):
         self._left = not self.answered
         if self._on_gone is not None:
             self._on_gone()
+
+
+def _head_of(scope: Scope) -> WireHead:
+    head = WireHead()
+    head.method = scope["method"]
+    head.target = target_of(scope)
+    head.raw_headers = scope["headers"]
+    head.version = "1.0" if scope.get("http_version") == "1.0" else "1.1"
+    fields = dict(head.raw_headers)
+    head.has_host = b"host" in fields
+    head.chunked = b"transfer-encoding" in fields
+    if not head.chunked and b"content-length" not in fields and scope.get("http_version", "1.1") > "1.1":
+        # HTTP/2 and later need not declare a body in the head (RFC 9113, section 8.1.1).
+        head.chunked = True
+        head.raw_headers = [*head.raw_headers, (b"transfer-encoding", b"chunked")]
+    head.has_body = head.chunked or int(fields.get(b"content-length", b"0")) > 0
+    return head
 
 
 def target_of(scope: Scope) -> bytes:

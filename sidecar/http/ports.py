@@ -15,46 +15,36 @@ from sidecar.http.framing import ForwardedHead
 from sidecar.model import Extraction, Headers
 
 
-class HeadMemo:
-    """What follows from a head alone, worked out once for as long as the connection repeats its bytes.
-
-    `classification` counts only where `classified` is true: None says that no rule looks at the request.
-    `upstream_head` is the head as it is written to the upstream, `upstream_fields` what of it stands behind the request
-    line: that does not depend on the target.
-    """
-
-    __slots__ = ("classification", "classified", "upstream_fields", "upstream_head")
-
-    def __init__(self) -> None:
-        self.classified = False
-        self.classification: Classification | None = None
-        self.upstream_head: bytes | None = None
-        self.upstream_fields: bytes | None = None
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
 class WireHead:
-    """What the wire said of a request before its body."""
+    """What the wire said of a request before its body, and what follows from that.
+
+    What follows is worked out once for as long as the connection repeats the bytes of the head. `classification` counts
+    only where `classified` is true: None says that no rule looks at the request. `upstream_head` is the head as it is
+    written to the upstream, `upstream_fields` what of it stands behind the request line: that does not depend on the
+    target.
+    """
 
     method: str
     target: bytes
     """The request target byte for byte."""
-    headers: Headers
+    raw_headers: Headers
     """The fields as they came, names in the sender's case."""
     version: str
     """`1.0` or `1.1`."""
-    peer: str | None
-    """The client's IP address; None on a Unix socket."""
     has_host: bool
-    has_body: bool
-    chunked: bool
-    upgrade: bool
+    has_body: bool = False
+    chunked: bool = False
+    upgrade: bool = False
     """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
-    memo: HeadMemo
+
+    classified: bool = False
+    classification: Classification | None = None
+    upstream_head: bytes | None = None
+    upstream_fields: bytes | None = None
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Wire(WireHead):
+class Wire:
     """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
 
     An `http.response.start` message may carry three keys more than ASGI's own: `reason` (bytes, the phrase after the
@@ -64,6 +54,11 @@ class Wire(WireHead):
     the connection.
     """
 
+    head: WireHead
+    target: bytes
+    """The request target byte for byte."""
+    peer: str | None
+    """The client's IP address; None on a Unix socket."""
     body_complete: bool
     """Whether the whole body has arrived."""
     extraction: Extraction | None

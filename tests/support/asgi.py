@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Scope
 
-from sidecar.http.ports import WIRE, HeadMemo, Wire
+from sidecar.http.ports import WIRE, Wire, WireHead
 from sidecar.model import Extraction
 
 
@@ -18,7 +18,7 @@ class _Wire(Wire):
 
     def __init__(self, target: bytes) -> None:
         self.target = target
-        self.memo = HeadMemo()
+        self.head = WireHead()
         self.extraction: Extraction | None = None
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
 from sidecar.doors.fast_path.connection import ForwardingConnection
-from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import UpstreamError
@@ -19,24 +18,15 @@ from sidecar.model import BODY_LATE
 class CollectedBody(Served, BodySink):
     """The body of a guarded request, held in pieces until it is whole, on a lease of the bytes that may be held.
 
-    `digits` is its declared length as it came. It serves the client connection meanwhile. A body for which there is no
+    It serves the client connection meanwhile. A body for which there is no
     room is the application's to refuse.
     """
 
-    __slots__ = ("_client", "digits", "head", "lease", "pieces", "template")
+    __slots__ = ("_client", "head", "lease", "pieces")
 
-    def __init__(
-        self,
-        client: ForwardingConnection,
-        template: RequestTemplate,
-        head: RequestHead,
-        digits: bytes,
-        lease: Lease | None,
-    ) -> None:
+    def __init__(self, client: ForwardingConnection, head: RequestHead, lease: Lease | None) -> None:
         self._client = client
-        self.template = template
         self.head = head
-        self.digits = digits
         self.lease = lease
         self.pieces: list[bytes] = []
 

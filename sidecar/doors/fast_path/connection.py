@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sidecar.doors.fast_path.parts import FastPath
-from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.refusal import Response, identified
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
@@ -11,6 +10,7 @@ from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import ResponseClient
 from sidecar.http.server.protocol import HardenedProtocol
+from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.serving import Shared
 from sidecar.model import Extraction
 from sidecar.request_context import on_behalf_of
@@ -30,23 +30,23 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
 
     def send(
         self,
-        template: RequestTemplate,
+        head: RequestHead,
         permit: Permit,
         line: UpstreamConnection,
-        head: bytes,
+        written: bytes,
         body: bytes,
         *,
         arrived: float,
         extraction: Extraction | None,
     ) -> None:
-        """Send a whole request on its way."""
+        """Send a whole request on its way; `written` is its head as the upstream gets it."""
         self._extraction = extraction
-        response = ProxiedResponse(self.upstream, self, permit, template.method)
-        self._serve(template.head, response)
+        response = ProxiedResponse(self.upstream, self, permit, head.method)
+        self._serve(head, response)
         self._line = line
         if self.write_paused:
             line.pause_reading()
-        response.send(line, head, arrived, complete=True, body=body)
+        response.send(line, written, arrived, complete=True, body=body)
 
     def fail(self, failure: Exception) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""

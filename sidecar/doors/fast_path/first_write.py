@@ -10,11 +10,11 @@ from typing import Final
 
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.parts import Asking
-from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.ports import Served
+from sidecar.http.server.request_head import RequestHead
 from sidecar.model import Extraction
 from sidecar.request_context import enter_request
 
@@ -34,17 +34,17 @@ class FirstWrite(Served):
         self,
         asking: Asking,
         client: ForwardingConnection,
-        template: RequestTemplate,
+        head: RequestHead,
         extraction: Extraction,
         *,
-        head: bytes,
+        written: bytes,
         body: bytes,
     ) -> None:
         self._asking = asking
         self._client = client
-        self._template = template
+        self._head = head
         self._extraction = extraction
-        self._request = head, body
+        self._request = written, body
         self._is_gone = False
 
     def end_stream(self) -> None:
@@ -57,8 +57,8 @@ class FirstWrite(Served):
 
     async def run(self, arrived: float) -> None:
         """Have the request, which was here at `arrived`, decided; then send or refuse it."""
-        template = self._template
-        enter_request(template.method, template.target, template.headers)
+        head = self._head
+        enter_request(head.method, head.target, head.raw_headers)
         try:
             answer = await self._decide(arrived)
         except UpstreamError as failure:
@@ -87,8 +87,6 @@ class FirstWrite(Served):
             if self._is_gone:
                 upstream.pool.release(line)
                 return None
-            self._client.send(
-                self._template, decided, line, *self._request, arrived=arrived, extraction=self._extraction
-            )
+            self._client.send(self._head, decided, line, *self._request, arrived=arrived, extraction=self._extraction)
             return None
         return refuse_extraction(self._extraction, decided.refusals)

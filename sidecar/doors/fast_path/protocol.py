@@ -16,14 +16,14 @@ from sidecar.doors.fast_path.bodies import CollectedBody, StreamedBody
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
 from sidecar.doors.fast_path.parts import FastPath
-from sidecar.doors.fast_path.request_template import RequestTemplate
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import IDEMPOTENT
 from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, RequestHead
+from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.request_template import RequestTemplate
 from sidecar.http.server.serving import Shared
 from sidecar.model import Extraction, Head
 
@@ -46,7 +46,6 @@ class FastPathProtocol(ForwardingConnection):
         "_guard",
         "_lease",
         "_limit",
-        "_passing",
         "_template",
         "_unguarded",
     )
@@ -59,7 +58,6 @@ class FastPathProtocol(ForwardingConnection):
         self._unguarded = path.unguarded
         self._asking = path.asking
         self._template: RequestTemplate | None = None
-        self._passing: RequestTemplate | None = None
         self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.budget.limit
         self._lease: Lease | None = None
 
@@ -70,7 +68,7 @@ class FastPathProtocol(ForwardingConnection):
         held = self._served
         assert isinstance(held, CollectedBody)  # noqa: S101 # for the type checker: it has just said so
         self._lease = held.lease
-        if not self._try(held.template, held.digits, held.whole()):
+        if not self._try(held.head, self.upstream.request_head(held.head, self.peer), held.whole()):
             self.give_up(self._extraction)
 
     def give_up(self, extraction: Extraction | None = None) -> None:
@@ -105,20 +103,21 @@ class FastPathProtocol(ForwardingConnection):
             super()._next(seen)
             return
         digits, start, end = found
-        is_guarded = template.classification is not None
+        head = template.head
+        is_guarded = head.classification is not None
         if start == end or (is_guarded and end - start > self._limit):
-            self._give_way()
+            self._give_way(template, start)
             return
         buffer = self._buffer
         if len(buffer) < end or (is_guarded and end - start > MAX_UNCOUNTED):
-            self._begin_incomplete(template, digits)
+            self._begin_incomplete(template, start)
             return
         self._buffer = buffer[end:]
-        if not self._try(template, digits, buffer[start:end]):
+        if not self._try(head, template.write(digits), buffer[start:end]):
             self._buffer = buffer
-            self._give_way(self._extraction)
+            self._give_way(template, start, self._extraction)
 
-    def _try(self, template: RequestTemplate, digits: bytes, body: bytes) -> bool:
+    def _try(self, head: RequestHead, written: bytes, body: bytes) -> bool:
         """Serve a request that is whole, if that can be done at once. `_extraction` keeps what was learnt of it."""
         self._extraction = None
         # A client that does not read its answers is made to wait by the application; the fast path never waits.
@@ -126,10 +125,9 @@ class FastPathProtocol(ForwardingConnection):
         if line is None:
             return False
         arrived = monotonic()
-        extraction, permit = self._decide(template, body)
-        head = template.written_as(digits)
+        extraction, permit = self._decide(head, body)
         if permit is not None:
-            self.send(template, permit, line, head, body, arrived=arrived, extraction=extraction)
+            self.send(head, permit, line, written, body, arrived=arrived, extraction=extraction)
             return True
         self.upstream.pool.release(line)
         self._extraction = extraction
@@ -143,23 +141,21 @@ class FastPathProtocol(ForwardingConnection):
             except BodyRefused:
                 return False
             self._lease = lease
-        first = FirstWrite(asking, self, template, extraction, head=head, body=body)
-        self._serve(template.head, first)
+        first = FirstWrite(asking, self, head, extraction, written=written, body=body)
+        self._serve(head, first)
         self.run_beside(first.run(arrived))
         return True
 
-    def _begin_incomplete(self, template: RequestTemplate, digits: bytes) -> None:
+    def _begin_incomplete(self, template: RequestTemplate, start: int) -> None:
         """Begin a request whose body is still coming: hold it if a rule looks at it or it is small, or stream it."""
         if self._half_closed or self.write_paused:
-            self._give_way()
+            self._give_way(template, start)
             return
-        head = self._take_head()
-        assert head is not None  # noqa: S101 # for the type checker: a head was recognised
-        head.memo.classification, head.memo.classified = template.classification, True
-        if template.classification is not None or head.length <= MAX_UNCOUNTED:
+        head = self._cut_head(template, start)
+        if head.classification is not None or head.length <= MAX_UNCOUNTED:
             lease = None if self._asking is None else self._asking.budget.lease()
-            held = CollectedBody(self, template, head, digits, lease)
-            self._serve(template.head, held)
+            held = CollectedBody(self, head, lease)
+            self._serve(head, held)
             self._expect(head, held)
             self.wait_for_more()
             self._feed_buffer()
@@ -168,40 +164,40 @@ class FastPathProtocol(ForwardingConnection):
         if line is None:
             super()._begin(head)
         else:
-            self._stream(template, head, template.written_as(digits), line)
+            self._stream(head, line)
 
-    def _stream(self, template: RequestTemplate, head: RequestHead, written: bytes, line: UpstreamConnection) -> None:
+    def _stream(self, head: RequestHead, line: UpstreamConnection) -> None:
         """Send the head of a request that no rule looks at, and its body as it comes."""
         arrived = monotonic()
         permit = self._guard.pass_through()
         self._extraction = None
-        response = ProxiedResponse(self.upstream, self, permit, template.method)
-        look = functools.partial(self._look, template)
-        self._serve(template.head, response)
+        response = ProxiedResponse(self.upstream, self, permit, head.method)
+        look = functools.partial(self._look, head)
+        self._serve(head, response)
         # First of all, so that a response to a request that is not whole closes the connection.
         self._expect(head, StreamedBody(self, response, line, chunked=head.chunked, look=look))
         self.expect_body(waiting=True)
         self.follow(line)
-        response.send(line, written, arrived, complete=False)
+        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
         self._feed_buffer()
 
-    def _look(self, template: RequestTemplate, piece: bytes) -> None:
+    def _look(self, head: RequestHead, piece: bytes) -> None:
         """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
         if self._unguarded is not None:
             try:
-                self._unguarded.look(template.method, template.target, template.headers, piece)
+                self._unguarded.look(head.method, head.target, head.raw_headers, piece)
             except Exception:
                 logger.exception("the fast path could not look at an unguarded request")
 
-    def _decide(self, template: RequestTemplate, body: bytes) -> tuple[Extraction | None, Permit | None]:
+    def _decide(self, head: RequestHead, body: bytes) -> tuple[Extraction | None, Permit | None]:
         """Read the body, where a rule looks at it, and decide what needs no question."""
         extraction = None
         try:
-            if template.classification is not None:
-                extraction = template.classification.extract(body)
+            if head.classification is not None:
+                extraction = head.classification.extract(body)
                 return extraction, self._guard.permit_known(extraction)
             permit = self._guard.pass_through()
-            self._look(template, body)
+            self._look(head, body)
         except Exception:
             logger.exception("the fast path could not decide a request")
             return extraction, None
@@ -211,9 +207,10 @@ class FastPathProtocol(ForwardingConnection):
         if not (takes_fast_path(head) and self._classify(head)):
             super()._begin(head)
             return
-        classification = head.memo.classification
-        if head.length and len(head.raw) <= MAX_TEMPLATE_HEAD and (classification is None or may_hold(head)):
-            self._template = self._make_template(head)
+        classification = head.classification
+        if head.length and self._last is not None and (classification is None or may_hold(head)):
+            self.upstream.request_head(head, self.peer)
+            self._template = self._last
             self._buffer = head.raw + self._buffer
             self._next()
         elif classification is not None or head.length or not self._pass(head):
@@ -221,14 +218,13 @@ class FastPathProtocol(ForwardingConnection):
 
     def _classify(self, head: RequestHead) -> bool:
         """Have the head classified, once for all requests that repeat it; False where that failed."""
-        memo = head.memo
-        if not memo.classified:
+        if not head.classified:
             try:
-                memo.classification = self._classified_by(Head(head.method, head.target, head.headers))
+                head.classification = self._classified_by(Head(head.method, head.target, head.headers))
             except Exception:
                 logger.exception("the fast path could not classify a request")
                 return False
-            memo.classified = True
+            head.classified = True
         return True
 
     def _pass(self, head: RequestHead) -> bool:
@@ -237,28 +233,22 @@ class FastPathProtocol(ForwardingConnection):
         if line is None:
             return False
         arrived = monotonic()
-        template = self._passing
-        if template is None or template.memo is not head.memo:
-            template = self._passing = self._make_template(head)
         if head.chunked:
-            self._stream(template, head, template.written_before, line)
+            self._stream(head, line)
         else:
-            permit = self._guard.pass_through()
-            self.send(template, permit, line, template.written_before, b"", arrived=arrived, extraction=None)
+            written = self.upstream.request_head(head, self.peer)
+            self.send(head, self._guard.pass_through(), line, written, b"", arrived=arrived, extraction=None)
         return True
 
-    def _make_template(self, head: RequestHead) -> RequestTemplate:
-        template = RequestTemplate(head, self.peer)
-        template.write_as(self.upstream.request_head(template))
-        return template
+    def _cut_head(self, template: RequestTemplate, end: int) -> RequestHead:
+        """Cut the head that ends at `end` off the buffer; it was recognised, and keeps what was learnt of its like."""
+        head = template.parse_next(self._buffer[:end])
+        self._buffer = self._buffer[end:]
+        return head
 
-    def _give_way(self, extraction: Extraction | None = None) -> None:
-        """Leave the request to the application, with what was learnt of it."""
-        head = self._take_head()
-        assert head is not None  # noqa: S101 # for the type checker: a head was recognised
-        if self._template is not None:
-            head.memo.classification, head.memo.classified = self._template.classification, True
-        super()._begin(head)
+    def _give_way(self, template: RequestTemplate, end: int, extraction: Extraction | None = None) -> None:
+        """Leave a request to the application, with what was learnt of it; its head ends at `end` in the buffer."""
+        super()._begin(self._cut_head(template, end))
         if isinstance(self._served, Exchange):
             self._served.extraction = extraction
 
@@ -279,7 +269,7 @@ def takes_fast_path(head: RequestHead) -> bool:
 
 def may_hold(head: RequestHead) -> bool:
     """Whether a rule looks at the body of the request, and at nothing else that the application has to do."""
-    classification = head.memo.classification
+    classification = head.classification
     return (
         classification is not None
         and classification.after is None

@@ -76,7 +76,7 @@ class ProxiedRequest:
         client: ResponseClient | None = direct or self._messages
         assert client is not None  # noqa: S101 # for the type checker: it is one or the other
         self._client = client
-        self._response = ProxiedResponse(upstream, client, permit, wire.method, self._over)
+        self._response = ProxiedResponse(upstream, client, permit, wire.head.method, self._over)
 
     async def run(self) -> None:
         """Send the request, and wait until its response is over. Raises PermitLapsed and UpstreamError."""
@@ -120,10 +120,10 @@ class ProxiedRequest:
     async def _send_request(self) -> asyncio.Task[None] | None:
         """Send the head, and the body if it is there already; otherwise give the task that sends it."""
         wire = self._wire
-        head = self._upstream.request_head(wire)
+        head = self._upstream.request_head(wire.head, wire.peer)
         # First of all, so that nothing has been received yet should the permit lapse.
         connection = self._upstream.pool.take() or await self._wait_for_connection()
-        if not wire.has_body:
+        if not wire.head.has_body:
             self._send(connection, head, b"", complete=True)
             return None
         if not wire.body_complete:
@@ -153,7 +153,7 @@ class ProxiedRequest:
             raise ClientGone
         wire = self._wire
         self._client.follow(connection)
-        self._response.send(connection, head, wire.arrived, complete=complete, body=body, upgrade=wire.upgrade)
+        self._response.send(connection, head, wire.arrived, complete=complete, body=body, upgrade=wire.head.upgrade)
 
     async def _upload(self, connection: UpstreamConnection) -> None:
         """Send the rest of the body as the client sends it and the upstream takes it."""
@@ -184,4 +184,4 @@ class ProxiedRequest:
         return message.get("body", b""), message.get("more_body", False)
 
     def _framed(self, body: bytes, *, last: bool) -> bytes:
-        return encode_chunk(body, last=last) if self._wire.chunked else body
+        return encode_chunk(body, last=last) if self._wire.head.chunked else body

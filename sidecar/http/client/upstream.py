@@ -78,18 +78,17 @@ class Upstream:
             self.telemetry.upstream_failed(error.reason, str(failure) or type(failure).__name__)
         return error
 
-    def request_head(self, wire: WireHead) -> bytes:
-        """Write the head of the request as the upstream gets it."""
-        memo = wire.memo
-        if memo.upstream_head is not None:
-            return memo.upstream_head
-        written = memo.upstream_fields
+    def request_head(self, head: WireHead, peer: str | None) -> bytes:
+        """Write the head of a request as the upstream gets it, for the client at the address `peer`."""
+        if head.upstream_head is not None:
+            return head.upstream_head
+        written = head.upstream_fields
         if written is None:
-            fields = self.rules.write_request_fields(wire.headers, peer=wire.peer, upgrade=wire.upgrade)
-            host = b"" if wire.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
-            written = memo.upstream_fields = b"%b%b\r\n" % (host, fields)
-        memo.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (wire.method.encode("ascii"), wire.target, written)
-        return memo.upstream_head
+            fields = self.rules.write_request_fields(head.raw_headers, peer=peer, upgrade=head.upgrade)
+            host = b"" if head.has_host else b"Host: %b\r\n" % self.pool.origin.authority.encode("ascii")
+            written = head.upstream_fields = b"%b%b\r\n" % (host, fields)
+        head.upstream_head = b"%b %b HTTP/1.1\r\n%b" % (head.method.encode("ascii"), head.target, written)
+        return head.upstream_head
 
     def answer_head(self, head: ResponseHead, permit: Permit) -> ForwardedHead:
         """Give the head of an answer as the client gets it; the same object as long as both are the same."""

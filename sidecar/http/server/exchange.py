@@ -39,17 +39,10 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
     """What the protocol and the application know of the request being served."""
 
     def __init__(self, protocol: ServingConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
-        self.memo = head.memo
-        self.extraction: Extraction | None = None
-        self.method = head.method
+        self.head = head
         self.target = head.target
-        self.headers: Headers = head.raw_headers
-        self.version = head.version
         self.peer = protocol.peer
-        self.has_host = b"host" in head.fields
-        self.has_body = head.has_body
-        self.chunked = head.chunked
-        self.upgrade = head.upgrade
+        self.extraction: Extraction | None = None
         self.arrived = arrived
         self.wants_messages = False
         self.status: int | None = None

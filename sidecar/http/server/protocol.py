@@ -15,8 +15,8 @@ from starlette.types import Scope
 from sidecar.http.ports import Served
 from sidecar.http.server.connection import ABORT, CLOSE, REFUSE_HEAD
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.repeated_head import parse_next_head
 from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
+from sidecar.http.server.request_template import RequestTemplate
 from sidecar.http.server.scope import connection_scope, request_scope
 from sidecar.http.server.serving import PIPELINE_HIGH_WATER, ServingConnection, Shared
 
@@ -24,12 +24,12 @@ from sidecar.http.server.serving import PIPELINE_HIGH_WATER, ServingConnection, 
 class HardenedProtocol(ServingConnection):
     """One client connection."""
 
-    __slots__ = ("_last_head", "_scope")
+    __slots__ = ("_last", "_scope")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._scope: Scope = {}
-        self._last_head: RequestHead | None = None
+        self._last: RequestTemplate | None = None
 
     # What the transport tells
 
@@ -126,10 +126,10 @@ class HardenedProtocol(ServingConnection):
         if not end:
             return None
         raw = self._buffer[:end]
-        head = self._last_head
-        if head is None or raw != head.raw:
-            head = parse_head(raw) if head is None else parse_next_head(raw, head)
-            self._last_head = head if end <= MAX_TEMPLATE_HEAD else None
+        last = self._last
+        head = parse_head(raw) if last is None else last.parse_next(raw)
+        if last is None or head is not last.head:
+            self._last = RequestTemplate(head) if end <= MAX_TEMPLATE_HEAD else None
         self._buffer = self._buffer[end:]
         return head
 

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from sidecar.http.headers import connection_options, upgrade_options
-from sidecar.http.ports import HeadMemo
+from sidecar.http.ports import WireHead
 
 MAX_HEAD: Final = 64 * 1024
 """Most bytes of a request line and its header fields together."""
@@ -36,8 +36,7 @@ _FIELD: Final = re.compile(rb"(?<=\n)(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\n-\
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
-LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_LENGTH_FIELD: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class BadRequest(Exception):
@@ -58,7 +57,7 @@ class HeaderSection:
         self.last = dict(self.lower)
 
 
-class RequestHead:
+class RequestHead(WireHead):
     """A request line and header fields that can be read in one way only.
 
     `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
@@ -66,15 +65,12 @@ class RequestHead:
     `around_target` are the bytes before the target and those behind it.
 
     One object may stand for several requests of a connection that begin alike, and heads that differ in their targets
-    alone share their `section`: nothing of it is ever changed but its `memo`, which keeps what follows from it.
+    alone share their `section`: nothing of it is ever changed but what is kept of what follows from it.
     """
 
     length = 0
-    chunked = False
-    has_body = False
     keep_alive = True
     expects_continue = False
-    upgrade = False
 
     def __init__(
         self,
@@ -87,13 +83,13 @@ class RequestHead:
         around_target: tuple[bytes, bytes],
     ) -> None:
         self.raw = raw
-        self.memo = HeadMemo()
         self.method = method
         self.target = target
         self.version = version
         self.raw_headers = section.raw
         self.headers = section.lower
         self.fields = section.last
+        self.has_host = b"host" in section.last
         self.section = section
         self.around_target = around_target
 
@@ -104,13 +100,6 @@ class RequestHead:
         if len(self.fields) == len(self.headers):
             return [self.fields[name]]
         return [value for each, value in self.headers if each == name]
-
-
-def around_length(head: bytes) -> tuple[bytes, bytes]:
-    """Give what stands in a head before and behind the digits of its declared length, which it has."""
-    length = _LENGTH_FIELD.search(head)
-    assert length is not None  # noqa: S101 # for the type checker
-    return head[: length.start(1)], head[length.end(1) :]
 
 
 def find_head(buffer: bytes, seen: int = 0) -> int:
@@ -211,7 +200,7 @@ def _read_body_framing(request: RequestHead) -> None:
         request.chunked = request.has_body = True
     elif b"content-length" in fields:
         lengths = request.values(b"content-length")
-        if len(lengths) > 1 or not LENGTH.fullmatch(lengths[0]):
+        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
             raise BadRequest(400, "malformed Content-Length")
         request.length = int(lengths[0])
         request.has_body = request.length > 0
