@@ -120,6 +120,10 @@ class Reference:
         else:
             self.key = (*scope, session_id) if scope else session_id
 
+    def asks_like(self, other: Reference) -> bool:
+        """Whether the session service is asked the same about this session as for another reference to it."""
+        return self.user_id == other.user_id and self.variables == other.variables
+
 
 RETRY_AFTER: Final = 1
 """Seconds after which a client may try again where nothing better is known."""

@@ -32,7 +32,7 @@ class Recovery:
         self._known = known
         self._telemetry = telemetry
         self._refuse_deleted = refuse_deleted
-        self._single_flight: SingleFlight[Verdict] = SingleFlight()
+        self._single_flight: SingleFlight[tuple[Reference, Verdict]] = SingleFlight()
         self._now = 0
         self._created: LRUCache[SessionKey, int] = LRUCache(_MOST_REMEMBERED)
 
@@ -43,15 +43,18 @@ class Recovery:
     async def recover(self, reference: Reference, ticket: int) -> bool:
         """Whether the session, missing for a request with this ticket, has been created since.
 
-        Requests that miss one session share one create call. A request that the upstream answered before another's
-        create call ended needs no call of its own.
+        Requests that miss one session share one create call, and its failure where they would ask the same. A request
+        that the upstream answered before another's create call ended needs no call of its own.
         """
-        if self._is_deleted(reference):
-            return False
-        if self._created.get(reference.key, -1) >= ticket:
-            return True
-        answer, _ = await self._single_flight.share(reference.key, lambda: self._create(reference))
-        return isinstance(answer, Created) or self._created.get(reference.key, -1) >= ticket
+        while not self._is_deleted(reference):
+            if self._created.get(reference.key, -1) >= ticket:
+                return True
+            (made_for, answer), led = await self._single_flight.share(reference.key, lambda: self._create(reference))
+            if isinstance(answer, Created):
+                return True
+            if led or made_for.asks_like(reference):
+                return self._created.get(reference.key, -1) >= ticket
+        return False
 
     def forget(self, reference: Reference) -> None:
         """Note that the session was deleted: it is no longer known, or known to be deleted."""
@@ -65,13 +68,13 @@ class Recovery:
         """Wait for the create calls that are under way."""
         await self._single_flight.landed()
 
-    async def _create(self, reference: Reference) -> Verdict:
+    async def _create(self, reference: Reference) -> tuple[Reference, Verdict]:
         answer = await self._service.create(reference)
         if isinstance(answer, Created):
             self._created[reference.key] = self._now
             self._now += 1
             self._telemetry.decided(Grounds.CREATED.value, None, reference)
-        return answer
+        return reference, answer
 
     def _is_deleted(self, reference: Reference) -> bool:
         session = self._known.recall(reference.key) if self._refuse_deleted else None

@@ -10,8 +10,8 @@ like a question, because the two may find different owners for one session.
 A waiting request wants a step of its own, perhaps for another user. The leader's answer settles it where the answer
 says the same to every request: the session exists, or was deleted, or the session service cannot say. Otherwise the
 waiting request takes its own step once the leader is done. `Absent` does not say the same: a session service that looks
-within one user's sessions answers so for a session of another user. A waiting request of the same user that wants the
-same step always takes the leader's answer.
+within one user's sessions answers so for a session of another user. A waiting request that wants the same step, for the
+same user and with the same values of the profile's variables, always takes the leader's answer.
 
 What a request that waits to take another step gets out of the leader's answer:
 
@@ -162,5 +162,4 @@ def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | O
         case Unknown() if step is not _Step.OWE or taken.step is step:
             return taken.answer
         case _:
-            same = taken.reference.user_id == reference.user_id and taken.step is step
-            return taken.answer if same else None
+            return taken.answer if taken.step is step and taken.reference.asks_like(reference) else None

@@ -28,6 +28,7 @@ from tests.support.state_table import state_table
 TABLE = state_table("guard/session_resolver.py")
 STEPS = ("look", "create", "owe")
 ANN, BOB = Reference("s-1", "ann"), Reference("s-1", "bob")
+ELSEWHERE = Reference("s-1", "ann", variables=(("tenant", "t-2"),))
 ANNS = Session("ann", SessionStatus.ACTIVE)
 ANSWERS: dict[str, Verdict | Owed] = {
     "Found": Found(ANNS),
@@ -104,13 +105,16 @@ async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: 
             assert await settle(answer, leading, waiting, waiter) == expected
 
 
+@pytest.mark.parametrize("waiter", [BOB, ELSEWHERE], ids=["another user", "another variable"])
 @pytest.mark.parametrize("step", ["look", "create"])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
-async def test_the_answer_to_the_same_step_of_another_user_is_in_the_table_too(row: dict[str, str], step: str) -> None:
-    """A request of another user takes from the same step what the table says."""
+async def test_the_answer_to_the_same_step_of_another_is_in_the_table_too(
+    row: dict[str, str], step: str, waiter: Reference
+) -> None:
+    """A request of another user, or with another value in the call, takes from the same step what the table says."""
     answer = ANSWERS[row["answer"]]
     expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[step]]
-    assert await settle(answer, step, step, BOB) == expected
+    assert await settle(answer, step, step, waiter) == expected
 
 
 @pytest.mark.parametrize("step", STEPS)
