@@ -13,8 +13,8 @@ from sidecar.extract.form.content_type import Form, declared_form
 from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.form.form_fields import read_urlencoded
 from sidecar.extract.form.multipart import read_multipart
-from sidecar.extract.head_candidates import HeadCandidates, HeadReader
-from sidecar.extract.id_resolver import Candidates, IdResolver
+from sidecar.extract.head_candidates import Candidates, HeadCandidates, HeadReader
+from sidecar.extract.id_resolver import IdResolver
 from sidecar.extract.ids import IdFormat
 from sidecar.extract.json.flat_json import FlatCallExtractor, FlatJsonExtractor, has_flat_bodies
 from sidecar.extract.json.json_paths import JsonPathExtractor
@@ -103,7 +103,7 @@ class Extractor:
         try:
             outside = self._outside.read(route.captured, head.headers, query)
             candidates = outside.everything() if outside.query else outside.claims
-            found = _rest(self._resolver.resolve_ids(candidates, route.kind, outside.users))
+            found = _rest(self._resolver.resolve_ids(candidates, route.kind, outside))
         except RequestRefused as refused:
             found = _rest_refused(refused)
         return lambda _body: found
@@ -122,7 +122,7 @@ class Extractor:
         except RequestRefused as refused:
             unclear = _rest_refused(refused)
         said = tuple((outside.everything() if outside.query else outside.claims).items())
-        kind, users = route.kind, outside.users
+        kind = route.kind
         is_flat = self._has_flat and form is None and unclear is None and not _names_anything(said)
         flat = self._flat.read if is_flat else None
         identified = self._resolver.identified
@@ -139,8 +139,8 @@ class Extractor:
             try:
                 elements = self._add_body(candidates, form, body) if body else ()
                 if elements:
-                    return _rest(*resolve_elements(self._resolver, candidates, elements, kind, users))
-                return _rest(self._resolver.resolve_ids(candidates, kind, users))
+                    return _rest(*resolve_elements(self._resolver, candidates, elements, kind, outside))
+                return _rest(self._resolver.resolve_ids(candidates, kind, outside))
             except RequestRefused as refused:
                 return _rest_refused(refused)
 

@@ -1,26 +1,38 @@
-"""What a request names outside its body: in its path, its headers and its query."""
+"""What a request names outside its body: in its path, its headers and its query.
+
+Credentials that a profile passes on to the session service are a part of what a session is known under, so that what
+one client may see admits no other. A digest stands for them, keyed with a secret of this process: neither a log line
+nor a memory dump of the cache gives a credential away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from sidecar.extract.credentials import CredentialsReader
 from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.form.form_fields import read_urlencoded
 from sidecar.extract.header_name import fold
-from sidecar.extract.id_resolver import Candidates
-from sidecar.model import Headers
+from sidecar.model import Credentials, Headers
 from sidecar.profile.profile import Profile
+
+_SECRET: Final = secrets.token_bytes(32)
+
+Candidates: TypeAlias = dict[str, list[object]]
+"""For each name of the profile, what the places that say anything say; never null."""
 
 
 @dataclass(slots=True)
 class HeadCandidates:
-    """Claims of path and headers, those of the query beside them, and the values of the user header."""
+    """Claims of path and headers, those of the query beside them, the values of the user header, and credentials."""
 
     claims: Candidates
     query: Candidates
     users: tuple[str, ...]
+    credentials: Credentials | None
 
     def everything(self) -> Candidates:
         """All claims in one, which the caller may add to."""
@@ -32,7 +44,7 @@ class HeadReader:
 
     def __init__(self, profile: Profile, user_header: str | None) -> None:
         self._names = tuple(profile.watched)
-        self._credentials = CredentialsReader(profile.service.credentials)
+        self._credentials = frozenset(name.encode("ascii") for name in profile.service.credentials)
         self._query = {name: places.query for name, places in profile.watched.items() if places.query}
         self._query_names = FieldNames(field for fields in self._query.values() for field in fields)
         self._headers = {
@@ -45,11 +57,11 @@ class HeadReader:
         claims: Candidates = {name: [] for name in self._names}
         for name, value in captured.items():
             claims[name].append(value)
-        self._credentials.add(claims, headers)
         if self._headers:
             self._add_headers(claims, headers)
         users = self._users(headers) if self._user_header is not None else ()
-        return HeadCandidates(claims, self._query_claims(query) if query else {}, users)
+        credentials = self._credentials_of(headers) if self._credentials else None
+        return HeadCandidates(claims, self._query_claims(query) if query else {}, users, credentials)
 
     def _add_headers(self, claims: Candidates, headers: Headers) -> None:
         """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
@@ -64,6 +76,17 @@ class HeadReader:
 
     def _users(self, headers: Headers) -> tuple[str, ...]:
         return tuple(_text(value) for header, value in headers if header == self._user_header)
+
+    def _credentials_of(self, headers: Headers) -> Credentials:
+        fields = tuple((name, value) for name, value in headers if name in self._credentials)
+        return Credentials(fields, _digest(fields))
+
+
+def _digest(fields: Sequence[tuple[bytes, bytes]]) -> str:
+    digest = hashlib.blake2b(key=_SECRET, digest_size=16)
+    for name, value in fields:
+        digest.update(b"%d:%b%d:%b" % (len(name), name, len(value), value))
+    return digest.hexdigest()
 
 
 def _text(value: bytes) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
-from sidecar.extract.credentials import credentials_in
+from sidecar.extract.head_candidates import Candidates, HeadCandidates
 from sidecar.extract.ids import CANONICAL, IdFormat, is_safe, is_text, session_id_check, user_id_check
 from sidecar.extract.refused import RequestRefused, ambiguous
 from sidecar.model import Reason, Reference, Refusal, RuleKind
@@ -15,9 +15,6 @@ from sidecar.profile.session_api import IdEquality
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
 _MOST_REMEMBERED: Final = 1024
-
-Candidates: TypeAlias = dict[str, list[object]]
-"""For each name of the profile, what the places that say anything say; never null."""
 
 
 class IdResolver:
@@ -58,10 +55,10 @@ class IdResolver:
         self._remembered[session_id] = reference
         return reference
 
-    def resolve_ids(self, claims: Candidates, kind: RuleKind, header_users: Sequence[str]) -> Reference | None:
+    def resolve_ids(self, claims: Candidates, kind: RuleKind, head: HeadCandidates) -> Reference | None:
         """The reference that the claims make, None where no session is named.
 
-        `header_users` are the values of the user header. Raises RequestRefused.
+        Of `head` the user header and the credentials count beside the claims. Raises RequestRefused.
         """
         sessions = claims[SESSION]
         if not sessions:
@@ -73,12 +70,12 @@ class IdResolver:
         if self._has_spellings:
             session_id = self._canonical(session_id)
         has_owner = self._owner_policy is not Owner.NONE
-        owner = self._owner(claims[USER], header_users, session_id) if has_owner else None
+        owner = self._owner(claims[USER], head.users, session_id) if has_owner else None
         if not self._is_rich:
             return Reference(session_id, owner, kind)
         scope = tuple(self._scope_part(name, claims[name], owner, session_id) for name in self._scope)
         variables = tuple(self._variable_values(claims))
-        return Reference(session_id, owner, kind, scope, variables, credentials_in(claims))
+        return Reference(session_id, owner, kind, scope, variables, head.credentials)
 
     def _allowed(self) -> str:
         if self._format is IdFormat.UUID:

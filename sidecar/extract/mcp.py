@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sidecar.extract.form.content_type import declared_form
-from sidecar.extract.head_candidates import HeadCandidates
-from sidecar.extract.id_resolver import Candidates, IdResolver
+from sidecar.extract.head_candidates import Candidates, HeadCandidates
+from sidecar.extract.id_resolver import IdResolver
 from sidecar.extract.json.json_paths import JsonPathExtractor
 from sidecar.extract.json.strict_json import JsonReader, member
 from sidecar.extract.refused import RequestRefused, unreadable
@@ -81,7 +81,7 @@ class McpReader:
             raise RequestRefused(outside)
         claims, kinds = self._claims(tools, outside)
         return self._resolver.resolve_ids(
-            claims, RuleKind.ENSURE if RuleKind.ENSURE in kinds else RuleKind.REQUIRE, outside.users
+            claims, RuleKind.ENSURE if RuleKind.ENSURE in kinds else RuleKind.REQUIRE, outside
         )
 
     def _claims(self, tools: Tools, outside: HeadCandidates) -> tuple[Candidates, set[RuleKind]]:

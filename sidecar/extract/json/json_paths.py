@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from sidecar.extract.id_resolver import Candidates
+from sidecar.extract.head_candidates import Candidates
 from sidecar.extract.json.strict_json import member
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import JsonPath

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sidecar.extract.id_resolver import Candidates, IdResolver
+from sidecar.extract.head_candidates import Candidates, HeadCandidates
+from sidecar.extract.id_resolver import IdResolver
 from sidecar.extract.refused import unreadable
 from sidecar.model import Reference, RuleKind
 from sidecar.profile.profile import SESSION
@@ -19,7 +20,11 @@ MOST_REFERENCES: Final = 1_000
 
 
 def resolve_elements(
-    resolver: IdResolver, candidates: Candidates, elements: Sequence[Candidates], kind: RuleKind, users: Sequence[str]
+    resolver: IdResolver,
+    candidates: Candidates,
+    elements: Sequence[Candidates],
+    kind: RuleKind,
+    head: HeadCandidates,
 ) -> tuple[Reference, ...]:
     """The references of a request, each once, in the order of the body; none where no session is named.
 
@@ -36,7 +41,7 @@ def resolve_elements(
             own = _together(own, element)
     references: dict[Reference, None] = {}
     for one in [own, *apart] if shared or not apart else apart:
-        reference = resolver.resolve_ids(one, kind, users)
+        reference = resolver.resolve_ids(one, kind, head)
         if reference is not None:
             references[reference] = None
         if len(references) > MOST_REFERENCES:

@@ -15,8 +15,7 @@ from sidecar.http.ports import BodySink
 from sidecar.http.server.connection import CLOSE, FAIL_BODY, REFUSE_HEAD, Timeouts
 from sidecar.http.server.request_body import ChunkedBody, LengthBody
 from sidecar.http.server.request_head import BadRequest, RequestHead
-from sidecar.http.server.responding import RespondingConnection
-from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.http.server.responding import RespondingConnection, ResponseWriter
 
 PIPELINE_HIGH_WATER: Final = 64 * 1024
 """Bytes kept from behind the request being served before the client is no longer read."""

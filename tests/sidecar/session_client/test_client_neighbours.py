@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.extract.credentials import CredentialsReader, credentials_in
+from sidecar.extract.head_candidates import HeadReader
 from sidecar.model import (
     UNOWNED,
     Absent,
@@ -38,9 +38,7 @@ def asked(profile: Profile, *answers: httpx.Response) -> Recorder:
 
 
 def with_credentials(*headers: tuple[bytes, bytes]) -> Reference:
-    candidates: dict[str, list[object]] = {}
-    CredentialsReader(LANGGRAPH.service.credentials).add(candidates, headers)
-    return Reference(UUID, None, credentials=credentials_in(candidates))
+    return Reference(UUID, None, credentials=HeadReader(LANGGRAPH, None).read({}, headers, b"").credentials)
 
 
 @pytest.mark.parametrize(

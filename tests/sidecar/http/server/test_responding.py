@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.http.framing import read_framing
-from sidecar.http.server.response_writer import ResponseWriter
+from sidecar.http.server.responding import ResponseWriter
 
 LENGTH = (b"Content-Length", b"3")
 CHUNKED = (b"Transfer-Encoding", b"chunked")
