@@ -169,14 +169,16 @@ class Guard(ImmediateGuard):
         return self._sessions.decide_locally(reference) or reference
 
     async def _settle(self, references: Sequence[Reference], deadline: float) -> Mapping[Reference, Decided | None]:
-        first: dict[object, Reference] = {}
-        for reference in references:
-            if first.setdefault(reference.key, reference).user_id != reference.user_id:
-                return {**dict.fromkeys(references), reference: owned_by_another(reference)}
         if len(references) == 1:
             return {references[0]: await self._sessions.make_sure(references[0], deadline)}
         sessions = self._sessions
         plans = await _each(references, lambda reference: sessions.plan(reference, deadline))
+        first: dict[object, Reference] = {}
+        for reference, plan in plans.items():
+            # What is missing is made for one user, and for no other afterwards.
+            is_there = isinstance(plan, Allow | Refusal)
+            if not is_there and first.setdefault(reference.key, reference).user_id != reference.user_id:
+                plans[reference] = owned_by_another(reference)
         if any(isinstance(plan, Refusal) for plan in plans.values()):
             return {reference: plan if isinstance(plan, Refusal) else None for reference, plan in plans.items()}
         return await _each(references, lambda reference: sessions.carry_out(reference, plans[reference], deadline))

@@ -8,9 +8,11 @@ import pytest
 
 from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.model import (
+    UNOWNED,
     Allow,
     Call,
     Conflict,
+    Found,
     Gone,
     Grounds,
     Reason,
@@ -18,6 +20,7 @@ from sidecar.model import (
     Refusal,
     Refusals,
     RuleKind,
+    Session,
     SessionStatus,
     Unknown,
 )
@@ -120,10 +123,16 @@ async def test_the_only_unknown_session_of_a_batch_is_made_sure_of_in_one_step(h
 
 
 async def test_one_session_for_two_users_is_refused(house):
-    """A batch that names one session for two users is refused without a question."""
+    """A batch that names one missing session for two users is refused, and the session is created for neither."""
     decision = await house.decide(batch(A, Reference("s-a", "bob")))
     assert reasons(decision) == [None, Reason.SESSION_OWNED_BY_ANOTHER_USER]
-    assert house.service.asked == []
+    assert house.service.sessions == {}
+
+
+async def test_one_session_without_an_owner_takes_two_users_in_one_batch(house):
+    """A session that belongs to no user is no conflict between two users of a batch."""
+    house.service.before = always(Found(Session(UNOWNED, SessionStatus.ACTIVE)))
+    assert await house.decide(batch(A, Reference("s-a", "bob"))) == Allow(Grounds.FOUND)
 
 
 async def test_two_sessions_of_two_users_are_nobodys_conflict(house):
