@@ -1,1 +1,1 @@
-"""What any of the three processes needs and none of them is about: addresses, serving, databases, registration."""
+"""What all three processes need and none of them is about: addresses, logs, serving, databases, registration."""

@@ -113,7 +113,7 @@ class Program(Generic[SettingsType]):
         return unknown_variables(self.settings, [service, database], also_known=[f"{service}URL"])
 
     def _load(self) -> SettingsType:
-        configure_logging(self.name)
+        configure_logging(None, self.name)
         try:
             return load(self.settings)
         except BadSettings as bad:

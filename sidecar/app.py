@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import functools
 import socket
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import stamina
 import uvloop
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from service_kit.address import Address, Tcp, bound_address, is_loopback, listening
 from service_kit.collector import leave_out_what_lives
+from service_kit.logs import configure_logging
 from sidecar.admin.access import HostNames, host_names
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
@@ -37,7 +38,6 @@ from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server, StartFailed
 from sidecar.observability.log_ids import HashedIds
-from sidecar.observability.logs import configure_logging
 from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.otel import metrics_export, open_tracing
 from sidecar.observability.recent import RecentProblems
@@ -59,9 +59,10 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
 
     With `hosted` the guard stands in front of that application, in this process, and nothing is forwarded.
     """
-    style = settings.log or ("console" if sys.stderr.isatty() else "json")
     ids = HashedIds(settings.profile.literals) if settings.log_ids == "hashed" else None
-    log = configure_logging(style, "sidecar", level=settings.log_level, ids=ids)
+    log = configure_logging(settings.log, "sidecar", level=settings.log_level, ids=ids)
+    # Retries are counted as calls; a line for each of them would say nothing that a person can act upon.
+    stamina.instrumentation.set_on_retry_hooks(())
     for line in warnings:
         log.warning(line)
     shared = functools.partial(listening, reuse_port=settings.reuse_port)

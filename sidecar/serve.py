@@ -75,7 +75,7 @@ def _report(problems: list[str]) -> None:
     if not wants_json_logs():
         sys.stderr.writelines(f"session-sidecar: {problem}\n" for problem in problems)
         return
-    from sidecar.observability.logs import configure_logging  # noqa: PLC0415 # brings structlog
+    from service_kit.logs import configure_logging  # noqa: PLC0415 # brings structlog
 
     log = configure_logging("json", "sidecar")
     for problem in problems:

@@ -1,1 +1,1 @@
-"""Logs and metrics."""
+"""What is told of decisions and calls: metrics, log lines and traces."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -19,18 +20,16 @@ TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
-def configured() -> Iterator[None]:
-    """Logging as a service has it."""
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    configure_logging("demo")
-    yield
-    logging.getLogger().handlers = handlers
-    logging.getLogger().setLevel(level)
-    structlog.reset_defaults()
+def logged(own_logging: None, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Logging as a service has it, into a text."""
+    stream = io.StringIO()
+    configure_logging(None, "demo", stream=stream)
+    monkeypatch.setattr("service_kit.telemetry._log", structlog.get_logger())  # the old one may know another stream
+    return stream
 
 
 @pytest.fixture
-async def client(configured: None) -> AsyncIterator[httpx.AsyncClient]:
+async def client(logged: io.StringIO) -> AsyncIterator[httpx.AsyncClient]:
     """Speaks to a small application."""
     app = FastAPI()
 
@@ -50,13 +49,11 @@ async def client(configured: None) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def test_the_ids_of_a_request_stand_in_its_log_lines(
-    client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_ids_of_a_request_stand_in_its_log_lines(client: httpx.AsyncClient, logged: io.StringIO) -> None:
     """The id from `X-Request-ID` and the trace id from `traceparent`, and the id in the answer."""
     response = await client.get("/items/a", headers={"X-Request-ID": "r-1", "traceparent": TRACEPARENT})
     assert response.headers["x-request-id"] == "r-1"
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = logged.getvalue().splitlines()
     told = json.loads(line)
     assert {name: told[name] for name in ("event", "item", "request_id", "trace_id", "role", "level")} == {
         "event": "looked",
@@ -69,25 +66,23 @@ async def test_the_ids_of_a_request_stand_in_its_log_lines(
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Request-ID": "a b"}, {"X-Request-ID": "x" * 256}, {"traceparent": "00-0"}])
-async def test_no_id_is_made_up(
-    client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str], headers: dict[str, str]
-) -> None:
+async def test_no_id_is_made_up(client: httpx.AsyncClient, logged: io.StringIO, headers: dict[str, str]) -> None:
     """A request without an id that can be used has none."""
     response = await client.get("/items/a", headers=headers)
     assert "x-request-id" not in response.headers
-    told = json.loads(capsys.readouterr().err)
+    told = json.loads(logged.getvalue())
     assert not {"request_id", "trace_id"} & told.keys()
 
 
 async def test_an_error_is_logged_with_the_id_and_every_line_is_json(
-    client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+    client: httpx.AsyncClient, logged: io.StringIO
 ) -> None:
     """Tracebacks too, which stand within one line."""
     response = await client.get("/broken", headers={"X-Request-ID": "r-2"})
     assert (response.status_code, response.json()["reason"]) == (500, "internal_error")
     assert response.headers["x-request-id"] == "r-2"
     logging.getLogger("library").warning("something %s", "odd")
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [json.loads(line) for line in logged.getvalue().splitlines()]
     assert [one["request_id"] for one in told if "request" in one["event"]] == ["r-2", "r-2"]
     assert any("RuntimeError: no luck" in one.get("exception", "") for one in told)
     assert told[-1]["event"] == "something odd"

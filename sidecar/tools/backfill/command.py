@@ -7,10 +7,11 @@ import contextlib
 import sys
 
 import click
+import stamina
 
+from service_kit.logs import configure_logging
 from sidecar.background import started
 from sidecar.guard.ports import Telemetry
-from sidecar.observability.logs import configure_logging
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
@@ -64,6 +65,7 @@ def _check(request: Request, settings: Settings) -> None:
 
 async def _run(settings: Settings, request: Request) -> int:
     configure_logging(settings.log or "console", "backfill")
+    stamina.instrumentation.set_on_retry_hooks(())
     async with contextlib.AsyncExitStack() as stack:
         job = await open_job(stack, request, service=probed_address(settings))
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)

@@ -43,7 +43,7 @@ def test_a_route_is_hidden_as_a_path_is() -> None:
 FAILING = """
 import asyncio, logging, sys
 from sidecar.observability.log_ids import HashedIds
-from sidecar.observability.logs import configure_logging
+from service_kit.logs import configure_logging
 
 log = configure_logging(sys.argv[1], "sidecar", ids=HashedIds(()))
 

@@ -7,24 +7,21 @@ import json
 import logging
 import subprocess
 import sys
-import threading
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from service_kit.logs import LogFormat, LogLevel, configure_logging
 from sidecar.model import Reason, Reference
 from sidecar.observability.log_ids import HashedIds, digest
-from sidecar.observability.logs import LogFormat, LogLevel, configure_logging
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.testing import FakeClock
 
 EVERYTHING = """
 import asyncio, gc, logging, sys, threading, warnings
-from sidecar.observability.logs import configure_logging
+from service_kit.logs import configure_logging
 
 log = configure_logging("json", "test")
 try:
@@ -64,17 +61,7 @@ raise RuntimeError("in the main thread")
 """
 
 
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    """Logging is the process's, and other tests have their own."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook
-    shown = warnings.showwarning
-    yield
-    root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook = before
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = shown
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("own_logging")
 
 
 def logged(style: LogFormat, level: LogLevel = "info") -> tuple[io.StringIO, structlog.typing.FilteringBoundLogger]:
