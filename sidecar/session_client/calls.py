@@ -72,10 +72,17 @@ class SessionCall:
     """One kind of request, ready to be filled in.
 
     `scope_names` are the names of the profile's scope, in the order in which a reference gives their values.
-    `headers` go with every request.
+    `headers` go with every request, except for those named in `credentials` where a reference has credentials: what a
+    client may do, it may do with its own alone.
     """
 
-    def __init__(self, call: ApiCall, scope_names: Sequence[str], headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        call: ApiCall,
+        scope_names: Sequence[str],
+        headers: Sequence[tuple[bytes, bytes]],
+        credentials: Sequence[str] = (),
+    ) -> None:
         self._method = call.method
         # Literal text at even places, names at odd ones.
         self._path = _PLACEHOLDER.split(call.path)
@@ -83,6 +90,7 @@ class SessionCall:
         self._body = call.body
         self._own_headers = dict(call.headers)
         self._scope_names = tuple(scope_names)
+        self._credentials = frozenset(name.encode("ascii") for name in credentials)
         # What follows from the instance and the body's length, and from the names that have a value: there are few.
         self._headers_for = lru_cache(maxsize=256)(self._make_headers)
         self._body_for = lru_cache(maxsize=16)(self._make_body)
@@ -129,6 +137,8 @@ class SessionCall:
                 raise UnwritableCall(f"the field {name.decode()} of a call cannot have a line break")
         passed_on = credentials.headers if credentials is not None else ()
         replaced = {name for name, _ in (*own, *passed_on)}
+        if credentials is not None:
+            replaced |= self._credentials
         kept = [(name, value) for name, value in headers if name.lower() not in replaced]
         return [*kept, *own, *passed_on]
 

@@ -83,10 +83,11 @@ class HttpSessionService:
         self._telemetry = telemetry
         self._is_ours = is_ours
         self._is_idempotent = api.idempotent_create
-        self._looking = _Question("look", SessionCall(api.look, scope_names, headers), interpreter.looked)
+        look_call = SessionCall(api.look, scope_names, headers, api.credentials)
+        self._looking = _Question("look", look_call, interpreter.looked)
         self._creating: _Question | None = None
         if api.create is not None:
-            create_call = SessionCall(api.create, scope_names, headers)
+            create_call = SessionCall(api.create, scope_names, headers, api.credentials)
             self._creating = _Question("ensure" if is_ours else "create", create_call, interpreter.made)
         self._timeout = timeout
         self._clock = clock

@@ -107,6 +107,15 @@ async def test_the_clients_credentials_take_the_place_of_the_token() -> None:
     assert "x-other" not in recorder.requests[0].headers
 
 
+@pytest.mark.parametrize("headers", [((b"x-api-key", b"ann"),), ()])
+async def test_the_sidecars_token_is_added_to_no_credentials(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    """A client with other credentials than a bearer token, or with none, is not lent the sidecar's token."""
+    recorder = asked(LANGGRAPH, httpx.Response(200, json={"thread_id": UUID}))
+    await recorder.service.create(with_credentials(*headers))
+    assert "authorization" not in recorder.requests[0].headers
+    assert recorder.requests[0].headers.get("x-api-key", "").encode() == dict(headers).get(b"x-api-key", b"")
+
+
 def test_what_one_client_may_see_is_not_known_for_another() -> None:
     """The digest of the credentials is part of the key, and no text shows the credentials."""
     ann, bob = with_credentials((b"x-api-key", b"ann")), with_credentials((b"x-api-key", b"bob"))
