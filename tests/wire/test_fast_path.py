@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.doors.fast_path.bodies import CollectedBody
+from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification

@@ -34,9 +34,11 @@ class BodyBudget:
         self.total = total
         self.held = 0
 
-    def lease(self) -> Lease:
-        """A share for one body, empty at first, to be used in a `with` block."""
-        return Lease(self)
+    def lease(self, size: int = 0) -> Lease:
+        """A share for one body, of `size` bytes at first, to be used in a `with` block. Raises BodyRefused."""
+        lease = Lease(self)
+        lease.take(size)
+        return lease
 
     def hold(self, headers: Headers, receive: Receive) -> HeldBody:
         """Read a request's body in an `async with` block; it counts as held until the block ends.

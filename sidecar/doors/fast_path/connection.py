@@ -1,31 +1,42 @@
-"""A client connection on the fast path: how requests are sent for it, and answered where the upstream does not."""
+"""A client connection on the fast path: how requests are sent for it, and answered where the upstream does not.
+
+A request that no rule looks at is sent as it comes, and its body is streamed.
+"""
 
 from __future__ import annotations
+
+import logging
+from time import monotonic
 
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response, identified
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
-from sidecar.http.framing import ForwardedHead, read_framing
-from sidecar.http.ports import ResponseClient
+from sidecar.http.client.response import UpstreamError
+from sidecar.http.framing import ForwardedHead, encode_chunk, read_framing
+from sidecar.http.ports import BodySink, ResponseClient
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.serving import Shared
-from sidecar.model import Extraction
+from sidecar.model import BODY_LATE, Extraction
 from sidecar.request_context import on_behalf_of
+
+logger = logging.getLogger(__name__)
 
 
 class ForwardingConnection(HardenedProtocol, ResponseClient):
     """Forwards requests that hold a permit, and takes their responses."""
 
-    __slots__ = ("_extraction", "unanswered", "upstream")
+    __slots__ = ("_extraction", "_guard", "_unguarded", "unanswered", "upstream")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         path: FastPath = shared.fast_path
         self.upstream = path.upstream
         self.unanswered = path.unanswered
+        self._guard = path.guard
+        self._unguarded = path.unguarded
         self._extraction: Extraction | None = None
 
     def send(
@@ -47,6 +58,41 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         if self.write_paused:
             line.pause_reading()
         response.send(line, written, arrived, complete=True, body=body)
+
+    def send_unguarded(self, head: RequestHead) -> bool:
+        """Forward a request that no rule looks at, without a body or with a chunked one, if a connection is free."""
+        line = None if self.write_paused or (head.chunked and self._half_closed) else self.upstream.pool.take()
+        if line is None:
+            return False
+        arrived = monotonic()
+        if head.chunked:
+            self.stream(head, line)
+        else:
+            written = self.upstream.request_head(head, self.peer)
+            self.send(head, self._guard.pass_through(), line, written, b"", arrived=arrived, extraction=None)
+        return True
+
+    def stream(self, head: RequestHead, line: UpstreamConnection) -> None:
+        """Send the head of a request that no rule looks at, and its body as it comes."""
+        arrived = monotonic()
+        permit = self._guard.pass_through()
+        self._extraction = None
+        response = ProxiedResponse(self.upstream, self, permit, head.method)
+        self._serve(head, response)
+        # First of all, so that a response to a request that is not whole closes the connection.
+        self._expect(head, StreamedBody(self, head, response, line))
+        self.expect_body(waiting=True)
+        self.follow(line)
+        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
+        self._feed_buffer()
+
+    def look(self, head: RequestHead, piece: bytes) -> None:
+        """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
+        if self._unguarded is not None:
+            try:
+                self._unguarded.look(head.method, head.target, head.raw_headers, piece)
+            except Exception:
+                logger.exception("the fast path could not look at an unguarded request")
 
     def fail(self, failure: Exception) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""
@@ -79,3 +125,52 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
     def wait_for_more(self) -> None:
         """Begin anew to wait for a piece of the body."""
         raise NotImplementedError
+
+
+class StreamedBody(BodySink):
+    """The body of a request that no rule looks at, on its way to the upstream while the client still sends.
+
+    The client is not read while the upstream does not read.
+    """
+
+    __slots__ = ("_client", "_head", "_is_first", "_line", "_response")
+
+    def __init__(
+        self, client: ForwardingConnection, head: RequestHead, response: ProxiedResponse, line: UpstreamConnection
+    ) -> None:
+        self._client = client
+        self._head = head
+        self._response = response
+        self._line = line
+        self._is_first = True
+
+    def feed(self, piece: bytes, *, complete: bool) -> None:
+        """Send a piece on, and the end."""
+        if self._is_first and (piece or complete):
+            self._is_first = False
+            self._client.look(self._head, piece)
+        if self._head.chunked:
+            piece = encode_chunk(piece, last=complete)
+        if piece:
+            self._line.write(piece)
+        if complete:
+            self._client.expect_body(waiting=False)
+            self._line.finish_request()
+        elif self._line.writing_held:
+            self._client.hold_reading()
+            self._client.expect_body(waiting=False)
+            self._client.run_beside(self._wait_for_upstream())
+        else:
+            self._client.expect_body(waiting=True)
+
+    def fail_body(self, failure: Exception) -> None:
+        """Give up: the rest did not come in time."""
+        error = UpstreamError(BODY_LATE.reason, BODY_LATE.detail)
+        error.__cause__ = failure
+        self._response.fail(error)
+
+    async def _wait_for_upstream(self) -> None:
+        await self._line.drain()
+        if self._client.is_fed_to(self):
+            self._client.release_reading()
+            self._client.expect_body(waiting=True)

@@ -6,19 +6,16 @@ or cannot finish at once, goes to the application with what was learnt of it.
 
 from __future__ import annotations
 
-import functools
 import logging
 from time import monotonic
 from typing import Final
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
-from sidecar.doors.fast_path.bodies import CollectedBody, StreamedBody
+from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.guard.permit import Permit
-from sidecar.http.client.connection import UpstreamConnection
-from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.client.response import IDEMPOTENT
 from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.exchange import Exchange
@@ -43,19 +40,15 @@ class FastPathProtocol(ForwardingConnection):
     __slots__ = (
         "_asking",
         "_classified_by",
-        "_guard",
         "_lease",
         "_limit",
         "_template",
-        "_unguarded",
     )
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         path: FastPath = shared.fast_path
         self._classified_by = path.classify
-        self._guard = path.guard
-        self._unguarded = path.unguarded
         self._asking = path.asking
         self._template: RequestTemplate | None = None
         self._limit = MAX_UNCOUNTED if path.asking is None else path.asking.budget.limit
@@ -99,10 +92,10 @@ class FastPathProtocol(ForwardingConnection):
     def _next(self, seen: int = 0) -> None:
         """Forward a request at once if it is known and a connection is free; otherwise it is the application's."""
         template = self._template
-        if template is None or (found := template.match(self._buffer)) is None:
+        if template is None or (found := template.recognise(self._buffer)) is None:
             super()._next(seen)
             return
-        digits, start, end = found
+        written, start, end = found
         head = template.head
         is_guarded = head.classification is not None
         if start == end or (is_guarded and end - start > self._limit):
@@ -113,7 +106,7 @@ class FastPathProtocol(ForwardingConnection):
             self._begin_incomplete(template, start)
             return
         self._buffer = buffer[end:]
-        if not self._try(head, template.write(digits), buffer[start:end]):
+        if not self._try(head, written, buffer[start:end]):
             self._buffer = buffer
             self._give_way(template, start, self._extraction)
 
@@ -135,12 +128,10 @@ class FastPathProtocol(ForwardingConnection):
         if extraction is None or asking is None:
             return False
         if self._lease is None:
-            lease = asking.budget.lease()
             try:
-                lease.take(len(body))
+                self._lease = asking.budget.lease(len(body))
             except BodyRefused:
                 return False
-            self._lease = lease
         first = FirstWrite(asking, self, head, extraction, written=written, body=body)
         self._serve(head, first)
         self.run_beside(first.run(arrived))
@@ -164,30 +155,7 @@ class FastPathProtocol(ForwardingConnection):
         if line is None:
             super()._begin(head)
         else:
-            self._stream(head, line)
-
-    def _stream(self, head: RequestHead, line: UpstreamConnection) -> None:
-        """Send the head of a request that no rule looks at, and its body as it comes."""
-        arrived = monotonic()
-        permit = self._guard.pass_through()
-        self._extraction = None
-        response = ProxiedResponse(self.upstream, self, permit, head.method)
-        look = functools.partial(self._look, head)
-        self._serve(head, response)
-        # First of all, so that a response to a request that is not whole closes the connection.
-        self._expect(head, StreamedBody(self, response, line, chunked=head.chunked, look=look))
-        self.expect_body(waiting=True)
-        self.follow(line)
-        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
-        self._feed_buffer()
-
-    def _look(self, head: RequestHead, piece: bytes) -> None:
-        """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
-        if self._unguarded is not None:
-            try:
-                self._unguarded.look(head.method, head.target, head.raw_headers, piece)
-            except Exception:
-                logger.exception("the fast path could not look at an unguarded request")
+            self.stream(head, line)
 
     def _decide(self, head: RequestHead, body: bytes) -> tuple[Extraction | None, Permit | None]:
         """Read the body, where a rule looks at it, and decide what needs no question."""
@@ -197,7 +165,7 @@ class FastPathProtocol(ForwardingConnection):
                 extraction = head.classification.extract(body)
                 return extraction, self._guard.permit_known(extraction)
             permit = self._guard.pass_through()
-            self._look(head, body)
+            self.look(head, body)
         except Exception:
             logger.exception("the fast path could not decide a request")
             return extraction, None
@@ -213,7 +181,7 @@ class FastPathProtocol(ForwardingConnection):
             self._template = self._last
             self._buffer = head.raw + self._buffer
             self._next()
-        elif classification is not None or head.length or not self._pass(head):
+        elif classification is not None or head.length or not self.send_unguarded(head):
             super()._begin(head)
 
     def _classify(self, head: RequestHead) -> bool:
@@ -225,19 +193,6 @@ class FastPathProtocol(ForwardingConnection):
                 logger.exception("the fast path could not classify a request")
                 return False
             head.classified = True
-        return True
-
-    def _pass(self, head: RequestHead) -> bool:
-        """Forward a request that no rule looks at, without a body or with a chunked one, if a connection is free."""
-        line = None if self.write_paused or (head.chunked and self._half_closed) else self.upstream.pool.take()
-        if line is None:
-            return False
-        arrived = monotonic()
-        if head.chunked:
-            self._stream(head, line)
-        else:
-            written = self.upstream.request_head(head, self.peer)
-            self.send(head, self._guard.pass_through(), line, written, b"", arrived=arrived, extraction=None)
         return True
 
     def _cut_head(self, template: RequestTemplate, end: int) -> RequestHead:

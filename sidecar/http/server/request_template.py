@@ -40,13 +40,13 @@ class RequestTemplate:
             return None
         return data[start:end], body, body + length
 
-    def write(self, digits: bytes) -> bytes:
-        """Give the head as it is written for the upstream, with these digits for the length; `head` is written so."""
-        if not self._written_before:
-            written = self.head.upstream_head
-            assert written is not None  # noqa: S101 # for the type checker
-            self._written_before, self._written_after = _around_length(written)
-        return self._written_before + digits + self._written_after
+    def recognise(self, data: bytes) -> tuple[bytes, int, int] | None:
+        """Give what `match` gives, with the head as it is written for the upstream in place of the digits.
+
+        `head` has been written for the upstream.
+        """
+        found = self.match(data)
+        return None if found is None else (self._write(found[0]), found[1], found[2])
 
     def parse_next(self, raw: bytes) -> RequestHead:
         """Read a whole head as `parse_head` does, by comparing it with this one. Raises BadRequest."""
@@ -66,6 +66,13 @@ class RequestTemplate:
             return self._with_length(raw, found[0])
         return parse_head(raw)
 
+    def _write(self, digits: bytes) -> bytes:
+        if not self._written_before:
+            written = self.head.upstream_head
+            assert written is not None  # noqa: S101 # for the type checker
+            self._written_before, self._written_after = _around_length(written)
+        return self._written_before + digits + self._written_after
+
     def _with_length(self, raw: bytes, digits: bytes) -> RequestHead:
         last = self.head
         section = HeaderSection(
@@ -77,7 +84,7 @@ class RequestTemplate:
         # No classification depends on the length: a body that is too long is refused when it is read.
         head.classified, head.classification = last.classified, last.classification
         if last.upstream_head is not None:
-            head.upstream_head = self.write(digits)
+            head.upstream_head = self._write(digits)
         return head
 
 
