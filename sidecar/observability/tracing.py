@@ -71,6 +71,10 @@ class TracedRequests:
         self._tracer = tracing.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the lifespan and WebSockets of a hosted application pass without a span."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         wire: Wire = scope["extensions"][WIRE]
         wire.wants_messages = True
         request = enter_request(scope["method"], wire.target, scope["headers"])
@@ -96,7 +100,8 @@ class TracedRequests:
                 with _current(decision), _asked_under(request):
                     await self._app(scope, receive, noted_send)
             finally:
-                decision.end()
+                if decision.is_recording():
+                    decision.end()
                 _describe(span, request)
 
 

@@ -20,8 +20,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from websockets.sync.client import connect
 
 from sidecar.observability.otel import wants_metrics, wants_tracing
+from tests.e2e.test_wrap import wrapped
 from tests.support.built import ROOT
 from tests.support.platform import STORE
 from tests.support.processes import running, wait_until
@@ -162,6 +164,28 @@ def test_a_collector_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
         with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
             assert httpx.post(sidecar.url() + STORE, json=WRITE, trust_env=False).status_code == 200
             assert sidecar.stop() == 0
+
+
+def test_a_hosted_application_keeps_its_lifespan_and_its_websockets(tmp_path: Path) -> None:
+    """Spans are for requests; what else a server tells an application passes."""
+    with wrapped(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as hosted:
+        assert httpx.get(f"{hosted.url}/state", trust_env=False).json() == "hello"
+        with connect(f"ws://127.0.0.1:{hosted.port}/socket", proxy=None) as websocket:
+            websocket.send("world")
+            assert websocket.recv() == "hello world"
+        assert hosted.process.stop() == 0
+        assert hosted.journal[-1] == "stopped"
+
+
+def test_spans_add_no_line_to_the_log(tmp_path: Path) -> None:
+    """The span of a decision, which forwarding ends, is not ended again."""
+    neighbours = Neighbours()
+    with served(neighbours.app) as url:
+        env = settings(url, OTEL_EXPORTER_OTLP_ENDPOINT=url)
+        with running("sidecar", "serve", role="sidecar", env=env, cwd=tmp_path) as sidecar:
+            assert httpx.get(f"{sidecar.url()}/nothing", trust_env=False).status_code == 404
+            assert sidecar.stop() == 0
+    assert not [line for line in sidecar.stderr if "span" in json.loads(line)["event"]]
 
 
 def test_without_spans_the_trace_goes_on_to_both_services_unchanged(tmp_path: Path, way: Way) -> None:
