@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, TypeVar
 
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode
 from service_kit.address import Tcp, Unix, parse_address
 
 ENV_FILE: Final = ".env"
+_PASSWORD: Final = re.compile(r"(://[^:@/]*:).*@", re.DOTALL)
+"""The password of a URL (RFC 3986, section 3.2.1), up to the last `@`: one in it may stand unescaped."""
 
 
 def _address(value: object) -> object:
@@ -113,7 +116,7 @@ def _problems(kind: type[BaseSettings], invalid: ValidationError) -> list[str]:
         if location not in kind.model_fields and not location.isupper():
             problems.add(message)
             continue
-        shown = "is not set" if error["type"] == "missing" else f"{error['input']!r}"
+        shown = "is not set" if error["type"] == "missing" else _PASSWORD.sub(r"\1***@", repr(error["input"]))
         secret = location in kind.model_fields and _is_secret(kind, location)
         problems.add(f"{variable(kind, location)}: {'(hidden)' if secret else shown}: {message}")
     return sorted(problems)

@@ -54,6 +54,18 @@ def test_serve_refuses_an_old_schema_with_the_command_to_run(folder: Path) -> No
     assert run(folder, "serve").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://me:top-secret@db/sessions", "mysql://me:top@secret@db/s", "postgresql://me:top-secret/@db:x/s"],
+)
+def test_the_password_of_a_bad_database_url_is_not_shown(folder: Path, url: str) -> None:
+    """The line goes to a log; user and host are there to be recognised."""
+    refused = run(folder, "migrate", SESSION_DATABASE_URL=url)
+    assert refused.exit_code == 2
+    assert "://me:***@db" in refused.stderr
+    assert "secret" not in refused.stderr
+
+
 def test_migrate_says_what_became_of_the_rows(folder: Path) -> None:
     """What was kept, what was set aside, where and why, and how long it took; then that there is nothing to do."""
     (folder / "data").mkdir()
