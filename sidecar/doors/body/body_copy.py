@@ -17,24 +17,24 @@ class BodyCopy:
         self.pieces: list[bytes] = []
         # A request without a body is whole before anything is received.
         self.is_whole = True
+        self._is_given_up = False
 
     async def receive(self) -> Message:
         """Give what the client sends, and keep it."""
         message = await self._receive()
         if message["type"] == "http.request":
-            self.is_whole = not message.get("more_body", False)
             self._keep(message.get("body", b""))
+            self.is_whole = not (message.get("more_body", False) or self._is_given_up)
         return message
 
     def _keep(self, piece: bytes) -> None:
         """One byte over the limit is enough to see that the body is too large."""
         room = self._limit + 1 - self._lease.size
-        if room <= 0 or not piece:
+        if room <= 0 or not piece or self._is_given_up:
             return
         try:
             self._lease.take(len(piece[:room]))
         except BodyRefused:
-            self.is_whole = False
-            self._limit = 0
+            self._is_given_up = True
             return
         self.pieces.append(piece[:room])
