@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partialmethod
 from typing import Any
 
 import httpx
@@ -15,8 +16,6 @@ from consul import ConsulException
 from consul.base import Consul, HTTPClient, Response
 
 from service_kit.consul import ConsulAgent
-
-Params = list[tuple[str, Any]] | None
 
 
 class ConsulUnreachable(ConsulException):  # type: ignore[misc] # py-consul is untyped
@@ -48,18 +47,6 @@ class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
         transport = httpx.AsyncHTTPTransport(verify=_tls(agent), uds=agent.socket)
         self._client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
 
-    def get(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
-        return self._request("GET", callback, path, params, **options)
-
-    def put(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
-        return self._request("PUT", callback, path, params, **options)
-
-    def post(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
-        return self._request("POST", callback, path, params, **options)
-
-    def delete(self, callback: Callable[[Response], Any], path: str, params: Params = None, **options: Any) -> Any:
-        return self._request("DELETE", callback, path, params, **options)
-
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -68,7 +55,7 @@ class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
         method: str,
         callback: Callable[[Response], Any],
         path: str,
-        params: Params,
+        params: list[tuple[str, Any]] | None = None,
         *,
         headers: dict[str, str] | None = None,
         data: str | bytes = "",
@@ -80,6 +67,11 @@ class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
         except httpx.HTTPError as error:
             raise ConsulUnreachable(str(error) or type(error).__name__) from error
         return callback(Response(answer.status_code, answer.headers, answer.text))
+
+    get = partialmethod(_request, "GET")
+    put = partialmethod(_request, "PUT")
+    post = partialmethod(_request, "POST")
+    delete = partialmethod(_request, "DELETE")
 
 
 def _tls(agent: ConsulAgent) -> ssl.SSLContext | bool:

@@ -36,14 +36,56 @@ class Tracing:
     def __init__(self, version: str) -> None:
         self._provider = TracerProvider(resource=resource_of(version))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self.tracer = self._provider.get_tracer("sidecar", version)
+        self._tracer = self._provider.get_tracer("sidecar", version)
 
     def requests(self, app: ASGIApp) -> ASGIApp:
-        return TracedRequests(app, self)
+        """Wrap the guard: a request gets a span, and in it one for the decision.
+
+        The lifespan and WebSockets of a hosted application pass without a span.
+        """
+
+        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            wire: Wire = scope["extensions"][WIRE]
+            wire.wants_messages = True
+            request = enter_request(scope["method"], wire.target, scope["headers"])
+            parent = _PROPAGATOR.extract(_trace_headers(request))
+            attributes = {
+                "http.request.method": request.method,
+                "url.path": request.path,
+                "session_guard.request_id": request.id,
+            }
+            span = self._tracer.start_span(request.method, parent, SpanKind.SERVER, attributes)
+            with _current(span, end_on_exit=True):
+                decision = self._tracer.start_span("decision")
+                scope[_SPANS] = span, decision
+                try:
+                    with _current(decision), _asked_under(request):
+                        await app(scope, receive, _noting_status(span, send, kind=SpanKind.SERVER))
+                finally:
+                    if decision.is_recording():
+                        decision.end()
+                    _describe(span, request)
+
+        return traced
 
     def forwarding(self, app: ASGIApp) -> ASGIApp:
-        """Wrap what forwards, inside the guard."""
-        return TracedForwarding(app, self)
+        """Wrap what forwards, inside the guard: the span of the decision ends, and the forwarding has one."""
+
+        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+            spans: tuple[Span, Span] | None = scope.get(_SPANS)
+            if spans is None:
+                await app(scope, receive, send)
+                return
+            whole, decision = spans
+            decision.end()
+            parent = trace.set_span_in_context(whole)
+            with self._tracer.start_as_current_span("upstream", parent, SpanKind.CLIENT) as span:
+                await app(scope, receive, _noting_status(span, send, kind=SpanKind.CLIENT))
+
+        return traced
 
     async def close(self) -> None:
         """Export what is left, for `LAST_EXPORT` seconds at most, and stop."""
@@ -54,7 +96,7 @@ class Tracing:
     def session_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Record a call to the session service that has just ended, under the current span."""
         ended = time.time_ns()
-        span = self.tracer.start_span(
+        span = self._tracer.start_span(
             f"session {operation}", kind=SpanKind.CLIENT, start_time=ended - int(seconds * 1e9)
         )
         span.set_attribute("session_guard.outcome", outcome)
@@ -63,71 +105,17 @@ class Tracing:
         span.end(ended)
 
 
-class TracedRequests:
-    """ASGI middleware around the guard: a span for the request, and in it one for the decision."""
+def _noting_status(span: Span, send: Send, *, kind: SpanKind) -> Send:
+    """Put the status of the response into its span. Of a server's span a status from 500 on is an error."""
 
-    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
-        self._app = app
-        self._tracer = tracing.tracer
+    async def noting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            span.set_attribute("http.response.status_code", message["status"])
+            if kind is SpanKind.SERVER and message["status"] >= 500:
+                span.set_status(StatusCode.ERROR)
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; the lifespan and WebSockets of a hosted application pass without a span."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        wire: Wire = scope["extensions"][WIRE]
-        wire.wants_messages = True
-        request = enter_request(scope["method"], wire.target, scope["headers"])
-        parent = _PROPAGATOR.extract(_trace_headers(request))
-        attributes = {
-            "http.request.method": request.method,
-            "url.path": request.path,
-            "session_guard.request_id": request.id,
-        }
-        span = self._tracer.start_span(request.method, parent, SpanKind.SERVER, attributes)
-
-        async def noted_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                span.set_attribute("http.response.status_code", message["status"])
-                if message["status"] >= 500:
-                    span.set_status(StatusCode.ERROR)
-            await send(message)
-
-        with _current(span, end_on_exit=True):
-            decision = self._tracer.start_span("decision")
-            scope[_SPANS] = span, decision
-            try:
-                with _current(decision), _asked_under(request):
-                    await self._app(scope, receive, noted_send)
-            finally:
-                if decision.is_recording():
-                    decision.end()
-                _describe(span, request)
-
-
-class TracedForwarding:
-    """ASGI middleware inside the guard: ends the span of the decision, and has one for the forwarding."""
-
-    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
-        self._app = app
-        self._tracer = tracing.tracer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        spans: tuple[Span, Span] | None = scope.get(_SPANS)
-        if spans is None:
-            await self._app(scope, receive, send)
-            return
-        whole, decision = spans
-        decision.end()
-        parent = trace.set_span_in_context(whole)
-        with self._tracer.start_as_current_span("upstream", parent, SpanKind.CLIENT) as span:
-
-            async def noted_send(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    span.set_attribute("http.response.status_code", message["status"])
-                await send(message)
-
-            await self._app(scope, receive, noted_send)
+    return noting
 
 
 def _current(span: Span, *, end_on_exit: bool = False) -> AbstractContextManager[Span]:
