@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, PlainSerializer, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
 from service_kit.address import Tcp, Unix, parse_address
@@ -22,7 +22,7 @@ def _address(value: object) -> object:
     return parse_address(value) if isinstance(value, str) else value
 
 
-ListenAddress = Annotated[Tcp | Unix, NoDecode, BeforeValidator(_address)]
+ListenAddress = Annotated[Tcp | Unix, NoDecode, BeforeValidator(_address), PlainSerializer(str)]
 """A setting of the form `HOST:PORT` or `unix:/path`."""
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)

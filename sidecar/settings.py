@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -25,7 +25,6 @@ from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, ser
 from service_kit.consul import ConsulSettings
 from service_kit.settings import ENV_FILE, ListenAddress, load, variable, variables
 from sidecar.profile.files import find_profile
-from sidecar.profile.problems import ProfileError
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import At
 from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
@@ -37,9 +36,9 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NEVER_A_USER: Final = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding"})
 
 
-def _reader(parse: object) -> BeforeValidator:
+def _reader(parse: Callable[[str], object]) -> BeforeValidator:
     def read(value: object) -> object:
-        return parse(value) if isinstance(value, str) and callable(parse) else value
+        return parse(value) if isinstance(value, str) else value
 
     return BeforeValidator(read)
 
@@ -57,16 +56,14 @@ def _networks(text: str) -> tuple[IpNetwork, ...]:
         raise ValueError(f"{error}; a comma-separated list of addresses or networks is allowed") from None
 
 
-Networks = Annotated[tuple[IpNetwork, ...], NoDecode, _reader(_networks)]
+def _written_networks(networks: tuple[IpNetwork, ...]) -> str:
+    return ",".join(map(str, networks)) or "(none)"
 
 
-def _profile(name: object) -> object:
-    if not isinstance(name, str):
-        return name
-    try:
-        return find_profile(name)
-    except ProfileError as error:
-        raise ValueError(str(error)) from None
+Networks = Annotated[tuple[IpNetwork, ...], NoDecode, _reader(_networks), PlainSerializer(_written_networks)]
+
+
+ProfileByName = Annotated[Profile, NoDecode, _reader(find_profile), PlainSerializer(lambda profile: str(profile.name))]
 
 
 class Settings(ConsulSettings):
@@ -85,7 +82,7 @@ class Settings(ConsulSettings):
         validate_by_alias=True,
     )
 
-    profile: Annotated[Profile, NoDecode, BeforeValidator(_profile)] = Field(default="isa", validate_default=True)
+    profile: ProfileByName = Field(default="isa", validate_default=True)
 
     listen: ListenAddress = Tcp("127.0.0.1", 8080)
     admin: ListenAddress = Field(default=Tcp("127.0.0.1", 9901), validate_default=True)
@@ -268,22 +265,15 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]
 
 def effective(settings: Settings) -> list[tuple[str, str]]:
     """Every variable with its effective value as a person would write it; secrets are masked."""
-    fields = [each for each in Settings.model_fields if settings.forwards or not _is_for_upstreams(each)]
-    return [(variables(Settings, field)[0], _shown(getattr(settings, field), field)) for field in fields]
+    written = settings.model_dump(mode="json")
+    fields = [field for field in written if settings.forwards or not _is_for_upstreams(field)]
+    return [(variables(Settings, field)[0], _shown(written[field])) for field in fields]
 
 
-def _shown(value: object, field: str) -> str:
-    annotations = Settings.model_fields[field].metadata
-    writers = [item.func for item in annotations if isinstance(item, PlainSerializer)]
+def _shown(value: object) -> str:
     if value is None:
         return "(unset)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "(none)"
-    if isinstance(value, Profile):
-        return value.name
-    return str(writers[0](value)) if writers else str(value)  # type: ignore[call-arg] # serializers of ours take one
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _write_obstacle(path: Path) -> str | None:
