@@ -66,7 +66,11 @@ class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
             )
         except httpx.HTTPError as error:
             raise ConsulUnreachable(str(error) or type(error).__name__) from error
-        return callback(Response(answer.status_code, answer.headers, answer.text))
+        try:
+            return callback(Response(answer.status_code, answer.headers, answer.text))
+        except (ValueError, RecursionError) as error:
+            # Of numbers and nesting beyond what Python's JSON reader takes; py-consul expects neither.
+            raise ConsulException(f"an answer that cannot be read: {error}") from error
 
     get = partialmethod(_request, "GET")
     put = partialmethod(_request, "PUT")

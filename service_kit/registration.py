@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,7 +93,7 @@ class Registration:
 
     async def _register_if_missing(self) -> None:
         # Once in any case: a predecessor that was killed may have left other tags or another check behind.
-        if not self._registered or self.service_id not in (await self._consul.agent.services() or {}):
+        if not self._registered or self.service_id not in await self._services():
             await self._consul.agent.service.register(
                 self._name,
                 service_id=self.service_id,
@@ -103,6 +104,13 @@ class Registration:
             )
             self._registered = False
         self._note(registered=True)
+
+    async def _services(self) -> dict[str, Any]:
+        """Give what the agent has registered, by id."""
+        services = await self._consul.agent.services()
+        if not isinstance(services, dict):
+            raise ConsulException(f"an answer that is no object of services: {reprlib.repr(services)}")
+        return services
 
     def _note(self, *, registered: bool, error: str = "") -> None:
         """Logs a change only: an agent that is away for a day is one line, not one every two seconds."""

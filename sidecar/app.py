@@ -42,6 +42,7 @@ from sidecar.observability.metrics import Metrics, build_info, registry_of
 from sidecar.observability.otel import metrics_export, open_tracing
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
+from sidecar.session_client.discovery import session_service_of
 from sidecar.session_guard import SessionGuard
 from sidecar.settings import Settings, effective, text_of
 
@@ -209,8 +210,7 @@ class _Sidecar:
     def _be_ready(self, addresses: Mapping[str, str]) -> None:
         self._is_ready = True
         settings = self._settings
-        sessions = settings.session_service if settings.consul is None else f"Consul at {settings.consul}"
-        where = {**addresses, "session_service": sessions}
+        where = {**addresses, "session_service": str(session_service_of(settings))}
         if self._hosted is None:
             where["upstream"] = settings.upstream
         self._log.info("started", **build_info(settings.profile.name, settings.mode), **where)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, Final, NamedTuple
+import reprlib
+from dataclasses import dataclass
+from typing import Any, Final
 
 import structlog
 from consul import ConsulException
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-from service_kit.address import Tcp
-from service_kit.consul import ConsulAgent
+from service_kit.address import Tcp, server_address
 from service_kit.consul_client import AsyncConsul
-from sidecar.http.client.origin import Origin
+from sidecar.session_client.discovery import InConsul
 from sidecar.session_client.rotation import Rotation
 
 QUERY_SECONDS: Final = 10
@@ -26,6 +28,7 @@ FIRST_ANSWER_SECONDS: Final = 2.0
 
 _PAUSE: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
+_LONGEST_NAME: Final = 255
 
 _log = structlog.get_logger()
 
@@ -33,18 +36,18 @@ _log = structlog.get_logger()
 class ConsulDiscovery:
     """The `Discovery` port over Consul: its passing instances, followed by blocking queries in the background.
 
-    While Consul is away the last set it gave stays good. `fallback` counts only until Consul has named an instance
+    While Consul is away the last set it gave stays good. The fallback counts only until Consul has named an instance
     once; from then on "no passing instance" is an outage.
     """
 
-    def __init__(self, agent: ConsulAgent, name: str, fallback: str | None = None) -> None:
-        self._agent = agent
+    def __init__(self, where: InConsul) -> None:
+        self._agent = where.agent
         # Consul adds up to a sixteenth to the time it holds a query.
-        self._consul = AsyncConsul(agent, timeout=QUERY_SECONDS * 17 / 16 + 2)
-        self._name = name
-        self._fallback = fallback
+        self._consul = AsyncConsul(where.agent, timeout=QUERY_SECONDS * 17 / 16 + 2)
+        self._name = where.name
+        self._fallback = where.fallback
         self._rotation = Rotation()
-        self._portless: set[str] = set()
+        self._passed_over: set[str] = set()
         self._named_once = False
         self._away = False
         self._heard = asyncio.Event()
@@ -91,11 +94,11 @@ class ConsulDiscovery:
         answer = await self._consul.health.service(
             self._name, passing=True, index=index or None, wait=f"{QUERY_SECONDS}s"
         )
-        instances, now = read_instances(answer)
-        self._take([instance.url for instance in instances if instance.port])
-        self._warn_of({f"{instance.host}:0" for instance in instances if not instance.port})
+        found = read_instances(answer)
+        self._take(found.urls)
+        self._warn_of(set(found.passed_over))
         # An index that went backwards belongs to a Consul that was restored or began anew: what it knows may be new.
-        return now if now >= index else 0
+        return found.index if found.index >= index else 0
 
     def _take(self, urls: list[str]) -> None:
         if self._away:
@@ -110,10 +113,11 @@ class ConsulDiscovery:
         self._named_once = self._named_once or bool(urls)
         self._heard.set()
 
-    def _warn_of(self, portless: set[str]) -> None:
-        for instance in sorted(portless - self._portless):
-            _log.warning("an instance without a port in Consul is passed over", name=self._name, instance=instance)
-        self._portless = portless
+    def _warn_of(self, passed_over: set[str]) -> None:
+        if new := passed_over - self._passed_over:
+            what = "instances in Consul cannot be asked and are passed over"
+            _log.warning(what, name=self._name, instances=sorted(new))
+        self._passed_over = passed_over
 
     def _note_away(self, error: str) -> None:
         self._heard.set()
@@ -127,32 +131,64 @@ class ConsulDiscovery:
             )
 
 
-class Instance(NamedTuple):
-    """Where Consul says that an instance is. One that was registered without a port has port 0: it cannot be asked."""
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """What an answer says: the base URLs of the instances, and of each entry that is none its id and why."""
 
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://{Tcp(self.host, self.port)}"
+    index: int
+    urls: list[str]
+    passed_over: list[str]
 
 
-def read_instances(answer: Any) -> tuple[list[Instance], int]:
-    """Instances and index of an answer; raises ConsulException where it is not what Consul gives."""
+class ConsulEntry(BaseModel, strict=True):
+    """One entry of the answer to `/v1/health/service/NAME`, as far as it says where the instance is."""
+
+    port: int = Field(ge=1, le=65535, validation_alias=AliasPath("Service", "Port"))
+    address: str | None = Field(default=None, validation_alias=AliasPath("Service", "Address"))
+    node_address: str | None = Field(default=None, validation_alias=AliasPath("Node", "Address"))
+
+
+def read_instances(answer: Any) -> Instances:
+    """Read what Consul answers; an entry that names no address that can be asked is passed over.
+
+    Raises ConsulException where there are entries and all are of that kind, or where there is no list of entries.
+    """
     try:
-        index, entries = answer
-        return list(dict.fromkeys(map(_instance, entries))), int(index)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConsulException(f"an answer that is no list of instances: {error!r}") from error
+        index, entries = int(answer[0]), answer[1]
+    except (TypeError, ValueError) as error:
+        raise ConsulException(f"an answer without an index: {error}") from error
+    if not isinstance(entries, list):
+        raise ConsulException(f"an answer that is no list of instances: {reprlib.repr(entries)}")
+    urls, passed_over = [], []
+    for entry in entries:
+        try:
+            urls.append(_url_of(entry))
+        except ValueError as error:
+            passed_over.append(f"{_name_of(entry)}: {error}")
+    if passed_over and not urls:
+        raise ConsulException(f"an answer without an instance that can be asked: {passed_over[0]}")
+    return Instances(index, list(dict.fromkeys(urls)), passed_over)
 
 
-def _instance(entry: dict[str, Any]) -> Instance:
-    service = entry["Service"]
-    host = service["Address"] or entry["Node"]["Address"]
-    if not isinstance(host, str) or not host or set(host) & set("/?#@ "):
-        raise ValueError(f"{host!r} is no host")
-    instance = Instance(host, int(service["Port"]))
-    # Raises ValueError for what no call could be written to.
-    Origin.parse(instance.url).authority.encode("ascii")
-    return instance
+def _url_of(entry: Any) -> str:
+    """Give the base URL of an instance. Raises ValueError with one sentence where the entry has none."""
+    try:
+        found = ConsulEntry.model_validate(entry)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        raise ValueError(": ".join([".".join(map(str, error["loc"])) or "entry", error["msg"]])) from None
+    host = found.address or found.node_address or ""
+    url = f"http://{Tcp(host, found.port)}"
+    try:
+        server_address(url)
+        host.encode("ascii")
+    except ValueError:
+        raise ValueError(f"Service.Address: {reprlib.repr(host)} is no host") from None
+    return url
+
+
+def _name_of(entry: Any) -> str:
+    """What to call an entry: the id of its service, or else its beginning."""
+    service = entry.get("Service") if isinstance(entry, dict) else None
+    name = service.get("ID") if isinstance(service, dict) else None
+    return name[:_LONGEST_NAME] if isinstance(name, str) else reprlib.repr(entry)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from service_kit.consul import ConsulAgent
 from sidecar.profile.session_api import At
 from sidecar.settings import Settings
 
@@ -45,13 +47,33 @@ class FixedAddress:
         """There is nowhere else to go."""
 
 
+@dataclass(frozen=True, slots=True)
+class InConsul:
+    """The session service is what `agent` knows by a name, and at `fallback` while that has not named an instance."""
+
+    agent: ConsulAgent
+    name: str
+    fallback: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} in Consul at {self.agent}"
+
+
+def session_service_of(settings: Settings) -> str | InConsul:
+    """Say where the session service is: its base URL, or that Consul knows. As text it is for a person."""
+    if settings.profile.service.at is At.UPSTREAM:
+        return settings.upstream
+    if settings.consul is None:
+        return settings.session_service
+    fallback = settings.session_service if settings.session_service_is_explicit else None
+    return InConsul(settings.consul, settings.session_service_name, fallback)
+
+
 def discovery_of(settings: Settings) -> FixedAddress | ConsulDiscovery:
     """Find the session service as the settings and their profile say; it has to be started."""
-    if settings.profile.service.at is At.UPSTREAM:
-        return FixedAddress(settings.upstream)
-    if settings.consul is None:
-        return FixedAddress(settings.session_service)
+    where = session_service_of(settings)
+    if isinstance(where, str):
+        return FixedAddress(where)
     from sidecar.session_client.consul_discovery import ConsulDiscovery  # noqa: PLC0415 # see its first lines
 
-    fallback = settings.session_service if settings.session_service_is_explicit else None
-    return ConsulDiscovery(settings.consul, settings.session_service_name, fallback)
+    return ConsulDiscovery(where)

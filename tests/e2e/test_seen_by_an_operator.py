@@ -24,6 +24,7 @@ import sidecar.model
 from tests.support.platform import STORE, metric
 from tests.support.processes import DEADLINE, Running, run_to_end, running, wait_until
 from tests.support.servers import served
+from tests.support.sidecar_process import sidecar_process
 from tests.support.ways import Way, sidecar_before
 
 WRITE = {"user_id": "ada", "session_id": "s-1", "message_content": "Hello"}
@@ -259,6 +260,15 @@ def test_every_line_is_json_with_an_exception_thrown_in_each_layer(tmp_path: Pat
     assert started["version"]
 
 
+def test_the_first_line_says_where_the_sessions_are(tmp_path: Path) -> None:
+    """It is the upstream where the profile says that this keeps the sessions."""
+    env = {"SIDECAR_PROFILE": "adk", "SIDECAR_LOG": "json"}
+    with sidecar_process("http://127.0.0.1:99", tmp_path, **env) as sidecar:
+        wait_until(lambda: events(sidecar.process, "started"), "the line")
+        (started,) = events(sidecar.process, "started")
+    assert started["session_service"] == "http://127.0.0.1:99"
+
+
 def test_bad_settings_and_a_taken_address_are_json_lines_too(tmp_path: Path) -> None:
     """A process that cannot start says why in JSON lines."""
     bad = run_to_end("sidecar", "serve", env={"SIDECAR_LOG": "json", "SIDECAR_CACHE_SIZE": "0"}, cwd=tmp_path)
@@ -295,7 +305,8 @@ commands(["serve"])
 def test_a_server_that_cannot_accept_connections_ends_the_process_in_one_line(tmp_path: Path, able: int) -> None:
     """Whichever of the three servers it is, the line names its address and the process ends with 1."""
     env = dict.fromkeys(("SIDECAR_LISTEN", "SIDECAR_ADMIN", "SIDECAR_AUTHZ"), "127.0.0.1:0")
-    process = Running([sys.executable, "-c", UNABLE_TO_ACCEPT, str(able)], {"SIDECAR_LOG": "json", **env}, tmp_path)
+    env |= {"SIDECAR_LOG": "json", "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = Running([sys.executable, "-c", UNABLE_TO_ACCEPT, str(able)], env, tmp_path)
     try:
         assert process.wait() == 1
         (line,) = [line["event"] for line in lines(process) if line["level"] == "error"]

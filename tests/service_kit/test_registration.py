@@ -7,13 +7,19 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+import service_kit.registration
 from service_kit.address import Address, Tcp, Unix
 from service_kit.consul import ConsulAgent
 from service_kit.registration import Registration, health_url
 from tests.support.consul import Agent
-from tests.support.eventually import eventually_in_thread
+from tests.support.eventually import eventually, eventually_in_thread
 from tests.support.ports import free_ports
+from tests.support.servers import served
 
 
 @pytest.fixture
@@ -144,6 +150,38 @@ async def test_registers_once_consul_appears(consul_agent: Agent, health: Tcp) -
 def test_health_is_asked_where_the_agent_can_reach_it(listen: Address, agent: str, url: str | None) -> None:
     """A loopback address is no use to an agent elsewhere, and a wildcard is no address at all."""
     assert health_url(listen, "/readyz", advertise=Tcp("10.0.0.9", 80), agent=ConsulAgent(agent)) == url
+
+
+STRANGE = {"a number": b"5", "a text": b'"session_service-127.0.0.1-1"', "null": b"null", "nested": b"[" * 100_000}
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+async def test_goes_on_after_a_strange_answer(strange: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is no object of services is one more failure; the next that is one is acted on."""
+    monkeypatch.setattr(service_kit.registration, "VERIFY_EVERY", 0.01)
+    answers = [strange, strange]
+    registered: list[str] = []
+
+    async def services(_request: Request) -> Response:
+        return Response(answers.pop() if answers else b"{}")
+
+    async def register(request: Request) -> Response:
+        registered.append((await request.json())["id"])
+        return Response()
+
+    routes = [
+        Route("/v1/agent/services", services),
+        Route("/v1/agent/service/register", register, methods=["PUT"]),
+        Route("/v1/agent/service/deregister/{id}", lambda _request: Response(), methods=["PUT"]),
+    ]
+    with served(Starlette(routes=routes)) as url:
+        registration = Registration(ConsulAgent(url), name="session_service", advertise=Tcp("127.0.0.1", 1))
+        await registration.start()
+        await eventually(lambda: not answers)
+        before = len(registered)
+        await eventually(lambda: len(registered) > before)
+        await registration.stop()
+    assert set(registered) == {registration.service_id}
 
 
 async def test_stops_quietly_without_consul() -> None:

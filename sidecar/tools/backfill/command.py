@@ -13,7 +13,7 @@ from service_kit.logs import configure_logging
 from sidecar.background import started
 from sidecar.guard.ports import Telemetry
 from sidecar.session_client.client import HttpSessionService
-from sidecar.session_client.discovery import discovery_of
+from sidecar.session_client.discovery import discovery_of, session_service_of
 from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings, text_of
 from sidecar.tools.backfill.ensuring import DryRun, Ensure, InBulk, OneByOne, ServiceFailed
@@ -21,7 +21,6 @@ from sidecar.tools.backfill.job import Request, open_job
 from sidecar.tools.backfill.pairs import SourceFailed
 from sidecar.tools.backfill.report import Reporter
 from sidecar.tools.backfill.run import backfill_all
-from sidecar.tools.probe.record import probed_address
 from sidecar.tools.tool import Failed, Tool
 
 
@@ -67,7 +66,7 @@ async def _run(settings: Settings, request: Request) -> int:
     configure_logging(settings.log or "console", "backfill")
     stamina.instrumentation.set_on_retry_hooks(())
     async with contextlib.AsyncExitStack() as stack:
-        job = await open_job(stack, request, service=probed_address(settings))
+        job = await open_job(stack, request, service=str(session_service_of(settings)))
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)
         reporter = Reporter(job, dry_run=request.dry_run)
         with contextlib.closing(job.failures), reporter.shown():

@@ -13,7 +13,6 @@ from pathlib import Path
 from consul import ConsulException
 
 from service_kit.address import Unix, server_address
-from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
@@ -23,7 +22,7 @@ from sidecar.profile.session_api import ApiCall, At, Style
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.consul_discovery import read_instances
-from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings
 
@@ -39,12 +38,12 @@ class Finding:
 async def check_connections(settings: Settings) -> list[Finding]:
     """Try upstream (where requests go to one), Consul, session service and the outbox's folder, in this order."""
     findings = [await _upstream(settings)] if settings.forwards else []
-    url: str | None = settings.session_service
-    if settings.profile.service.at is At.UPSTREAM:
-        url = settings.upstream
-    elif settings.consul is not None:
-        found, url = await _consul(settings.consul, settings)
+    where = session_service_of(settings)
+    if isinstance(where, InConsul):
+        found, url = await _consul(where, settings.connect_timeout)
         findings.append(found)
+    else:
+        url = where
     if url is not None and settings.mode != "off":
         findings.append(await _session_service(url, settings))
     if settings.on_outage == "forward":
@@ -70,22 +69,22 @@ async def _upstream(settings: Settings) -> Finding:
     return Finding(f"{where}: accepts connections")
 
 
-async def _consul(agent: ConsulAgent, settings: Settings) -> tuple[Finding, str | None]:
-    """Ask for passing instances; gives the address of one, or the configured one where there is none."""
-    fallback = settings.session_service if settings.session_service_is_explicit else None
-    name = settings.session_service_name
-    consul = AsyncConsul(agent, timeout=settings.connect_timeout)
+async def _consul(where: InConsul, within: float) -> tuple[Finding, str | None]:
+    """Ask for passing instances, `within` seconds; gives the address of one, or the fallback where there is none."""
+    agent, name, fallback = where.agent, where.name, where.fallback
+    consul = AsyncConsul(agent, timeout=within)
     try:
-        instances, _ = read_instances(await consul.health.service(name, passing=True))
+        found = read_instances(await consul.health.service(name, passing=True))
     except ConsulException as error:
         return Finding(f"Consul at {agent}: {error}", is_problem=True), fallback
     finally:
         await consul.close()
-    usable = [instance for instance in instances if instance.port]
-    if not usable:
-        text = f"Consul at {agent}: no passing instance of {name}{' that has a port' if instances else ''}"
-        return Finding(text, is_problem=fallback is None), fallback
-    return Finding(f"Consul at {agent}: {len(usable)} passing instance(s) of {name}"), usable[0].url
+    if not found.urls:
+        return Finding(f"Consul at {agent}: no passing instance of {name}", is_problem=fallback is None), fallback
+    text = f"Consul at {agent}: {len(found.urls)} passing instance(s) of {name}"
+    if found.passed_over:
+        text = f"{text}; passed over: {', '.join(found.passed_over)}"
+    return Finding(text), found.urls[0]
 
 
 async def _session_service(url: str, settings: Settings) -> Finding:

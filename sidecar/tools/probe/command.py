@@ -8,12 +8,12 @@ import sys
 import click
 
 from sidecar.background import started
-from sidecar.session_client.discovery import discovery_of
+from sidecar.session_client.discovery import discovery_of, session_service_of
 from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings, text_of
 from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService
-from sidecar.tools.probe.record import probed_address, record
+from sidecar.tools.probe.record import record
 from sidecar.tools.probe.run import Probe
 from sidecar.tools.tool import Failed, Tool
 
@@ -30,12 +30,11 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
     code is 0, or 1 where an error was found: serve then refuses to start with this profile at this address.
     """
     settings = load_settings()
+    where = session_service_of(settings)
     given = _values(values, settings)
     names = _users(users)
     if not yes_create:
-        raise Failed(
-            f"probe creates sessions at {probed_address(settings)} and deletes them: say --yes-create if it may"
-        )
+        raise Failed(f"probe creates sessions at {where} and deletes them: say --yes-create if it may")
     if not tokens and (token := text_of(settings.session_service_token)) is not None:
         tokens = (token,)
     findings = asyncio.run(_probe(settings, names, tokens, given))
@@ -48,7 +47,7 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
             record(settings, errors)
         except OSError as error:
             click.echo(f"session-sidecar: warning: the result could not be written down for serve: {error}", err=True)
-    click.echo(f"profile {settings.profile.name} at {probed_address(settings)}: {_conclusion(len(errors), warnings)}")
+    click.echo(f"profile {settings.profile.name} at {where}: {_conclusion(len(errors), warnings)}")
     sys.exit(1 if errors else 0)
 
 
@@ -58,7 +57,7 @@ async def _probe(
     async with Transport() as transport, started(discovery_of(settings)) as discovery:
         url = discovery.pick()
         if url is None:
-            raise Failed(f"no passing instance of {probed_address(settings)}", code=1)
+            raise Failed(f"no passing instance of {session_service_of(settings)}", code=1)
         uuids = settings.id_format == "uuid"
         service = ProbedService(
             settings.profile, url, transport, users=users, tokens=tokens, values=values, uuids=uuids

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from sidecar.profile.session_api import At
+from sidecar.session_client.discovery import session_service_of
 from sidecar.settings import Settings
-
-
-def probed_address(settings: Settings) -> str:
-    """Where the session service of a profile is, for a person: its address, or its name in Consul."""
-    if settings.profile.service.at is At.UPSTREAM:
-        return settings.upstream
-    if settings.consul is None:
-        return settings.session_service
-    return f"{settings.session_service_name} in Consul at {settings.consul}"
 
 
 def record(settings: Settings, errors: list[str]) -> None:
@@ -36,7 +27,7 @@ def unsafe_create(settings: Settings) -> str | None:
     if not codes:
         return None
     return (
-        f"profile {name}: probe found its create call unsafe at {probed_address(settings)} ({', '.join(codes)}); "
+        f"profile {name}: probe found its create call unsafe at {session_service_of(settings)} ({', '.join(codes)}); "
         f"mend the profile and run probe again, or accept the harm with SIDECAR_UNSAFE_CREATE={name}"
     )
 
@@ -46,7 +37,7 @@ def _path(settings: Settings) -> Path:
 
 
 def _key(settings: Settings) -> str:
-    return f"{settings.profile.name} {probed_address(settings)}"
+    return f"{settings.profile.name} {session_service_of(settings)}"
 
 
 def _read(path: Path) -> dict[str, list[str]]:

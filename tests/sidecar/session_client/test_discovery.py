@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator
 from itertools import count
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from service_kit.consul import ConsulAgent
+from sidecar.profile.files import find_profile
 from sidecar.session_client.consul_discovery import ConsulDiscovery
-from sidecar.session_client.discovery import FixedAddress
+from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of
 from sidecar.session_client.rotation import AVOID_SECONDS, Rotation
+from sidecar.settings import Settings
 from sidecar.testing import FakeClock
 from tests.support.consul import Agent
 from tests.support.eventually import eventually
@@ -27,7 +31,7 @@ FALLBACK = "http://127.0.0.1:8205"
 @contextlib.asynccontextmanager
 async def following(agent: ConsulAgent, fallback: str | None = None) -> AsyncIterator[ConsulDiscovery]:
     """A discovery that has been started and will be stopped."""
-    discovery = ConsulDiscovery(agent, NAME, fallback)
+    discovery = ConsulDiscovery(InConsul(agent, NAME, fallback))
     await discovery.start()
     try:
         yield discovery
@@ -50,6 +54,26 @@ def test_a_fixed_address_is_always_picked() -> None:
     fixed = FixedAddress(FALLBACK)
     fixed.report(FALLBACK, ok=False)
     assert fixed.pick() == FALLBACK
+
+
+AGENT = ConsulAgent("http://127.0.0.1:8500")
+ADK = find_profile("adk")
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({}, "http://127.0.0.1:8205"),
+        ({"session_service": "http://s:1"}, "http://s:1"),
+        ({"consul_http_addr": "127.0.0.1"}, InConsul(AGENT, NAME)),
+        ({"consul_http_addr": "127.0.0.1", "session_service": "http://s:1"}, InConsul(AGENT, NAME, "http://s:1")),
+        ({"consul_http_addr": "127.0.0.1", "profile": ADK, "upstream": "http://u:1"}, "http://u:1"),
+    ],
+    ids=["default", "fixed", "Consul", "Consul with a fallback", "upstream"],
+)
+def test_where_the_session_service_is(given: dict[str, Any], where: str | InConsul) -> None:
+    """The profile decides first, then whether there is a Consul; an address that was not set is no fallback."""
+    assert session_service_of(Settings(**given)) == where
 
 
 async def test_finds_passing_instances_only(consul_agent: Agent) -> None:
@@ -232,6 +256,11 @@ async def scripted(*answers: tuple[int, int | None, bytes]) -> AsyncIterator[tup
         (200, 7, b"<html>"),
         (200, 7, b"{}x"),
         (200, 7, b'{"Service": 1}'),
+        (200, 7, b"null"),
+        (200, 7, b"[" * 100_000),
+        (200, 7, b"9" * 5_000),
+        (200, 7, b"[null]"),
+        (200, 7, entries(0)),
         (200, 7, b'[{"Service": {"Address": "a/b", "Port": 1}}]'),
         (200, 7, b'[{"Service": {"Address": 5, "Port": 1}}]'),
         (200, 7, b'[{"Service": {"Address": "a", "Port": 65536}}]'),
@@ -263,14 +292,52 @@ async def test_takes_the_nodes_address_where_the_service_has_none() -> None:
         assert picks(discovery) == urls(2001)
 
 
-async def test_passes_over_an_instance_without_a_port_and_says_so_once() -> None:
-    """Port 0 is what Consul has of a service that was registered without one; nothing listens there."""
+MALFORMED: dict[str, tuple[Any, str]] = {
+    "no object": (5, "5: entry: Input should be a valid dictionary"),
+    "null": (None, "None: entry: Input should be a valid dictionary"),
+    "no service": ({}, "{}: Service.Port: Field required"),
+    "service null": ({"Service": None}, "{'Service': None}: Service.Port: Field required"),
+    "service a text": ({"Service": "s"}, "{'Service': 's'}: Service.Port: Field required"),
+    "without a port": ({"Service": {"ID": "i", "Port": 0}}, "i: Service.Port: Input should be greater than or equal"),
+    "port null": ({"Service": {"ID": "i", "Port": None}}, "i: Service.Port: Input should be a valid integer"),
+    "port a text": ({"Service": {"ID": "i", "Port": "80"}}, "i: Service.Port: Input should be a valid integer"),
+    "port a boolean": ({"Service": {"ID": "i", "Port": True}}, "i: Service.Port: Input should be a valid integer"),
+    "port a fraction": ({"Service": {"ID": "i", "Port": 80.5}}, "i: Service.Port: Input should be a valid integer"),
+    "port infinite": ({"Service": {"ID": "i", "Port": math.inf}}, "i: Service.Port: Input should be a valid integer"),
+    "port too large": ({"Service": {"ID": "i", "Port": 65536}}, "i: Service.Port: Input should be less than or equal"),
+    "id no text": ({"Service": {"ID": 7, "Port": 0}}, "{'Service': {'ID': 7, 'Port': 0}}: Service.Port: "),
+    "address no text": ({"Service": {"ID": "i", "Address": 5, "Port": 1}}, "i: Service.Address: Input should be"),
+    "no address": ({"Service": {"ID": "i", "Port": 1}}, "i: Service.Address: '' is no host"),
+    "addresses null": (
+        {"Service": {"ID": "i", "Address": None, "Port": 1}, "Node": {"Address": None}},
+        "i: Service.Address: '' is no host",
+    ),
+    "node null": ({"Service": {"ID": "i", "Port": 1}, "Node": None}, "i: Service.Address: '' is no host"),
+    "a path": ({"Service": {"ID": "i", "Address": "a/b", "Port": 1}}, "i: Service.Address: 'a/b' is no host"),
+    "a line end": ({"Service": {"ID": "i", "Address": "a\n", "Port": 1}}, "i: Service.Address: 'a\\n' is no host"),
+    "not ASCII": ({"Service": {"ID": "i", "Address": "b\xfc", "Port": 1}}, "i: Service.Address: 'b\xfc' is no host"),
+    "a long id": ({"Service": {"ID": "i" * 9_000, "Port": 0}}, "i" * 255 + ": Service.Port: "),
+}
+
+
+@pytest.mark.parametrize(("entry", "named"), MALFORMED.values(), ids=MALFORMED)
+async def test_passes_over_an_entry_that_cannot_be_asked_and_names_it_once(entry: Any, named: str) -> None:
+    """The other entries of the answer count, whatever one of them looks like."""
+    answer = json.dumps([*json.loads(entries(2001)), entry, *json.loads(entries(2002))]).encode()
     with capture_logs() as logs:
-        async with scripted((200, 7, entries(0, 2001))) as (agent, asked), following(agent) as discovery:
+        async with scripted((200, 7, answer)) as (agent, asked), following(agent) as discovery:
             await eventually(lambda: len(asked) >= 3)
-            assert picks(discovery) == urls(2001)
-    warned = [line["instance"] for line in logs if line["log_level"] == "warning"]
-    assert warned == ["127.0.0.1:0"]
+            assert picks(discovery) == urls(2001, 2002)
+    ((warned,),) = [line["instances"] for line in logs if line["log_level"] == "warning"]
+    assert warned.startswith(named)
+
+
+@pytest.mark.parametrize("more", [{}, {"Checks": None}, {"Checks": 5, "Node": {"Address": None, "Node": 7}}])
+async def test_reads_of_an_entry_what_it_needs(more: dict[str, Any]) -> None:
+    """Everything but address and port may be missing or of any kind."""
+    answer = json.dumps([{"Service": {"Address": "127.0.0.1", "Port": 2001}, **more}]).encode()
+    async with scripted((200, 7, answer)) as (agent, _), following(agent) as discovery:
+        assert picks(discovery) == urls(2001)
 
 
 async def test_stops_while_a_query_is_held(consul_agent: Agent) -> None:

@@ -191,18 +191,24 @@ def test_connect_names_a_consul_agent_that_does_not_answer() -> None:
     assert f"Consul at http://{agent}: " in result.stderr
 
 
-def test_connect_finds_the_session_service_through_consul() -> None:
-    """The instance that Consul names is the one that is asked."""
+@pytest.mark.parametrize(
+    ("more", "passed_over"),
+    [([], ""), ([{"Service": {"ID": "i-2", "Port": "x"}}], "; passed over: i-2: Service.Port: Input should be a ")],
+)
+def test_connect_finds_the_session_service_through_consul(more: list[Any], passed_over: str) -> None:
+    """The instance that Consul names is the one that is asked, and entries that name none are told."""
 
     async def health(_request: Request) -> JSONResponse:
         host, _, port = url.removeprefix("http://").rpartition(":")
         service: dict[str, Any] = {"Address": host, "Port": int(port)}
-        return JSONResponse([{"Service": service, "Node": {"Address": host}}], headers={"X-Consul-Index": "7"})
+        entry = {"Service": service, "Node": {"Address": host}}
+        return JSONResponse([*more, entry], headers={"X-Consul-Index": "7"})
 
     consul = Starlette(routes=[Route("/v1/health/service/session_service", health)])
     with served(ours()) as url, served(consul) as agent:
         result = run("--connect", SIDECAR_UPSTREAM=url, CONSUL_HTTP_ADDR=agent)
     assert result.exit_code == 0, result.stderr
+    assert f"Consul at {agent}: 1 passing instance(s) of session_service{passed_over}" in result.stdout
     assert f"SIDECAR_SESSION_SERVICE: {url}: speaks what profile isa says" in result.stdout
 
 
