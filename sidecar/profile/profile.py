@@ -119,6 +119,18 @@ def _places(places: Mapping[str, Places], info: ValidationInfo) -> Mapping[str, 
     return places
 
 
+def _tells_owners(service: SessionApi, info: ValidationInfo) -> SessionApi:
+    """Refuse a service whose answers do not tell whose a session is, where the guard has to know."""
+    owner = info.data.get("owner")
+    if service.owner_field is not None or owner in (None, Owner.NONE):
+        return service
+    if owner is Owner.OPTIONAL:
+        raise ValueError('owner_field is missing: with owner = "optional" it tells which sessions have no owner')
+    if USER not in service.look.names and not service.credentials:
+        raise ValueError("owner_field is missing, and look does not contain {user_id}: any user would be the owner")
+    return service
+
+
 def _variables(variables: Mapping[str, Places], info: ValidationInfo) -> Mapping[str, Places]:
     for name in variables:
         if name in (USER, *info.data.get("scope", ())):
@@ -139,7 +151,9 @@ class Profile:
     name: StrictStr
     prefixes: Prefixes
     owner: Owner
-    service: Annotated[SessionApi, BeforeValidator(read_session_api)] = Field(validation_alias="session_service")
+    service: Annotated[SessionApi, BeforeValidator(read_session_api), AfterValidator(_tells_owners)] = Field(
+        validation_alias="session_service"
+    )
     summary: StrictStr = ""
     mcp: Prefixes = ()
     scope: Annotated[tuple[Name, ...], AfterValidator(_different)] = ()

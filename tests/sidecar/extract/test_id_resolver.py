@@ -35,6 +35,7 @@ tools = ["*"]
 [session_service]
 style = "post"
 id_field = "id"
+owner_field = "user"
 id_equals = "uuid"
 
 [session_service.look]

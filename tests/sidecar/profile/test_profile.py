@@ -66,6 +66,7 @@ def test_places_are_read_for_session_user_and_scope() -> None:
     [session_service]
     style = "post"
     id_field = "id"
+    owner_field = "user"
     look = { path = "/{session_id}", statuses = { found = [200] } }
     """)
     assert profile.prefixes == (("a",), ("b", "c"))
@@ -125,6 +126,26 @@ def test_methods_are_those_of_rules_that_guard() -> None:
     rule = '[[rules]]\nkind = "{}"\nmethods = ["{}"]\npaths = ["/memories"]\n'
     assert small(rule.format("pass", "DELETE") + rule.format("ensure", "QUERY")).methods == {"QUERY"}
     assert small(rule.format("require", "QUERY"), top='mcp = ["/mcp"]\n').methods == {"QUERY", "POST", "PUT", "PATCH"}
+
+
+def owned(owner: str, *, path: str = "/{session_id}", more: str = "") -> str:
+    """A profile whose session service answers without an owner."""
+    service = f'style = "post"\nid_field = "id"\n{more}\nlook = {{ path = "{path}", statuses = {{ found = [200] }} }}'
+    return SMALLEST.replace('"none"', f'"{owner}"').replace('style = "put"', service)
+
+
+def test_answers_tell_whose_a_session_is() -> None:
+    """Without `owner_field` every user who asks would own the session, unless the look is about the user's own."""
+    missing = "session_service: owner_field is missing"
+    assert complaint(owned("optional", path="/{user_id}/{session_id}")).startswith(missing)
+    assert complaint(owned("required")).startswith(missing)
+    for text in (
+        owned("none"),
+        owned("required", path="/{user_id}/{session_id}"),
+        owned("required", more='credentials = ["authorization"]'),
+        owned("optional", more='owner_field = "user"'),
+    ):
+        assert load_profile(text)
 
 
 def test_a_meta_tool_names_two_arguments() -> None:
