@@ -49,7 +49,6 @@ import select
 from time import monotonic
 from typing import cast
 
-from sidecar.guard.ports import Telemetry
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.response import ConnectionLost, ResponseTemplate, ResponseTimeout, UpstreamFailure
 from sidecar.http.client.response_reader import ResponseReader, ResponseReceiver
@@ -59,13 +58,12 @@ from sidecar.http.framing import ResponseHead
 class ConnectionOwner:
     """What a connection asks of the pool that it belongs to.
 
-    `response_timeout` is how many seconds the upstream has to begin its response, and `telemetry` is told how many it
-    took. `template` is the response that was read last, to recognize one that begins alike.
+    `response_timeout` is how many seconds the upstream has to begin its response. `template` is the response that was
+    read last, to recognize one that begins alike.
     """
 
-    def __init__(self, origin: Origin, telemetry: Telemetry, response_timeout: float) -> None:
+    def __init__(self, origin: Origin, response_timeout: float) -> None:
         self.origin = origin
-        self.telemetry = telemetry
         self.response_timeout = response_timeout
         self.template: ResponseTemplate | None = None
 
@@ -220,9 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
         if template is None or (body := self._reader.recognise(template, data)) is None:
             self._read(data)
             return
-        now = monotonic()
-        self.pool.telemetry.upstream(now - self.sent)
-        self._finish(now)
+        self._finish()
         receiver.whole(template.head, body)
 
     def eof_received(self) -> None:
@@ -261,7 +257,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._switch(reader.switching_head(), first)
             return
         if reader.head is not None and not had_head:
-            self.pool.telemetry.upstream(monotonic() - self.sent)
             self.deadline = None
             if reader.head.framing.event_stream:
                 self.pool.uncount(self)
@@ -286,15 +281,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         receiver = self._receiver
-        self._finish(monotonic())
+        self._finish()
         if receiver is not None:
             receiver.end()
 
-    def _finish(self, now: float) -> None:
+    def _finish(self) -> None:
         """Be ready for another request, or close; the receiver has still to be told."""
         self._receiver = None
         self.deadline = None
-        self.idle_since = now
+        self.idle_since = monotonic()
         self._used = True
         if self._reader.unfit or not self._request_sent:
             self._drop()

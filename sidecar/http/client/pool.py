@@ -14,7 +14,6 @@ from collections import deque
 from time import monotonic
 from typing import Final
 
-from sidecar.guard.ports import Telemetry
 from sidecar.http.client.connection import ConnectionOwner, UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection
@@ -27,7 +26,7 @@ class Pool(ConnectionOwner):
     """At most `connections` ordinary connections to `origin`. All times are in seconds.
 
     `idle` is how long a connection may lie unused, `connect_timeout` also bounds the wait for a free connection,
-    `response_timeout` is what an upstream has to begin its answer (None: for ever); `telemetry` is told what it took.
+    `response_timeout` is what an upstream has to begin its answer (None: for ever).
     """
 
     def __init__(
@@ -39,9 +38,8 @@ class Pool(ConnectionOwner):
         connect_timeout: float = 5.0,
         response_timeout: float | None = 60.0,
         tls: ssl.SSLContext | None = None,
-        telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(origin, telemetry or Telemetry(), math.inf if response_timeout is None else response_timeout)
+        super().__init__(origin, math.inf if response_timeout is None else response_timeout)
         self.idle = idle
         self._limit = connections
         self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)

@@ -7,6 +7,7 @@ is a call of the client's.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from sidecar.guard.permit import Permit
@@ -133,7 +134,10 @@ class ProxiedResponse(ResponseReceiver, Served):
         self._client.inform(head.status, head.reason, self._upstream.interim_fields(head))
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
-        """Pass a whole response on."""
+        """Pass a whole response on; its connection lies idle already."""
+        line = self._line
+        assert line is not None  # noqa: S101 # for the type checker: the request was sent on it
+        self._upstream.telemetry.upstream(line.idle_since - line.sent)
         self.begun = True
         self._body = b""
         self._client.whole(self._upstream.answer_head(head, self._permit), body)
@@ -142,6 +146,9 @@ class ProxiedResponse(ResponseReceiver, Served):
 
     def head(self, head: ResponseHead) -> None:
         """Begin the response."""
+        line = self._line
+        assert line is not None  # noqa: S101 # for the type checker: the request was sent on it
+        self._upstream.telemetry.upstream(monotonic() - line.sent)
         self.begun = True
         # It is not repeated any more, and the idle connection knows this object until its next request.
         self._body = b""

@@ -46,7 +46,6 @@ class Upstream:
             idle=idle,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
-            telemetry=telemetry,
         )
         self.rules = HeaderRules(user_header=user_header, trusted=trusted_proxies)
         self.decision_header = decision_header
