@@ -109,7 +109,9 @@ def _rpc_error(call: Call, refusal: Refusal) -> dict[str, object]:
     }
     if refusal.retry_after is not None:
         data["retry_after"] = refusal.retry_after
-    code = RPC_PARSE_ERROR if refusal.reason is Reason.UNREADABLE_BODY else RPC_REFUSED
+    # Where the id could be read, the message was JSON, and what is unreadable is a text within it.
+    is_no_json = refusal.reason is Reason.UNREADABLE_BODY and call.rpc_id is None
+    code = RPC_PARSE_ERROR if is_no_json else RPC_REFUSED
     return {"jsonrpc": "2.0", "id": call.rpc_id, "error": {"code": code, "message": refusal.detail, "data": data}}
 
 

@@ -32,6 +32,9 @@ MOST_MESSAGES: Final = 1_000
 
 # A lenient reader drops a byte order mark or a NUL before the text; the strict one refuses it then.
 _OPENS_AN_OBJECT = re.compile(r"[\s\ufeff\0]*\{").match
+_BEYOND_INTEGERS: Final = 2.0**63
+"""Integers of more than 64 bits come rounded to floats, and a client waits for ever for an id that is not its own."""
+
 _CALLS_A_TOOL: Final = "tools/call"
 _LONGEST_REMEMBERED: Final = 256
 
@@ -148,7 +151,7 @@ class McpReader:
 def rpc_id(message: object) -> RpcId:
     """The id to answer a message with (JSON-RPC 2.0, section 4); a notification and a response want no answer.
 
-    Raises RequestRefused where there may be two.
+    None where the message has no id that can be repeated exactly. Raises RequestRefused where there may be two.
     """
     if not isinstance(message, dict):
         return None
@@ -156,4 +159,6 @@ def rpc_id(message: object) -> RpcId:
     is_response = "method" not in message and ("result" in message or "error" in message)
     if is_response or "id" not in message:
         return NOTIFICATION
+    if isinstance(found, float) and abs(found) >= _BEYOND_INTEGERS:
+        return None
     return found if isinstance(found, (str, int, float)) and not isinstance(found, bool) else None

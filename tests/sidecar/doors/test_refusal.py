@@ -123,6 +123,18 @@ def test_an_unreadable_body_on_the_mcp_path_is_a_parse_error_with_400() -> None:
     assert (answer["id"], answer["error"]["code"]) == (None, -32700)
 
 
+@pytest.mark.parametrize(("shape", "ids"), [(RefusalFormat.RPC, (7,)), (RefusalFormat.BATCH, (7, NOTIFICATION))])
+def test_an_unreadable_text_within_a_call_is_no_parse_error(shape: RefusalFormat, ids: tuple[object, ...]) -> None:
+    """A call whose id was read gets the code of every other refusal, under its own id and with 200."""
+    refusal = Refusal(Reason.UNREADABLE_BODY, "The arguments are not strict JSON.")
+    response = refuse_extraction(reading(shape, *ids), [refusal for _ in ids])
+    answer = content(response)
+    answer = answer[0] if isinstance(answer, list) else answer
+    assert response.status == 200
+    assert (answer["id"], answer["error"]["code"]) == (7, -31040)
+    assert answer["error"]["data"]["reason"] == "unreadable_body"
+
+
 @pytest.mark.parametrize(
     ("reason", "status"),
     [
