@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,25 @@ def test_the_lifespan_surrounds_serving_and_its_state_reaches_requests(own: Wrap
     assert httpx.get(f"{own.url}/state", trust_env=False).json() == "hello"
     assert own.process.stop() == 0
     assert own.journal == ["started", "stopped"]
+
+
+def test_an_application_that_does_not_get_started_can_be_stopped(tmp_path: Path) -> None:
+    """A signal ends the process in order while the application still starts."""
+    env = settings_of(tmp_path, WAITS_TO_START="yes")
+    process = Running([sys.executable, "-m", "sidecar", "wrap", "wrapped_app:app"], env, tmp_path)
+    wait_until((tmp_path / "journal").exists, "the application to begin to start")
+    try:
+        assert process.stop() == 0
+    finally:
+        process.close()
+
+
+def test_a_second_signal_ends_an_application_that_does_not_stop(tmp_path: Path) -> None:
+    """It is the exit code 1 of a stop that was not in order."""
+    with wrapped(tmp_path, WAITS_TO_STOP="yes") as each:
+        each.process.process.terminate()
+        wait_until(lambda: each.journal[-1] == "stopping", "the application to begin to stop")
+        assert each.process.stop() == 1
 
 
 def test_an_application_that_fails_to_start_ends_the_process_with_1(tmp_path: Path) -> None:

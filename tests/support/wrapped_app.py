@@ -32,8 +32,14 @@ async def told_to_go_on() -> None:
 async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, str]]:
     if os.environ.get("FAILS_TO_START"):
         raise RuntimeError("no database")
+    if os.environ.get("WAITS_TO_START"):
+        note("starting")
+        await asyncio.Event().wait()
     note("started")
     yield {"greeting": "hello"}
+    if os.environ.get("WAITS_TO_STOP"):
+        note("stopping")
+        await asyncio.Event().wait()
     note("stopped")
 
 

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from service_kit.address import bound_address
 from sidecar.http.server.connection import Timeouts
@@ -30,6 +30,8 @@ _SWEEP: Final = 0.25
 _POLL: Final = 0.02
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def _nothing() -> None:
@@ -83,11 +85,16 @@ class Server:
     async def run_until_stopped(self) -> int:
         """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once.
 
-        Raises StartFailed where a hosted application fails to start, and OSError where no connection can be accepted.
+        A hosted application that has not started by then is not waited for. Raises StartFailed where it fails to start,
+        and OSError where no connection can be accepted.
         """
         with self._stopped_by_signals():
-            if self._hosting is not None and not await self._hosting.start():
-                raise StartFailed
+            if self._hosting is not None:
+                has_started = await _unless(self._stop, self._hosting.start())
+                if has_started is None:
+                    return self._exit_code
+                if not has_started:
+                    raise StartFailed
             loop = asyncio.get_running_loop()
             try:
                 accepting = await loop.create_server(
@@ -100,6 +107,10 @@ class Server:
             self._on_ready()
             await self._stop.wait()
             await self._shut_down(accepting)
+        return self._exit_code
+
+    @property
+    def _exit_code(self) -> int:
         return 1 if self._stop_at_once.is_set() else 0
 
     def stop(self) -> None:
@@ -138,7 +149,7 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self._hosting is not None:
-            await self._hosting.stop()
+            await _unless(self._stop_at_once, self._hosting.stop())
 
     @property
     def _is_serving(self) -> bool:
@@ -179,3 +190,14 @@ class Server:
         for connection in list(self.shared.connections):
             connection.sweep(now)
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Give the result of `work`; None where the event came first, and then the work is broken off."""
+    task, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
