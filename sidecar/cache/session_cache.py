@@ -96,9 +96,9 @@ class InvalidationClock:
         self._now += 1
         return self._now
 
-    def touch(self, session_id: str) -> None:
+    def touch(self, key: SessionKey) -> None:
         """Note an event about a session."""
-        self._slots[hash(session_id) % self._SLOTS] = self.advance()
+        self._slots[self._slot(key)] = self.advance()
 
     def touch_everything(self) -> None:
         """Note that events about any key may have been missed."""
@@ -106,12 +106,14 @@ class InvalidationClock:
 
     def told(self, key: SessionKey, ticket: int) -> bool:
         """Whether an event that may be about `key` came after `ticket`."""
-        session_id = key if isinstance(key, str) else key[-1]
-        return self._slots[hash(session_id) % self._SLOTS] > ticket
+        return self._slots[self._slot(key)] > ticket
 
     def happened(self, key: SessionKey, ticket: int) -> bool:
         """Whether an event about `key` came after `ticket`, or may have been missed."""
         return self._everything > ticket or self.told(key, ticket)
+
+    def _slot(self, key: SessionKey) -> int:
+        return hash(key if isinstance(key, str) else key[-1]) % self._SLOTS
 
 
 class SessionCache(KnownSessions):
@@ -234,12 +236,12 @@ class SessionCache(KnownSessions):
 
         No event outdates it: the session service has left no trace of the session, and would be asked to create it.
         """
-        self._events.touch(key if isinstance(key, str) else key[-1])
+        self._events.touch(key)
         self._entries.put(key, (None, _DELETED, _LAST_GENERATION, _NEVER))
 
     def forget(self, key: SessionKey) -> None:
         """Forget one session, and drop what is being learnt of it."""
-        self._events.touch(key if isinstance(key, str) else key[-1])
+        self._events.touch(key)
         self._entries.discard(key)
 
     def forget_all(self) -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import classification_of
 from sidecar.doors.body.body_copy import BodyCopy
-from sidecar.doors.body.bounded_body import BodyBudget, replay
+from sidecar.doors.body.bounded_body import BodyBudget, Replay
 from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
@@ -104,7 +104,7 @@ class AnswerMiddleware:
                 wire = wire_of(scope)
                 if wire is not None:
                     wire.arrived = monotonic()
-                await self._app(scope, replay(b"".join(copy.pieces), receive), send)
+                await self._app(scope, Replay(b"".join(copy.pieces), receive).receive, send)
 
     def _missing(
         self, classification: Classification, pattern: AnswerPattern, scope: Scope, copy: BodyCopy, answer: _HeldAnswer

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import begin
 from sidecar.doors.body.body_copy import BodyCopy
-from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, replay
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, Replay
 from sidecar.doors.middleware import run_permitted
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor
@@ -58,7 +58,7 @@ class ShadowMiddleware:
 
     async def _extract(self, classification: Classification, head: Head, copy: BodyCopy) -> Extraction:
         try:
-            async with self._budget.hold(head.headers, replay(b"".join(copy.pieces), copy.receive)) as body:
+            async with self._budget.hold(head.headers, Replay(b"".join(copy.pieces), copy.receive).receive) as body:
                 return classification.extract(body.content)
         except BodyRefused as refused:
             return Extraction(classification.refusal_format, (Call(refusal=refused.refuse),))

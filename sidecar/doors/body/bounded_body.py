@@ -77,22 +77,39 @@ class Lease:
         self.size = 0
 
 
-class HeldBody:
+class Replay:
+    """A body that was received, `raw`, to be received once more."""
+
+    __slots__ = ("_is_replayed", "_receive", "raw")
+
+    def __init__(self, raw: bytes, receive: Receive) -> None:
+        self.raw = raw
+        self._receive = receive
+        self._is_replayed = False
+
+    async def receive(self) -> Message:
+        """Give the body in one piece, and then what the connection really brings: its end."""
+        if self._is_replayed:
+            return await self._receive()
+        self._is_replayed = True
+        return {"type": "http.request", "body": self.raw, "more_body": False}
+
+
+class HeldBody(Replay):
     """A whole body, which is read when its block begins and let go when it ends.
 
     `raw` is the body as it came and goes on, `content` without its content coding, for reading.
     """
 
     # A class, because a generator as a context manager costs this path, which every guarded write takes, twice as much.
-    __slots__ = ("_headers", "_is_replayed", "_lease", "_limit", "_receive", "content", "raw")
+    __slots__ = ("_headers", "_lease", "_limit", "content")
 
     def __init__(self, headers: Headers, receive: Receive, budget: BodyBudget) -> None:
+        super().__init__(b"", receive)
         self._headers = headers
-        self._receive = receive
         self._lease = budget.lease()
         self._limit = budget.limit
-        self._is_replayed = False
-        self.raw = self.content = b""
+        self.content = b""
 
     async def __aenter__(self) -> Self:
         try:
@@ -113,13 +130,6 @@ class HeldBody:
 
     async def __aexit__(self, *_: object) -> None:
         self._lease.close()
-
-    async def receive(self) -> Message:
-        """Give the body in one piece, and then what the connection really brings: its end."""
-        if self._is_replayed:
-            return await self._receive()
-        self._is_replayed = True
-        return {"type": "http.request", "body": self.raw, "more_body": False}
 
     async def _receive_all(self) -> bytes:
         pieces: list[bytes] = []
@@ -155,15 +165,3 @@ def _described(headers: Headers) -> tuple[int, bool]:
         elif name == b"content-encoding":
             is_coded = True
     return length, is_coded
-
-
-def replay(raw: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body in one piece, and then what the connection really brings: its end."""
-    left = [raw]
-
-    async def replayed() -> Message:
-        if left:
-            return {"type": "http.request", "body": left.pop(), "more_body": False}
-        return await receive()
-
-    return replayed
