@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from memory_service.model import Deactivated, Memory, MemoryType, Message, SessionContext, SessionSummary
@@ -49,8 +50,7 @@ class SessionMemories:
         kept = await again_if_stale(lambda: self._store.summary(of.user_id, of.session_id))
         good = kept and (kept.compression, kept.total_messages) == (of.compression_level, total)
         if of.force_update or not good:
-            said = [Spoken(memory.role or "", memory.content, memory.importance_score) for memory in recent]
-            kept = await self._keep_summary(of, summarize(said, of.compression_level), total)
+            kept = await self._keep_summary(of, recent, total)
         return SessionSummary(
             session_found=total > 0,
             session_id=of.session_id,
@@ -69,11 +69,14 @@ class SessionMemories:
             session_found=count > 0, session_id=session.session_id, user_id=session.user_id, deactivated=count
         )
 
-    async def _keep_summary(self, of: SummaryOf, text: str | None, total: int) -> Summary | None:
+    async def _keep_summary(self, of: SummaryOf, recent: Sequence[Memory], total: int) -> Summary | None:
+        """Make a summary, which may take seconds of a processor, and keep it if the messages are still as they were."""
+        said = [Spoken(memory.role or "", memory.content, memory.importance_score) for memory in recent]
+        text = await asyncio.to_thread(summarize, said, of.compression_level)
         if text is None:
             return None
         summary = Summary(text, of.compression_level, total, self._now())
-        await again_if_stale(lambda: self._store.keep_summary(of.user_id, of.session_id, summary))
+        await again_if_stale(lambda: self._store.keep_summary(of.user_id, of.session_id, summary, recent))
         return summary
 
     async def _messages(self, which: Which, limit: int) -> tuple[list[Memory], int]:

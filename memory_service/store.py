@@ -172,8 +172,14 @@ class Store:
             await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
         return changed.rowcount
 
-    async def keep_summary(self, user_id: str, session_id: str, summary: Summary) -> None:
-        """Make this the summary of a session."""
+    async def keep_summary(self, user_id: str, session_id: str, summary: Summary, of: Sequence[Memory]) -> None:
+        """Make this the summary of a session, unless a message that it was made of has changed meanwhile.
+
+        The lock on these messages keeps a change out until the summary is there for it to forget.
+        """
+        made_of = {message.id: message.updated_at for message in of}
+        unchanged = select(memories.c.id, memories.c.updated_at).where(memories.c.id.in_(made_of), memories.c.active)
+        unchanged = unchanged.order_by(memories.c.seq).with_for_update(read=True)
         values = {
             "user_id": user_id,
             "session_id": session_id,
@@ -183,8 +189,10 @@ class Store:
             "created_at": summary.created_at,
         }
         async with self._database.writing() as connection:
-            await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
-            await connection.execute(insert(session_summaries).values(values))
+            rows = await connection.execute(unchanged)
+            if {row.id: row.updated_at for row in rows} == made_of:
+                await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
+                await connection.execute(insert(session_summaries).values(values))
 
     async def summary(self, user_id: str, session_id: str) -> Summary | None:
         """The latest summary of a session."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 
 import httpx
 import pytest
 
+from memory_service import session_memories
+from memory_service.model import Compression
+from memory_service.summary import Spoken, summarize
 from tests.support.memories import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -169,6 +173,33 @@ async def test_a_summary_does_not_outlive_what_it_quotes(client: httpx.AsyncClie
     assert (await context(client, user, session))["summary"] is None
     await client.post(f"/memories/session/{session}/summarize", params={"user_id": user})
     await client.delete(f"/memories/session/{stored['id']}")
+    assert (await context(client, user, session))["summary"] is None
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE", "deactivate"])
+async def test_a_summary_of_messages_that_change_while_it_is_made_is_not_kept(
+    client: httpx.AsyncClient, user: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It would quote what is not there any more. While it is made, in a thread, other calls are served."""
+    session = user
+    stored = (await store(client, user, session, "A secret.")).json()
+    loop = asyncio.get_running_loop()
+
+    async def change() -> None:
+        clock.pass_seconds(1)
+        if method == "deactivate":
+            await client.post(f"/memories/session/{session}/deactivate", json={"user_id": user})
+        else:
+            body = {"content": "Nothing."} if method == "PATCH" else None
+            await client.request(method, f"/memories/session/{stored['id']}", json=body)
+
+    def summarize_slowly(messages: Sequence[Spoken], compression: Compression) -> str | None:
+        asyncio.run_coroutine_threadsafe(change(), loop).result(60)
+        return summarize(messages, compression)
+
+    monkeypatch.setattr(session_memories, "summarize", summarize_slowly)
+    made = await client.post(f"/memories/session/{session}/summarize", json={"user_id": user})
+    assert made.json()["summary"] == "user: A secret."
     assert (await context(client, user, session))["summary"] is None
 
 
