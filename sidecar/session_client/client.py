@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-import stamina
 import structlog
 
 from sidecar.cache.clock import elapsed
@@ -19,11 +18,9 @@ from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply
 from sidecar.session_client.breaker import Breaker
 from sidecar.session_client.calls import SessionCall, UnwritableCall, bearer_field
 from sidecar.session_client.discovery import Discovery
+from sidecar.session_client.retries import persist
 from sidecar.session_client.transport import NoAnswer, Transport
 from sidecar.settings import Settings, text_of
-
-_LONGEST_WAIT: Final = 0.2
-_RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
 
 _NO_INSTANCE: Final = Unknown("no instance of the session service is known")
 _LATE: Final = Unknown("the session service did not answer in time")
@@ -31,15 +28,6 @@ _MINTS: Final = Untrustworthy("it gives sessions ids of its own, so the sidecar 
 
 
 _log = structlog.get_logger()
-
-
-class _Again(Exception):
-    """The answer says nothing of the session, and it may help to ask again. `answer` stands if it does not."""
-
-    def __init__(self, answer: Unknown, deadline: float) -> None:
-        super().__init__(answer.why)
-        self.answer = answer
-        self.deadline = deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +108,11 @@ class HttpSessionService:
     async def ensure(self, reference: Reference) -> Verdict:
         """Create the session where it is missing, in one call where that is safe, and prove that it is the one."""
         deadline = self._deadline()
-        if self._is_ours and self._creating is not None and not self.mints:
-            return await self._persist(self._put, reference, deadline)
-        if self._is_idempotent and self._creating is not None and not self.mints:
-            return await self._create(reference, deadline)
+        if self._creating is not None and not self.mints:
+            if self._is_ours:
+                return await self._persist(self._put, reference, deadline)
+            if self._is_idempotent:
+                return await self._create(reference, deadline)
         answer = await self._look(reference, deadline)
         if isinstance(answer, Absent) and self._creating is not None:
             return await self._create(reference, deadline)
@@ -133,8 +122,12 @@ class HttpSessionService:
         """Create the session without a look before or after; `Created` alone says that it was missing until now."""
         if self._creating is None:
             return Untrustworthy("the profile has no create call")
-        made = await self._prove_and_post(reference, self._deadline())
-        return made.otherwise if isinstance(made, Doubt) else made
+        return _settled(await self._prove_and_post(reference, self._deadline()))
+
+    async def _persist(
+        self, ask: Callable[[Reference, float], Awaitable[Verdict]], reference: Reference, deadline: float
+    ) -> Verdict:
+        return await persist(lambda: ask(reference, deadline), deadline, is_held_back=lambda: self._breaker.is_open)
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout
@@ -168,8 +161,7 @@ class HttpSessionService:
         return Doubt(made) if isinstance(made, Unknown) else made
 
     async def _put(self, reference: Reference, deadline: float) -> Verdict:
-        made = await self._make(reference, deadline)
-        return made.otherwise if isinstance(made, Doubt) else made
+        return _settled(await self._make(reference, deadline))
 
     async def _make(self, reference: Reference, deadline: float) -> Verdict | Doubt:
         if self.mints or self._creating is None:
@@ -193,39 +185,7 @@ class HttpSessionService:
         return isinstance(seen, Absent) or (isinstance(seen, Unknown) and not self._is_ours)
 
     async def _look_once(self, reference: Reference, deadline: float) -> Verdict:
-        answer = await self._ask(self._looking, reference, deadline)
-        return answer.otherwise if isinstance(answer, Doubt) else answer
-
-    async def _persist(
-        self, ask: Callable[[Reference, float], Awaitable[Verdict]], reference: Reference, deadline: float
-    ) -> Verdict:
-        """Ask, and ask again while the answer says nothing of the session and there is time."""
-        first = await ask(reference, deadline)
-        if not isinstance(first, Unknown):
-            return first
-        # Only what has failed once pays for the machinery of retrying; its first attempt is the one just made.
-        made = [first]
-
-        async def again() -> Verdict:
-            answer = made.pop() if made else await ask(reference, deadline)
-            if isinstance(answer, Unknown):
-                raise _Again(answer, deadline)
-            return answer
-
-        try:
-            return await _RETRYING(self._pause, again)
-        except _Again as failure:
-            return failure.answer
-
-    def _pause(self, failure: Exception) -> bool | float:
-        """Say whether to ask again: True for the usual pause, or the seconds that the service itself named."""
-        if not isinstance(failure, _Again) or self._breaker.is_open:
-            return False
-        left = failure.deadline - asyncio.get_running_loop().time()
-        named = failure.answer.retry_after
-        if named is not None:
-            return named if named < left else False
-        return left > _LONGEST_WAIT
+        return _settled(await self._ask(self._looking, reference, deadline))
 
     async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Verdict | Doubt:
         """Ask once, unless calls are held back; count it, and draw the conclusions for the calls to come."""
@@ -260,9 +220,13 @@ class HttpSessionService:
             # This process was stopped while the answer lay in its buffers; the event loop has not noticed yet.
             answer = _LATE
         self._telemetry.session_call(question.operation, type(answer).__name__.lower(), took)
-        outcome = answer.otherwise if isinstance(answer, Doubt) else answer
-        if isinstance(outcome, Unknown):
+        if isinstance(_settled(answer), Unknown):
             self._breaker.failed(reference.key, unreachable=unreachable)
         else:
             self._breaker.succeeded(reference.key)
         return answer
+
+
+def _settled(answer: Verdict | Doubt) -> Verdict:
+    """Take for granted what a doubt says where no look follows."""
+    return answer.otherwise if isinstance(answer, Doubt) else answer

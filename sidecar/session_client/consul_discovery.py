@@ -17,8 +17,7 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from service_kit.address import Tcp, server_address
 from service_kit.consul_client import AsyncConsul
-from sidecar.session_client.discovery import InConsul
-from sidecar.session_client.rotation import Rotation
+from sidecar.session_client.discovery import InConsul, Rotation
 
 QUERY_SECONDS: Final = 10
 """How long Consul may hold a question whose answer has not changed."""

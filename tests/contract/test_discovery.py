@@ -6,8 +6,7 @@ import itertools
 
 import pytest
 
-from sidecar.session_client.discovery import FixedAddress
-from sidecar.session_client.rotation import Rotation
+from sidecar.session_client.discovery import FixedAddress, Rotation
 from sidecar.testing import FakeDiscovery
 
 

@@ -16,8 +16,7 @@ from structlog.testing import capture_logs
 from service_kit.consul import ConsulAgent
 from sidecar.profile.files import find_profile
 from sidecar.session_client.consul_discovery import ConsulDiscovery
-from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of
-from sidecar.session_client.rotation import AVOID_SECONDS, Rotation
+from sidecar.session_client.discovery import AVOID_SECONDS, FixedAddress, InConsul, Rotation, session_service_of
 from sidecar.settings import Settings
 from sidecar.testing import FakeClock
 from tests.support.consul import Agent
