@@ -139,11 +139,12 @@ class UpstreamConnection(asyncio.Protocol):
             self.pool.discard(self)
             receiver.failed(ConnectionLost("the upstream closed the connection", stale=self._used))
             return
+        # First of all, so that the bytes leave; what arrives is told in a later turn of the event loop.
+        self.transport.write(data)
         self._receiver = receiver
         self._reader.begin(receiver, is_head=method == "HEAD", upgrade=upgrade)
         self._request_sent = complete
         self.deadline = self.sent + self.pool.response_timeout if complete else None
-        self.transport.write(data)
 
     def is_quiet(self) -> bool:
         """Whether nothing has arrived that the event loop has not told of yet: bytes unasked for, or the end.

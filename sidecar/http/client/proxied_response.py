@@ -137,10 +137,12 @@ class ProxiedResponse(ResponseReceiver, Served):
         """Pass a whole response on; its connection lies idle already."""
         line = self._line
         assert line is not None  # noqa: S101 # for the type checker: the request was sent on it
-        self._upstream.telemetry.upstream(line.idle_since - line.sent)
+        took = line.idle_since - line.sent
         self.begun = True
         self._body = b""
         self._client.whole(self._upstream.answer_head(head, self._permit), body)
+        # Counted once the bytes have left. The connection may serve another request by now.
+        self._upstream.telemetry.upstream(took)
         if self._over is not None:
             self._finish(None)
 

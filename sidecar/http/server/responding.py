@@ -145,13 +145,13 @@ class RespondingConnection(ClientConnection):
 
     def whole(self, head: ForwardedHead, body: bytes) -> None:
         """Write a whole response of declared length, and go on to the next request."""
-        self._responses[head.status // 100] += 1
         closes = self._closes_after()
         written = head.written.get(closes)
         if written is None:
             written = head.written[closes] = self._write_head(head, closes=closes).head
-        self._line = None
         self._transport.write(written + body)
+        self._responses[head.status // 100] += 1
+        self._line = None
         self.answered(closes=closes)
 
     def begin(self, head: ForwardedHead) -> None:
