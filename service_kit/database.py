@@ -86,9 +86,7 @@ class Database:
             return await connection.run_sync(work)
 
     async def execute(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Give the rows of one statement, which may write and is a transaction of its own."""
-        if self._threads is not None:
-            return await self._threads.write(lambda connection: connection.execute(statement, parameters).all())
+        """Give the rows of one statement of Postgres's, which may write and is a transaction of its own."""
         async with self.reading() as connection:
             return (await connection.execute(statement, parameters)).all()
 

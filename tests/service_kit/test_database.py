@@ -79,15 +79,20 @@ async def test_plain_work_is_whole_or_not_at_all(database: Database) -> None:
     assert read == await numbers(database) == [1]
 
 
-async def test_one_statement_is_a_transaction_of_its_own(database: Database, url: str) -> None:
+async def test_one_statement_of_postgres_is_a_transaction_of_its_own(postgres: PostgresServer) -> None:
     """What it has written is there for all when it gives its rows."""
-    other = Database(url, "odd name")
-    statement = text("INSERT INTO numbers VALUES (:n) RETURNING n + 1")
+    database, other = Database(postgres.url(), None), Database(postgres.url(), None)
+    async with database.writing() as connection:
+        await connection.execute(text("CREATE TABLE own_statement (n INTEGER PRIMARY KEY)"))
+    statement = text("INSERT INTO own_statement VALUES (:n) RETURNING n + 1")
     assert [row[0] for row in await database.execute(statement, {"n": 1})] == [2]
-    assert await numbers(other) == [1]
+    assert [row[0] for row in await other.execute(text("SELECT n FROM own_statement"), {})] == [1]
     with pytest.raises(IntegrityError):
         await database.execute(statement, {"n": 1})
-    await other.close()
+    async with database.writing() as connection:
+        await connection.execute(text("DROP TABLE own_statement"))
+    for each in (database, other):
+        await each.close()
 
 
 async def test_a_pool_knows_the_server_processes_that_serve_it(postgres: PostgresServer) -> None:
