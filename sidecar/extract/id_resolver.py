@@ -10,7 +10,6 @@ from sidecar.extract.ids import CANONICAL, IdFormat, is_safe, is_text, session_i
 from sidecar.extract.refused import RequestRefused, ambiguous
 from sidecar.model import Reason, Reference, Refusal, RuleKind
 from sidecar.profile.profile import REQUIRED_IF, SESSION, USER, IdGrammar, Owner, Profile
-from sidecar.profile.session_api import IdEquality
 
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
@@ -32,7 +31,6 @@ class IdResolver:
         self._is_text = profile.id_grammar is IdGrammar.TEXT
         self._is_part = is_text if self._is_text else is_safe
         self._format = id_format
-        self._has_spellings = profile.service.id_equals is not IdEquality.EXACT
         self._canonical = profile.service.canonical
         self._is_session_id = session_id_check(id_format, profile.id_grammar)
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
@@ -49,7 +47,7 @@ class IdResolver:
             return reference
         if not (self._is_session_id(session_id) and self._is_user_id(user_id)):
             return None
-        reference = Reference(self._canonical(session_id) if self._has_spellings else session_id, user_id, kind)
+        reference = Reference(self._canonical(session_id), user_id, kind)
         if len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[session_id] = reference
@@ -67,8 +65,7 @@ class IdResolver:
         session_id = _agreed(sessions, "session id", Reason.INVALID_SESSION_ID, None)
         if not self._is_session_id(session_id):
             _refuse(Reason.INVALID_SESSION_ID, f"The session id is not {self._allowed()}.", None)
-        if self._has_spellings:
-            session_id = self._canonical(session_id)
+        session_id = self._canonical(session_id)
         has_owner = self._owner_policy is not Owner.NONE
         owner = self._owner(claims[USER], head.users, session_id) if has_owner else None
         if not self._is_rich:

@@ -16,7 +16,7 @@ from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of, session_service_of
 from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings, text_of
-from sidecar.tools.backfill.ensuring import DryRun, Ensure, InBulk, OneByOne, ServiceFailed
+from sidecar.tools.backfill.ensuring import DryRun, Ensure, InBulk, OneCallEach, ServiceFailed
 from sidecar.tools.backfill.job import Request, open_job
 from sidecar.tools.backfill.pairs import SourceFailed
 from sidecar.tools.backfill.report import Reporter
@@ -85,8 +85,8 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
         return InBulk(transport, discovery, bulk, text_of(settings.session_service_token))
     service = HttpSessionService.from_settings(settings, transport, discovery, Telemetry())
     if not dry_run:
-        return OneByOne(service.ensure)
-    return stack.enter_context(contextlib.closing(DryRun(OneByOne(service.look))))
+        return OneCallEach(service.ensure)
+    return stack.enter_context(contextlib.closing(DryRun(OneCallEach(service.look))))
 
 
 def _advice(request: Request) -> list[str]:

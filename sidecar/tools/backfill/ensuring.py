@@ -90,14 +90,18 @@ class InBulk:
         return _outcomes(pairs, reply, url)
 
 
-class OneByOne:
-    """A question for each pair: to look only, or to a session service that has no bulk call."""
+class OneCallEach:
+    """A call for each pair, `at_once` of them at most: to look only, or to a session service that has no bulk call."""
 
     def __init__(self, ask: Callable[[Reference], Awaitable[Verdict]], at_once: int = 32) -> None:
         self._ask = ask
         self._places = asyncio.Semaphore(at_once)
 
     async def __call__(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        """Ask about all pairs. The first that fails raises ServiceFailed at once; the calls for the others go on.
+
+        What they create is found when the pairs are asked about again.
+        """
         return await asyncio.gather(*map(self._patiently, pairs))
 
     async def _patiently(self, pair: Pair) -> Outcome:

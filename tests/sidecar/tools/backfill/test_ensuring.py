@@ -25,7 +25,7 @@ from sidecar.model import (
     Verdict,
 )
 from sidecar.session_client.discovery import FixedAddress
-from sidecar.tools.backfill.ensuring import InBulk, OneByOne, Outcome, ServiceFailed
+from sidecar.tools.backfill.ensuring import InBulk, OneCallEach, Outcome, ServiceFailed
 from sidecar.tools.backfill.pairs import Pair
 from tests.support.callers import HttpxCaller
 from tests.support.sessions import target
@@ -119,16 +119,16 @@ async def test_does_not_believe_what_proves_nothing(answer: httpx.Response, name
         (Invalid(), Outcome.INVALID),
     ],
 )
-async def test_one_by_one_reads_every_answer(answer: Verdict, outcome: Outcome) -> None:
+async def test_one_call_each_reads_every_answer(answer: Verdict, outcome: Outcome) -> None:
     """Each answer to a look gives the outcome that ensuring would have."""
 
     async def ask(reference: Reference) -> Verdict:
         return answer
 
-    assert await OneByOne(ask)(PAIRS[:1]) == [outcome]
+    assert await OneCallEach(ask)(PAIRS[:1]) == [outcome]
 
 
-async def test_one_by_one_keeps_the_order_and_its_bound() -> None:
+async def test_one_call_each_keeps_the_order_and_its_bound() -> None:
     """Pairs are asked about at the same time up to a bound, and outcomes keep their order."""
     under_way, most = 0, 0
 
@@ -141,12 +141,12 @@ async def test_one_by_one_keeps_the_order_and_its_bound() -> None:
         return Gone() if int(reference.session_id) % 3 else Absent()
 
     pairs = [Pair(number, "u", str(number)) for number in range(100)]
-    outcomes = await OneByOne(ask, at_once=8)(pairs)
+    outcomes = await OneCallEach(ask, at_once=8)(pairs)
     assert outcomes == [Outcome.GONE if number % 3 else Outcome.CREATED for number in range(100)]
     assert most == 8
 
 
-async def test_one_by_one_asks_again_and_then_gives_up() -> None:
+async def test_one_call_each_asks_again_and_then_gives_up() -> None:
     """An unknown answer is asked for again, and never becomes an outcome."""
     asked = 0
 
@@ -156,5 +156,5 @@ async def test_one_by_one_asks_again_and_then_gives_up() -> None:
         return Unknown("connection refused")
 
     with pytest.raises(ServiceFailed, match="cannot say: connection refused"):
-        await OneByOne(ask)(PAIRS[:1])
+        await OneCallEach(ask)(PAIRS[:1])
     assert asked > 1
