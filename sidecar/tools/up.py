@@ -25,6 +25,7 @@ STOP_GRACE = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
 
 
+_SERVICES: Final = ("session-service", "memory-service")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -61,22 +62,24 @@ def up(data_dir: Path) -> None:
 
 
 async def _up(data_dir: Path) -> int:
+    """Run until a signal (0) or until a process cannot start or ends by itself (1)."""
     platform = _Platform(_with_defaults(data_dir))
+    running = asyncio.create_task(platform.run(data_dir))
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, platform.stopping.set)
+        loop.add_signal_handler(number, running.cancel)
     try:
-        await platform.start()
-        if not platform.stopping.is_set():
-            _announce(platform.running, data_dir)
-        return await platform.watch()
+        await running
+    except asyncio.CancelledError:
+        return 0
     except ChildFailed:
-        return 1
+        pass
     finally:
         # A second signal kills.
         for number in _SIGNALS:
             loop.add_signal_handler(number, platform.kill)
         await platform.stop()
+    return 1
 
 
 def _with_defaults(data_dir: Path) -> dict[str, str]:
@@ -95,41 +98,23 @@ class _Platform:
     """The processes, in the order in which they were started."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.running: list[Child] = []
-        self.stopping = asyncio.Event()
         self._environment = environment
+        self._running: list[Child] = []
+        self._migrating: asyncio.Future[list[int]] | None = None
 
-    async def start(self) -> None:
-        """Start all, unless a signal comes first. Raises ChildFailed."""
-        environment = self._environment
-        await asyncio.gather(_migrate("session_service", environment), _migrate("memory_service", environment))
-        await self._start("session-service", environment)
-        await self._start("memory-service", environment)
-        if self.stopping.is_set():
-            return
-        session, memory = self.running
-        derived = {"SIDECAR_UPSTREAM": _url(memory.addresses["listen"])}
-        if token := environment.get("SESSION_SERVICE_TOKEN"):
-            derived["SIDECAR_SESSION_SERVICE_TOKEN"] = token
-        if "SESSION_SERVICE_URL" not in environment:
-            derived["SIDECAR_SESSION_SERVICE"] = _url(session.addresses["listen"])
-        await self._start_sidecars(derived | environment)
-
-    async def watch(self) -> int:
-        """Wait for a signal (0) or for a process that ended by itself (1)."""
-        ends = [asyncio.ensure_future(child.process.wait()) for child in self.running]
-        stopped = asyncio.ensure_future(self.stopping.wait())
-        await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        for child, end in zip(self.running, ends, strict=True):
-            if end.done() and not self.stopping.is_set():
-                click.echo(f"session-sidecar: the {child.role} ended by itself with code {end.result()}", err=True)
-        for task in (stopped, *ends):
-            task.cancel()
-        return 0 if self.stopping.is_set() else 1
+    async def run(self, data_dir: Path) -> None:
+        """Start all, say where they are, and wait until one ends by itself. Raises ChildFailed."""
+        await self._migrate()
+        await self._start_services_and_sidecars()
+        _announce(self._running, data_dir)
+        ends = {asyncio.ensure_future(child.process.wait()): child for child in self._running}
+        ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ended:
+            click.echo(f"session-sidecar: the {ends[end].role} ended by itself with code {end.result()}", err=True)
 
     async def stop(self) -> None:
         """The sidecar first, so that no write is accepted that could not be stored."""
-        for child in reversed(self.running):
+        for child in reversed(self._running):
             with contextlib.suppress(ProcessLookupError):
                 child.process.terminate()
             try:
@@ -137,25 +122,38 @@ class _Platform:
             except TimeoutError:
                 child.process.kill()
                 await child.process.wait()
+        if self._migrating is not None:
+            await self._migrating
 
     def kill(self) -> None:
         """End all at once."""
-        for child in self.running:
+        for child in self._running:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()
 
-    async def _start_sidecars(self, environment: dict[str, str]) -> None:
+    async def _migrate(self) -> None:
+        """Bring both schemas up to date. A migration that has begun is waited for, whatever signal comes."""
+        self._migrating = asyncio.gather(*(_migrated(each, self._environment) for each in _SERVICES))
+        if any(await asyncio.shield(self._migrating)):
+            raise ChildFailed
+
+    async def _start_services_and_sidecars(self) -> None:
         """Start one sidecar, or with SIDECAR_REUSE_PORT one for each core.
 
         All listen where the first does. Each has an outbox of its own, and all but the first a free port as admin
         address.
         """
-        await self._start("sidecar", environment)
-        if environment.get("SIDECAR_REUSE_PORT") != "true" or self.stopping.is_set():
-            return
-        first = self.running[-1].addresses
+        session = await self._start("session-service", self._environment)
+        memory = await self._start("memory-service", self._environment)
+        derived = {"SIDECAR_UPSTREAM": _url(memory["listen"])}
+        if token := self._environment.get("SESSION_SERVICE_TOKEN"):
+            derived["SIDECAR_SESSION_SERVICE_TOKEN"] = token
+        if "SESSION_SERVICE_URL" not in self._environment:
+            derived["SIDECAR_SESSION_SERVICE"] = _url(session["listen"])
+        environment = derived | self._environment
+        first = await self._start("sidecar", environment)
         outbox = Path(environment["SIDECAR_OUTBOX"])
-        for number in range(2, _cores() + 1):
+        for number in range(2, _cores() + 1) if environment.get("SIDECAR_REUSE_PORT") == "true" else ():
             own = {
                 "SIDECAR_LISTEN": first["listen"],
                 "SIDECAR_ADMIN": _another(parse_address(first["admin"]), number),
@@ -163,38 +161,34 @@ class _Platform:
             }
             await self._start("sidecar", environment | own)
 
-    async def _start(self, role: str, environment: Mapping[str, str]) -> None:
-        """Start one process and wait for its ready line, for its end or for a signal, whichever comes first."""
-        if self.stopping.is_set():
-            return
+    async def _start(self, role: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """Start one process and wait for its ready line; gives the addresses in it. Raises ChildFailed."""
         # A session of its own: Ctrl-C on a terminal goes to every process of the group, and would end them in no order.
-        command = [sys.executable, "-m", role.replace("-", "_"), "serve"]
         process = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdout=asyncio.subprocess.PIPE, start_new_session=True
+            *_command(role, "serve"), env=environment, stdout=asyncio.subprocess.PIPE, start_new_session=True
         )
         child = Child(role, process)
-        self.running.append(child)
-        ready = asyncio.ensure_future(_ready_line(process))
-        stopped = asyncio.ensure_future(self.stopping.wait())
-        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not ready.done():
-            ready.cancel()
-            return
-        if not ready.result():
+        self._running.append(child)
+        line = await _ready_line(process)
+        if not line:
             await process.wait()
-            raise ChildFailed(role)
-        click.echo(ready.result())
-        words = (word.partition("=") for word in ready.result().split()[1:])
+            raise ChildFailed
+        click.echo(line)
+        words = (word.partition("=") for word in line.split()[1:])
         child.addresses.update((name, value) for name, _, value in words)
+        return child.addresses
 
 
-async def _migrate(package: str, environment: Mapping[str, str]) -> None:
+def _command(role: str, command: str) -> list[str]:
+    return [sys.executable, "-m", role.replace("-", "_"), command]
+
+
+async def _migrated(service: str, environment: Mapping[str, str]) -> int:
+    """Migrate one service's schema; gives the exit code."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", package, "migrate", env=environment, stdout=asyncio.subprocess.DEVNULL
+        *_command(service, "migrate"), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
-    if await process.wait():
-        raise ChildFailed(package)
+    return await process.wait()
 
 
 async def _ready_line(process: asyncio.subprocess.Process) -> str:
