@@ -9,6 +9,11 @@ import click
 from service_kit.settings import BadSettings
 
 
+def counted(number: int, word: str) -> str:
+    """A number of things, in words: `1 rule`, `2 rules`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 class Failed(Exception):
     """A tool cannot do its work: 2 is for bad usage or configuration, 1 for all else."""
 

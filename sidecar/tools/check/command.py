@@ -11,6 +11,7 @@ from service_kit.settings import BadSettings
 from sidecar.profile.profile import Profile
 from sidecar.settings import Settings, WrapSettings, effective, load_settings, unknown_variables, unused_variables
 from sidecar.tools.check.connections import check_connections
+from sidecar.tools.tool import counted
 
 
 @click.command()
@@ -69,11 +70,10 @@ def _conclude(profile: Profile | None, problems: list[str], warnings: list[str])
         click.echo(f"session-sidecar: warning: {line}", err=True)
     for line in problems:
         click.echo(f"session-sidecar: {line}", err=True)
-    verdict = "ok" if not problems else "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    click.echo(f"{_described(profile)}, {verdict}" if profile is not None else f"configuration: {verdict}")
+    verdict = counted(len(problems), "problem") if problems else "ok"
+    click.echo(f"configuration: {verdict}" if profile is None else f"{_described(profile)}, {verdict}")
     sys.exit(2 if problems else 0)
 
 
 def _described(profile: Profile) -> str:
-    count = len(profile.rules)
-    return f"profile {profile.name}: {count} rule{'' if count == 1 else 's'}, session service {profile.service.style}"
+    return f"profile {profile.name}: {counted(len(profile.rules), 'rule')}, session service {profile.service.style}"

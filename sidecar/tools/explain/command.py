@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import uuid
 from dataclasses import fields
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import click
+import httpx
 import orjson
 
 from sidecar.background import started
@@ -105,11 +105,9 @@ def _text(explanation: Explanation) -> str:
         lines.append(f"names {said}")
     for outcome in explanation.outcomes:
         code = f" {outcome.status} {outcome.reason}" if outcome.reason else ""
-        lines.append(f"{_VERBS[outcome.outcome]}{code}: {outcome.why}")
+        verb = "passes" if outcome.outcome == "passed" else outcome.outcome
+        lines.append(f"{verb}{code}: {outcome.why}")
     return "\n".join(lines)
-
-
-_VERBS = {"passed": "passes", "admitted": "admitted", "refused": "refused"}
 
 
 def _json(explanation: Explanation) -> str:
@@ -145,11 +143,12 @@ def _body(data: str | None) -> bytes:
 
 
 def _form(fields: tuple[str, ...]) -> tuple[bytes, bytes]:
-    boundary = uuid.uuid4().hex
+    """Give a multipart form and its content type."""
     parts = []
     for one in fields:
         name, equals, value = one.partition("=")
         if not equals:
             raise Failed(f"-F {one!r} is no field: NAME=VALUE is allowed")
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n')
-    return f"{''.join(parts)}--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}".encode()
+        parts.append((name, (None, value)))
+    request = httpx.Request("POST", "http://localhost", files=parts)
+    return request.read(), request.headers["content-type"].encode()

@@ -39,14 +39,14 @@ def places_of(
     """Every place of the profile, in the order path, JSON, form, query, header."""
     content = _arguments(profile, json_of(body)) if is_mcp else json_of(body)
     form = _form(profile, head, body)
-    query = dict(parse_qsl(head.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
+    query = dict(_query(head))
     for name, places in profile.watched.items():
         if name == REQUIRED_IF:
             continue
         if name in captured:
             yield Place(name, "path", captured[name])
         for path in places.json:
-            yield Place(name, f"JSON {_written(path)}", _at(content, path))
+            yield Place(name, f"JSON {_written(path)}", value_at(content, path))
         yield from (Place(name, f"form {field}", form.get(field)) for field in places.form)
         yield from (Place(name, f"query {field}", query.get(field)) for field in places.query)
         yield from (Place(name, f"header {field}", _header(head, field)) for field in places.header)
@@ -55,7 +55,7 @@ def places_of(
 def similar_names(head: Head, body: bytes, places: Iterable[Place]) -> list[str]:
     """Names in the body and the query that look like a session id's and are no place of the profile."""
     known = {place.where.partition(" ")[2] for place in places}
-    found = [*_names(json_of(body)), *(name for name, _ in parse_qsl(head.target.partition(b"?")[2].decode("latin-1")))]
+    found = [*_names(json_of(body)), *(name for name, _ in _query(head))]
     return [name for name in dict.fromkeys(found) if _SIMILAR(name) and name not in known]
 
 
@@ -79,15 +79,16 @@ def json_of(body: bytes) -> Any:
 def _arguments(profile: Profile, content: Any) -> Any:
     """The arguments of a call, those of the inner call where a meta-tool wraps one."""
     message = content[0] if isinstance(content, list) and content else content
-    arguments = _at(message, ("params", "arguments"))
-    inner = _at(arguments, (profile.meta_tool.arguments,)) if profile.meta_tool is not None else None
+    arguments = value_at(message, ("params", "arguments"))
+    inner = value_at(arguments, (profile.meta_tool.arguments,)) if profile.meta_tool is not None else None
     return inner if isinstance(inner, dict) else arguments
 
 
-def _at(content: Any, path: tuple[str, ...]) -> Any:
+def value_at(content: Any, path: tuple[str, ...]) -> Any:
+    """The value that a JSON path leads to; None where there is none."""
     for place, key in enumerate(path):
         if key == EACH:
-            found = [_at(element, path[place + 1 :]) for element in content] if isinstance(content, list) else []
+            found = [value_at(element, path[place + 1 :]) for element in content] if isinstance(content, list) else []
             return [value for value in found if value is not None] or None
         content = content.get(key) if isinstance(content, dict) else None
     return content
@@ -104,6 +105,10 @@ def _form(profile: Profile, head: Head, body: bytes) -> Mapping[str, object]:
         return read_multipart(body, form.boundary, fields)
     except RequestRefused:
         return {}
+
+
+def _query(head: Head) -> list[tuple[str, str]]:
+    return parse_qsl(head.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
 
 
 def _header(head: Head, field: str) -> str | None:

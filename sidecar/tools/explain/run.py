@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Final
 
 from sidecar.doors.refusal import STATUS
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.routing import match_paths, wants_upgrade
-from sidecar.model import Call, Head, Reason, Reference, Refusal, RuleKind
+from sidecar.model import Call, Head, Reference, Refusal, RuleKind
 from sidecar.profile.paths import Segments, is_under, read_path, without_origin
 from sidecar.profile.profile import SESSION, Profile
 from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, ToolRule, UpgradeRule
 from sidecar.profile.templates import compile_globs
 from sidecar.settings import Settings
-from sidecar.tools.explain.places import Place, json_of, places_of, similar_names
+from sidecar.tools.explain.places import Place, json_of, places_of, similar_names, value_at
 
 _WANTS: Final[Mapping[RuleKind, str]] = {
     RuleKind.ENSURE: "forwarded once the session exists for its user; it is created where it is missing",
@@ -97,7 +97,7 @@ def _session(profile: Profile, reference: Reference) -> dict[str, Any]:
 
 def refused(refusal: Refusal) -> Outcome:
     """A refusal as an outcome."""
-    return Outcome("refused", refusal.detail, refusal.reason.value, STATUS[Reason(refusal.reason)])
+    return Outcome("refused", refusal.detail, refusal.reason.value, STATUS[refusal.reason])
 
 
 def _outcome(classification: Classification, call: Call, places: list[Place], head: Head, body: bytes) -> Outcome:
@@ -167,19 +167,15 @@ def _tool_rules(profile: Profile, content: Any) -> Iterator[RuleVerdict]:
 
 
 def _tool_names(profile: Profile, content: Any) -> Iterator[str]:
+    """The names of the tools that are called; what a meta-tool wraps comes before the meta-tool."""
+    meta = profile.meta_tool
     for message in content if isinstance(content, list) else [content]:
-        params = message.get("params") if isinstance(message, dict) else None
-        if not isinstance(params, dict) or message.get("method") != "tools/call":
-            continue
-        arguments = params.get("arguments")
-        if profile.meta_tool is not None and isinstance(arguments, dict):
-            inner = arguments.get(profile.meta_tool.name)
-            if isinstance(inner, str):
-                yield inner
-        if isinstance(params.get("name"), str):
-            yield params["name"]
+        if value_at(message, ("method",)) == "tools/call":
+            inner = None if meta is None else value_at(message, ("params", "arguments", meta.name))
+            outer = value_at(message, ("params", "name"))
+            yield from (name for name in (inner, outer) if isinstance(name, str))
 
 
 def _verdict(profile: Profile, rule: AnyRule, why: str, *, matched: bool) -> RuleVerdict:
-    name = re.sub(r".*/", "", profile.file) or profile.name
+    name = PurePath(profile.file).name or profile.name
     return RuleVerdict(str(rule), f"{name}:{rule.line}", matched, why)

@@ -15,7 +15,7 @@ from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService
 from sidecar.tools.probe.record import record
 from sidecar.tools.probe.run import Probe
-from sidecar.tools.tool import Failed, Tool
+from sidecar.tools.tool import Failed, Tool, counted
 
 
 @click.command(cls=Tool)
@@ -47,7 +47,9 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
             record(settings, errors)
         except OSError as error:
             click.echo(f"session-sidecar: warning: the result could not be written down for serve: {error}", err=True)
-    click.echo(f"profile {settings.profile.name} at {where}: {_conclusion(len(errors), warnings)}")
+    found = f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}"
+    verdict = "unsafe" if errors else "safe to create at"
+    click.echo(f"profile {settings.profile.name} at {where}: {found}, {verdict}")
     sys.exit(1 if errors else 0)
 
 
@@ -81,11 +83,3 @@ def _values(pairs: tuple[str, ...], settings: Settings) -> dict[str, str]:
         names = f"NAME=VALUE with NAME of {', '.join(allowed)} is" if allowed else "this profile has no names: none is"
         raise Failed(f"--with {unknown[0]}: {names} allowed")
     return values
-
-
-def _conclusion(errors: int, warnings: int) -> str:
-    return f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, {'unsafe' if errors else 'safe to create at'}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
