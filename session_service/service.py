@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+from service_kit.coalesce import Coalescer
 from service_kit.database import DatabaseUnavailable, again_if_stale
-from session_service.coalesce import Coalescer
 from session_service.model import Absent, Ensured, Looked, Page, Session, Status, Wanted, judge
 from session_service.store import Store
 

@@ -41,6 +41,11 @@ class Coalescer(Generic[Item, Outcome]):
             self._worker = asyncio.create_task(self._drain())
         return await future
 
+    async def finish(self) -> None:
+        """Wait until all items are done."""
+        while self._worker is not None:
+            await asyncio.wait([self._worker])
+
     async def _drain(self) -> None:
         try:
             while self._waiting:

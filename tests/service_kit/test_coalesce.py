@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from session_service.coalesce import Coalescer
+from service_kit.coalesce import Coalescer
 
 
 class Work:
