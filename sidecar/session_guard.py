@@ -26,7 +26,7 @@ from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Extractor, NothingGuarded
 from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.guard import Guard
-from sidecar.guard.open import OpenGuard
+from sidecar.guard.immediate_guard import OpenGuard
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
 from sidecar.guard.recovery import Recovery

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import begin_unread
 from sidecar.doors.middleware import run_permitted
-from sidecar.guard.open import OpenGuard
+from sidecar.guard.immediate_guard import OpenGuard
 
 
 class PassthroughMiddleware:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sidecar.guard.decisions import LAPSED, OnEnded, OnOutage, forgotten, owned_by_another
-from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
+from sidecar.guard.immediate_guard import ImmediateGuard, record_decisions
+from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Debts, KnownSessions, SessionService, Telemetry
-from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_decider import Decided, SessionDecider
 from sidecar.model import Allow, Call, Extraction, Grounds, Reference, Refusal, Refusals, RuleKind
 

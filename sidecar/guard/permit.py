@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from mypy_extensions import mypyc_attr
-
 from sidecar.model import Extraction, Grounds, Reference
 
 Recheck: TypeAlias = Callable[[Extraction], bool]
@@ -61,19 +59,6 @@ class Permit:
     def __repr__(self) -> str:
         named = ", ".join(map(_described, self.references)) or "no session"
         return f"<Permit {self.grounds.value}: {named}>"
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class ImmediateGuard:
-    """The part of a guard, whatever its mode, that answers at once."""
-
-    def pass_through(self) -> Permit:
-        """Permit a request that no rule looks at."""
-        raise NotImplementedError
-
-    def permit_known(self, extraction: Extraction) -> Permit | None:
-        """Permit what needs no question; None leaves the request to the application."""
-        raise NotImplementedError
 
 
 def _described(reference: Reference) -> str:

@@ -12,9 +12,9 @@ from contextvars import Context, copy_context
 from typing import Final
 
 from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
-from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
+from sidecar.guard.immediate_guard import ImmediateGuard, record_decisions
+from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
-from sidecar.guard.record_decisions import record_decisions
 from sidecar.guard.session_resolver import SessionResolver
 from sidecar.model import Allow, Call, Extraction, Grounds, Reference, RuleKind
 

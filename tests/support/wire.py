@@ -16,7 +16,8 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.guard.permit import SEAL, ImmediateGuard, Permit
+from sidecar.guard.immediate_guard import ImmediateGuard
+from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.response import UpstreamError, UpstreamFailure

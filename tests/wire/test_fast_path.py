@@ -14,7 +14,7 @@ from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.guard.permit import ImmediateGuard
+from sidecar.guard.immediate_guard import ImmediateGuard
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.server.connection import Timeouts
 from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat

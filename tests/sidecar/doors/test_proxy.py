@@ -14,7 +14,7 @@ from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
 from sidecar.extract.extractor import Extractor
-from sidecar.guard.open import OpenGuard
+from sidecar.guard.immediate_guard import OpenGuard
 from sidecar.http.client.response import UpstreamError
 from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
 from sidecar.testing import FakeForwarder, FakeTelemetry
