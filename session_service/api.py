@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from service_kit.ids import unsafe_because
 from service_kit.problems import Refused, responses
 from service_kit.queries import known_parameters
+from session_service.bodies import known_fields
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
 from session_service.paths import SESSION, SESSIONS
 from session_service.schemas import (
@@ -25,10 +26,15 @@ from session_service.schemas import (
     SafeId,
     SessionData,
     SessionOut,
+    is_writable,
 )
 from session_service.service import Sessions
 
-router: Final = APIRouter(tags=["sessions"], strict_content_type=False, dependencies=[Depends(known_parameters)])
+router: Final = APIRouter(
+    tags=["sessions"],
+    strict_content_type=False,
+    dependencies=[Depends(known_parameters), Depends(known_fields)],
+)
 
 _RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
     Created: "created",
@@ -61,7 +67,7 @@ async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     wanted = [Wanted(pair.session_id, pair.user_id) for pair in body.sessions if _is_valid(pair)]
     outcomes = iter(await sessions.ensure_all(wanted))
     results = [_RESULTS[type(next(outcomes))] if _is_valid(pair) else "invalid" for pair in body.sessions]
-    sent = [pair.session_id for pair in body.sessions]
+    sent = [pair.session_id if is_writable(pair.session_id) else None for pair in body.sessions]
     return EnsureManyOut(
         results=[PairResult(session_id=one, result=result) for one, result in zip(sent, results, strict=True)]
     )

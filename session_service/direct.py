@@ -6,11 +6,10 @@ then sees it as it came.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote_plus
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +20,7 @@ from service_kit.database import DatabaseUnavailable
 from service_kit.ids import unsafe_because
 from service_kit.problems import RETRY_AFTER, ProblemResponse, Refused, unavailable
 from session_service.api import ensured, looked_up
+from session_service.bodies import read_json
 from session_service.model import Session
 from session_service.paths import SESSION, SESSIONS
 from session_service.schemas import EnsureSession, SessionOut
@@ -35,6 +35,8 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,9}").fullmatch
 """Python converts no number of thousands of digits, and leading zeros are digits too."""
 _SESSION_OUT: Final = TypeAdapter(SessionOut)
 _JSON: Final = b"application/json"
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+"""The fields by which a request has a body (RFC 9112, section 6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ class DirectCalls:
             await self._app(scope, receive, send)
 
     async def _get(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if _has_body(scope["headers"]):
+            await self._app(scope, receive, send)
+            return
         user_id = None
         if query := scope["query_string"]:
             owner = _OWNER(query)
@@ -110,6 +115,10 @@ def _answer(status: int, session: Session) -> Response:
     return Response(content, status, media_type="application/json")
 
 
+def _has_body(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name in _FRAMING for name, _ in headers)
+
+
 def _is_plain(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether the body is JSON, and of a declared length that need not be watched."""
     content_types = [value for name, value in headers if name == b"content-type"]
@@ -134,7 +143,7 @@ def _read(messages: Sequence[Message]) -> EnsureSession | None:
     if messages[-1]["type"] != "http.request":
         return None
     try:
-        content: Any = json.loads(b"".join([message.get("body", b"") for message in messages]))
+        content = read_json(b"".join([message.get("body", b"") for message in messages]))
         return EnsureSession.model_validate(content)
     except (ValueError, ValidationError, RecursionError):
         return None

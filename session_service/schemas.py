@@ -21,16 +21,23 @@ def _safe(text: str) -> str:
     return text
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """Python reads JSON that other readers refuse: NaN, numbers beyond a double, lone surrogates.
+def is_writable(value: Any) -> bool:
+    """Whether an answer can show the value so that every reader understands it.
 
-    What is nested deeper than pydantic writes is refused too, or no answer could ever show the session.
+    Python reads JSON that others refuse: NaN, numbers beyond a double, lone surrogates. Nor can pydantic write what is
+    nested deeper than it goes.
     """
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         to_json([[value]])  # as deep as it stands in a page of sessions
-    except (ValueError, RecursionError) as error:
-        raise ValueError("not a JSON value that every reader understands") from error
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    if not is_writable(value):
+        raise ValueError("not a JSON value that every reader understands")
     return value
 
 
@@ -101,7 +108,7 @@ class EnsureMany(_Sent):
 
 
 class PairResult(BaseModel):
-    """What came of one pair; `session_id` is what was sent."""
+    """What came of one pair; `session_id` is what was sent, null for what is no JSON that every reader understands."""
 
     session_id: Any
     result: PairOutcome

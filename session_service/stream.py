@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from service_kit.database import DatabaseUnavailable
 from service_kit.problems import responses
 from service_kit.queries import known_parameters
+from session_service.bodies import known_fields
 from session_service.feed import Feed, Heartbeat, Reset, Told
 from session_service.model import Event
 
@@ -23,7 +24,7 @@ _NO_NUMBER: Final = -1
 _LARGEST: Final = 2**63 - 1
 
 
-router: Final = APIRouter(tags=["events"], dependencies=[Depends(known_parameters)])
+router: Final = APIRouter(tags=["events"], dependencies=[Depends(known_parameters), Depends(known_fields)])
 
 
 async def followed(request: Request) -> Feed:

@@ -170,7 +170,7 @@ async def test_both_ways_answer_alike(tmp_path, monkeypatch) -> None:
                 await agreeing(direct, framework, "PUT", f"/api/v1/sessions/{session_id}", b"", headers, [body])
         for session_id, query in itertools.product(IDS, QUERIES):
             await agreeing(direct, framework, "PUT", f"/api/v1/sessions/{session_id}", query, JSON, [BODIES[0]])
-        for method in ("POST", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
+        for method in ("GET", "POST", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
             await agreeing(direct, framework, method, "/api/v1/sessions/s-1", b"", JSON, [BODIES[0]])
         assert await counted(direct) == await counted(framework)
 

@@ -216,6 +216,12 @@ async def test_the_page_of_calls_needs_no_other_server(client: httpx.AsyncClient
         ("POST", "/sessions/unknown/end?user=ann", None, "user"),
         ("GET", "/session-events?from=7", None, "from"),
         ("GET", "/sessions/unknown?user_id=ann&user_id=bob", None, "user_id"),
+        ("POST", "/sessions/unknown/end", {"user_id": "bob"}, "user_id"),
+        ("DELETE", "/sessions/unknown", {"user_id": "bob"}, "user_id"),
+        ("GET", "/sessions/unknown", {"user_id": "bob"}, "user_id"),
+        ("GET", "/sessions", {"status": "ended"}, "status"),
+        ("GET", "/session-events", {"after": 7}, "after"),
+        ("POST", "/sessions/unknown/end", ["user_id"], "body"),
     ],
 )
 async def test_nothing_unknown_is_ignored(
@@ -225,3 +231,33 @@ async def test_nothing_unknown_is_ignored(
     response = await client.request(method, path, json=body)
     assert reason(response) == (422, "invalid_request")
     assert field in response.json()["detail"].partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "key"),
+    [
+        ("PUT", "/sessions/unknown", '{"user_id": "ann", "user_id": "bob"}', "user_id"),
+        ("PUT", "/sessions/unknown", '{"user_id": "ann", "user\\u005fid": "ann"}', "user_id"),
+        ("POST", "/sessions", '{"user_id": "ann", "metadata": {"tags": {"a": 1, "a": 2}}}', "a"),
+        ("PATCH", "/sessions/unknown", '{"metadata": {}, "metadata": null}', "metadata"),
+        ("POST", "/sessions:ensure", '{"sessions": [{"session_id": "b", "session_id": "c"}]}', "session_id"),
+        ("POST", "/sessions/unknown/end", '{"a": 1, "a": 2}', "a"),
+    ],
+)
+async def test_a_key_that_stands_twice_is_named(
+    client: httpx.AsyncClient, method: str, path: str, body: str, key: str
+) -> None:
+    """Readers disagree about which of the two counts, and neither is ignored."""
+    response = await client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert reason(response) == (422, "invalid_request")
+    assert response.json()["detail"] == f"{key}: given more than once"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/sessions/unknown/end"), ("DELETE", "/sessions/unknown")])
+async def test_a_call_that_reads_no_body_takes_an_empty_object_and_no_other_text(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    """What some clients send for nothing says nothing; what is no JSON might say anything."""
+    for nothing in (b"", b"{}", b"null"):
+        assert reason(await client.request(method, path, content=nothing)) == (404, "session_not_found")
+    assert reason(await client.request(method, path, content=b"user_id=bob")) == (400, "unreadable_body")

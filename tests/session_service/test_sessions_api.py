@@ -271,6 +271,21 @@ async def test_ensure_takes_pairs_without_their_parts(client: httpx.AsyncClient)
     ]
 
 
+@pytest.mark.parametrize("unwritable", [rb'"\ud800"', b"NaN", b"1e999", b"[" * 300 + b"]" * 300])
+async def test_an_id_that_no_answer_can_show_spoils_no_other_pair(client: httpx.AsyncClient, unwritable: bytes) -> None:
+    """Python reads what no writer of JSON writes; such an id is invalid like any other, and answered as null."""
+    good = new_id()
+    body = b'{"sessions": [{"session_id": "%b", "user_id": "ann"}, {"session_id": %b, "user_id": "ann"}]}'
+    response = await client.post(
+        "/sessions:ensure", content=body % (good.encode(), unwritable), headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 200
+    assert response.json()["results"] == [
+        {"session_id": good, "result": "created"},
+        {"session_id": None, "result": "invalid"},
+    ]
+
+
 async def test_ensure_takes_a_thousand_pairs_and_no_more(client: httpx.AsyncClient) -> None:
     """A thousand are created in one call; one more is refused before anything is done."""
     prefix = new_id()
