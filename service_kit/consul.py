@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, SecretStr, field_validator
+from pydantic import Field, FilePath, field_validator
 from pydantic_settings import BaseSettings
 
 from service_kit.address import socket_path
+from service_kit.settings import Token
 
 DEFAULT_PORT = 8500
 
@@ -49,7 +50,7 @@ class ConsulSettings(BaseSettings):
     consul_http_addr: str | None = Field(default=None, validation_alias="CONSUL_HTTP_ADDR")
     consul_host: str | None = Field(default=None, validation_alias="CONSUL_HOST")
     consul_port: Annotated[int, Field(ge=1, le=65535)] = Field(default=DEFAULT_PORT, validation_alias="CONSUL_PORT")
-    consul_http_token: SecretStr | None = Field(default=None, validation_alias="CONSUL_HTTP_TOKEN")
+    consul_http_token: Token = Field(default=None, validation_alias="CONSUL_HTTP_TOKEN")
     consul_http_ssl: bool = Field(default=False, validation_alias="CONSUL_HTTP_SSL")
     consul_http_ssl_verify: bool = Field(default=True, validation_alias="CONSUL_HTTP_SSL_VERIFY")
     consul_cacert: FilePath | None = Field(default=None, validation_alias="CONSUL_CACERT")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, PlainSerializer, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, PlainSerializer, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
 from service_kit.address import Tcp, Unix, parse_address
@@ -24,6 +24,18 @@ def _address(value: object) -> object:
 
 ListenAddress = Annotated[Tcp | Unix, NoDecode, BeforeValidator(_address), PlainSerializer(str)]
 """A setting of the form `HOST:PORT` or `unix:/path`."""
+
+_IS_TOKEN: Final = re.compile(r"[\x21-\x7e]+").fullmatch
+
+
+def _token(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and not _IS_TOKEN(secret.get_secret_value()):
+        raise ValueError("visible ASCII characters are allowed, without a space or a line break, not at the end either")
+    return secret
+
+
+Token = Annotated[SecretStr | None, AfterValidator(_token)]
+"""A secret that is sent in a header field, as a bearer token is (RFC 6750, section 2.1)."""
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
@@ -94,11 +106,14 @@ def variables(kind: type[BaseSettings], field: str) -> list[str]:
     return [f"{kind.model_config.get('env_prefix', '')}{field}".upper()]
 
 
-def _is_secret(kind: type[BaseSettings], field: str) -> bool:
-    return SecretStr in (
-        kind.model_fields[field].annotation,
-        *getattr(kind.model_fields[field].annotation, "__args__", ()),
-    )
+def _is_secret(kind: type[BaseSettings], location: str) -> bool:
+    """Whether a field, or the variable that it is read from, holds a secret: an error names the one or the other."""
+    annotations = [
+        field.annotation
+        for name, field in kind.model_fields.items()
+        if location == name or location in variables(kind, name)
+    ]
+    return any(SecretStr in (kept, *getattr(kept, "__args__", ())) for kept in annotations)
 
 
 def _describe_unknown(name: str, known: Sequence[str]) -> str:
@@ -117,8 +132,8 @@ def _problems(kind: type[BaseSettings], invalid: ValidationError) -> list[str]:
             problems.add(message)
             continue
         shown = "is not set" if error["type"] == "missing" else _PASSWORD.sub(r"\1***@", repr(error["input"]))
-        secret = location in kind.model_fields and _is_secret(kind, location)
-        problems.add(f"{variable(kind, location)}: {'(hidden)' if secret else shown}: {message}")
+        shown = "(hidden)" if _is_secret(kind, location) else shown
+        problems.add(f"{variable(kind, location)}: {shown}: {message}")
     return sorted(problems)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from service_kit.address import Tcp
 from service_kit.service_settings import DatabaseUrl, SchemaName, ServiceSettings
-from service_kit.settings import ListenAddress
+from service_kit.settings import ListenAddress, Token
 
 VERSION_TABLE: Final = "session_service_version"
 
@@ -19,6 +19,6 @@ class Settings(ServiceSettings):
     listen: ListenAddress = Field(default=Tcp("127.0.0.1", 8205), validation_alias="SESSION_SERVICE_LISTEN")
     database_url: DatabaseUrl = Field(default="sqlite:///data/sessions.db", validation_alias="SESSION_DATABASE_URL")
     database_schema: SchemaName = Field(default="dev", validation_alias="SESSION_DATABASE_SCHEMA")
-    token: SecretStr | None = Field(default=None, validation_alias="SESSION_SERVICE_TOKEN")
+    token: Token = Field(default=None, validation_alias="SESSION_SERVICE_TOKEN")
     advertise: ListenAddress | None = Field(default=None, validation_alias="SESSION_SERVICE_ADVERTISE")
     register_as: str | None = Field(default=None, validation_alias="SESSION_SERVICE_REGISTER_AS")

@@ -23,7 +23,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from service_kit import settings as kit
 from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
 from service_kit.consul import ConsulSettings
-from service_kit.settings import ENV_FILE, ListenAddress, load, variable, variables
+from service_kit.settings import ENV_FILE, ListenAddress, Token, load, variable, variables
 from sidecar.profile.files import find_profile
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import At
@@ -86,7 +86,7 @@ class Settings(ConsulSettings):
 
     listen: ListenAddress = Tcp("127.0.0.1", 8080)
     admin: ListenAddress = Field(default=Tcp("127.0.0.1", 9901), validate_default=True)
-    admin_token: SecretStr | None = None
+    admin_token: Token = None
     authz: ListenAddress | None = None
     advertise: ListenAddress | None = None
     register_as: str | None = None
@@ -103,7 +103,7 @@ class Settings(ConsulSettings):
         validate_default=True,
         validation_alias=AliasChoices("SIDECAR_SESSION_SERVICE", "SESSION_SERVICE_URL"),
     )
-    session_service_token: SecretStr | None = None
+    session_service_token: Token = None
     session_service_name: str = "session_service"
     session_timeout: Annotated[Duration, Field(gt=0, le=3600)] = 2.0
 

@@ -66,6 +66,13 @@ def test_the_password_of_a_bad_database_url_is_not_shown(folder: Path, url: str)
     assert "secret" not in refused.stderr
 
 
+def test_a_token_that_no_client_can_send_is_a_problem(folder: Path) -> None:
+    """Every call would be answered 401 without a word about why."""
+    refused = run(folder, "migrate", SESSION_SERVICE_TOKEN="hush\n")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("session-service: SESSION_SERVICE_TOKEN: (hidden): visible ASCII characters")
+
+
 def test_migrate_says_what_became_of_the_rows(folder: Path) -> None:
     """What was kept, what was set aside, where and why, and how long it took; then that there is nothing to do."""
     (folder / "data").mkdir()

@@ -153,6 +153,16 @@ def test_secrets_are_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in repr(settings)
 
 
+@pytest.mark.parametrize("name", ["SIDECAR_ADMIN_TOKEN", "SIDECAR_SESSION_SERVICE_TOKEN", "CONSUL_HTTP_TOKEN"])
+@pytest.mark.parametrize("token", ["hush\n", "hush hush", "hüsh", "hush\r\nX-A: b"])
+def test_a_token_that_no_header_field_can_carry_is_a_problem_that_hides_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, token: str
+) -> None:
+    """A secret that was read from a file often ends in a line break."""
+    (line,) = problems(monkeypatch, **{name: token})
+    assert line.startswith(f"{name}: (hidden): visible ASCII characters are allowed")
+
+
 def test_networks_of_trusted_proxies_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, SIDECAR_TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.1,2001:db8::/32")
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]
