@@ -31,8 +31,9 @@ What a request that waits to take another step gets out of the leader's answer:
 
 An event may arrive while a question is under way. The resolver takes a ticket of the cache before it asks, and the
 cache refuses the answer of a ticket that an event has outdated. Such an answer is neither remembered nor believed: the
-resolver asks again, at most three times, and then answers `Unknown`. Answers that say nothing of a session (`Unknown`,
-`Absent`, `Conflict`, `Invalid`, `Untrustworthy`) are never remembered.
+resolver asks again, at most three times, and then answers `Unknown`. It asks nothing where the cache has come to know
+that the session was deleted: a session service without a trace of that would create it anew. Answers that say nothing
+of a session (`Unknown`, `Absent`, `Conflict`, `Invalid`, `Untrustworthy`) are never remembered.
 """
 
 from __future__ import annotations
@@ -131,11 +132,19 @@ class SessionResolver:
 
     async def _ask(self, ask: Callable[[Reference], Awaitable[Verdict]], reference: Reference) -> Verdict:
         for _ in range(_MOST_ASKED):
+            if is_deleted(self._known, reference):
+                return Gone()
             ticket = self._known.ticket()
             answer = await ask(reference)
             if remember(self._known, reference, answer, ticket):
                 return answer
         return _OVERTAKEN
+
+
+def is_deleted(known: KnownSessions, reference: Reference) -> bool:
+    """Whether the session is known to be deleted, of which the session service may have no trace."""
+    session = known.get(reference.key)
+    return session is not None and session.status is SessionStatus.DELETED
 
 
 def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket: int) -> bool:

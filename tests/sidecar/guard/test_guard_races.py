@@ -171,7 +171,19 @@ async def test_a_delete_that_overtakes_an_answer_wins(house):
     house.service.before = overtaken
     assert await house.reason(write()) is Reason.SESSION_GONE
     assert house.permit_known(write()) is None
-    assert len(house.service.asked) == 2
+    assert len(house.service.asked) == 1
+
+
+async def test_a_write_that_a_deletion_overtook_does_not_bring_the_session_back(house):
+    """The session service is not asked again about a session whose deletion it may have no trace of."""
+
+    async def overtaken(operation, reference):
+        house.known.bury("s-1")
+        return Found(Session("ann", SessionStatus.ACTIVE)) if len(house.service.asked) == 1 else None
+
+    house.service.before = overtaken
+    assert await house.reason(write()) is Reason.SESSION_GONE
+    assert house.service.sessions == {}
 
 
 async def test_a_reconnect_of_the_stream_overtakes_an_answer(house):

@@ -229,6 +229,18 @@ async def test_what_the_service_says_is_told_to_the_cache(
     assert known.sessions == {"s0": told}
 
 
+async def test_a_debt_brings_no_deleted_session_back(outbox: Outbox, telemetry: Telemetry) -> None:
+    """A session that was deleted through this process before its debt was paid is not created."""
+    service = Service()
+    known = FakeKnownSessions()
+    await outbox.owe(debts(1)[0])
+    known.bury("s0")
+    async with paying(outbox, service, telemetry, known):
+        await eventually(lambda: not outbox.any_owed())
+    assert service.created == {}
+    telemetry.debt_conflict.assert_called_once_with(debts(1)[0], "gone")  # type: ignore[attr-defined] # autospec
+
+
 async def test_only_one_at_a_time_pays_from_a_file(
     outbox: Outbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
