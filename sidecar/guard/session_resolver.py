@@ -10,10 +10,11 @@ like a question, because the two may find different owners for one session.
 A waiting request wants a step of its own, perhaps for another user. The leader's answer settles it where the answer
 says the same to every request: the session exists, or was deleted, or the session service cannot say. Otherwise the
 waiting request takes its own step once the leader is done. `Absent` does not say the same: a session service that looks
-within one user's sessions answers so for a session of another user. A waiting request that wants the same step, for the
-same user and with the same values of the profile's variables, always takes the leader's answer.
+within one user's sessions answers so for a session of another user. Two requests that want the same step, for the same
+user and with the same values of the profile's variables, share every answer, but only to a step that began after both
+had come: what was absent, or another user's, when an earlier step was taken may have been created since.
 
-What a request that waits to take another step gets out of the leader's answer:
+What a request gets out of the answer to another step, or to one that began before it came:
 
     answer         look    create  owe
     -------------  ------  ------  ------
@@ -124,11 +125,17 @@ class SessionResolver:
         async def lead() -> _Taken:
             return _Taken(reference, step, await take())
 
+        began_earlier = True
         while True:
             taken, led = await self._single_flight.share(reference.key, lead, deadline)
-            answer = taken.answer if led else _answer_for(reference, step, taken)
+            if led:
+                return taken.answer
+            answer = _answer_for(step, taken.answer)
             if answer is not None:
                 return answer
+            if not began_earlier and taken.step is step and taken.reference.asks_like(reference):
+                return taken.answer
+            began_earlier = False
 
     async def _ask(self, ask: Callable[[Reference], Awaitable[Verdict]], reference: Reference) -> Verdict:
         for _ in range(_MOST_ASKED):
@@ -161,14 +168,14 @@ def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket
             return True
 
 
-def _answer_for(reference: Reference, step: _Step, taken: _Taken) -> Verdict | Owed | None:
-    """What the leader's answer says to a request that waits to take `step`; None where it has to take it itself."""
-    match taken.answer:
+def _answer_for(step: _Step, answer: Verdict | Owed) -> Verdict | Owed | None:
+    """What the leader's answer says to every request that waits to take `step`; None where each has to ask itself."""
+    match answer:
         case Created(session):
             return Found(session)
         case Found() | Gone() | Owed():
-            return taken.answer
-        case Unknown() if step is not _Step.OWE or taken.step is step:
-            return taken.answer
+            return answer
+        case Unknown() if step is not _Step.OWE:
+            return answer
         case _:
-            return taken.answer if taken.step is step and taken.reference.asks_like(reference) else None
+            return None

@@ -92,10 +92,32 @@ async def test_a_lookup_that_found_nothing_does_not_answer_a_write_that_creates(
     assert ensured == Allow(Grounds.CREATED)
 
 
-async def test_lookups_of_one_user_share_their_absence(house):
-    """Requests of one user under `require` ask once for a session that is absent."""
+async def test_lookups_of_one_user_that_wait_share_an_absence(house):
+    """Of ten requests under `require` for an absent session nine wait, and share the second question."""
     await asyncio.gather(*(house.decide(write(user="ann", kind=RuleKind.REQUIRE)) for _ in range(10)))
-    assert len(house.service.asked) == 1
+    assert len(house.service.asked) == 2
+
+
+async def test_an_absence_from_before_a_request_came_says_nothing_to_it(house):
+    """A session that its client created while an earlier look-up was on its way back is found."""
+    gate = Gate(house)
+    house.service.before = None
+    look = house.service.look
+
+    async def look_and_wait(reference):
+        answer = await look(reference)
+        await gate(None, reference)
+        return answer
+
+    house.service.look = look_and_wait
+    early = asyncio.create_task(house.reason(write(kind=RuleKind.REQUIRE)))
+    await gate.asked.wait()
+    house.service.add("s-1", "ann")
+    late = asyncio.create_task(house.decide(write(kind=RuleKind.REQUIRE)))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await early is Reason.SESSION_NOT_FOUND
+    assert await late == Allow(Grounds.FOUND)
 
 
 async def test_an_absence_for_one_user_says_nothing_of_another(house):
@@ -114,11 +136,11 @@ async def test_an_absence_for_one_user_says_nothing_of_another(house):
 
 
 async def test_writes_of_one_user_share_their_conflict(house):
-    """Writes of one user share a conflict."""
+    """Of ten writes of one user to another's session nine wait, and share the second question."""
     house.service.add("s-1", "bob")
     decisions = await asyncio.gather(*(house.decide(write(user="ann")) for _ in range(10)))
     assert all(isinstance(one, Refusals) for one in decisions)
-    assert len(house.service.asked) == 1
+    assert len(house.service.asked) == 2
 
 
 async def test_an_outage_is_shared_too(house):

@@ -47,11 +47,11 @@ ITS_OWN = Unknown("the answer to a step of its own")
 class Scene:
     """A resolver whose first step gives `answer` once it is let go, and each later step `ITS_OWN`."""
 
-    def __init__(self, answer: Verdict | Owed) -> None:
+    def __init__(self, *answers: Verdict | Owed) -> None:
         self.resolver = SessionResolver(self, FakeKnownSessions())  # type: ignore[arg-type]
         self.let_go = asyncio.Event()
         self.begun = asyncio.Event()
-        self._answers = [answer]
+        self._answers = list(answers)
 
     async def look(self, _reference: Reference) -> Verdict:
         return await self._take()  # type: ignore[return-value] # the table has answers that a look-up never gives
@@ -105,13 +105,13 @@ async def test_each_cell_of_the_state_table_holds(row: dict[str, str], waiting: 
             assert await settle(answer, leading, waiting, waiter) == expected
 
 
-@pytest.mark.parametrize("waiter", [BOB, ELSEWHERE], ids=["another user", "another variable"])
-@pytest.mark.parametrize("step", ["look", "create"])
+@pytest.mark.parametrize("waiter", [ANN, BOB, ELSEWHERE], ids=["same user", "another user", "another variable"])
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["answer"])
-async def test_the_answer_to_the_same_step_of_another_is_in_the_table_too(
+async def test_the_answer_to_the_same_step_that_began_before_is_in_the_table_too(
     row: dict[str, str], step: str, waiter: Reference
 ) -> None:
-    """A request of another user, or with another value in the call, takes from the same step what the table says."""
+    """A request takes from a step that was under way when it came what the table says, be it the same step."""
     answer = ANSWERS[row["answer"]]
     expected = {"same": answer, "Found": Found(ANNS), "retry": ITS_OWN}[row[step]]
     assert await settle(answer, step, step, waiter) == expected
@@ -119,7 +119,15 @@ async def test_the_answer_to_the_same_step_of_another_is_in_the_table_too(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_the_same_user_takes_the_answer_to_the_same_step(name: str, step: str) -> None:
-    """A waiting request takes the answer to its own step, with `Created` as `Found`."""
+async def test_a_step_that_begins_after_requests_have_come_answers_all_that_ask_the_same(name: str, step: str) -> None:
+    """Requests that wait for another user's step take the next one together, with `Created` as `Found` but for one."""
     answer = ANSWERS[name]
-    assert await settle(answer, step, step, ANN) == (Found(ANNS) if name == "Created" else answer)
+    scene = Scene(answer, Conflict())
+    leader = scene.start(step, BOB)
+    await scene.begun.wait()
+    waiting = [scene.start(step, ANN) for _ in range(3)]
+    await asyncio.sleep(0)  # the waiting requests find the step under way
+    scene.let_go.set()
+    assert await leader == Conflict()
+    shared = Found(ANNS) if name == "Created" else answer
+    assert await asyncio.gather(*waiting) == [answer, shared, shared]
