@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import reprlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +18,8 @@ from consul import ConsulException
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from service_kit.address import Tcp, server_address
+from service_kit.consul import ConsulAgent
 from service_kit.consul_client import AsyncConsul
-from sidecar.session_client.discovery import InConsul, Rotation
 
 QUERY_SECONDS: Final = 10
 """How long Consul may hold a question whose answer has not changed."""
@@ -25,11 +27,52 @@ QUERY_SECONDS: Final = 10
 FIRST_ANSWER_SECONDS: Final = 2.0
 """How long a start waits for Consul to answer or to fail, so that the first requests find instances."""
 
+AVOID_SECONDS: Final = 5.0
+"""How long an instance that could not be reached is passed over, while there are others."""
+
 _PAUSE: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 _LONGEST_NAME: Final = 255
 
 _log = structlog.get_logger()
+
+
+class Rotation:
+    """Gives instances in turn, passing over those that failed a moment ago. `clock` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._urls: list[str] = []
+        self._avoided_until: dict[str, float] = {}
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """The instances there are, in the order they are given."""
+        return self._urls
+
+    def replace(self, urls: Sequence[str]) -> None:
+        """Take a new set of instances; a new instance starts without failures."""
+        staying = set(urls) & set(self._urls)
+        self._avoided_until = {url: until for url, until in self._avoided_until.items() if url in staying}
+        # In an order of our own, or every sidecar that hears of a change would go to the same instance first.
+        self._urls = random.sample(urls, len(urls))
+
+    def pick(self) -> str | None:
+        """Give the next instance; if all of them failed lately, the one that has been left alone longest."""
+        now = self._clock()
+        for _ in self._urls:
+            url = self._urls.pop(0)
+            self._urls.append(url)
+            if self._avoided_until.get(url, now) <= now:
+                return url
+        return min(self._urls, key=self._avoided_until.__getitem__, default=None)
+
+    def report(self, url: str, *, ok: bool) -> None:
+        """Avoid an instance for a while, or take it back into grace."""
+        if ok:
+            self._avoided_until.pop(url, None)
+        elif url in self._urls:
+            self._avoided_until[url] = self._clock() + AVOID_SECONDS
 
 
 class ConsulDiscovery:
@@ -39,12 +82,12 @@ class ConsulDiscovery:
     once; from then on "no passing instance" is an outage.
     """
 
-    def __init__(self, where: InConsul) -> None:
-        self._agent = where.agent
+    def __init__(self, agent: ConsulAgent, name: str, fallback: str | None = None) -> None:
+        self._agent = agent
         # Consul adds up to a sixteenth to the time it holds a query.
-        self._consul = AsyncConsul(where.agent, timeout=QUERY_SECONDS * 17 / 16 + 2)
-        self._name = where.name
-        self._fallback = where.fallback
+        self._consul = AsyncConsul(agent, timeout=QUERY_SECONDS * 17 / 16 + 2)
+        self._name = name
+        self._fallback = fallback
         self._rotation = Rotation()
         self._passed_over: set[str] = set()
         self._named_once = False

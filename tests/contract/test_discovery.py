@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from sidecar.session_client.discovery import FixedAddress, Rotation
+from sidecar.session_client.consul_discovery import Rotation
+from sidecar.session_client.discovery import FixedAddress
 from sidecar.testing import FakeDiscovery
 
 

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from service_kit.consul import ConsulAgent
 from sidecar.profile.files import find_profile
-from sidecar.session_client.consul_discovery import ConsulDiscovery
-from sidecar.session_client.discovery import AVOID_SECONDS, FixedAddress, InConsul, Rotation, session_service_of
+from sidecar.session_client.consul_discovery import AVOID_SECONDS, ConsulDiscovery, Rotation
+from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of
 from sidecar.settings import Settings
 from sidecar.testing import FakeClock
 from tests.support.consul import Agent
@@ -30,7 +30,7 @@ FALLBACK = "http://127.0.0.1:8205"
 @contextlib.asynccontextmanager
 async def following(agent: ConsulAgent, fallback: str | None = None) -> AsyncIterator[ConsulDiscovery]:
     """A discovery that has been started and will be stopped."""
-    discovery = ConsulDiscovery(InConsul(agent, NAME, fallback))
+    discovery = ConsulDiscovery(agent, NAME, fallback)
     await discovery.start()
     try:
         yield discovery

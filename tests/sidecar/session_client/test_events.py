@@ -15,7 +15,8 @@ from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Session, SessionStatus
-from sidecar.session_client.discovery import Discovery, FixedAddress, Rotation
+from sidecar.session_client.consul_discovery import Rotation
+from sidecar.session_client.discovery import Discovery, FixedAddress
 from sidecar.session_client.events import EventFollower
 from sidecar.testing import FakeClock
 from tests.support.eventually import eventually
