@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -21,23 +22,25 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 _OPENING: Final = "initialize"
+_NO_LIMIT: Final = sys.maxsize
+"""`service_kit.body` bounds all bodies, and the application answers a problem; the SDK would answer plain text."""
 
 
 class McpDoor:
     """An ASGI application that gives each request to the one of the SDK's managers that serves its kind of client."""
 
     def __init__(self, server: Server[Any], max_body: int) -> None:
-        """`max_body` is the largest body that is read, in bytes."""
+        """`max_body` is the largest body that `receive` gives, in bytes."""
         self._with_session = StreamableHTTPSessionManager(server, max_request_body_size=max_body)
         self._stateless = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=max_body)
         self._in_json = StreamableHTTPSessionManager(
             server, stateless=True, json_response=True, max_request_body_size=max_body
         )
-        self._app = RequestBodyLimitMiddleware(self._enter, max_body)
+        self._app = RequestBodyLimitMiddleware(self._enter, _NO_LIMIT)
         self._streams: set[anyio.CancelScope] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. A body that is too large is answered 413."""
+        """Serve one request."""
         await self._app(scope, receive, send)
 
     @contextlib.asynccontextmanager
@@ -52,7 +55,7 @@ class McpDoor:
             stream.cancel()
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The body limit above has read the whole body: it is the first message, to be looked at and given again."""
+        """The middleware above has read the whole body: it is the first message, to be looked at and given again."""
         first = await receive()
 
         async def again() -> Message:
