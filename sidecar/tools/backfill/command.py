@@ -70,7 +70,7 @@ async def _run(settings: Settings, request: Request) -> int:
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)
         reporter = Reporter(job, dry_run=request.dry_run)
         with contextlib.closing(job.failures), reporter.shown():
-            await backfill_all(job.source, ensure, job.done, job.failures, reporter.take_in)
+            await backfill_all(job, ensure, reporter.take_in)
         if job.progress is not None:
             job.progress.remove()
         return reporter.conclude()

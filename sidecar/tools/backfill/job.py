@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.tools.backfill.ensuring import MOST_AT_ONCE
-from sidecar.tools.backfill.pairs import PairFile, UnreadableSource
+from sidecar.tools.backfill.pairs import PairFile, Position, Record, UnreadableSource
 from sidecar.tools.backfill.progress import Done, FailureList, ProgressFile
-from sidecar.tools.backfill.run import Batch, batches_of_file, batches_of_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,14 @@ class Request:
     def resumes(self) -> bool:
         """Whether a run that was broken off goes on where it was. A pipe is gone, and a query's rows may change."""
         return self.file is not None and self.file != "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records, and where to go on after them: in a query the offset is a number of rows."""
+
+    records: list[Record]
+    position: Position
 
 
 @dataclass
@@ -46,7 +55,7 @@ async def open_job(stack: AsyncExitStack, request: Request, service: str) -> Job
     if request.url is not None:
         return await _open_query(stack, request)
     if not request.resumes:
-        source = batches_of_file(PairFile(sys.stdin.buffer, "standard input"))
+        source = _batches_of_file(PairFile(sys.stdin.buffer, "standard input"))
         return Job("standard input", source, None, FailureList(_beside(Path("backfill"), request)))
     return _open_file(stack, request, service)
 
@@ -60,7 +69,7 @@ async def _open_query(stack: AsyncExitStack, request: Request) -> Job:
     stack.push_async_callback(query.aclose)
     total = await query.count()
     failures = FailureList(_beside(Path("backfill"), request))
-    return Job("the query", batches_of_rows(query.records(MOST_AT_ONCE)), total, failures)
+    return Job("the query", _batches_of_rows(query.records(MOST_AT_ONCE)), total, failures)
 
 
 def _open_file(stack: AsyncExitStack, request: Request, service: str) -> Job:
@@ -70,16 +79,36 @@ def _open_file(stack: AsyncExitStack, request: Request, service: str) -> Job:
     except OSError as error:
         raise UnreadableSource(f"{path}: {error.strerror}; a file of JSON lines or CSV is allowed") from error
     pairs = PairFile(file, str(path))
-    progress, done = None, None
-    if not request.dry_run:
-        progress = ProgressFile(path.with_name(f"{path.name}.backfill-progress"), path, service)
-        done = progress.load()
-    if done is not None:
+    progress = None if request.dry_run else ProgressFile(path, service)
+    done = Done() if progress is None else progress.load()
+    if done.position.offset:
         pairs.go_on_at(done.position)
-    failures = FailureList(_beside(path, request), done.failures_size if done else 0)
-    return Job(str(path), batches_of_file(pairs), path.stat().st_size, failures, progress, done or Done())
+    failures = FailureList(_beside(path, request), done.failures_size)
+    return Job(str(path), _batches_of_file(pairs), path.stat().st_size, failures, progress, done)
 
 
 def _beside(path: Path, request: Request) -> Path:
     """A trial must not disturb the list that a run which was broken off has begun."""
     return path.with_name(f"{path.name}{'.dry-run' if request.dry_run else ''}.failures.jsonl")
+
+
+async def _batches_of_file(pairs: PairFile) -> AsyncGenerator[Batch]:
+    """Read a file or a pipe in a thread: a pipe may keep its reader waiting."""
+    records = iter(pairs)
+    while batch := await asyncio.to_thread(lambda: list(itertools.islice(records, MOST_AT_ONCE))):
+        yield Batch(batch, pairs.position)
+
+
+async def _batches_of_rows(rows: AsyncGenerator[Record]) -> AsyncGenerator[Batch]:
+    """Gather rows that come one by one."""
+    batch: list[Record] = []
+    count = 0
+    async with aclosing(rows):
+        async for record in rows:
+            count += 1
+            batch.append(record)
+            if len(batch) == MOST_AT_ONCE:
+                yield Batch(batch, Position(count, count))
+                batch = []
+    if batch:
+        yield Batch(batch, Position(count, count))

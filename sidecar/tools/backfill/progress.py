@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from sidecar.tools.backfill.ensuring import Outcome
 from sidecar.tools.backfill.pairs import Bad, Pair, Position
@@ -36,40 +37,40 @@ class Done:
     failures_size: int = 0
 
 
-class ProgressFile:
-    """The record of one source and one session service. It counts for no other."""
+@dataclass
+class _Record:
+    """What is done of one file, known by its beginning, with one session service."""
 
-    def __init__(self, path: Path, source: Path, service: str) -> None:
-        self._path = path
+    service: str
+    head: str
+    done: Done
+
+
+_RECORD: Final = TypeAdapter(_Record)
+
+
+class ProgressFile:
+    """The record of one source and one session service, in a file beside the source. It counts for no other."""
+
+    def __init__(self, source: Path, service: str) -> None:
+        self._path = source.with_name(f"{source.name}.backfill-progress")
         self._source = source
         self._service = service
 
-    def load(self) -> Done | None:
-        """What an interrupted run had done; None where there was none, or where it was of something else."""
+    def load(self) -> Done:
+        """What an interrupted run had done; nothing where there was none, or where it was of something else."""
         try:
-            saved: dict[str, Any] = orjson.loads(self._path.read_bytes())
-            done = Done(
-                Position(saved["offset"], saved["line"]),
-                Counter({Outcome(name): count for name, count in saved["counts"].items()}),
-                saved["failures_size"],
-            )
-            is_ours = saved["service"] == self._service and saved["head"] == self._head(done.position)
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            return None
-        return done if is_ours and self._source.stat().st_size >= done.position.offset else None
+            record = _RECORD.validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
+            return Done()
+        position = record.done.position
+        is_ours = record.service == self._service and record.head == self._head(position)
+        return record.done if is_ours and self._source.stat().st_size >= position.offset else Done()
 
     def save(self, done: Done) -> None:
         """Replace the record as a whole. Raises OSError."""
-        record = {
-            "service": self._service,
-            "head": self._head(done.position),
-            "offset": done.position.offset,
-            "line": done.position.line,
-            "counts": {outcome.value: count for outcome, count in done.counts.items()},
-            "failures_size": done.failures_size,
-        }
         new = self._path.with_name(f"{self._path.name}.new")
-        new.write_bytes(orjson.dumps(record))
+        new.write_bytes(_RECORD.dump_json(_Record(self._service, self._head(done.position), done)))
         new.replace(self._path)
 
     def remove(self) -> None:

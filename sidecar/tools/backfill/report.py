@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sidecar.tools.backfill.ensuring import Outcome
-from sidecar.tools.backfill.job import Job
+from sidecar.tools.backfill.job import Batch, Job
 from sidecar.tools.backfill.pairs import Bad
 from sidecar.tools.backfill.progress import FAILURES
-from sidecar.tools.backfill.run import Acknowledged, Batch
+from sidecar.tools.backfill.run import Acknowledged
 
 MOST_SHOWN: Final = 10
 
@@ -30,7 +30,7 @@ _MEANINGS: Final = {
 
 
 class Reporter:
-    """Reports one job. Saves its progress too, because both happen whenever a batch was acknowledged."""
+    """Reports one job."""
 
     def __init__(self, job: Job, *, dry_run: bool) -> None:
         self._job = job
@@ -66,12 +66,10 @@ class Reporter:
             yield
 
     def take_in(self, batch: Batch, acknowledged: Acknowledged) -> None:
-        """Note an acknowledged batch, on disk and on the screen. Raises OSError."""
-        if self._job.progress is not None:
-            self._job.progress.save(self._job.done)
+        """Show that a batch was acknowledged."""
         pairs = self._job.done.counts.total()
         rate = (pairs - self._before) / max(time.monotonic() - self._started, 0.001)
-        self._bar.update(self._task, completed=batch.reached, pairs=pairs, rate=rate)
+        self._bar.update(self._task, completed=batch.position.offset, pairs=pairs, rate=rate)
         for record, _ in acknowledged:
             if isinstance(record, Bad):
                 self._show(record)

@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sidecar.tools.backfill.ensuring import MOST_AT_ONCE, Ensure, Outcome
-from sidecar.tools.backfill.pairs import Bad, Pair, PairFile, Position, Record
-from sidecar.tools.backfill.progress import FAILURES, Done, FailureList
+from sidecar.tools.backfill.ensuring import Ensure, Outcome
+from sidecar.tools.backfill.job import Batch, Job
+from sidecar.tools.backfill.pairs import Bad, Pair, Record
+from sidecar.tools.backfill.progress import FAILURES
 
 IN_FLIGHT: Final = 4
 
 Acknowledged: TypeAlias = list[tuple[Record, Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records, where to go on after them, and how far into the source that is, in the source's own unit."""
+async def backfill_all(job: Job, ensure: Ensure, on_batch: Callable[[Batch, Acknowledged], None]) -> None:
+    """Ensure everything in the source of the job, and note what is done; `on_batch` is called after each batch.
 
-    records: list[Record]
-    position: Position
-    reached: int
-
-
-async def batches_of_file(pairs: PairFile) -> AsyncGenerator[Batch]:
-    """Read a file or a pipe in a thread: a pipe may keep its reader waiting."""
-    records = iter(pairs)
-    while batch := await asyncio.to_thread(lambda: list(itertools.islice(records, MOST_AT_ONCE))):
-        yield Batch(batch, pairs.position, pairs.position.offset)
-
-
-async def batches_of_rows(rows: AsyncGenerator[Record]) -> AsyncGenerator[Batch]:
-    """Gather rows that come one by one."""
-    batch: list[Record] = []
-    count = 0
-    async with aclosing(rows):
-        async for record in rows:
-            count += 1
-            batch.append(record)
-            if len(batch) == MOST_AT_ONCE:
-                yield Batch(batch, Position(line=count), count)
-                batch = []
-    if batch:
-        yield Batch(batch, Position(line=count), count)
-
-
-async def backfill_all(
-    source: AsyncGenerator[Batch],
-    ensure: Ensure,
-    done: Done,
-    failures: FailureList,
-    on_batch: Callable[[Batch, Acknowledged], None],
-) -> None:
-    """Ensure everything in `source`, adding to `done` and `failures`; `on_batch` is called after each batch.
-
-    Raises what the source, `ensure` and the files raise; what was acknowledged until then is in `done`.
+    Raises what the source, `ensure` and the files raise; what was acknowledged until then is noted.
     """
+    done = job.done
     under_way: deque[tuple[Batch, asyncio.Task[Acknowledged]]] = deque()
 
     async def take_in_oldest() -> None:
@@ -68,14 +31,16 @@ async def backfill_all(
         batch, task = under_way[0]
         acknowledged = await task
         under_way.popleft()
-        failures.add((record, outcome) for record, outcome in acknowledged if outcome in FAILURES)
+        job.failures.add((record, outcome) for record, outcome in acknowledged if outcome in FAILURES)
         done.counts.update(outcome for _, outcome in acknowledged)
-        done.position, done.failures_size = batch.position, failures.size
+        done.position, done.failures_size = batch.position, job.failures.size
+        if job.progress is not None:
+            job.progress.save(done)
         on_batch(batch, acknowledged)
 
     try:
-        async with aclosing(source):
-            async for batch in source:
+        async with aclosing(job.source):
+            async for batch in job.source:
                 # The first user of a session is its owner, so two batches that name one session keep their order.
                 while any(_sessions(batch) & _sessions(earlier) for earlier, _ in under_way):
                     await take_in_oldest()

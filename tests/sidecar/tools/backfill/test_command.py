@@ -229,7 +229,8 @@ class TestInterrupted:
     def reached(folder: Path) -> int:
         """The line up to which everything was acknowledged."""
         try:
-            return int(json.loads((folder / "pairs.jsonl.backfill-progress").read_bytes())["line"])
+            record = json.loads((folder / "pairs.jsonl.backfill-progress").read_bytes())
+            return int(record["done"]["position"]["line"])
         except FileNotFoundError:
             return 0
 
