@@ -121,7 +121,6 @@ def _head_of(scope: Scope) -> WireHead:
     head.method = scope["method"]
     head.target = target_of(scope)
     head.raw_headers = scope["headers"]
-    head.version = "1.0" if scope.get("http_version") == "1.0" else "1.1"
     fields = dict(head.raw_headers)
     head.has_host = b"host" in fields
     head.chunked = b"transfer-encoding" in fields

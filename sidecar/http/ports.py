@@ -29,8 +29,6 @@ class WireHead:
     """The request target byte for byte."""
     raw_headers: Headers
     """The fields as they came, names in the sender's case."""
-    version: str
-    """`1.0` or `1.1`."""
     has_host: bool
     has_body: bool = False
     chunked: bool = False

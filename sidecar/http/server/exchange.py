@@ -63,16 +63,14 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._waiter: asyncio.Future[None] | None = None
         scope["extensions"] = {WIRE: self}
 
-    # For the forwarder: Wire
+    # For the forwarder: what is not described here is described in `ports.Wire`
 
     @property
     def body_arrived(self) -> bool:
-        """Whether the first `receive` will not wait."""
         return self.body_complete or bool(self._pieces)
 
     @property
     def left(self) -> bool:
-        """Whether the client closed the connection before its answer was complete."""
         return self.gone and not self.answered
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
@@ -82,7 +80,6 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
             callback()
 
     def yield_continue(self) -> bool:
-        """Leave `100 Continue` to the caller, if it is still due."""
         due, self._continue_due = self._continue_due, False
         return due
 
@@ -104,41 +101,34 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._protocol.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, encode_fields(headers)))
         await self._protocol.tunnel(upstream, first)
 
-    # For the upstream's response: ResponseClient
+    # For the upstream's response: what is not described here is described in `ports.ResponseClient`
 
     def follow(self, line: UpstreamConnection) -> None:
-        """Hold `line` back while the client does not read."""
         self._protocol.follow(line)
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Send an interim answer."""
         if self.status is None and not self.gone:
             self._protocol.inform(status, reason, headers)
 
     def whole(self, head: ForwardedHead, body: bytes) -> None:
-        """Send a whole answer."""
         self.status = head.status
         self.sent = len(body)
         self._protocol.whole(head, body)
         self._complete()
 
     def begin(self, head: ForwardedHead) -> None:
-        """Begin the answer."""
         self._protocol.begin(head)
         self.status = head.status
         self._continue_due = False
 
     def piece(self, data: bytes) -> None:
-        """Take a piece of the answer's body."""
         self.sent += len(data)
         self._protocol.piece(data)
 
     def flush(self) -> None:
-        """Send what was taken."""
         self._protocol.flush()
 
     def end(self) -> None:
-        """End the answer."""
         self._protocol.end()
         self._complete()
 
@@ -148,7 +138,6 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
             self.break_off()
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the request."""
         return self._protocol.run_beside(work)
 
     # For the protocol

@@ -60,9 +60,9 @@ class HeaderSection:
 class RequestHead(WireHead):
     """A request line and header fields that can be read in one way only.
 
-    `raw` are its bytes. `headers` has the names in lower case, `raw_headers` as they came, `fields` the last value for
-    each name in lower case. `length` is the declared length of the body in bytes: 0 for none, and for chunks.
-    `around_target` are the bytes before the target and those behind it.
+    `raw` are its bytes, and `version` is `1.0` or `1.1`. `headers` has the names in lower case, `raw_headers` as they
+    came, `fields` the last value for each name in lower case. `length` is the declared length of the body in bytes: 0
+    for none, and for chunks. `around_target` are the bytes before the target and those behind it.
 
     One object may stand for several requests of a connection that begin alike, and heads that differ in their targets
     alone share their `section`: nothing of it is ever changed but what is kept of what follows from it.
