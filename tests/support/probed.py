@@ -36,6 +36,12 @@ body = { id = "{session_id}", user = "{user_id}" }
 statuses = { created = [201], taken = [409], perhaps = [500], invalid = [422] }
 """
 
+WITH_VARIABLE = (
+    PROFILE.replace('query = { user = "{user_id}" }', 'query = { user = "{user_id}", tenant = "t-{tenant}" }')
+    + '\n[variables.tenant]\nheader = ["x-tenant"]\n'
+)
+"""The same with a variable that has no default and that a call cannot do without."""
+
 
 class Service:
     """A session service that behaves, but for the habits named in `habits`."""

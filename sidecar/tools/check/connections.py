@@ -116,7 +116,8 @@ class _Mismatch:
 async def _mismatch(profile: Profile, url: str, settings: Settings, transport: Transport) -> _Mismatch | None:
     of_profile = settings.model_copy(update={"profile": profile})
     service = HttpSessionService.from_settings(of_profile, transport, FixedAddress(url), Telemetry())
-    reference = Reference(str(uuid.uuid4()), str(uuid.uuid4()), scope=tuple("check" for _ in profile.scope))
+    scope, variables = tuple("check" for _ in profile.scope), tuple((name, "check") for name in profile.variables)
+    reference = Reference(str(uuid.uuid4()), str(uuid.uuid4()), scope=scope, variables=variables)
     calls = [call for call in (profile.service.look, profile.service.create) if call is not None]
     try:
         deadline = asyncio.get_running_loop().time() + settings.session_timeout

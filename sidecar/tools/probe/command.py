@@ -8,6 +8,7 @@ import sys
 import click
 
 from sidecar.background import started
+from sidecar.session_client.calls import UnwritableCall
 from sidecar.session_client.discovery import discovery_of, session_service_of
 from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings, text_of
@@ -65,7 +66,10 @@ async def _probe(
             settings.profile, url, transport, users=users, tokens=tokens, values=values, uuids=uuids
         )
         trying = Probe(service, settings.profile)
-        await trying.run()
+        try:
+            await trying.run()
+        except UnwritableCall as error:
+            raise Failed(f"{error}; --with NAME=VALUE names a value") from error
     return trying.findings
 
 

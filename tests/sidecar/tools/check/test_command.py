@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from sidecar.tools.check.command import check
-from tests.support.probed import PROFILE, Service
+from tests.support.probed import PROFILE, WITH_VARIABLE, Service
 from tests.support.servers import served
 
 
@@ -180,6 +180,16 @@ def test_connect_says_that_a_session_service_does_not_speak_what_the_profile_say
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert "it does not speak what profile isa says: it answered 404" in line
+
+
+def test_connect_gives_the_variables_of_a_profile_a_value(tmp_path: Path) -> None:
+    """A call may not be written without them."""
+    (tmp_path / "tried.toml").write_text(WITH_VARIABLE)
+    with served(Service().app) as url:
+        env = {"SIDECAR_PROFILE": "tried.toml", "SIDECAR_UPSTREAM": url, "SIDECAR_SESSION_SERVICE": url}
+        result = run("--connect", **env)
+    assert result.exit_code == 0, result.stderr
+    assert "speaks what profile tried says" in result.stdout
 
 
 def test_connect_names_a_consul_agent_that_does_not_answer() -> None:

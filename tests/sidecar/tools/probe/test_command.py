@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 import sidecar.tools.probe.run
 from sidecar.command_line import commands
-from tests.support.probed import PROFILE, Service
+from tests.support.probed import PROFILE, WITH_VARIABLE, Service
 from tests.support.servers import served
 
 
@@ -116,6 +116,17 @@ def test_nothing_is_created_without_leave() -> None:
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     """`--with` accepts the names of the profile alone."""
     assert probe_at("http://127.0.0.1:9", *arguments).exit_code == 2
+
+
+def test_a_value_that_a_call_needs_is_asked_for() -> None:
+    """A profile may have variables without a default; without a value the call cannot be written."""
+    Path("tried.toml").write_text(WITH_VARIABLE)
+    result = run(Service())
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert "tenant" in line
+    assert "--with NAME=VALUE" in line
+    assert run(Service(), "--with", "tenant=one").exit_code == 0
 
 
 def test_serve_refuses_a_profile_whose_create_was_found_unsafe() -> None:
