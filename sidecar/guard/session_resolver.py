@@ -163,7 +163,8 @@ def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket
         case Found(session) | Created(session):
             return known.remember(reference.key, session, ticket)
         case Gone():
-            return known.remember(reference.key, _TOMBSTONE, ticket)
+            # A tombstone that is there stays: that of a deletion through this process does not expire.
+            return is_deleted(known, reference) or known.remember(reference.key, _TOMBSTONE, ticket)
         case _:
             return True
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.session_resolver import SessionResolver
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.session_resolver import SessionResolver, remember
 from sidecar.model import (
     Absent,
     Conflict,
@@ -22,7 +23,7 @@ from sidecar.model import (
     Untrustworthy,
     Verdict,
 )
-from sidecar.testing import FakeKnownSessions
+from sidecar.testing import FakeClock, FakeKnownSessions
 from tests.support.state_table import state_table
 
 TABLE = state_table("guard/session_resolver.py")
@@ -131,3 +132,13 @@ async def test_a_step_that_begins_after_requests_have_come_answers_all_that_ask_
     assert await leader == Conflict()
     shared = Found(ANNS) if name == "Created" else answer
     assert await asyncio.gather(*waiting) == [answer, shared, shared]
+
+
+def test_hearing_of_a_deletion_leaves_its_tombstone_as_it_is() -> None:
+    """A deletion through this process is known for good, also once the session service says that it is gone."""
+    clock = FakeClock()
+    known = SessionCache(10, 300.0, followed=False, clock=clock)
+    known.bury("s-1")
+    assert remember(known, ANN, Gone(), known.ticket())
+    clock.advance(1000.0)
+    assert known.get("s-1") == Session(None, SessionStatus.DELETED)
