@@ -7,6 +7,7 @@ not.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from typing import Final, Literal, TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
 _LEFT_BY_JSON: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Control characters, line separators and direction marks that JSON (RFC 8259, section 7) need not escape."""
@@ -85,9 +86,14 @@ def _json_renderer() -> list[Processor]:
 
 
 def _console_renderer(*, colors: bool) -> list[Processor]:
-    # The default shows the variables of each frame, and secrets with them.
-    plain = structlog.dev.plain_traceback
-    return [_escape_control_characters, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    return [_escape_control_characters, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)]
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Write a traceback in its plain form: structlog's richer ones show variables, and secrets with them."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    stream.write("\n".join(map(_printable, plain.getvalue().split("\n"))))
 
 
 def _with_role(role: str) -> Processor:
@@ -107,9 +113,13 @@ def _named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Keep a value that came from a client on its line, and without power over the terminal."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
+        if isinstance(value, str):
+            event[name] = _printable(value)
     return event
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _to_json(event: EventDict, **_options: object) -> str:

@@ -93,6 +93,17 @@ def test_a_value_cannot_leave_its_line_on_a_terminal() -> None:
     assert r"a\nb\x1b[31m" in line
 
 
+def test_the_text_of_an_exception_has_no_power_over_a_terminal() -> None:
+    """It may repeat what a client sent."""
+    stream, log = logged("console")
+    try:
+        raise ValueError("no such id: a\x1b[2J\x9bm")
+    except ValueError:
+        log.exception("it failed")
+    assert r"ValueError: no such id: a\x1b[2J\x9bm" in stream.getvalue()
+    assert stream.getvalue().replace("\n", "").isprintable()
+
+
 def test_tracebacks_for_a_person_show_no_variables() -> None:
     """A traceback shows no variables, because a token may be among them."""
     stream, log = logged("console")
