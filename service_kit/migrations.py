@@ -44,18 +44,11 @@ class Migrations:
         self._version_table = version_table
         self._log = log or MigrationLog()
 
-    async def upgrade(self, to: str = "head") -> None:
-        """Bring the schema to a revision; does nothing when it is there. Raises ValueError for an unknown revision."""
-        async with self._migrating() as connection:
-            await connection.run_sync(self._run, command.upgrade, to)
+    async def move(self, to: str = "head") -> None:
+        """Upgrade or downgrade, whichever leads to the revision, or to `base`; does nothing when it is there.
 
-    async def downgrade(self, to: str) -> None:
-        """Take the schema back to a revision, or to `base`. Raises ValueError for an unknown revision."""
-        async with self._migrating() as connection:
-            await connection.run_sync(self._run, command.downgrade, to)
-
-    async def move(self, to: str) -> None:
-        """Upgrade or downgrade, whichever leads to the revision. Raises ValueError for an unknown revision."""
+        Raises ValueError for an unknown revision.
+        """
         async with self._migrating() as connection:
             step = command.downgrade if to in self._behind(await self._present(connection)) else command.upgrade
             await connection.run_sync(self._run, step, to)

@@ -35,8 +35,8 @@ def session_migrations(url: str) -> Migrations:
 
 
 def upgrade_both(url: str) -> None:
-    asyncio.run(session_migrations(url).upgrade())
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(session_migrations(url).move())
+    asyncio.run(memory_migrations(url).move())
 
 
 def id_columns(connection: sa.Connection) -> dict[tuple[str, str], tuple[str, object]]:
@@ -63,14 +63,14 @@ def test_ids_have_one_type_everywhere(url: str) -> None:
 def test_each_service_has_its_own_history(url: str) -> None:
     """In one database, one goes down and up again while the other stays as it is."""
     upgrade_both(url)
-    asyncio.run(memory_migrations(url).downgrade("base"))
+    asyncio.run(memory_migrations(url).move("base"))
     assert asyncio.run(session_migrations(url).is_current())
     assert not asyncio.run(memory_migrations(url).is_current())
     tables = set(in_database(url, lambda connection: sa.inspect(connection).get_table_names()))
     assert "memories" not in tables
     assert {"sessions", SESSION_VERSION_TABLE, MEMORY_VERSION_TABLE} <= tables
-    asyncio.run(session_migrations(url).downgrade("base"))
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(session_migrations(url).move("base"))
+    asyncio.run(memory_migrations(url).move())
     assert asyncio.run(memory_migrations(url).is_current())
     assert not asyncio.run(session_migrations(url).is_current())
 

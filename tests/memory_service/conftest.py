@@ -22,7 +22,7 @@ __all__ = ["empty_database", "postgres"]
 @pytest.fixture(scope="module")
 def database_url(empty_database: str) -> str:
     """The URL of a migrated database."""
-    asyncio.run(memory_migrations(empty_database).upgrade())
+    asyncio.run(memory_migrations(empty_database).move())
     return empty_database
 
 

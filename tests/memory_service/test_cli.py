@@ -120,7 +120,7 @@ def test_an_unknown_revision_is_one_line(tmp_path: Path) -> None:
 def test_a_taken_address_is_one_line(tmp_path: Path) -> None:
     """Who cannot listen says so and fails."""
     url = f"sqlite:///{tmp_path}/memory.db"
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).move())
     with bind(Tcp("127.0.0.1", 0)) as taken:
         address = str(bound_address(taken))
         result = run("serve", MEMORY_DATABASE_URL=url, MEMORY_SERVICE_LISTEN=address)
@@ -131,7 +131,7 @@ def test_a_taken_address_is_one_line(tmp_path: Path) -> None:
 def test_a_process_serves_and_stops_in_order(tmp_path: Path) -> None:
     """Ready means answering; SIGTERM gives open event streams a proper end, and the exit code is 0."""
     url = f"sqlite:///{tmp_path}/memory.db"
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).move())
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
     with (

@@ -17,7 +17,7 @@ __all__ = ["consul_agent"]
 async def test_it_is_in_consul_while_it_serves_and_only_then(tmp_path: Path, consul_agent: Agent) -> None:
     """Registered once it answers, passing by its own health, and gone after the stop."""
     url = f"sqlite:///{tmp_path}/memory.db"
-    await memory_migrations(url).upgrade()
+    await memory_migrations(url).move()
     with served(build(Settings(MEMORY_DATABASE_URL=url)), lifespan="on") as where:
         service = build(
             Settings(

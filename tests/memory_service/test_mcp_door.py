@@ -24,7 +24,7 @@ CLIENT = {"name": "test", "version": "1"}
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a server serves MCP; what the tools do is tested elsewhere."""
     url = f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).move())
     with served(MemoryApp(Database(url, SCHEMA)), lifespan="on") as served_at:
         yield served_at
 

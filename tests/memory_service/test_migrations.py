@@ -40,11 +40,11 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def upgrade(url: str) -> None:
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).move())
 
 
 def downgrade(url: str, to: str) -> None:
-    asyncio.run(memory_migrations(url).downgrade(to))
+    asyncio.run(memory_migrations(url).move(to))
 
 
 def everything(url: str) -> dict[str, list[Any]]:

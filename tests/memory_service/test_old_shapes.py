@@ -57,11 +57,11 @@ def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def upgrade(url: str) -> None:
-    asyncio.run(memory_migrations(url).upgrade())
+    asyncio.run(memory_migrations(url).move())
 
 
 def downgrade(url: str, to: str) -> None:
-    asyncio.run(memory_migrations(url).downgrade(to))
+    asyncio.run(memory_migrations(url).move(to))
 
 
 def listed(url: str, user: str) -> list[str]:

@@ -62,7 +62,7 @@ async def test_a_restarted_database_is_not_noticed(postgres: PostgresServer) -> 
     name = f"test_restarted_{id(postgres)}"
     await postgres.execute(f'CREATE DATABASE "{name}"')
     url = postgres.url(name)
-    await memory_migrations(url).upgrade()
+    await memory_migrations(url).move()
     database = Database(url, SCHEMA)
     async with client_of(database) as client:
         assert (await client.post("/api/v1/memories/session/store", json=MESSAGE)).status_code == 200

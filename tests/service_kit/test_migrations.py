@@ -76,7 +76,7 @@ async def test_upgrade_goes_to_the_head_and_says_so(demo: Demo) -> None:
     """An empty database is not current; after the upgrade it is, and a second one changes nothing."""
     assert not await demo.migrations().is_current()
     for _ in range(2):
-        await demo.migrations().upgrade()
+        await demo.migrations().move()
         assert await demo.migrations().is_current()
         assert await demo.tables() == {"demo_version", "made_by_one", "made_by_two"}
 
@@ -94,7 +94,7 @@ async def test_move_finds_the_direction(demo: Demo) -> None:
     ):
         await migrations.move(revision)
         assert await demo.tables() - {"demo_version"} == expected
-    await migrations.downgrade("one")
+    await migrations.move("one")
     assert not await migrations.is_current()
 
 
@@ -108,14 +108,14 @@ async def test_a_migration_that_fails_leaves_nothing_behind(demo: Demo) -> None:
     """All revisions of one run happen, or none."""
     demo.add("three", "two", more="raise ZeroDivisionError")
     with pytest.raises(ZeroDivisionError):
-        await demo.migrations().upgrade()
+        await demo.migrations().move()
     assert await demo.tables() == set()
 
 
 async def test_two_services_share_a_database_by_their_version_tables(demo: Demo) -> None:
     """Each has its own history."""
-    await demo.migrations("first_version").upgrade("one")
+    await demo.migrations("first_version").move("one")
     assert await demo.migrations("first_version").is_current() is False
-    await demo.migrations("first_version").upgrade()
+    await demo.migrations("first_version").move()
     assert await demo.migrations("first_version").is_current()
     assert not await demo.migrations("second_version").is_current()

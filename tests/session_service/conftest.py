@@ -27,7 +27,7 @@ def migrations(url: str) -> Migrations:
 @pytest.fixture(scope="module")
 def database_url(empty_database: str) -> str:
     """The URL of a migrated database."""
-    asyncio.run(migrations(empty_database).upgrade())
+    asyncio.run(migrations(empty_database).move())
     return empty_database
 
 

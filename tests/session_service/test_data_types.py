@@ -22,7 +22,7 @@ ROW = re.compile(r"^\| `(\w+)` \| `(session_id|user_id)` \| (\S+) \| (yes|no) \|
 @pytest.fixture
 async def columns(empty_database: str) -> dict[tuple[str, str], tuple[str, bool]]:
     """Type and nullability of every id column of the live tables, after both services migrated at once."""
-    await asyncio.gather(migrations(empty_database).upgrade(), memory_migrations(empty_database).upgrade())
+    await asyncio.gather(migrations(empty_database).move(), memory_migrations(empty_database).move())
     return await on(empty_database, _id_columns)
 
 
@@ -67,9 +67,9 @@ async def test_each_service_comes_and_goes_by_itself(
     histories: tuple[Migrations, Migrations] = (migrations(empty_database), memory_migrations(empty_database))
     both = await tables()
     for leaving, staying in (histories, histories[::-1]):
-        await leaving.downgrade("base")
+        await leaving.move("base")
         assert await staying.is_current()
         left = await tables()
         assert left < both
-        await leaving.upgrade()
+        await leaving.move()
         assert await tables() == both

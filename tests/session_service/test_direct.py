@@ -80,7 +80,7 @@ async def both(tmp_path, monkeypatch) -> AsyncIterator[tuple[Asked, Asked]]:
         asked = []
         for name in ("direct", "framework"):
             url = f"sqlite:///{tmp_path / name}.db"
-            await migrations(url).upgrade()
+            await migrations(url).move()
             if name == "framework":
                 monkeypatch.setattr(assembly, "DirectCalls", lambda app, sessions: app)
             service = SessionService(Settings(SESSION_DATABASE_URL=url))
@@ -214,7 +214,7 @@ async def test_both_ways_say_alike_that_the_database_is_away(tmp_path, monkeypat
 async def test_plain_calls_never_reach_the_framework(tmp_path) -> None:
     """What is compared above are two ways indeed."""
     url = f"sqlite:///{tmp_path / 'sessions'}.db"
-    await migrations(url).upgrade()
+    await migrations(url).move()
     service = SessionService(Settings(SESSION_DATABASE_URL=url))
     reached = []
 

@@ -60,7 +60,7 @@ BAD = [
 MIGRATE_AND_WEIGH = """
 import asyncio, resource, sys
 from service_kit.migrations import Migrations
-asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).upgrade())
+asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
@@ -127,7 +127,7 @@ async def test_every_row_of_the_old_shape_is_kept_or_quarantined(url: str) -> No
     await make_old(url, OLD_SHAPE)
     old = [{"session_id": session, "user_id": user} for session, user in GOOD + [(one, two) for one, two, _ in BAD]]
     await add_rows(url, old)
-    await migrations(url).upgrade()
+    await migrations(url).move()
     kept, quarantined = await rows_of(url, "sessions"), await rows_of(url, "sessions_quarantine")
     assert [(row["session_id"], row["user_id"], row["status"]) for row in kept] == [(*pair, "active") for pair in GOOD]
     assert [(row["session_id"], row["user_id"], row["quarantine_reason"]) for row in quarantined] == BAD
@@ -142,9 +142,9 @@ async def test_migrating_twice_changes_nothing(url: str) -> None:
         [{"session_id": session, "user_id": user} for session, user, _ in BAD]
         + [{"session_id": "good", "user_id": "ann"}],
     )
-    await migrations(url).upgrade()
+    await migrations(url).move()
     before = [await rows_of(url, table) for table in ("sessions", "sessions_quarantine")]
-    await migrations(url).upgrade()
+    await migrations(url).move()
     assert [await rows_of(url, table) for table in ("sessions", "sessions_quarantine")] == before
 
 
@@ -157,7 +157,7 @@ async def test_down_and_up_again_gives_the_same_data(url: str, shape: dict[str, 
     if shape is MORE_COLUMNS:
         rows = [{**row, "message_count": number, "status": "Closed"} for number, row in enumerate(rows)]
     await add_rows(url, rows)
-    await migrations(url).upgrade()
+    await migrations(url).move()
     database = Database(url, SCHEMA)
     store = Store(database, EventLog(database))
     await store.ensure([Wanted("new", "bob", metadata={"a": [1]}), Wanted("ended", "bob"), Wanted("deleted", "bob")])
@@ -171,7 +171,7 @@ async def test_down_and_up_again_gives_the_same_data(url: str, shape: dict[str, 
         await migrations(url).move(revision)
     old_rows = await rows_of(url, "sessions")
     assert {row["session_id"] for row in old_rows} == {row["session_id"] for row in rows} | {"new", "ended"}
-    await migrations(url).upgrade()
+    await migrations(url).move()
     assert [await data_of(url, table) for table in tables] == before
     assert [await shape_of(url, table) for table in tables] == shapes
 
@@ -187,7 +187,7 @@ async def test_foreign_columns_are_kept_and_refuse_no_new_rows(url: str) -> None
             {"session_id": "c", "user_id": "u", "status": "completed", "metadata": None, "message_count": 5},
         ],
     )
-    await migrations(url).upgrade()
+    await migrations(url).move()
     rows = await rows_of(url, "sessions")
     assert [row["status"] for row in rows] == ["active", "deleted", "ended"]
     assert [row["old_status"] for row in rows] == ["active", "Deleted", "completed"]
@@ -213,7 +213,7 @@ async def test_values_that_fit_are_taken_over(url: str) -> None:
         f" VALUES ('a', 'u', 0, {cast}, '2025-01-02 03:04:05')"
     )
     await doing(url, lambda connection: connection.execute(sa.text(insert), {"data": data}))
-    await migrations(url).upgrade()
+    await migrations(url).move()
     database = Database(url, SCHEMA)
     (session,) = await Store(database, EventLog(database)).get(["a"])
     await database.close()
@@ -224,19 +224,19 @@ async def test_values_that_fit_are_taken_over(url: str) -> None:
 
 async def test_a_fresh_database_has_the_same_shape_as_a_migrated_one(url: str, tmp_path: Path) -> None:
     """Where a table comes from makes no difference to its columns."""
-    await migrations(url).upgrade()
+    await migrations(url).move()
     fresh = await shape_of(url, "sessions")
     await migrations(url).move("base")
     assert not await doing(url, lambda one: one.run_sync(lambda sync: sa.inspect(sync).has_table("sessions")))
     await doing(url, lambda connection: connection.exec_driver_sql(OLD_SHAPE[connection.dialect.name]))
-    await migrations(url).upgrade()
+    await migrations(url).move()
     assert await shape_of(url, "sessions") == fresh
     assert fresh["session_id"] == fresh["user_id"] == ("VARCHAR(255)", False)
 
 
 async def test_several_processes_may_migrate_at_once(url: str) -> None:
     """One does it, the others wait and find it done."""
-    await asyncio.gather(*(migrations(url).upgrade() for _ in range(4)))
+    await asyncio.gather(*(migrations(url).move() for _ in range(4)))
     assert await migrations(url).is_current()
 
 
@@ -246,7 +246,7 @@ async def test_sql_and_python_agree_on_the_grammar(url: str) -> None:
     texts += [f"a{character}" for character in map(chr, range(1, 128))]
     await make_old(url, OLD_SHAPE)
     await add_rows(url, [{"session_id": text, "user_id": "ann"} for text in texts])
-    await migrations(url).upgrade()
+    await migrations(url).move()
     kept = {row["session_id"] for row in await rows_of(url, "sessions")}
     assert kept == {text for text in texts if unsafe_because(text) is None}
 
@@ -256,7 +256,7 @@ async def test_sqlite_keeps_no_id_that_is_longer_than_its_column_says(tmp_path: 
     url = f"sqlite:///{tmp_path}/sessions.db"
     await make_old(url, OLD_SHAPE)
     await add_rows(url, [{"session_id": text, "user_id": "ann"} for text in ("a" * 256, "a\0b", "good")])
-    await migrations(url).upgrade()
+    await migrations(url).move()
     assert [row["session_id"] for row in await rows_of(url, "sessions")] == ["good"]
 
 

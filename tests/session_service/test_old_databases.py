@@ -43,7 +43,7 @@ JSON_TEXTS: Final = (('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ("[1,
 MIGRATE: Final = """
 import asyncio, sys
 from service_kit.migrations import Migrations
-asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).upgrade())
+asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 """
 
 
@@ -218,7 +218,7 @@ async def migrate_and_check(
             process.kill()
             await process.wait()
     log = MigrationLog()
-    await Migrations("session_service", url, SCHEMA, VERSION_TABLE, log).upgrade()
+    await Migrations("session_service", url, SCHEMA, VERSION_TABLE, log).move()
     kinds = (("session_id", session_type), ("user_id", user_type))
     folded = {name for name, kind in kinds if on_postgres and kind == "UUID"}
     await check_rows(url, rows, folded, numbered, log)
@@ -257,7 +257,7 @@ async def prepare(url: str, *statements: str) -> None:
 
 async def migrated(url: str) -> MigrationLog:
     log = MigrationLog()
-    await Migrations("session_service", url, SCHEMA, VERSION_TABLE, log).upgrade()
+    await Migrations("session_service", url, SCHEMA, VERSION_TABLE, log).move()
     return log
 
 

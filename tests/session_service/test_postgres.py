@@ -26,7 +26,7 @@ from tests.support.postgres import PostgresServer
 @pytest.fixture(scope="module")
 def url(postgres: PostgresServer) -> Iterator[str]:
     made = postgres.create_database()
-    asyncio.run(migrations(made).upgrade())
+    asyncio.run(migrations(made).move())
     yield made
     postgres.drop_database(made)
 
@@ -162,7 +162,7 @@ async def test_a_session_that_another_process_commits_meanwhile_is_found(url: st
 
 async def test_services_in_two_schemas_of_one_database_do_not_hear_each_other(url: str, other: Database) -> None:
     """Each schema is a service of its own."""
-    await Migrations("session_service", url, "elsewhere", VERSION_TABLE).upgrade()
+    await Migrations("session_service", url, "elsewhere", VERSION_TABLE).move()
     elsewhere = Database(url, "elsewhere")
     store, theirs = Store(other, EventLog(other)), Store(elsewhere, EventLog(elsewhere))
     await store.ensure([Wanted("mine", "ann")])

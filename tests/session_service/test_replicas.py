@@ -29,7 +29,7 @@ Serving = Callable[[], AbstractContextManager[Running]]
 def environment(postgres: PostgresServer) -> Iterator[dict[str, str]]:
     """What every process is told: one database, and a free port of its own."""
     url = postgres.create_database()
-    asyncio.run(migrations(url).upgrade())
+    asyncio.run(migrations(url).move())
     yield {"SESSION_DATABASE_URL": url, "SESSION_SERVICE_LISTEN": "127.0.0.1:0"}
     postgres.drop_database(url)
 

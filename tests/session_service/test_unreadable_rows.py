@@ -28,7 +28,7 @@ from tests.session_service.conftest import migrations
 async def test_a_broken_value_breaks_no_answer(tmp_path: Path, column: str, value: object) -> None:
     """The session is listed, found, ensured and changed like any other; only the broken value is a default."""
     url = f"sqlite:///{tmp_path}/sessions.db"
-    await migrations(url).upgrade()
+    await migrations(url).move()
     service = SessionService(Settings(SESSION_DATABASE_URL=url))
     transport = httpx.ASGITransport(service.app)
     async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as client:

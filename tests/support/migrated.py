@@ -10,4 +10,4 @@ from service_kit.migrations import Migrations
 def migrate(package: str, url: str) -> None:
     """Bring an empty database to the schema of `session_service` or `memory_service`."""
     schema = "dev" if url.startswith("postgresql") else None
-    asyncio.run(Migrations(package, url, schema, f"{package}_version").upgrade())
+    asyncio.run(Migrations(package, url, schema, f"{package}_version").move())
