@@ -26,6 +26,7 @@ STOP_GRACE = 10.0
 
 
 _SERVICES: Final = ("session-service", "memory-service")
+_PREFIXES: Final = ("SIDECAR_", "SESSION_", "MEMORY_")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -83,7 +84,10 @@ async def _up(data_dir: Path) -> int:
 
 
 def _with_defaults(data_dir: Path) -> dict[str, str]:
-    """The environment of all three: what the user set wins over what `--data-dir` implies."""
+    """The environment of all three: what the user set wins over what `--data-dir` implies.
+
+    An empty variable counts as unset, as it does for each of them.
+    """
     derived = {
         "SESSION_DATABASE_URL": f"sqlite:///{data_dir}/sessions.db",
         "MEMORY_DATABASE_URL": f"sqlite:///{data_dir}/memories.db",
@@ -91,7 +95,8 @@ def _with_defaults(data_dir: Path) -> dict[str, str]:
         "SIDECAR_LOG": "console",
         "PYTHONUNBUFFERED": "1",
     }
-    return derived | env_file_values() | os.environ
+    given = {name: value for name, value in os.environ.items() if value or not name.startswith(_PREFIXES)}
+    return derived | {name: value for name, value in env_file_values().items() if value} | given
 
 
 class _Platform:

@@ -45,6 +45,19 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
         assert platform.up.stop(signal.SIGTERM) == 0
 
 
+def test_an_empty_variable_leaves_what_up_derives(tmp_path: Path) -> None:
+    """It counts as unset, as everywhere: container files pass variables on that may be empty."""
+    derived = ("SESSION_DATABASE_URL", "MEMORY_DATABASE_URL", "SIDECAR_UPSTREAM", "SIDECAR_SESSION_SERVICE")
+    env = {**FREE_PORTS, **dict.fromkeys((*derived, "SESSION_SERVICE_URL", "SIDECAR_OUTBOX"), "")}
+    with (
+        running("sidecar", "up", "--data-dir", "kept", role="up", env=env, cwd=tmp_path) as up,
+        httpx.Client(timeout=30, trust_env=False) as http,
+    ):
+        assert Platform(up, http).store(new_id("user"), new_id("session")).status_code == 200
+    assert {path.name for path in (tmp_path / "kept").glob("*.db")} == {"sessions.db", "memories.db"}
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("platform", ["up"], indirect=True)
 def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -> None:
     """The addresses are the ones really bound."""
