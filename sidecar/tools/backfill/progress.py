@@ -25,7 +25,7 @@ FAILURES: Final = {
 }
 """What of a pair is a failure, and why."""
 
-_HEAD: Final = 64 * 1024
+_EACH_END: Final = 64 * 1024
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Done:
 
 @dataclass
 class _Record:
-    """What is done of one file, known by its beginning, with one session service."""
+    """What is done of one file, known by its fingerprint, with one session service."""
 
     service: str
-    head: str
+    fingerprint: str
     done: Done
 
 
@@ -64,23 +64,26 @@ class ProgressFile:
         except (OSError, ValidationError):
             return Done()
         position = record.done.position
-        is_ours = record.service == self._service and record.head == self._head(position)
+        is_ours = record.service == self._service and record.fingerprint == self._fingerprint(position)
         return record.done if is_ours and self._source.stat().st_size >= position.offset else Done()
 
     def save(self, done: Done) -> None:
         """Replace the record as a whole. Raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
-        new.write_bytes(_RECORD.dump_json(_Record(self._service, self._head(done.position), done)))
+        new.write_bytes(_RECORD.dump_json(_Record(self._service, self._fingerprint(done.position), done)))
         new.replace(self._path)
 
     def remove(self) -> None:
         """The work is done: the next run is a new one."""
         self._path.unlink(missing_ok=True)
 
-    def _head(self, position: Position) -> str:
-        """A fingerprint of the beginning, which stays the same while lines are appended."""
+    def _fingerprint(self, position: Position) -> str:
+        """Of both ends of what was read: it stays the same while lines are appended, and no line can be inserted."""
         with self._source.open("rb") as file:
-            return hashlib.sha256(file.read(min(_HEAD, position.offset))).hexdigest()
+            digest = hashlib.sha256(file.read(min(_EACH_END, position.offset)))
+            file.seek(max(0, position.offset - _EACH_END))
+            digest.update(file.read(min(_EACH_END, position.offset)))
+        return digest.hexdigest()
 
 
 class FailureList:
