@@ -116,18 +116,16 @@ async def read_raw_body(seen: Seen) -> bytes:
 
 @contextlib.asynccontextmanager
 async def raw_upstream(answer: Answer | bytes = OK, *, read_body: bool = True) -> AsyncIterator[RawUpstream]:
-    """Run a raw upstream; `answer` may be the bytes that answer everything."""
+    """Run a raw upstream, all connections of which are closed at the end.
+
+    `answer` may be the bytes that answer everything.
+    """
     fixed = answer
     upstream = RawUpstream((lambda *_: fixed) if isinstance(fixed, bytes) else fixed, read_body)
-    tasks: set[asyncio.Task[Any]] = set()
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with contextlib.suppress(asyncio.CancelledError):
-            await upstream.serve(reader, writer)
-        tasks.discard(task)
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving[asyncio.create_task(upstream.serve(reader, writer))] = writer
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
     upstream.port = server.sockets[0].getsockname()[1]
@@ -135,9 +133,16 @@ async def raw_upstream(answer: Answer | bytes = OK, *, read_body: bool = True) -
         yield upstream
     finally:
         server.close()
-        for task in tasks:
+        # What was accepted before is told in the next turn of the loop.
+        await asyncio.sleep(0)
+        for task in serving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
+        for writer in serving.values():
+            # One that a task closed may still wait for its client to read.
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         await server.wait_closed()
 
 
