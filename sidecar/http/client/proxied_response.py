@@ -131,7 +131,7 @@ class ProxiedResponse(ResponseReceiver, Served):
             if not self.expects_continue:
                 return
             self.expects_continue = False
-        self._client.inform(head.status, head.reason, self._upstream.interim_fields(head))
+        self._client.inform(head.status, head.reason, self._upstream.rules.response_fields(head.headers))
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Pass a whole response on; its connection lies idle already."""

@@ -23,7 +23,6 @@ class ResponseBuffer(ResponseReceiver):
         self._pieces: list[bytes] = []
         self._held = 0
         self._ended = False
-        self._paused = False
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -39,8 +38,7 @@ class ResponseBuffer(ResponseReceiver):
             await self._wait()
         pieces, self._pieces = self._pieces, []
         self._held = 0
-        if self._paused and self.connection is not None:
-            self._paused = False
+        if self.connection is not None:
             self.connection.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), not self._ended
 
@@ -71,8 +69,7 @@ class ResponseBuffer(ResponseReceiver):
         """Hold a piece of the body."""
         self._pieces.append(data)
         self._held += len(data)
-        if self._held > HIGH_WATER and not self._paused and self.connection is not None:
-            self._paused = True
+        if self._held > HIGH_WATER and self.connection is not None:
             self.connection.pause_reading()
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from sidecar.http.client.response import UpstreamError, UpstreamFailure, as_upst
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork
 from sidecar.http.ports import WireHead
-from sidecar.model import Grounds, Headers, Reason
+from sidecar.model import Grounds, Reason
 
 _NO_ANSWER: Final = ForwardedHead(0, b"", (), Framing())
 
@@ -102,7 +102,3 @@ class Upstream:
         passed = ForwardedHead(head.status, head.reason, fields, head.framing)
         self._last_answer = head, permit.grounds, passed
         return passed
-
-    def interim_fields(self, head: ResponseHead) -> Headers:
-        """Give the fields of a 1xx answer as the client gets them."""
-        return self.rules.response_fields(head.headers)
