@@ -16,10 +16,10 @@ import uvloop
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from service_kit.address import Address, Tcp, bound_address, is_loopback, listening
+from service_kit.address import Address, Tcp, bound_address, listening
 from service_kit.collector import leave_out_what_lives
 from service_kit.logs import configure_logging
-from sidecar.admin.access import HostNames, host_names
+from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
 from sidecar.admin.state import DashboardState
@@ -227,13 +227,8 @@ class _Sidecar:
             self._leaving = asyncio.create_task(self._registration.stop())
 
     def _admin(self, listener: socket.socket) -> SideServer:
-        bound = bound_address(listener)
-        app = admin_app(
-            self._inspected,
-            token=text_of(self._settings.admin_token),
-            hosts=HostNames(bound, host_names(self._settings.admin, self._settings.advertise)),
-            loopback=is_loopback(bound),
-        )
+        hosts = HostNames(bound_address(listener), self._settings.admin, self._settings.advertise)
+        app = admin_app(self._inspected, token=text_of(self._settings.admin_token), hosts=hosts)
         return SideServer(app, listener, drain_timeout=_ADMIN_DRAIN)
 
     def _inspect(self, guard: SessionGuard) -> None:

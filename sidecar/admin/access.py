@@ -10,14 +10,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.address import Address, Unix, is_loopback
+from service_kit.address import Address, Tcp, Unix, is_loopback
 from sidecar.http.date import http_date
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -42,14 +41,17 @@ class HostNames:
     An address of this machine alone is named by `localhost` and loopback addresses. Another one is named by every IP
     address, by the host's own names and by names without a dot, as containers have: the public DNS has neither. Both
     are named by the host that the settings give. The port is not compared, since a forwarded port may be another. A
-    Unix socket, which no browser reaches, takes every name.
+    Unix socket, which no browser reaches, takes every name. `loopback` says that this machine alone is meant.
     """
 
-    def __init__(self, bound: Address, names: Iterable[str] = ()) -> None:
+    def __init__(self, bound: Address, *given: Address | None) -> None:
+        """`bound` is the address itself; `given` are those that the settings give for it."""
+        self.loopback = is_loopback(bound)
         self._any = isinstance(bound, Unix)
-        self._loopback = is_loopback(bound)
-        own = () if self._loopback else (socket.gethostname(), socket.getfqdn())
-        self._names = {"localhost", *(name.lower() for name in (*names, *own))}
+        names = [address.host for address in given if isinstance(address, Tcp)]
+        if not self.loopback:
+            names += [socket.gethostname(), socket.getfqdn()]
+        self._names = {"localhost", *map(str.lower, names)}
 
     def has(self, headers: Headers) -> bool:
         """Whether a request with these fields names the address in its one `Host` field."""
@@ -64,22 +66,21 @@ class HostNames:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            return not self._loopback and host != "" and "." not in host and ":" not in host
-        return address.is_loopback or not self._loopback
+            return not self.loopback and host != "" and "." not in host and ":" not in host
+        return address.is_loopback or not self.loopback
 
 
 class AdminAccess:
     """Pure ASGI middleware that lets only those requests through that the admin address may serve.
 
     `token` is the bearer token, None where none is set: then nothing can be changed, and nothing but the open paths
-    read from elsewhere. On `loopback` reading needs no token. `sign_in` answers a person who opens `/` without one.
+    read from elsewhere. On this machine reading needs no token. `sign_in` answers a person who opens `/` without one.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: HostNames, token: str | None, loopback: bool, sign_in: Response) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: HostNames, token: str | None, sign_in: Response) -> None:
         self._app = app
         self._hosts = hosts
         self._token = token
-        self._loopback = loopback
         self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +105,7 @@ class AdminAccess:
             return PlainTextResponse("Host does not name this address\n", 421)
         if _from_another_page(headers, navigates=method == "GET" and path == "/"):
             return PlainTextResponse("pages of another origin may not ask here\n", 403)
-        if method in _READING and (path in OPEN_PATHS or self._loopback):
+        if method in _READING and (path in OPEN_PATHS or self._hosts.loopback):
             return None
         if self._is_token(headers):
             return None
@@ -135,10 +136,3 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower().removesuffix(".")
-
-
-def host_names(*addresses: Address | None) -> Iterator[str]:
-    """Give the hosts of those addresses that have one."""
-    for address in addresses:
-        if address is not None and not isinstance(address, Unix):
-            yield address.host

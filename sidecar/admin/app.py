@@ -39,7 +39,7 @@ class Inspected:
     canonical: Callable[[str], str] = str
 
 
-def admin_app(inspected: Inspected, *, token: str | None, hosts: HostNames, loopback: bool) -> Starlette:
+def admin_app(inspected: Inspected, *, token: str | None, hosts: HostNames) -> Starlette:
     """Build the admin application. `is_ready` of what it shows is false while the sidecar starts and drains."""
     page = dashboard_page()
 
@@ -71,7 +71,7 @@ def admin_app(inspected: Inspected, *, token: str | None, hosts: HostNames, loop
         Route("/config", config),
         Route("/known/{user}/{session}", _known(inspected), methods=["GET", "DELETE"]),
     ]
-    access = Middleware(AdminAccess, hosts=hosts, token=token, loopback=loopback, sign_in=dashboard_page(401))
+    access = Middleware(AdminAccess, hosts=hosts, token=token, sign_in=dashboard_page(401))
     return Starlette(routes=routes, middleware=[access])
 
 

@@ -81,11 +81,10 @@ class DashboardState:
             "problems": self._problems(),
         }
 
-    async def _memory_service(self) -> Health:
-        return _IN_PROCESS if self._upstream is None else await self._upstream.look()
-
     async def _health(self) -> list[dict[str, str]]:
-        session_service, upstream = await asyncio.gather(self._session_service(), self._memory_service())
+        session_service, upstream = await asyncio.gather(
+            _looked_at(self.session_service, _OFF), _looked_at(self._upstream, _IN_PROCESS)
+        )
         metrics = self._metrics
         debts = metrics.reading("sidecar_debts")
         creates = metrics.reading("sidecar_creation_stopped")
@@ -100,9 +99,6 @@ class DashboardState:
         }
         return [{"name": name, **asdict(health)} for name, health in parts.items()]
 
-    async def _session_service(self) -> Health:
-        return _OFF if self.session_service is None else await self.session_service.look()
-
     def _problems(self) -> list[dict[str, Any]]:
         found = [
             {
@@ -115,6 +111,10 @@ class DashboardState:
             for kind, problems in self._recent.kinds.items()
         ]
         return sorted(found, key=lambda problem: problem["last"][0]["at"], reverse=True)
+
+
+async def _looked_at(probe: HealthProbe | None, without: Health) -> Health:
+    return without if probe is None else await probe.look()
 
 
 def _outbox(debts: object) -> Health:

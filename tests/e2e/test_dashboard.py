@@ -230,8 +230,8 @@ def test_it_asks_for_the_token_where_one_is_needed(tab: Page) -> None:
     """An address that others reach shows nothing before the right token is given."""
     state = DashboardState(Metrics(), RecentProblems(), {"version": "9.9"}, upstream=lambda: None)
     inspected = Inspected(CollectorRegistry(), state, [], lambda: True)
-    hosts = HostNames(Tcp("127.0.0.1", 0))
-    with served(admin_app(inspected, token=TOKEN, hosts=hosts, loopback=False)) as url:
+    hosts = HostNames(Tcp("0.0.0.0", 0))  # named, not bound
+    with served(admin_app(inspected, token=TOKEN, hosts=hosts)) as url:
         tab.open(url)
         tab.wait_for("!document.querySelector('#sign-in').hidden", "the question for the token")
         assert "9.9" not in tab.text("body")

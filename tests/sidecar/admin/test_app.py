@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from service_kit.address import Address, Tcp, Unix, is_loopback
+from service_kit.address import Address, Tcp, Unix
 from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.state import DashboardState
@@ -54,7 +54,7 @@ def client(
     state = DashboardState(metrics, recorded.recent, {"version": "1"}, upstream=lambda: None)
     shown = effective(settings) if settings else []
     inspected = Inspected(registry, state, shown, lambda: is_ready, known=known, scope=scope, canonical=canonical)
-    app = admin_app(inspected, token=token, hosts=HostNames(bound, ["admin.example"]), loopback=is_loopback(bound))
+    app = admin_app(inspected, token=token, hosts=HostNames(bound, Tcp("admin.example", 0)))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{host}")
 
 
