@@ -30,7 +30,7 @@ from tests.support.servers import served
 pytestmark = needs_chromium
 
 AXE = ROOT / "tests/browser/node_modules/axe-core/axe.min.js"
-TOKEN = "the operator's"
+TOKEN = "the-operator's"
 PHONE = 375
 
 
