@@ -190,8 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Give the exchange up: nothing more is told, and the connection is closed."""
         self._receiver = None
-        self.transport.abort()
-        self.pool.discard(self)
+        self._drop()
 
     def expire(self) -> None:
         """Fail the exchange because the upstream took too long."""
