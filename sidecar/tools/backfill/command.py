@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 
 import click
 import stamina
+from rich.console import Console
 
 from service_kit.logs import configure_logging
 from sidecar.background import started
@@ -65,6 +68,8 @@ def _check(request: Request, settings: Settings) -> None:
 async def _run(settings: Settings, request: Request) -> int:
     configure_logging(settings.log or "console", "backfill")
     stamina.instrumentation.set_on_retry_hooks(())
+    if request.file == "-":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _end_at_once, request)
     async with contextlib.AsyncExitStack() as stack:
         job = await open_job(stack, request, service=str(session_service_of(settings)))
         ensure = await _ensure(stack, settings, dry_run=request.dry_run)
@@ -87,6 +92,14 @@ async def _ensure(stack: contextlib.AsyncExitStack, settings: Settings, *, dry_r
     if not dry_run:
         return OneCallEach(service.ensure)
     return stack.enter_context(contextlib.closing(DryRun(OneCallEach(service.look))))
+
+
+def _end_at_once(request: Request) -> None:
+    """End on Ctrl-C: a thread that waits for standard input cannot be broken off, and an orderly end waits for it."""
+    Console(stderr=True).show_cursor()
+    for line in ("interrupted", *_advice(request)):
+        click.echo(f"session-sidecar: {line}", err=True)
+    os._exit(1)
 
 
 def _advice(request: Request) -> list[str]:

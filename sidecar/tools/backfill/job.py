@@ -55,8 +55,8 @@ async def open_job(stack: AsyncExitStack, request: Request, service: str) -> Job
     if request.url is not None:
         return await _open_query(stack, request)
     if not request.resumes:
-        source = _batches_of_file(PairFile(sys.stdin.buffer, "standard input"))
-        return Job("standard input", source, None, FailureList(_beside(Path("backfill"), request)))
+        pairs = await asyncio.to_thread(PairFile, sys.stdin.buffer, "standard input")
+        return Job("standard input", _batches_of_file(pairs), None, FailureList(_beside(Path("backfill"), request)))
     return _open_file(stack, request, service)
 
 

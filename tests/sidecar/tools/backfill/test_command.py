@@ -266,6 +266,29 @@ class TestInterrupted:
             assert service.sessions() == pairs
             assert not record.exists()
 
+    @pytest.mark.parametrize("count", [0, 1_000])
+    def test_ctrl_c_ends_it_while_it_waits_for_standard_input(
+        self, shared: Service, tmp_path: Path, count: int
+    ) -> None:
+        """Before the first line, and after a batch was acknowledged."""
+        pairs = [(f"waiting-{number}", f"waiting-{number}") for number in range(count)]
+        environment = {**os.environ, "SIDECAR_SESSION_SERVICE": shared.url}
+        arguments = [sys.executable, "-m", "sidecar", "backfill", "-"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdin=pipe, stderr=pipe) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            try:
+                process.stdin.write(lines(*pairs))
+                process.stdin.flush()
+                wait_until(lambda: count == 0 or "waiting-999" in shared.sessions(), "the batch")
+                wait_until(lambda: psutil.Process(process.pid).num_threads() > 1, "the thread that reads")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 1
+                assert process.stderr.read().startswith(b"session-sidecar: interrupted\n")
+            finally:
+                process.kill()
+
     @pytest.mark.long
     @pytest.mark.timeout(1200)
     def test_a_hundred_thousand_pairs(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
