@@ -1,4 +1,4 @@
-"""Sessions in the database: what is asked of them and how they change. `creation` creates them, `events` tells of it.
+"""Sessions in the database: what is asked of them. `creation` and `changing` write them, `events` tells of it.
 
 A change and its event are one transaction. Within it the sessions' rows are locked first, in the order of their ids,
 and the event counter last, so that transactions wait for each other but never in a circle.
@@ -10,17 +10,15 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select
 
 from service_kit.database import Database
 from service_kit.engine import is_sqlite
-from session_service import creation, rows
+from session_service import changing, creation, rows
 from session_service.events import EventLog
-from session_service.model import Change, Created, Ensured, Event, Page, Session, Status, Wanted, judge
+from session_service.model import Created, Ensured, Event, Page, Session, Status, Wanted, judge
 from session_service.rows import Known
 from session_service.tables import sessions
-
-_ALIVE = (Status.ACTIVE, Status.ENDED)
 
 
 class Store:
@@ -55,16 +53,15 @@ class Store:
 
     async def end(self, session_id: str, user_id: str | None = None) -> Session | None:
         """End the session if it is active, and the user's where one is given."""
-        return await self._change(session_id, user_id, [Status.ACTIVE], {"status": Status.ENDED}, Change.ENDED)
+        return await self._change(changing.END, session_id, user_id)
 
     async def delete(self, session_id: str, user_id: str | None = None) -> Session | None:
         """Make a tombstone of the session, which keeps its ids and times and nothing else."""
-        emptied = {"status": Status.DELETED, "conversation_data": {}, "metadata": {}}
-        return await self._change(session_id, user_id, _ALIVE, emptied, Change.DELETED)
+        return await self._change(changing.DELETE, session_id, user_id)
 
     async def update(self, session_id: str, values: Mapping[str, Any], user_id: str | None = None) -> Session | None:
         """Replace the named columns of a session that was not deleted."""
-        return await self._change(session_id, user_id, _ALIVE, values, None)
+        return await self._change(changing.replacing(values), session_id, user_id)
 
     async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
         """Sessions, newest first; tombstones only where they are asked for."""
@@ -78,39 +75,15 @@ class Store:
         more = len(found) > limit
         return Page(tuple(rows.to_session(row[:-1]) for row in found[:limit]), found[limit - 1].id if more else None)
 
-    async def _change(
-        self,
-        session_id: str,
-        user_id: str | None,
-        only: Sequence[Status],
-        values: Mapping[str, Any],
-        change: Change | None,
-    ) -> Session | None:
-        """Update the session where its status is one of `only`, with an event if the change is one to tell.
-
-        With a user id, only where it is that user's. Gives the session as it is afterwards, changed or not; None where
-        there never was one.
-        """
-        now = dt.datetime.now(dt.UTC)
-        statement = (
-            update(sessions)
-            .where(sessions.c.session_id == session_id, sessions.c.status.in_(only))
-            .values(updated_at=now, **values)
-            .returning(*rows.COLUMNS)
-        )
-        if user_id is not None:
-            statement = statement.where(sessions.c.user_id == user_id)
-
-        def work(connection: Connection) -> tuple[Session | None, list[Event]]:
-            row = connection.execute(statement).one_or_none()
-            if row is None:
-                return rows.known(connection, [session_id]).get(session_id), []
-            changed = rows.to_session(row)
-            return changed, [] if change is None else self._events.append(connection, change, [changed], now)
-
-        session, events = await self._database.write(work)
+    async def _change(self, wanted: changing.Changing, session_id: str, user_id: str | None) -> Session | None:
+        """Give the session as it is afterwards, changed or not; None where there never was one."""
+        asked = {"asked": session_id, "owner": user_id, "now": dt.datetime.now(dt.UTC)}
+        if is_sqlite(self._database.engine):
+            session, events = await changing.on_sqlite(self._database, self._events, wanted, asked)
+        else:
+            session, events = await changing.on_postgres(self._database, wanted, asked)
         self._committed(events)
-        return session
+        return session or (await self.get([session_id]))[0]
 
 
 def _outcomes(wanted: Sequence[Wanted], known: Known, created: Known) -> list[Ensured]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from service_kit.database import Database
 from service_kit.migrations import Migrations
 from session_service.app import SessionService
 from session_service.events import EventLog
 from session_service.feed import Feed, Told
-from session_service.model import Conflict, Created, Event, Found, Wanted
+from session_service.model import Change, Conflict, Created, Event, Found, Session, Status, Wanted
 from session_service.notifications import Notifications
 from session_service.settings import VERSION_TABLE, Settings
 from session_service.store import Store
 from tests.session_service.conftest import SCHEMA, migrations
 from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+"""How many connections wait for a lock."""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,6 @@ async def test_a_session_that_another_process_commits_meanwhile_is_found(url: st
     """It was not there when the statement began, and cannot be inserted; its owner counts all the same."""
     database = Database(url, SCHEMA)
     store = Store(database, EventLog(database))
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with other.reading() as looking:
         async with other.writing() as connection:
             await connection.execute(
@@ -154,9 +157,71 @@ async def test_a_session_that_another_process_commits_meanwhile_is_found(url: st
             )
             wanted = [Wanted(each, "ann") for each in ("raced-a", "raced-b", "raced-c")]
             ensuring = asyncio.create_task(store.ensure(wanted))
-            await eventually(lambda: looking.scalar(text(waiting)))
+            await eventually(lambda: looking.scalar(text(WAITING)))
         outcomes = await ensuring
     assert [type(outcome) for outcome in outcomes] == [Found, Conflict, Created]
+    await database.close()
+
+
+async def test_a_change_and_its_event_are_one_statement(url: str, other: Database) -> None:
+    """So the event counter, for which every writer waits, is not locked while a network is crossed."""
+    store = Store(other, EventLog(other))
+    await store.ensure([Wanted("in-one", "ann")])
+    before = (await EventLog(other).history()).last
+    executed: list[str] = []
+    event.listen(other.engine.sync_engine, "before_cursor_execute", lambda *given: executed.append(given[2]))
+    calls = [store.update("in-one", {"metadata": {"a": 1}}), store.end("in-one", "ann"), store.delete("in-one")]
+    statuses = [(await call).status for call in calls]
+    assert (statuses, len(executed)) == ([Status.ACTIVE, Status.ENDED, Status.DELETED], 3)
+    written = [(each.number, each.change, each.session_id) for each in await EventLog(other).after(before, 10)]
+    assert written == [(before + 1, Change.ENDED, "in-one"), (before + 2, Change.DELETED, "in-one")]
+
+
+CHANGES: dict[str, Callable[[Store, str], Awaitable[Session | None]]] = {
+    "end": lambda store, session_id: store.end(session_id),
+    "delete": lambda store, session_id: store.delete(session_id),
+    "update": lambda store, session_id: store.update(session_id, {"metadata": {}}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_that_waits_for_a_deletion_tells_of_it(url: str, other: Database, change: str) -> None:
+    """It was there when the statement began, and cannot be changed: no event is written, and the tombstone is seen."""
+    database = Database(url, SCHEMA)
+    store = Store(database, EventLog(database))
+    deleted = f"deleted-before-{change}"
+    await store.ensure([Wanted(deleted, "ann")])
+    before = await EventLog(other).history()
+    async with other.reading() as looking:
+        async with other.writing() as connection:
+            await connection.execute(
+                text("UPDATE sessions SET status = 'deleted' WHERE session_id = :deleted"), {"deleted": deleted}
+            )
+            changing = asyncio.ensure_future(CHANGES[change](store, deleted))
+            await eventually(lambda: looking.scalar(text(WAITING)))
+        session = await changing
+    assert session is not None
+    assert session.status is Status.DELETED
+    assert await EventLog(other).history() == before
+    await database.close()
+
+
+async def test_changes_of_many_sessions_at_once_leave_no_gap_in_the_events(url: str, other: Database) -> None:
+    """Creations, ends and deletions of two processes wait for each other, and never in a circle."""
+    database = Database(url, SCHEMA)
+    stores = [Store(each, EventLog(each)) for each in (database, other)]
+    ids = [f"many-{number}" for number in range(40)]
+    await stores[0].ensure([Wanted(each, "ann") for each in ids[:20]])
+    before = (await EventLog(other).history()).last
+    await asyncio.gather(
+        *(store.end(each) for each in ids[:20] for store in stores),
+        *(store.delete(each) for each in ids[:20] for store in stores),
+        *(store.ensure([Wanted(each, "ann") for each in ids[20:]]) for store in stores),
+    )
+    written = await EventLog(other).after(before, 1000)
+    assert [each.number for each in written] == list(range(before + 1, before + len(written) + 1))
+    told = Counter(each.change for each in written)
+    assert (told[Change.DELETED], told[Change.CREATED]) == (20, 20)
     await database.close()
 
 
