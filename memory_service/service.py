@@ -193,7 +193,10 @@ def _not_found(memory_type: MemoryType, memory_id: str) -> Refused:
 
 
 def _as_memory(memory_type: MemoryType, new: NewDialog) -> NewMemory:
-    return NewMemory(memory_type=memory_type, content=new.dialog_content, **new.model_dump(exclude={"dialog_content"}))
+    """The dialogue as a memory. A field that `NewMemory` alone knows is kept in the metadata like any unknown one."""
+    fields = new.model_dump(exclude={"dialog_content", "metadata", *new.extras})
+    metadata = {**new.extras, **new.metadata}
+    return NewMemory(memory_type=memory_type, content=new.dialog_content, metadata=metadata, **fields)
 
 
 def _stored(memory: Memory, operation: str, message: str) -> Stored:

@@ -117,6 +117,20 @@ async def test_fields_of_the_types_own_are_kept(client: httpx.AsyncClient, user:
     assert memory["metadata"] == {"subject": "Ada", "confidence": 0.9, "source": "chat"}
 
 
+@pytest.mark.parametrize("path", ["factual/extract", "working/store"])
+async def test_fields_of_a_memory_are_unknown_to_a_dialogue_and_kept(
+    client: httpx.AsyncClient, user: str, path: str
+) -> None:
+    """A dialogue has its type from its path and its text from `dialog_content`, whatever stands beside them."""
+    extras = {"memory_type": "session", "content": "other", "role": "", "message_type": 7, "id": "x", "expires_at": 1}
+    extras |= {"ttl_seconds": "long"} if path == "factual/extract" else {}
+    body = {"user_id": user, "dialog_content": "We talked.", **extras}
+    stored = await client.post(f"/memories/{path}", json=body)
+    assert stored.status_code == 200, stored.text
+    memory = (await client.get(f"/memories/{path.partition('/')[0]}/{stored.json()['id']}")).json()
+    assert (memory["content"], memory["metadata"]) == ("We talked.", extras)
+
+
 async def test_working_memories_expire(client: httpx.AsyncClient, user: str, clock: Clock) -> None:
     """Once its time is over a working memory is gone for every call."""
     memory = await remember(client, user, "working", content="soup", ttl_seconds=10)
