@@ -36,14 +36,17 @@ class Question:
 
 @dataclass
 class Write:
-    """A reading that is being decided."""
+    """A reading that is being decided. `there` are the sessions, each with its owner, that existed when it came."""
 
     references: tuple[Reference, ...]
     task: asyncio.Task[Permit | Refusals]
+    there: frozenset[tuple[str, str]]
 
 
 class World(httpx.AsyncBaseTransport):
-    """The session service, and a network that delivers when told."""
+    """The session service, and a network that delivers when told. With `hides`, a look finds a user's own sessions."""
+
+    hides = False
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -91,9 +94,16 @@ class World(httpx.AsyncBaseTransport):
             return error(404, "session_not_found")
         if truth.status is SessionStatus.DELETED:
             return error(410, "session_gone")
+        if truth.owner != user and self.hides and request.method != "PUT":
+            return error(404, "session_not_found")
         if truth.owner != user:
             return error(conflict, "session_owned_by_another_user")
         return session(code, session_id=session_id, user_id=truth.owner, status=truth.status.value)
+
+    def there(self) -> frozenset[tuple[str, str]]:
+        """The sessions that exist, each with its owner."""
+        existing = {key: truth for key, truth in self.sessions.items() if truth.status is not SessionStatus.DELETED}
+        return frozenset((session_id, truth.owner) for session_id, truth in existing.items())
 
     def change(self, session_id: str, status: SessionStatus) -> None:
         truth = self.sessions[session_id]

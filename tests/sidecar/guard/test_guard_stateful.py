@@ -86,12 +86,15 @@ class Guarding(RuleBasedStateMachine):
     on_outage = OnOutage.REJECT
     on_ended = OnEnded.FORWARD
     scope: tuple[str, ...] = ()
+    kind: RuleKind | None = None
+    hides = False
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
         self.world = World(self.clock)
+        self.world.hides = self.hides
         self.debts = SlowDebts()
         telemetry = FakeTelemetry()
         self.service = HttpSessionService(
@@ -141,7 +144,7 @@ class Guarding(RuleBasedStateMachine):
 
     @rule(references=st.lists(REFERENCES, min_size=1, max_size=3))
     def write(self, references: list[Reference]) -> None:
-        references = [replace(one, scope=self.scope) for one in references]
+        references = [replace(one, scope=self.scope, kind=self.kind or one.kind) for one in references]
         calls = tuple(Call(reference) for reference in references)
         reading = Extraction(RefusalFormat.BATCH if len(calls) > 1 else RefusalFormat.REST, calls)
         self.asked_for |= {(one.session_id, one.user_id) for one in references if one.kind is RuleKind.ENSURE}
@@ -150,7 +153,7 @@ class Guarding(RuleBasedStateMachine):
             self._check_admit(references, admit)
             return
         task = self.loop.create_task(self.guard.authorize(reading))
-        self.writes.append(Write(tuple(references), task))
+        self.writes.append(Write(tuple(references), task, self.world.there()))
         self._settle()
 
     @precondition(lambda self: self.world.questions)
@@ -199,6 +202,17 @@ class Guarding(RuleBasedStateMachine):
     @rule(session_id=IDS, owner=USERS)
     def somebody_creates(self, session_id: str, owner: str) -> None:
         self.world.sessions.setdefault(session_id, Truth(owner, since=self.clock.now))
+
+    @precondition(lambda self: self.writes)
+    @rule(data=st.data())
+    def a_client_writes_once_its_session_is_there(self, data: st.DataObject) -> None:
+        """A client creates a session while the answer to another write of it is under way, then it writes itself."""
+        other = data.draw(st.sampled_from(self.writes)).references[0]
+        for question in self.world.questions:
+            question.arrive.set()
+        self._settle()
+        self.somebody_creates(other.session_id, other.user_id)
+        self.write([replace(other, user_id=self.world.sessions[other.session_id].owner)])
 
     @precondition(lambda self: self.world.sessions)
     @rule(data=st.data(), status=st.sampled_from([SessionStatus.ENDED, SessionStatus.DELETED]))
@@ -330,7 +344,7 @@ class Guarding(RuleBasedStateMachine):
             if isinstance(decision, Permit):
                 self._check_admit(write.references, decision)
             else:
-                self._check_refusals(write.references, decision)
+                self._check_refusals(write, decision)
 
     @invariant()
     def no_session_exists_that_nobody_asked_for(self) -> None:
@@ -405,7 +419,8 @@ class Guarding(RuleBasedStateMachine):
         since = max(truth.since, self.told_until)
         assert self.clock.now - since <= SILENCE + GRACE, "admitted beyond the staleness bound"
 
-    def _check_refusals(self, references: tuple[Reference, ...], refused: Refusals) -> None:
+    def _check_refusals(self, write: Write, refused: Refusals) -> None:
+        references = write.references
         assert len(refused.refusals) == len(references)
         assert any(refused.refusals)
         for reference, refusal in zip(references, refused.refusals, strict=True):
@@ -423,6 +438,7 @@ class Guarding(RuleBasedStateMachine):
                     assert self.on_ended is OnEnded.REJECT
                 case Reason.SESSION_NOT_FOUND:
                     assert reference.kind is RuleKind.REQUIRE
+                    assert (reference.session_id, reference.user_id) not in write.there, "missed, and there all along"
                 case _:
                     assert refusal.reason in {
                         Reason.SESSION_SERVICE_UNAVAILABLE,
@@ -466,6 +482,13 @@ class GuardingScoped(Guarding):
     scope = ("app",)
 
 
+class GuardingHidden(Guarding):
+    """The same in front of a service that shows each user its own sessions alone and creates none, as agno does."""
+
+    kind = RuleKind.REQUIRE
+    hides = True
+
+
 class Forwarding(Guarding):
     on_outage = OnOutage.FORWARD
 
@@ -497,13 +520,17 @@ def bounded(machine: type[Guarding], examples: int) -> type:
 TestGuarding = bounded(Guarding, 40)
 TestGuardingEnded = bounded(GuardingEnded, 40)
 TestGuardingScoped = bounded(GuardingScoped, 30)
+TestGuardingHidden = bounded(GuardingHidden, 40)
 TestForwarding = bounded(Forwarding, 40)
 TestForwardingScoped = bounded(ForwardingScoped, 30)
 
 
+MACHINES = [Guarding, GuardingEnded, GuardingScoped, GuardingHidden, Forwarding, ForwardingScoped]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("machine", [Guarding, GuardingEnded, GuardingScoped, Forwarding, ForwardingScoped])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_the_invariant_holds_for_long(machine):
     """The state machines hold for hundreds of longer runs."""
     many = settings(
