@@ -8,7 +8,7 @@ from starlette.types import Scope, Send
 
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor
-from sidecar.http.asgi_wire import target_of
+from sidecar.http.asgi_wire import target_inside, target_of
 from sidecar.http.ports import Wire, wire_of
 from sidecar.model import Extraction, Head
 from sidecar.request_context import enter_request
@@ -25,7 +25,8 @@ def begin(scope: Scope, extractor: Extractor) -> tuple[Head, Classification | No
     wire = wire_of(scope)
     head = _head_of(scope, wire)
     enter_request(head.method, head.target, head.headers)
-    return head, _classify(head, wire, extractor), None if wire is None else wire.extraction
+    head, classification = _classify(scope, head, wire, extractor)
+    return head, classification, None if wire is None else wire.extraction
 
 
 def begin_unread(scope: Scope) -> None:
@@ -40,17 +41,27 @@ def classification_of(scope: Scope, extractor: Extractor, head: Head | None = No
     `head` is the head that counts, where it is another than that of the scope.
     """
     wire = wire_of(scope)
-    return _classify(head or _head_of(scope, wire), wire, extractor)
+    return _classify(scope, head or _head_of(scope, wire), wire, extractor)[1]
 
 
-def _classify(head: Head, wire: Wire | None, extractor: Extractor) -> Classification | None:
-    if wire is None:
-        return extractor.classify(head)
-    seen = wire.head
-    if not seen.classified:
-        seen.classification = extractor.classify(head)
-        seen.classified = True
-    return seen.classification
+def _classify(scope: Scope, head: Head, wire: Wire | None, extractor: Extractor) -> tuple[Head, Classification | None]:
+    """Classify a request; gives the head that it was classified by, too.
+
+    Where the application is mounted below a path, or a server is told of one, the profile may speak of the whole target
+    or of what the application routes: no rule for the first lets the second pass.
+    """
+    if wire is not None:
+        seen = wire.head
+        if not seen.classified:
+            seen.classification = extractor.classify(head)
+            seen.classified = True
+        return head, seen.classification
+    classification = extractor.classify(head)
+    inside = target_inside(scope, head.target) if classification is None else None
+    if inside is None or extractor.has_rule(head):
+        return head, classification
+    head = Head(head.method, inside, head.headers)
+    return head, extractor.classify(head)
 
 
 def _head_of(scope: Scope, wire: Wire | None) -> Head:

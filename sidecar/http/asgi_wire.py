@@ -140,3 +140,23 @@ def target_of(scope: Scope) -> bytes:
     path = raw.partition(b"?")[0]  # some servers leave the query in `raw_path`
     query = scope.get("query_string", b"")
     return b"%b?%b" % (path, query) if query else path
+
+
+def target_inside(scope: Scope, target: bytes) -> bytes | None:
+    """Give the target as an application below `root_path` routes it; None where that is the target itself.
+
+    `path` begins with `root_path` (ASGI, HTTP version 2.3 and later), and so does `target`, though perhaps in another
+    spelling: then what is decoded already is taken, which is what the application goes by.
+    """
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    if not root or not path.startswith(root):
+        return None
+    prefix = urllib.parse.quote(root, safe=_PATH_SAFE).encode("ascii")
+    if target.startswith(prefix):
+        inside = target[len(prefix) :]
+    else:
+        query: bytes = scope.get("query_string", b"")
+        inside = urllib.parse.quote(path[len(root) :], safe=_PATH_SAFE).encode("ascii")
+        inside = b"%b?%b" % (inside, query) if query else inside
+    return b"/" + inside if inside[:1] in (b"", b"?") else inside

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 import sidecar
@@ -96,6 +96,35 @@ async def test_the_application_finds_grounds_and_references_in_its_scope(guard: 
         assert (await client.post(STORE, json=WRITE)).json() == {"grounds": "created", "sessions": ["s1"]}
         assert (await client.post(STORE, json=WRITE)).json() == {"grounds": "known", "sessions": ["s1"]}
         assert (await client.get("/anything")).json() == {"grounds": "passed", "sessions": []}
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [
+        ("/pre", f"/pre{STORE}"),
+        ("/pre fix", f"/pre%20fix{STORE}"),
+        ("/pre", f"/%70re{STORE}"),
+        ("/pre", f"/pre{STORE.replace('store', '%73tore')}"),
+        ("/pre", STORE),
+    ],
+)
+async def test_a_root_path_lets_no_write_pass(guard: SessionGuard, root: str, path: str) -> None:
+    """The profile speaks of what the application routes, which is what stands below the root path."""
+    transport = httpx.ASGITransport(SessionGuardMiddleware(answer, guard=guard), root_path=root)
+    async with httpx.AsyncClient(transport=transport, base_url="http://memory.example") as client:
+        assert (await client.post(path, json=WRITE)).json() == {"grounds": "created", "sessions": ["s1"]}
+
+
+async def test_a_mounted_application_is_guarded(guard: SessionGuard) -> None:
+    """Rules that let a request pass hold there too, and a profile may speak of the whole path."""
+    app = Starlette(routes=[Mount("/memory", app=SessionGuardMiddleware(answer, guard=guard))])
+    async with client_of(app) as client:
+        assert (await client.post(f"/memory{STORE}", json=WRITE)).json()["grounds"] == "created"
+        assert (await client.post(f"/memory{STORE}", json=WRITE | {"user_id": "bob"})).status_code == 403
+        deactivation = f"/memory{STORE.replace('store', 's1/deactivate')}"
+        assert (await client.post(deactivation, json=WRITE)).json()["grounds"] == "passed"
+        assert (await client.post(f"/memory{STORE}?x=1", content=b"{")).json()["reason"] == "unreadable_body"
+    assert guard.metrics.unguarded_writes == 0
 
 
 async def test_a_guard_serves_several_applications(guard: SessionGuard, sessions: SessionServiceApp) -> None:
