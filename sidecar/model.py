@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.profile.rules import RuleKind as RuleKind  # noqa: PLC0414 # a word of this vocabulary too
 
 UNOWNED: Final = ""
@@ -57,6 +59,7 @@ class Reason(enum.StrEnum):
 
 
 # Four constructors are written out: the ones that `dataclass` makes are not compiled, and these run for each request.
+# What leads back to nothing that holds it (`acyclic`), the garbage collector need not know of in the compiled build.
 
 
 @dataclass(init=False, slots=True, unsafe_hash=True)
@@ -84,6 +87,7 @@ class Credentials:
     digest: str
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False, slots=True, unsafe_hash=True)
 class Reference:
     """This request writes to session `session_id` for `user_id`.
@@ -194,6 +198,7 @@ RpcId: TypeAlias = str | int | float | Notification | None
 NOTIFICATION: Final = Notification.NOTIFICATION
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False, slots=True, unsafe_hash=True)
 class Call:
     """One unit that is decided and, if need be, refused by itself: a REST request, or a call of an MCP message.
@@ -213,6 +218,7 @@ class Call:
         self.rpc_id = rpc_id
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False, slots=True, unsafe_hash=True)
 class Extraction:
     """The calls of one request.

@@ -14,6 +14,9 @@ from sidecar.profile.profile import REQUIRED_IF, SESSION, USER, IdGrammar, Owner
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
 _MOST_REMEMBERED: Final = 1024
+_REMEMBERED: Final = 16
+"""One in so many of the ids that were checked is remembered. An id that comes often soon is; of those that do not, few
+outlive their request, so that the next ones take the memory that they leave in the processor's caches."""
 
 
 class IdResolver:
@@ -36,6 +39,7 @@ class IdResolver:
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
         self._user_header = user_header
         self._remembered: dict[str, Reference] = {}
+        self._checked = 0
 
     def identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
         """Give the reference that two ids make which stand alone; None where one of them is outside the grammar.
@@ -48,9 +52,11 @@ class IdResolver:
         if not (self._is_session_id(session_id) and self._is_user_id(user_id)):
             return None
         reference = Reference(self._canonical(session_id), user_id, kind)
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[session_id] = reference
+        self._checked += 1
+        if not self._checked % _REMEMBERED:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[session_id] = reference
         return reference
 
     def resolve_ids(self, claims: Candidates, kind: RuleKind, head: HeadCandidates) -> Reference | None:
