@@ -140,11 +140,13 @@ class _Sidecar:
             self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
             front = self._proxy(guard) if self._hosted is None else self._host(self._hosted, guard)
+            if self._tracing is not None:
+                self._stack.push_async_callback(self._tracing.close)
             leave_out_what_lives()
             bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
             addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
             server = Server(
-                AccessLog(front.app, self._log) if self._settings.access_log else front.app,
+                self._logged(front.app),
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=self._patience,
@@ -166,7 +168,7 @@ class _Sidecar:
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
         return _Front(
-            self._traced(guard, lambda guarding: bare_proxy(Forwarder(upstream), guarding)),
+            self._traced(bare_proxy(Forwarder(upstream), self._guarding(guard))),
             FastPathProtocol if fast else HardenedProtocol,
             FastPath(guard.extractor.classify, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
         )
@@ -176,16 +178,19 @@ class _Sidecar:
         from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
 
         names_decisions = self._settings.decision_header
-        front = self._traced(guard, lambda guarding: hosted_app(app, guarding, decision_header=names_decisions))
+        front = self._traced(hosted_app(app, self._guarding(guard), decision_header=names_decisions))
         return _Front(front, HostingProtocol, hosting=Hosting(front))
 
-    def _traced(self, guard: SessionGuard, front: Callable[[Callable[[ASGIApp], ASGIApp]], ASGIApp]) -> ASGIApp:
-        """Build the application with spans around and inside the guard, if they are wanted."""
+    def _guarding(self, guard: SessionGuard) -> Callable[[ASGIApp], ASGIApp]:
+        """What wraps an application in the guard, with a span inside the guard if spans are wanted."""
         tracing = self._tracing
-        if tracing is None:
-            return front(guard.guarding)
-        self._stack.push_async_callback(tracing.close)
-        return tracing.requests(front(lambda app: guard.guarding(tracing.forwarding(app))))
+        return guard.guarding if tracing is None else lambda app: guard.guarding(tracing.forwarding(app))
+
+    def _traced(self, app: ASGIApp) -> ASGIApp:
+        return app if self._tracing is None else self._tracing.requests(app)
+
+    def _logged(self, app: ASGIApp) -> ASGIApp:
+        return AccessLog(app, self._log) if self._settings.access_log else app
 
     def _authorizing(self, guard: SessionGuard, listener: socket.socket) -> SideServer:
         """Answer other proxies."""
@@ -195,10 +200,9 @@ class _Sidecar:
             extractor=guard.extractor,
             enforces=settings.mode == "enforce",
             telemetry=self._telemetry,
-            traced=_untraced if self._tracing is None else self._tracing.requests,
+            traced=self._traced,
         )
-        logged = AccessLog(app, self._log) if settings.access_log else app
-        return SideServer(logged, listener, drain_timeout=settings.drain_timeout, patience=self._patience)
+        return SideServer(self._logged(app), listener, drain_timeout=settings.drain_timeout, patience=self._patience)
 
     def _responses(self, server: Server) -> Mapping[str, float]:
         """How many responses both servers gave, by the class of their status code."""
@@ -275,7 +279,3 @@ class _Sidecar:
             process=f"{socket.gethostname()}-{admin}",
         )
         await self._stack.enter_async_context(started(self._registration))
-
-
-def _untraced(app: ASGIApp) -> ASGIApp:
-    return app
