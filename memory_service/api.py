@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from memory_service.fields import Id, Label
+from memory_service.fields import Label
 from memory_service.model import (
     Compression,
     Deactivated,
@@ -40,6 +40,7 @@ from memory_service.requests import (
     SummaryOf,
 )
 from memory_service.service import MemoryService
+from service_kit.ids import Id
 from service_kit.problems import Refused, responses
 
 _MEMORIES: Final = "/api/v1/memories"

@@ -10,10 +10,9 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from memory_service.model import JsonObject
-from service_kit.ids import SAFE_PATTERN, unsafe_because
 
 MAX_DEPTH: Final = 32
 MAX_LABEL: Final = 64
@@ -51,19 +50,6 @@ def _children(value: object) -> Iterable[object]:
         return value
     return ()
 
-
-def _safe_id(text: str) -> str:
-    if why := unsafe_because(text):
-        raise ValueError(why)
-    return text
-
-
-Id = Annotated[
-    str,
-    AfterValidator(_safe_id),
-    WithJsonSchema({"type": "string", "pattern": SAFE_PATTERN, "not": {"enum": [".", ".."]}}),
-]
-"""A session id or a user id: opaque, kept byte for byte."""
 
 Content = Annotated[str, Field(min_length=1), AfterValidator(storable)]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL), AfterValidator(storable)]

@@ -11,9 +11,9 @@ from typing import Annotated, Final, Self
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from memory_service.fields import Content, Id, Importance, Label, Query, StorableObject, storable_object
+from memory_service.fields import Content, Importance, Label, Query, StorableObject, storable_object
 from memory_service.model import DEFAULT_IMPORTANCE, DEFAULT_TTL, MAX_TTL, Compression, JsonObject, MemoryType
-from service_kit.ids import unsafe_because
+from service_kit.ids import Id, unsafe_because
 
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL, description="Seconds until a working memory expires.")]
 MAX_LIMIT: Final = 100

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, WithJsonSchema
 
 from service_kit.columns import ID_LENGTH
 
@@ -25,6 +27,20 @@ def unsafe_because(text: str) -> str | None:
     if text in {".", ".."}:
         return "is a dot segment"
     return None if _SAFE(text) else "holds a character other than A-Z a-z 0-9 . _ ~ : @ | + = -"
+
+
+def _safe(text: str) -> str:
+    if why := unsafe_because(text):
+        raise ValueError(why)
+    return text
+
+
+Id = Annotated[
+    str,
+    AfterValidator(_safe),
+    WithJsonSchema({"type": "string", "pattern": SAFE_PATTERN, "not": {"enum": [".", ".."]}}),
+]
+"""A session id or a user id of a request: opaque, kept byte for byte."""
 
 
 def is_uuid(text: str) -> bool:

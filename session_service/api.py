@@ -8,7 +8,7 @@ from typing import Annotated, Final, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
-from service_kit.ids import unsafe_because
+from service_kit.ids import Id, unsafe_because
 from service_kit.problems import Refused, responses
 from service_kit.queries import known_parameters
 from session_service.bodies import known_fields
@@ -23,7 +23,6 @@ from session_service.schemas import (
     Pair,
     PairOutcome,
     PairResult,
-    SafeId,
     SessionData,
     SessionOut,
     is_writable,
@@ -50,7 +49,7 @@ def _cursor(text: str) -> str:
     return text
 
 
-SessionId = Annotated[SafeId, Path()]
+SessionId = Annotated[Id, Path()]
 Cursor = Annotated[str, AfterValidator(_cursor)]
 
 
@@ -86,7 +85,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
 @router.get(SESSIONS, response_model=PageOut, responses=responses())
 async def list_sessions(
     sessions: Asked,
-    user_id: SafeId | None = None,
+    user_id: Id | None = None,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Cursor | None = None,
@@ -105,14 +104,14 @@ async def ensure_session(sessions: Asked, session_id: SessionId, body: EnsureSes
 
 
 @router.get(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
-async def get_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
+async def get_session(sessions: Asked, session_id: SessionId, user_id: Id | None = None) -> Session:
     """Look at a session; with `user_id`, only as its owner."""
     return looked_up(session_id, await sessions.look(session_id, user_id))
 
 
 @router.patch(SESSION, response_model=SessionOut, responses=responses(403, 404, 410))
 async def update_session(
-    sessions: Asked, session_id: SessionId, body: SessionData, user_id: SafeId | None = None
+    sessions: Asked, session_id: SessionId, body: SessionData, user_id: Id | None = None
 ) -> Session:
     """Replace the conversation data, the metadata or both, each as a whole; with `user_id`, only as the owner."""
     values = body.model_dump(exclude_none=True)
@@ -120,13 +119,13 @@ async def update_session(
 
 
 @router.post(f"{SESSION}/end", response_model=SessionOut, responses=responses(403, 404, 410))
-async def end_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> Session:
+async def end_session(sessions: Asked, session_id: SessionId, user_id: Id | None = None) -> Session:
     """End the session; with `user_id`, only as its owner. One that has ended stays so."""
     return looked_up(session_id, await sessions.end(session_id, user_id))
 
 
 @router.delete(SESSION, status_code=204, response_class=Response, responses=responses(403, 404))
-async def delete_session(sessions: Asked, session_id: SessionId, user_id: SafeId | None = None) -> None:
+async def delete_session(sessions: Asked, session_id: SessionId, user_id: Id | None = None) -> None:
     """Delete the session for good; with `user_id`, only as its owner.
 
     The id answers 410 from now on and is never used again.

@@ -8,17 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from service_kit.ids import SAFE_PATTERN, unsafe_because
+from service_kit.ids import Id
 from session_service.model import Status
 
 MOST_AT_ONCE = 1_000
-
-
-def _safe(text: str) -> str:
-    why = unsafe_because(text)
-    if why is not None:
-        raise ValueError(f"the id {why}")
-    return text
 
 
 def is_writable(value: Any) -> bool:
@@ -41,7 +34,6 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-SafeId = Annotated[str, AfterValidator(_safe), Field(json_schema_extra={"pattern": SAFE_PATTERN})]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
@@ -64,13 +56,13 @@ class SessionData(_Sent):
 class EnsureSession(SessionData):
     """Body of `PUT`: whose session it shall be, and what it starts with if it has to be created."""
 
-    user_id: SafeId
+    user_id: Id
 
 
 class NewSession(EnsureSession):
     """Body of `POST`: as for `PUT`, with an id or without."""
 
-    session_id: SafeId | None = None
+    session_id: Id | None = None
 
 
 class SessionOut(BaseModel):
