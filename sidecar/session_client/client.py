@@ -147,10 +147,15 @@ class HttpSessionService:
         if self._is_proven:
             return await self._post(reference, deadline)
         try:
-            async with asyncio.timeout_at(deadline), self._proving:
-                made = await self._post(reference, deadline)
+            async with asyncio.timeout_at(deadline):
+                await self._proving.acquire()
         except TimeoutError:
             return _LATE
+        try:
+            # Its calls end at the deadline by themselves. Cut off from outside, it would not learn that ids are minted.
+            made = await self._post(reference, deadline)
+        finally:
+            self._proving.release()
         if isinstance(made, Created) or (self._is_idempotent and isinstance(made, Found)):
             self._is_proven = True
         return made

@@ -151,6 +151,20 @@ async def test_a_404_that_is_no_error_of_the_service_creates_nothing(recorder, p
     assert methods(recorder) == ["GET"]
 
 
+async def test_a_service_that_mints_ids_and_then_hangs_makes_no_more_either():
+    """Creation stops also where the look that follows a minted id gets no answer in time."""
+    recorder = Recorder(ISA, timeout=0.2)
+
+    async def reply(request: httpx.Request) -> httpx.Response:
+        if len(recorder.requests) > 2:
+            await asyncio.Event().wait()
+        return MISSING if request.method == "GET" else session(201, session_id="minted")
+
+    recorder.reply = reply
+    assert isinstance(await recorder.service.ensure(ANN), Untrustworthy)
+    assert recorder.service.mints
+
+
 async def test_a_service_that_mints_ids_makes_one_junk_session_and_no_more(recorder):
     """After one answer with another id nothing is created any more, however many first writes come at once."""
 
