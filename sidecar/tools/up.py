@@ -56,7 +56,8 @@ def up(data_dir: Path) -> None:
     require_extra("services", "session-sidecar up")
     data_dir = data_dir.absolute()
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        # Conversations are kept there: a folder that is made here is for its user alone.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Failed(f"cannot use {data_dir}: {error.strerror}", code=1) from None
     sys.exit(asyncio.run(_up(data_dir)))

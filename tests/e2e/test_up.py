@@ -56,6 +56,7 @@ def test_an_empty_variable_leaves_what_up_derives(tmp_path: Path) -> None:
         assert Platform(up, http).store(new_id("user"), new_id("session")).status_code == 200
     assert {path.name for path in (tmp_path / "kept").glob("*.db")} == {"sessions.db", "memories.db"}
     assert not (tmp_path / "data").exists()
+    assert (tmp_path / "kept").stat().st_mode & 0o077 == 0, "conversations may be read by other users"
 
 
 @pytest.mark.parametrize("platform", ["up"], indirect=True)
