@@ -229,7 +229,9 @@ class SessionCache(KnownSessions):
     def deleted(self, session_id: str) -> None:
         """Note the event that the session was deleted. The tombstone is kept even if the session was not known."""
         self._events.touch(session_id)
-        self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
+        entry = self._entries.peek(session_id)
+        if entry is None or entry[3] != _NEVER:
+            self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
 
     def bury(self, key: SessionKey) -> None:
         """Note a deletion that went through this process. The tombstone stays for as long as there is room for it.

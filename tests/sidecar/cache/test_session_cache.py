@@ -356,6 +356,7 @@ def test_nothing_outdates_a_deletion_that_went_through_this_process(known, clock
     """The tombstone outlives its time, events of the same id, a lost stream and a reset."""
     known.bury(key)
     known.bury(("app", "bob", "s-1"))
+    known.deleted("s-1")
     known.ended("s-1")
     known.stream_down()
     clock.advance(LIFE_WITHOUT_EVENTS + TTL)
