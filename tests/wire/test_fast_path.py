@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import select
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -15,6 +16,7 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
 from sidecar.guard.immediate_guard import ImmediateGuard
+from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.server.connection import Timeouts
 from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat
@@ -70,6 +72,17 @@ class Counting(ImmediateGuard):
         return Response(status, [(b"Content-Length", b"%d" % len(text)), (b"X-Body", body)], text)
 
 
+class Watching(Telemetry):
+    """Notes whether something for the client was on its way when the response was counted."""
+
+    def __init__(self, client: int) -> None:
+        self._client = client
+        self.sent_before: list[bool] = []
+
+    def upstream(self, seconds: float) -> None:
+        self.sent_before.append(bool(select.select([self._client], [], [], 5.0)[0]))
+
+
 @contextlib.asynccontextmanager
 async def stage(answer=OK, *, fast_path=True, **options):
     """An upstream, a sidecar and its door."""
@@ -97,6 +110,17 @@ async def test_small_json_writes_take_the_fast_path():
             [b"2"],
             [b"65000"],
         ]
+
+
+async def test_a_familiar_response_is_counted_once_it_was_sent():
+    """The client does not wait for the figures of a response like the one before."""
+    async with stage() as (_, sidecar, _), raw_client(sidecar.port) as client:
+        await client.send(post("/store", SMALL))
+        assert (await client.answer()).body == b"ok"
+        sidecar.upstream.telemetry = watching = Watching(client.writer.get_extra_info("socket").fileno())
+        await client.send(post("/store", SMALL))
+        assert (await client.answer()).body == b"ok"
+        assert watching.sent_before == [True]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
