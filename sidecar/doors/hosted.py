@@ -15,7 +15,7 @@ from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import refuse_request
 from sidecar.http.date import http_date
 from sidecar.http.headers import DECISION_HEADER
-from sidecar.http.ports import wire_of
+from sidecar.http.ports import WIRE, wire_of
 from sidecar.model import BODY_LATE, RefusalFormat
 
 
@@ -24,10 +24,22 @@ def hosted_app(app: ASGIApp, guarding: Callable[[ASGIApp], ASGIApp], *, decision
 
     `decision_header` adds `X-Sidecar-Session` to the application's responses.
     """
-    inside: ASGIApp = _BodyTimeout(app)
+    inside: ASGIApp = _BodyTimeout(_without_wire(app))
     if decision_header:
         inside = _OnStart(inside, _decided)
     return _OnStart(guarding(inside), _dated)
+
+
+def _without_wire(app: ASGIApp) -> ASGIApp:
+    """Keep our wire from the application: a guard of its own would take what the outer one read of the request."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if wire_of(scope) is not None:
+            others = {name: value for name, value in scope["extensions"].items() if name != WIRE}
+            scope = {**scope, "extensions": others}
+        await app(scope, receive, send)
+
+    return served
 
 
 class _OnStart:

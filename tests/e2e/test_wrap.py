@@ -183,6 +183,36 @@ def test_check_looks_at_the_application_in_place_of_an_upstream(
     assert not any("SIDECAR_UPSTREAM" in line for line in ended.stdout + ended.stderr)
 
 
+GUARDS_ITSELF = """
+import contextlib
+from sidecar import SessionGuard, SessionGuardMiddleware, Settings
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from wrapped_app import app as memories
+
+guard = SessionGuard.from_settings(Settings())
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    async with guard:
+        yield
+
+app = Starlette(routes=[Mount("/memory", app=SessionGuardMiddleware(memories, guard=guard))], lifespan=lifespan)
+"""
+
+
+def test_an_application_that_guards_a_part_of_itself_goes_on_to(tmp_path: Path) -> None:
+    """Its guard reads each request itself: the outer one knows nothing of the part's paths."""
+    (tmp_path / "guards_itself.py").write_text(GUARDS_ITSELF)
+    with serve_session_service() as sessions:
+        env = settings_of(tmp_path, sessions.url)
+        with running("sidecar", "wrap", "guards_itself:app", role="sidecar", env=env, cwd=tmp_path) as process:
+            for user, status in (("ann", 200), ("bob", 403)):
+                answered = httpx.post(f"{process.url()}/memory{STORE}", json=ANN | {"user_id": user}, trust_env=False)
+                assert answered.status_code == status
+        assert sessions.sessions["s1"].user_id == "ann"
+
+
 async def test_a_response_of_declared_length_leaves_in_one_piece(door: Wrapped) -> None:
     """Its head waits for its body, as ASGI asks for, so that the client is woken once."""
     async with raw_client(door.port) as client:
