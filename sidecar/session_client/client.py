@@ -206,7 +206,7 @@ class HttpSessionService:
             return Invalid(str(error))
         started = self._clock()
         answer: Verdict | Doubt
-        is_reached, unreachable = False, False
+        is_reached, unreachable, is_limited = False, False, False
         try:
             reply = await self._transport.call(call, deadline)
         except TimeoutError:
@@ -218,6 +218,8 @@ class HttpSessionService:
         else:
             told, answer = str(reply.status), question.read(reply, reference)
             is_reached = True
+            # Too many requests (RFC 6585, section 4) of one client say nothing of what others get.
+            is_limited = reply.status == 429 and reference.credentials is not None
         self._discovery.report(url, ok=is_reached)
         self._telemetry.session_answer(reference, told, url)
         took = self._clock() - started
@@ -225,10 +227,10 @@ class HttpSessionService:
             # This process was stopped while the answer lay in its buffers; the event loop has not noticed yet.
             answer = _LATE
         self._telemetry.session_call(question.operation, type(answer).__name__.lower(), took)
-        if isinstance(_settled(answer), Unknown):
-            self._breaker.failed(reference.key, unreachable=unreachable)
-        else:
+        if not isinstance(_settled(answer), Unknown):
             self._breaker.succeeded(reference.key)
+        elif not is_limited:
+            self._breaker.failed(reference.key, unreachable=unreachable)
         return answer
 
 

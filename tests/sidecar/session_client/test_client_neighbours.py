@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import httpx
 import orjson
 import pytest
@@ -23,6 +25,7 @@ from sidecar.model import (
 from sidecar.profile.files import find_profile
 from sidecar.profile.loading import load_profile
 from sidecar.profile.profile import Profile
+from sidecar.session_client.breaker import FAILURES
 from tests.support.sessions import Recorder, target
 
 ADK, LANGGRAPH, AGNO = map(find_profile, ("adk", "langgraph", "agno"))
@@ -114,6 +117,17 @@ async def test_the_sidecars_token_is_added_to_no_credentials(headers: tuple[tupl
     await recorder.service.create(with_credentials(*headers))
     assert "authorization" not in recorder.requests[0].headers
     assert recorder.requests[0].headers.get("x-api-key", "").encode() == dict(headers).get(b"x-api-key", b"")
+
+
+async def test_a_client_with_too_many_requests_holds_up_no_other() -> None:
+    """A 429 to the credentials of one client does not open the breaker for all."""
+    recorder = asked(LANGGRAPH, httpx.Response(429, json={"detail": "Too many requests"}))
+    ann, bob = with_credentials((b"x-api-key", b"ann")), with_credentials((b"x-api-key", b"bob"))
+    for number in range(2 * FAILURES):
+        one = Reference(str(uuid.UUID(int=number)), None, credentials=ann.credentials)
+        assert isinstance(await recorder.service.create(one), Unknown)
+    recorder.answers = [httpx.Response(200, json={"thread_id": UUID})]
+    assert isinstance(await recorder.service.create(bob), Created)
 
 
 def test_what_one_client_may_see_is_not_known_for_another() -> None:
