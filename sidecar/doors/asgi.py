@@ -8,7 +8,7 @@ from starlette.types import Scope, Send
 
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor
-from sidecar.http.asgi_wire import target_inside, target_of
+from sidecar.http.asgi_wire import routed_target, target_of
 from sidecar.http.ports import Wire, wire_of
 from sidecar.model import Extraction, Head
 from sidecar.request_context import enter_request
@@ -47,8 +47,8 @@ def classification_of(scope: Scope, extractor: Extractor, head: Head | None = No
 def _classify(scope: Scope, head: Head, wire: Wire | None, extractor: Extractor) -> tuple[Head, Classification | None]:
     """Classify a request; gives the head that it was classified by, too.
 
-    Where the application is mounted below a path, or a server is told of one, the profile may speak of the whole target
-    or of what the application routes: no rule for the first lets the second pass.
+    Where the application is mounted below a path, or a layer before it has changed the path, the profile may speak of
+    the whole target or of what the application routes by: no rule for the first lets the second pass.
     """
     if wire is not None:
         seen = wire.head
@@ -57,10 +57,10 @@ def _classify(scope: Scope, head: Head, wire: Wire | None, extractor: Extractor)
             seen.classified = True
         return head, seen.classification
     classification = extractor.classify(head)
-    inside = target_inside(scope, head.target) if classification is None else None
-    if inside is None or extractor.has_rule(head):
+    routed = routed_target(scope, head.target) if classification is None else None
+    if routed is None or extractor.has_rule(head):
         return head, classification
-    head = Head(head.method, inside, head.headers)
+    head = Head(head.method, routed, head.headers)
     return head, extractor.classify(head)
 
 

@@ -142,21 +142,26 @@ def target_of(scope: Scope) -> bytes:
     return b"%b?%b" % (path, query) if query else path
 
 
-def target_inside(scope: Scope, target: bytes) -> bytes | None:
-    """Give the target as an application below `root_path` routes it; None where that is the target itself.
+def routed_target(scope: Scope, target: bytes) -> bytes | None:
+    """Give the target that an application routes by, where it is another than the one of the request; else None.
 
-    `path` begins with `root_path` (ASGI, HTTP version 2.3 and later), and so does `target`, though perhaps in another
-    spelling: then what is decoded already is taken, which is what the application goes by.
+    It routes by what stands below `root_path`, with which `path` and `target` begin (ASGI, HTTP version 2.3 and later),
+    and by a `path` that a layer before it has changed, as it often does without a change of `raw_path`.
     """
     root: str = scope.get("root_path", "")
     path: str = scope["path"]
-    if not root or not path.startswith(root):
-        return None
-    prefix = urllib.parse.quote(root, safe=_PATH_SAFE).encode("ascii")
-    if target.startswith(prefix):
-        inside = target[len(prefix) :]
-    else:
-        query: bytes = scope.get("query_string", b"")
-        inside = urllib.parse.quote(path[len(root) :], safe=_PATH_SAFE).encode("ascii")
-        inside = b"%b?%b" % (inside, query) if query else inside
-    return b"/" + inside if inside[:1] in (b"", b"?") else inside
+    inside = path.removeprefix(root)
+    raw = target.partition(b"?")[0]
+    if urllib.parse.unquote(raw.decode("latin-1")) == path:
+        if inside == path:
+            return None
+        prefix = urllib.parse.quote(root, safe=_PATH_SAFE).encode("ascii")
+        if target.startswith(prefix):
+            return _with_path(target[len(prefix) :])
+    query: bytes = scope.get("query_string", b"")
+    routed = urllib.parse.quote(inside, safe=_PATH_SAFE).encode("ascii")
+    return _with_path(b"%b?%b" % (routed, query) if query else routed)
+
+
+def _with_path(target: bytes) -> bytes:
+    return b"/" + target if target[:1] in (b"", b"?") else target

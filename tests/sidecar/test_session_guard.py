@@ -127,6 +127,17 @@ async def test_a_mounted_application_is_guarded(guard: SessionGuard) -> None:
     assert guard.metrics.unguarded_writes == 0
 
 
+async def test_a_path_that_was_changed_before_the_guard_lets_no_write_pass(guard: SessionGuard) -> None:
+    """A layer that takes a prefix away often leaves `raw_path` as it was; the application routes by `path`."""
+    guarded = SessionGuardMiddleware(answer, guard=guard)
+
+    async def changed(scope: Scope, receive: Receive, send: Send) -> None:
+        await guarded({**scope, "path": scope["path"].removeprefix("/pre")}, receive, send)
+
+    async with client_of(changed) as client:
+        assert (await client.post(f"/pre{STORE}", json=WRITE)).json() == {"grounds": "created", "sessions": ["s1"]}
+
+
 async def test_a_guard_serves_several_applications(guard: SessionGuard, sessions: SessionServiceApp) -> None:
     """A session that one application's request made known is known to the other's."""
     async with (
