@@ -18,20 +18,25 @@ class FloodLimit:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
+        self._withheld: dict[str, int] = {}
 
     def admits(self, kind: str) -> bool:
         """Whether one more line of this kind may be written now."""
         now = self._clock()
+        self._end_windows(now)
         began, count = self._windows.get(kind, (now, 0))
-        if now - began >= 1.0:
-            began, count = now, 0
         self._windows[kind] = began, count + 1
         return count < MOST_IN_A_SECOND
 
     def withheld(self) -> dict[str, int]:
         """Give, and forget, how many lines of each kind were withheld in windows that are over."""
-        now = self._clock()
-        over = {kind: count for kind, (began, count) in self._windows.items() if now - began >= 1.0}
-        for kind in over:
-            del self._windows[kind]
-        return {kind: count - MOST_IN_A_SECOND for kind, count in over.items() if count > MOST_IN_A_SECOND}
+        self._end_windows(self._clock())
+        withheld, self._withheld = self._withheld, {}
+        return withheld
+
+    def _end_windows(self, now: float) -> None:
+        """Close the windows that are over, and keep what they withheld."""
+        for kind in [kind for kind, (began, _) in self._windows.items() if now - began >= 1.0]:
+            _, count = self._windows.pop(kind)
+            if count > MOST_IN_A_SECOND:
+                self._withheld[kind] = self._withheld.get(kind, 0) + count - MOST_IN_A_SECOND
