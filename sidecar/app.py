@@ -243,6 +243,7 @@ class _Sidecar:
         if guard.discovery is not None:
             self._state.session_service = HealthProbe(guard.discovery.pick)
             self._state.follows_events = self._settings.profile.service.events is not None
+            self._state.has_outbox = guard.has_outbox
 
     def _upstream(self) -> Upstream:
         settings = self._settings

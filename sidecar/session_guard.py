@@ -74,6 +74,7 @@ class SessionGuard:
         self.unguarded: UnguardedWrites | None = None
         self.known: SessionCache | None = None
         self.discovery: Discovery | None = None
+        self.has_outbox = False
         self._budget = BodyBudget(limit=settings.max_body, total=settings.max_buffered)
         self._recovery: Recovery | None = None
         self._stack = contextlib.AsyncExitStack()
@@ -165,6 +166,7 @@ class SessionGuard:
         relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
         await self._stack.enter_async_context(started(relay))
         self.metrics.publish("sidecar_debts", debts.count)
+        self.has_outbox = True
         return debts
 
     def guarding(self, app: ASGIApp, *, reads_answers: bool = True) -> ASGIApp:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from sidecar.admin.health import Health, HealthProbe
-from sidecar.observability.metrics import SECONDS, Metrics
+from sidecar.observability.metrics import SECONDS, Metrics, Reading
 from sidecar.observability.recent import RecentProblems
 from sidecar.observability.remedies import REMEDIES
 
@@ -38,7 +38,8 @@ class DashboardState:
     """Collects the document. `identity` says what runs; `session_service` and `upstream` name the URLs to probe.
 
     `upstream` is None where the memory service is an application in this process.
-    `session_service` is None where sessions are not looked at. `follows_events` is False where no event stream is used.
+    `session_service` is None where sessions are not looked at. `follows_events` is False where no event stream is used,
+    `has_outbox` where nothing is ever owed.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class DashboardState:
     ) -> None:
         self.session_service: HealthProbe | None = None
         self.follows_events = False
+        self.has_outbox = False
         self._metrics = metrics
         self._recent = recent
         self._identity = dict(identity)
@@ -86,7 +88,6 @@ class DashboardState:
             _looked_at(self.session_service, _OFF), _looked_at(self._upstream, _IN_PROCESS)
         )
         metrics = self._metrics
-        debts = metrics.reading("sidecar_debts")
         creates = metrics.reading("sidecar_creation_stopped")
         is_asked = self.session_service is not None
         parts = {
@@ -94,7 +95,7 @@ class DashboardState:
             "Memory service": upstream,
             "Breaker": _BREAKER[metrics.breaker_open] if is_asked else _OFF,
             "Event stream": _FOLLOWS_EVENTS[metrics.events_connected] if self.follows_events else _OFF,
-            "Outbox": _outbox(debts),
+            "Outbox": _outbox(metrics.reading("sidecar_debts")) if self.has_outbox else _NO_OUTBOX,
             "Creation": _OFF if creates is None else _CREATES[int(creates == 1)],
         }
         return [{"name": name, **asdict(health)} for name, health in parts.items()]
@@ -117,9 +118,7 @@ async def _looked_at(probe: HealthProbe | None, without: Health) -> Health:
     return without if probe is None else await probe.look()
 
 
-def _outbox(debts: object) -> Health:
-    if not isinstance(debts, (int, float)):
-        return _NO_OUTBOX
+def _outbox(debts: Reading | None) -> Health:
     if debts:
         return Health("warning", f"{debts:.0f} sessions are owed to the session service")
     return Health("up", "nothing is owed")

@@ -25,6 +25,7 @@ from tests.support.browser import Page, browser, needs_chromium
 from tests.support.built import ROOT
 from tests.support.cluster import Cluster, Service
 from tests.support.platform import STORE
+from tests.support.processes import wait_until
 from tests.support.servers import served
 
 pytestmark = needs_chromium
@@ -104,12 +105,13 @@ def draw_some_lines(cluster: Cluster, page: Page) -> None:
 def test_figures_move_under_traffic(cluster: Cluster, dashboard: Page) -> None:
     """Sessions made, requests and known sessions grow by what was sent, and the chart is told about it."""
     made = figure(dashboard, "#prevented")
-    served_before = figure(dashboard, 'dd[data-name="requests since the start"]')
+    served = 'dd[data-name="requests since the start"]'
+    served_before = figure(dashboard, served)
     for number in range(5):
         assert store(cluster, f"moves-{number}").status_code == 200
         assert store(cluster, f"moves-{number}").status_code == 200
     dashboard.wait_for(f"document.querySelector('#prevented').innerText == '{made + 5:.0f}'", "five sessions made")
-    assert figure(dashboard, 'dd[data-name="requests since the start"]') == served_before + 10
+    wait_until(lambda: figure(dashboard, served) == served_before + 10, "ten requests to be counted")
     dashboard.wait_for("!document.querySelector('#rates').ariaLabel.startsWith('known –')", "the rates to be drawn")
     assert dashboard.run("document.querySelectorAll('canvas').length") == 2
 

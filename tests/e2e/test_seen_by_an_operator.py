@@ -480,5 +480,6 @@ def test_what_runs_and_what_was_prevented_are_published(tmp_path: Path, way: Way
     assert metric(metrics, "sidecar_orphan_writes_prevented_total") == 1
     assert metric(metrics, "sidecar_build_info", mode="enforce", profile="isa", compiled=compiled) == 1
     assert metric(metrics, "sidecar_creation_stopped") == 0
+    assert metric(metrics, "sidecar_debts") == 0
     assert metric(metrics, "sidecar_responses_total", code="2xx") == 10
     assert metric(metrics, "process_resident_memory_bytes") > 0
