@@ -30,8 +30,8 @@ class Options:
 
 
 BARS = Options(
-    close=11,
-    rounds=5,
+    close=19,
+    rounds=9,
     beside=0,
     seconds=1,
     latency_seconds=3,
