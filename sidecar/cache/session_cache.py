@@ -196,7 +196,7 @@ class SessionCache(KnownSessions):
         return Session(entry[0], SessionStatus(entry[1]))
 
     def peek(self, key: SessionKey) -> Session | None:
-        """Give what may be believed of the session now, without counting it as a use."""
+        """Give what `get` gives, without counting it as a use or in the figures."""
         entry = self._entries.peek(key)
         if entry is None or not self._is_believed(key, entry):
             return None

@@ -45,6 +45,10 @@ class KnownSessions:
         """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
         raise NotImplementedError
 
+    def peek(self, key: SessionKey) -> Session | None:
+        """Give the same, where that counts as no use and no look-up of a write."""
+        raise NotImplementedError
+
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, even if it is too old to admit a write: in an outage it can still refuse."""
         raise NotImplementedError

@@ -150,7 +150,7 @@ class SessionResolver:
 
 def is_deleted(known: KnownSessions, reference: Reference) -> bool:
     """Whether the session is known to be deleted, of which the session service may have no trace."""
-    session = known.get(reference.key)
+    session = known.peek(reference.key)
     return session is not None and session.status is SessionStatus.DELETED
 
 

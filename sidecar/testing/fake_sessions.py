@@ -91,6 +91,9 @@ class FakeKnownSessions(KnownSessions):
     def get(self, key: SessionKey) -> Session | None:
         return self.sessions.get(key)
 
+    def peek(self, key: SessionKey) -> Session | None:
+        return self.sessions.get(key)
+
     def bury(self, key: SessionKey) -> None:
         self.sessions[key] = Session(None, SessionStatus.DELETED)
 

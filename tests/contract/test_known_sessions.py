@@ -26,6 +26,7 @@ def test_nothing_is_known_at_first(known, key):
     """An unknown session is neither admitted nor recalled."""
     assert not known.admits(key, "ann")
     assert known.get(key) is None
+    assert known.peek(key) is None
     assert known.recall(key) is None
 
 
@@ -38,7 +39,7 @@ def test_what_is_remembered_admits_its_owner(known, key, status):
     assert known.admits(key, "ann")
     assert not known.admits(key, "bob")
     assert not known.admits(key, None)
-    assert known.get(key) == known.recall(key) == session
+    assert known.get(key) == known.peek(key) == known.recall(key) == session
 
 
 def test_a_tombstone_is_known_and_admits_nobody(known):

@@ -134,6 +134,18 @@ async def test_a_step_that_begins_after_requests_have_come_answers_all_that_ask_
     assert await asyncio.gather(*waiting) == [answer, shared, shared]
 
 
+async def test_what_the_resolver_looks_up_by_itself_is_no_lookup_of_a_write() -> None:
+    """The figures of the cache count one look for each write, none of the resolver's own."""
+    known = SessionCache(10, 300.0, followed=False)
+    scene = Scene()
+    scene.let_go.set()
+    resolver = SessionResolver(scene, known)  # type: ignore[arg-type]
+    await resolver.ensure(ANN, asyncio.get_running_loop().time() + 1.0)
+    assert remember(known, ANN, Gone(), known.ticket())
+    assert remember(known, ANN, Gone(), known.ticket())
+    assert (known.hits, known.misses) == (0, 0)
+
+
 def test_hearing_of_a_deletion_leaves_its_tombstone_as_it_is() -> None:
     """A deletion through this process is known for good, also once the session service says that it is gone."""
     clock = FakeClock()
