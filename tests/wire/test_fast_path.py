@@ -22,7 +22,7 @@ from sidecar.http.server.connection import Timeouts
 from sidecar.model import Call, Extraction, Grounds, Head, Reference, RefusalFormat
 from sidecar.testing import permit
 from tests.support import wire
-from tests.support.eventually import eventually
+from tests.support.eventually import DEADLINE, eventually
 from tests.support.wire import OK, BreaksUnderTheSecond, Seen, ask, get, post, raw_client, raw_upstream
 
 SMALL = b'{"session_id": "s-1", "user_id": "ann"}'
@@ -433,6 +433,24 @@ async def test_a_client_that_reads_nothing_is_not_answered_for_ever():
         for _ in range(2000):
             assert (await client.answer()).status == 200
         assert door.by_fast_path + door.by_application == 2000
+
+
+async def test_a_client_that_reads_nothing_leaves_the_upstream_connection_to_others():
+    """The connection of a response that the client does not read any more is read for the next request."""
+
+    def answer(_seen: Seen, _writer) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000
+
+    async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        client.writer.transport.pause_reading()
+        for sent in itertools.count(1):
+            await client.send(post("/", SMALL))
+            await eventually(lambda: len(upstream.seen) == sent and not sidecar.upstream.connections()["active"])  # noqa: B023
+            if any(connection.write_paused for connection in sidecar.server.shared.connections):
+                break
+        async with asyncio.timeout(DEADLINE):
+            assert (await ask(sidecar.port, post("/", SMALL))).status == 200
+        assert (upstream.accepted, door.by_application) == (1, 0)
 
 
 requests = st.one_of(

@@ -149,9 +149,10 @@ class RespondingConnection(ClientConnection):
         written = head.written.get(closes)
         if written is None:
             written = head.written[closes] = self._write_head(head, closes=closes).head
+        # The upstream connection may lie idle already; held back for this client, it would never be read again.
+        self._line = None
         self._transport.write(written + body)
         self._responses[head.status // 100] += 1
-        self._line = None
         self.answered(closes=closes)
 
     def begin(self, head: ForwardedHead) -> None:
