@@ -159,7 +159,9 @@ class OutboxRelay:
         paid = len(due) - len(failed)
         if paid:
             _log.info("owed sessions paid", sessions=paid)
-        if any(isinstance(answer, Unknown) for _, answer in failed) and not await self._is_answered(due[0]):
+        unknown = [reference for reference, answer in failed if isinstance(answer, Unknown)]
+        # Asked about one of these: for another debt there may be no call to make.
+        if unknown and not await self._is_answered(unknown[0]):
             self._note_trouble("the session service does not answer")
             failed = [(reference, answer) for reference, answer in failed if not isinstance(answer, Unknown)]
         for reference, answer in failed:

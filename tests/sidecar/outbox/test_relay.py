@@ -22,6 +22,7 @@ from sidecar.model import (
     Created,
     Found,
     Gone,
+    Invalid,
     Owed,
     Reference,
     Session,
@@ -60,6 +61,19 @@ class Service:
             return self.special[reference.session_id]
         self.created[reference.session_id] += 1
         return Created(Session(reference.user_id, SessionStatus.ACTIVE))
+
+
+class UnscopedService(Service):
+    """A session service for which no call can be written that names a scope."""
+
+    async def look(self, reference: Reference) -> Verdict:
+        """Say that there is none, or fail."""
+        return Invalid("no scope is named") if reference.scope else await super().look(reference)
+
+    async def ensure(self, reference: Reference) -> Verdict:
+        """Create, unless told otherwise."""
+        answer = await super().ensure(reference)
+        return Invalid("no scope is named") if reference.scope else answer
 
 
 @pytest.fixture
@@ -206,6 +220,22 @@ async def test_an_outage_sets_nothing_aside(outbox: Outbox, telemetry: Telemetry
     async with paying(outbox, service, telemetry):
         await eventually(lambda: service.asked["s0"] > 1)
         assert await outbox.due(10, set_aside=True) == []
+
+
+async def test_a_debt_that_cannot_be_asked_about_tells_nothing_of_an_outage(
+    outbox: Outbox, telemetry: Telemetry
+) -> None:
+    """It alone is set aside: the other debts wait for the session service."""
+    service = UnscopedService()
+    service.down = True
+    first, *others = debts(3)
+    first = Reference(first.session_id, first.user_id, scope=("app",))
+    for debt in (first, *others):
+        await outbox.owe(debt)
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: service.asked["s1"] > 1)
+        assert outbox.claimant(first.key) == Owed(first.user_id, set_aside=True)
+        assert outbox.claimant(others[0].key) == Owed(others[0].user_id)
 
 
 @pytest.mark.parametrize(
