@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from sidecar.http.server.connection import Timeouts
+from tests.support import wire
 from tests.support.eventually import eventually
 from tests.support.wire import Seen, get, post, raw_client, raw_upstream
 
@@ -266,3 +267,19 @@ async def test_a_body_that_stops_coming_is_a_408(running):
         await eventually(lambda: upstream.open == 0)
         assert upstream.seen == []
         await asyncio.sleep(0)
+
+
+async def test_a_hosted_application_may_change_the_fields_of_a_request():
+    """What it adds to one request is not in the next one with the same head."""
+
+    async def count(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"].append((b"x-added", b"1"))
+        await respond(send, b"%d" % len(scope["headers"]))
+
+    async with (
+        wire.running("http://127.0.0.1:1", app=serving(count), hosted=True) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        for _ in range(2):
+            await client.send(get("/count"))
+            assert (await client.answer()).body == b"2"

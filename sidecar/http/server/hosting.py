@@ -92,8 +92,8 @@ class HostingProtocol(HardenedProtocol):
         self._hosting: Hosting = shared.hosting
 
     def _scope_of(self, head: RequestHead) -> Scope:
-        """Give each request a copy of the lifespan state (ASGI lifespan, version 2.0)."""
-        return {**super()._scope_of(head), "state": self._hosting.state.copy()}
+        """Give each request its own fields, and a copy of the lifespan state (ASGI lifespan, version 2.0)."""
+        return {**super()._scope_of(head), "headers": list(head.headers), "state": self._hosting.state.copy()}
 
     def _begin(self, head: RequestHead) -> None:
         if not (head.upgrade and _asks_for_websocket(head) and self._hosting.takes_websockets):
