@@ -196,7 +196,7 @@ class SessionCache(KnownSessions):
         return Session(entry[0], SessionStatus(entry[1]))
 
     def peek(self, key: SessionKey) -> Session | None:
-        """Give what `get` gives, without counting it as a use or in the figures."""
+        """Give what `get` gives; counts neither as a use nor as a hit or miss."""
         entry = self._entries.peek(key)
         if entry is None or not self._is_believed(key, entry):
             return None

@@ -15,8 +15,8 @@ GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
 _MOST_REMEMBERED: Final = 1024
 _REMEMBERED: Final = 16
-"""One in so many of the ids that were checked is remembered. An id that comes often soon is; of those that do not, few
-outlive their request, so that the next ones take the memory that they leave in the processor's caches."""
+"""One in so many checked ids is remembered: a frequent id soon, a rare one seldom. What is not remembered is freed with
+its request, and the next request takes that memory while it is still in the processor's caches."""
 
 
 class IdResolver:

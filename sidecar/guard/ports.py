@@ -46,7 +46,7 @@ class KnownSessions:
         raise NotImplementedError
 
     def peek(self, key: SessionKey) -> Session | None:
-        """Give the same, where that counts as no use and no look-up of a write."""
+        """Give what `get` gives; counts neither as a use nor as a look-up."""
         raise NotImplementedError
 
     def recall(self, key: SessionKey) -> Session | None:
