@@ -91,7 +91,7 @@ class AnswerMiddleware:
         assert pattern is not None  # noqa: S101 # a rule that recovers has one
         ticket = self._recovery.ticket()
         with self._budget.lease() as lease:
-            copy = BodyCopy(receive, lease, self._budget.limit)
+            copy = BodyCopy(scope["headers"], receive, lease, self._budget.limit)
 
             async def recovers() -> bool:
                 reference = self._missing(classification, pattern, scope, copy, answer)

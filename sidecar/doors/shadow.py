@@ -49,7 +49,7 @@ class ShadowMiddleware:
             self._guard.observe(classification.extract(b""))
         else:
             with self._budget.lease() as lease:
-                copy = BodyCopy(receive, lease, self._budget.limit)
+                copy = BodyCopy(head.headers, receive, lease, self._budget.limit)
                 await run_permitted(self._app, self._guard.permit_unread(), scope, copy.receive, send)
             if copy.is_whole:
                 self._guard.observe(await self._extract(classification, head, copy))

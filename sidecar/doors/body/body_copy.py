@@ -5,18 +5,19 @@ from __future__ import annotations
 from starlette.types import Message, Receive
 
 from sidecar.doors.body.bounded_body import BodyRefused, Lease
+from sidecar.model import Headers
 
 
 class BodyCopy:
     """Passes a body on and keeps a copy. `is_whole` says whether the copy is complete, but for what `limit` cut off."""
 
-    def __init__(self, receive: Receive, lease: Lease, limit: int) -> None:
+    def __init__(self, headers: Headers, receive: Receive, lease: Lease, limit: int) -> None:
         self._receive = receive
         self._lease = lease
         self._limit = limit
         self.pieces: list[bytes] = []
-        # A request without a body is whole before anything is received.
-        self.is_whole = True
+        # A request that declares no body is whole before anything is received.
+        self.is_whole = not _declares_body(headers)
         self._is_given_up = False
 
     async def receive(self) -> Message:
@@ -38,3 +39,9 @@ class BodyCopy:
             self._is_given_up = True
             return
         self.pieces.append(piece[:room])
+
+
+def _declares_body(headers: Headers) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and int(value) > 0) for name, value in headers
+    )

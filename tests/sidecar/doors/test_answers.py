@@ -31,6 +31,7 @@ owner = "required"
 
 [ids.session_id]
 json = ["session"]
+query = ["session"]
 
 [ids.user_id]
 json = ["user"]
@@ -254,6 +255,20 @@ async def test_an_answer_that_waits_for_more_of_the_body_is_not_held_against_it(
 
     stage.app._app = early
     request = await stage.serve(pieces=(b'{"session": "s-1",', b' "user": "ann"}'))
+    assert (request.status, stage.created) == (404, [])
+
+
+@pytest.mark.parametrize("field", [("content-length", "4"), ("transfer-encoding", "chunked")])
+async def test_an_answer_that_comes_before_any_of_the_body_is_passed_on(field: tuple[str, str]) -> None:
+    """A request whose body has not been received cannot be sent again: it would go without its body."""
+    stage = Stage()
+
+    async def early(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": MISSING})
+
+    stage.app._app = early
+    request = await stage.serve(b"late", "/run?session=s-1&user=ann", headers=[field])
     assert (request.status, stage.created) == (404, [])
 
 

@@ -21,7 +21,7 @@ async def copy_of(pieces: tuple[bytes, ...], budget: BodyBudget, *, room_after: 
 
     with budget.lease() as lease, budget.lease() as others:
         others.take(50)
-        copy = BodyCopy(receive, lease, budget.limit)
+        copy = BodyCopy([], receive, lease, budget.limit)
         for place in range(len(pieces)):
             if place == room_after:
                 others.close()
