@@ -124,9 +124,9 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description="Measure the sidecar beside other proxies.")
     how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument("--bars", action="store_true", help="twenty minutes: what the bars of speed compare")
+    how_much.add_argument("--bars", action="store_true", help="a quarter of an hour: what the bars of speed compare")
     how_much.add_argument("--quick", action="store_true", help="a few minutes, for development: no figure to quote")
-    rounds = "rounds of what a bar compares (31 or 15; --bars: 19 or 9; --quick: 2)"
+    rounds = "rounds of what a bar compares (31 or 15; --bars: 15 or 7; --quick: 2)"
     parser.add_argument("--rounds", type=int, metavar="N", help=f"{rounds}; results go to partial/")
     parser.add_argument("--cases", nargs="+", choices=ALL, metavar="CASE", help=", ".join(ALL))
     parser.add_argument("--contenders", nargs="+", choices=BY_NAME, metavar="NAME", help=", ".join(BY_NAME))

@@ -30,8 +30,8 @@ class Options:
 
 
 BARS = Options(
-    close=19,
-    rounds=9,
+    close=15,
+    rounds=7,
     beside=0,
     seconds=1,
     latency_seconds=3,
