@@ -38,8 +38,10 @@ Whether an ended session admits is a policy (`ended_admits`); the table shows th
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sidecar.cache.clock import elapsed
@@ -55,6 +57,10 @@ LIFE_WITHOUT_EVENTS: Final = 30.0
 
 JITTER: Final = 0.1
 """Share of its life by which an entry may expire early, so that entries learnt together do not expire together."""
+
+_STEPS: Final = 1024
+"""In how many steps the time to live is divided. Entries that expire in the same step share one number: a million
+numbers of their own take 24 MB, and each lies in no cache of the processor when it is read."""
 
 _NOTED: Final = 7
 """One admission in so many counts as a use of its entry: enough to keep what is used often, at a fraction of the cost.
@@ -298,8 +304,16 @@ class SessionCache(KnownSessions):
 
     def _expiry(self) -> float:
         now = self._clock()
-        expires = now + self._ttl * (1 - JITTER * random.random())  # noqa: S311 # spreads load, keeps no secret
+        step = self._ttl / _STEPS
+        spread = (self._ttl * JITTER - step) * random.random()  # noqa: S311 # spreads load, keeps no secret
+        expires = _end_of_step(math.floor((now + self._ttl * (1 - JITTER) + spread) / step), step)
         if self._lost_at is None:
             return expires
         grace = self._lost_at + LIFE_WITHOUT_EVENTS
         return min(expires, grace if now < grace else now + LIFE_WITHOUT_EVENTS)
+
+
+@lru_cache(maxsize=2 * _STEPS)
+def _end_of_step(number: int, step: float) -> float:
+    """Give the time at which a step ends: the same object for every entry that expires then."""
+    return (number + 1) * step
