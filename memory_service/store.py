@@ -165,10 +165,11 @@ class Store:
 
     async def deactivate(self, user_id: str, session_id: str, now: dt.datetime) -> int:
         """Deactivate the messages of a session; gives how many."""
-        which = Which(user_id, [MemoryType.SESSION], session_id)
-        statement = update(memories).where(self._matches(which, now)).values(active=False, updated_at=now)
+        messages = self._matches(Which(user_id, [MemoryType.SESSION], session_id), now)
         async with self._database.writing() as connection:
-            changed = await connection.execute(statement)
+            # An update locks rows in the order in which it meets them, and might wait for `keep_summary` in a circle.
+            await connection.execute(select(memories.c.seq).where(messages).order_by(memories.c.seq).with_for_update())
+            changed = await connection.execute(update(memories).where(messages).values(active=False, updated_at=now))
             await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
         return changed.rowcount
 

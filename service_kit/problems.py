@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service_kit.database import DatabaseUnavailable
 from service_kit.telemetry import REQUEST_ID
@@ -128,11 +129,27 @@ async def _invalid(_request: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(invalid(validation))
 
 
-async def _plain(_request: Request, error: Exception) -> ProblemResponse:
+async def _plain(request: Request, error: Exception) -> ProblemResponse:
     plain = cast("HTTPException", error)
     named = HTTPStatus(plain.status_code).phrase.lower().replace(" ", "_")
     refused = Refused(plain.status_code, _REASONS.get(plain.status_code, named), plain.detail)
-    return ProblemResponse(refused, plain.headers)
+    headers = plain.headers
+    if plain.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
+        headers = {"Allow": ", ".join(allowed)}
+    return ProblemResponse(refused, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method of the target resource (RFC 9110, section 15.5.6): the framework names those of one route.
+
+    Empty within a mounted application, which has routes of its own.
+    """
+    scope, routes = request.scope, request.app.routes
+    return [
+        method
+        for method in HTTPMethod
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _unexpected(request: Request, _error: Exception) -> ProblemResponse:

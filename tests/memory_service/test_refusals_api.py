@@ -200,6 +200,25 @@ async def test_what_is_not_there_is_said_in_the_same_shape(
     explained(await client.request(method, path), status, reason)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/v1/memories", "GET, POST"),
+        ("POST", "/api/v1/memories/factual/a", "DELETE, GET, PATCH"),
+        ("PUT", "/api/v1/memories/session/store", "DELETE, GET, PATCH, POST"),
+        ("DELETE", "/health", "GET"),
+        ("PUT", "/docs/favicon-32x32.png", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
+    client: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    """RFC 9110, section 15.5.6: all methods of the resource, those of other routes with its path included."""
+    response = await client.request(method, f"http://service{path}")
+    explained(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == allowed
+
+
 async def test_json_is_read_without_a_content_type(client: httpx.AsyncClient) -> None:
     """A client that names no type means JSON."""
     response = await client.post(STORE, content=written(MESSAGE))

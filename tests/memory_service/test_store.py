@@ -6,22 +6,24 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import memory_service
-from memory_service.model import Memory, MemoryType
-from memory_service.store import Store, Which
+from memory_service.model import Compression, Memory, MemoryType
+from memory_service.store import Store, Summary, Which
 from service_kit.database import Database
+from tests.support.eventually import eventually
 from tests.support.memories import SCHEMA, START
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def memory(user: str, memory_id: str) -> Memory:
+def memory(user: str, memory_id: str, session_id: str | None = None) -> Memory:
     return Memory(
         id=memory_id,
-        memory_type=MemoryType.FACTUAL,
+        memory_type=MemoryType.FACTUAL if session_id is None else MemoryType.SESSION,
         user_id=user,
-        session_id=None,
+        session_id=session_id,
         content="something",
         message_type=None,
         role=None,
@@ -58,9 +60,44 @@ async def test_two_processes_share_a_database(database_url: str, user: str) -> N
     assert sorted(one.id for one in found) == sorted(ids)
 
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+"""How many connections wait for a lock."""
+
+
+@pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
+async def test_a_summary_and_a_deactivation_wait_for_each_other_in_one_order(database_url: str, user: str) -> None:
+    """Each locks the messages by their numbers, wherever in the table a change has put them: no deadlock ends one."""
+    database = Database(database_url, SCHEMA)
+    async with database.reading() as connection:
+        # The plan for a session of many messages: by their place in the table.
+        await connection.execute(text(f"ALTER DATABASE {database.engine.url.database} SET enable_indexscan = off"))
+    await database.close()
+    store = Store(database)
+    said = [memory(user, f"{number}-{user[-33:]}", "s") for number in range(2)]
+    for one in said:
+        await store.add(one, START)
+    moved = await store.change(said[0], {"content": "something else"}, START)
+    assert moved is not None
+    summary = Summary("something", Compression.MEDIUM, 2, START)
+    async with database.reading() as looking:
+
+        async def are_waiting(number: int) -> bool:
+            return bool(await looking.scalar(text(WAITING)) == number)
+
+        async with database.writing() as holding:
+            await holding.execute(text("SELECT FROM memories WHERE id = :id FOR UPDATE"), {"id": moved.id})
+            keeping = asyncio.create_task(store.keep_summary(user, "s", summary, [moved, said[1]]))
+            await eventually(lambda: are_waiting(1))
+            deactivating = asyncio.create_task(store.deactivate(user, "s", START))
+            await eventually(lambda: are_waiting(2))
+    await keeping
+    assert await deactivating == 2
+    await database.close()
+
+
 async def test_no_line_knows_who_else_is_there() -> None:
     """The service asks nobody whether a session exists: it has neither the words nor the means."""
     for file in Path(memory_service.__file__).parent.rglob("*.py"):
-        text = file.read_text().lower()
+        source = file.read_text().lower()
         for word in ("session service", "session-service", "session_service", "8205", "httpx", "requests.get"):
-            assert word not in text, (file, word)
+            assert word not in source, (file, word)

@@ -128,6 +128,27 @@ async def test_unknown_routes_and_methods_answer_in_the_same_shape(client: httpx
     assert reason(await client.post("/sessions/x")) == (405, "method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/api/v1/sessions/x", "DELETE, GET, PATCH, PUT"),
+        ("OPTIONS", "/api/v1/sessions", "GET, POST"),
+        ("GET", "/api/v1/sessions:ensure", "POST"),
+        ("POST", "/api/v1/session-events", "GET"),
+        ("POST", "/metrics", "GET, HEAD"),
+        ("POST", "/docs", "GET"),
+        ("POST", "/docs/swagger-ui.css", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
+    client: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    """RFC 9110, section 15.5.6: all methods of the resource, those of other routes with its path included."""
+    response = await client.request(method, f"http://service{path}")
+    assert reason(response) == (405, "method_not_allowed")
+    assert response.headers["allow"] == allowed
+
+
 async def test_a_token_guards_the_calls_and_nothing_else(database_url: str) -> None:
     """Only `/api/` asks for it."""
     settings = Settings(SESSION_DATABASE_URL=database_url, SESSION_SERVICE_TOKEN="s3cret")
