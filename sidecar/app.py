@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import stamina
 import uvloop
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
@@ -62,8 +61,6 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
     """
     ids = HashedIds(settings.profile.literals) if settings.log_ids == "hashed" else None
     log = configure_logging(settings.log, "sidecar", level=settings.log_level, ids=ids)
-    # Retries are counted as calls; a line for each of them would say nothing that a person can act upon.
-    stamina.instrumentation.set_on_retry_hooks(())
     for line in warnings:
         log.warning(line)
     shared = functools.partial(listening, reuse_port=settings.reuse_port)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import stamina
-
 from sidecar.model import Unknown, Verdict
 
-_LONGEST_WAIT: Final = 0.2
-_RETRYING: Final = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05, wait_max=_LONGEST_WAIT)
+_PAUSES: Final = (0.05, 0.1)
+"""Seconds before each time that it is asked again."""
 
+_JITTER: Final = 0.05
+"""Seconds that a pause may be longer, so that those who failed together do not come back together."""
 
-class _Again(Exception):
-    """The answer says nothing of the session, and it may help to ask again. `answer` stands if it does not."""
-
-    def __init__(self, answer: Unknown) -> None:
-        super().__init__(answer.why)
-        self.answer = answer
+_LEAST_LEFT: Final = 0.2
+"""With no more seconds left than these, a pause and a call do not fit."""
 
 
 async def persist(
@@ -29,29 +26,13 @@ async def persist(
 
     The pause is as long as the service named, or a short one.
     """
-    first = await ask()
-    if not isinstance(first, Unknown):
-        return first
-    # Only what has failed once pays for the machinery of retrying; its first attempt is the one just made.
-    made = [first]
-
-    async def again() -> Verdict:
-        answer = made.pop() if made else await ask()
-        if isinstance(answer, Unknown):
-            raise _Again(answer)
-        return answer
-
-    def pause(failure: Exception) -> bool | float:
-        """Say whether to ask again: True for the usual pause, or the seconds that the service itself named."""
-        if not isinstance(failure, _Again) or is_held_back():
-            return False
-        left = deadline - asyncio.get_running_loop().time()
-        named = failure.answer.retry_after
-        if named is not None:
-            return named if named < left else False
-        return left > _LONGEST_WAIT
-
-    try:
-        return await _RETRYING(pause, again)
-    except _Again as failure:
-        return failure.answer
+    for pause in _PAUSES:
+        answer = await ask()
+        if not isinstance(answer, Unknown) or is_held_back():
+            return answer
+        named = answer.retry_after
+        needed = _LEAST_LEFT if named is None else named
+        if deadline - asyncio.get_running_loop().time() <= needed:
+            return answer
+        await asyncio.sleep(pause + random.uniform(0, _JITTER) if named is None else named)  # noqa: S311 # no secret
+    return await ask()

@@ -55,6 +55,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "h2",
         "certifi",
         "uvicorn",  # no hosted application
+        "stamina",  # retries of the backfill
         "sqlite3",  # no debts
         "sidecar.outbox.outbox",
     ],

@@ -86,6 +86,13 @@ def test_a_port_already_taken_is_one_clear_line(tmp_path: Path, variable: str) -
     assert not any("Traceback" in line for line in up.stderr)
 
 
+def test_the_working_directory_stands_in_for_no_package(tmp_path: Path) -> None:
+    """A file there that has the name of a service is not run in its place."""
+    (tmp_path / "memory_service.py").write_text("print('ready role=memory-service listen=127.0.0.1:1')")
+    with up_with_client(tmp_path) as platform:
+        assert platform.store(new_id("user"), new_id("session")).status_code == 200
+
+
 def test_when_one_process_dies_the_others_are_stopped(tmp_path: Path) -> None:
     """It says which one it was and ends with 1. Data is where --data-dir says, and nowhere else."""
     with running("sidecar", "up", "--data-dir", "elsewhere", role="up", env=FREE_PORTS, cwd=tmp_path) as up:

@@ -44,10 +44,11 @@ WITH_VARIABLE = (
 
 
 class Service:
-    """A session service that behaves, but for the habits named in `habits`."""
+    """A session service that behaves, but for the habits named in `habits`. `field` is one that its sessions have."""
 
-    def __init__(self, *habits: str) -> None:
+    def __init__(self, *habits: str, field: str = "created_at") -> None:
         self.habits = habits
+        self._field = field
         self.sessions: dict[str, dict[str, Any]] = {}
         self.asked_for: set[str] = set()
         self._clock = itertools.count()
@@ -71,7 +72,7 @@ class Service:
         if there is not None and not self._overwrites(there, body):
             return JSONResponse({"error": "taken"}, 500 if "fails" in self.habits else 409)
         now = next(self._clock)
-        made = {"metadata": {}, **body, "id": key, "created_at": now, "updated_at": now}
+        made = {"metadata": {}, **body, "id": key, self._field: now, "updated_at": now}
         self.sessions[key] = made
         return JSONResponse(made, 201)
 

@@ -67,6 +67,7 @@ def _check(request: Request, settings: Settings) -> None:
 
 async def _run(settings: Settings, request: Request) -> int:
     configure_logging(settings.log or "console", "backfill")
+    # By default stamina writes a line of its own for each repeated call.
     stamina.instrumentation.set_on_retry_hooks(())
     if request.file == "-":
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _end_at_once, request)

@@ -8,12 +8,10 @@ mode the exception is a debt that was on disk first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import pytest
-import stamina
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -498,10 +496,9 @@ class ForwardingScoped(Forwarding):
 
 
 @pytest.fixture(autouse=True)
-def _one_attempt() -> Iterator[None]:
+def _one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries would take real time; they are tested elsewhere."""
-    with stamina.set_testing(True, attempts=1):
-        yield
+    monkeypatch.setattr("sidecar.session_client.retries._PAUSES", ())
 
 
 def bounded(machine: type[Guarding], examples: int) -> type:

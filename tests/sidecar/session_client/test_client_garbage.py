@@ -6,12 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import respx
-import stamina
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.guard import Guard
@@ -61,10 +60,9 @@ class Cut(httpx.AsyncByteStream):
 
 
 @pytest.fixture(autouse=True)
-def _one_attempt() -> Iterator[None]:
+def _one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage asked for again is garbage again; that has tests of its own."""
-    with stamina.set_testing(True, attempts=1):
-        yield
+    monkeypatch.setattr("sidecar.session_client.retries._PAUSES", ())
 
 
 def raw(code: int, body: bytes | str, content_type: str = "application/json", **headers: str) -> httpx.Response:

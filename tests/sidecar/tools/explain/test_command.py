@@ -17,6 +17,7 @@ from starlette.routing import Route
 from sidecar.command_line import commands
 from sidecar.profile.profile import Places
 from tests.support.probed import PROFILE, Service
+from tests.support.processes import run_to_end
 from tests.support.servers import served
 
 WRITE = '{"session_id": "s-1", "user_id": "ann"}'
@@ -170,6 +171,24 @@ def test_asking_a_service_that_is_down_shows_the_refusal() -> None:
     result = run("--ask", "-d", WRITE, STORE, SIDECAR_SESSION_SERVICE="http://127.0.0.1:9")
     assert result.exit_code == 1
     assert "refused 503 session_service_unavailable" in last(result)
+
+
+def test_asking_a_service_that_is_down_prints_nothing_but_json() -> None:
+    """Calls that are made again leave no lines of their own on standard output."""
+    arguments = ["explain", "--ask", "--json", "-d", WRITE, STORE]
+    process = run_to_end("sidecar", *arguments, env={"SIDECAR_SESSION_SERVICE": "http://127.0.0.1:9"}, cwd=Path.cwd())
+    assert json.loads("\n".join(process.stdout))["outcomes"][0]["reason"] == "session_service_unavailable"
+    assert process.stderr == []
+
+
+@pytest.mark.parametrize("as_json", [["--json"], []])
+def test_what_a_request_holds_has_no_power_over_the_terminal(as_json: list[str]) -> None:
+    """Control characters of both kinds and direction marks in a body are escaped."""
+    body = json.dumps({"user_id": "\x1b[2J\x9bm\u202e", "a\x9b\n_session": 1}, ensure_ascii=False)
+    printed = run(*as_json, "-d", body, STORE).stdout
+    assert all(line.isprintable() for line in printed.splitlines())
+    if as_json:
+        assert json.loads(printed)["places"][5]["found"] == "\x1b[2J\x9bm\u202e"
 
 
 def test_asking_about_anothers_session_shows_the_refusal() -> None:

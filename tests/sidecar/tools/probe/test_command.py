@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,26 @@ def test_a_service_that_does_not_answer_is_one_finding() -> None:
     result = probe_at("http://127.0.0.1:9")
     assert (result.exit_code, codes(result)) == (1, {"P100"})
     assert not Path("data/probe.json").exists()
+
+
+def test_what_a_service_answers_has_no_power_over_the_terminal() -> None:
+    """Control characters in the name of a field are escaped, line breaks included."""
+    service = Service("wipes", field="\x1b[2J\x9bm\nP100")
+    result = run(service)
+    assert r"\x1b[2J\x9bm\nP100" in result.output
+    assert all(line.isprintable() for line in result.output.splitlines())
+
+
+def test_a_reader_of_the_record_never_meets_half_of_it() -> None:
+    """The record is replaced as a whole: what was opened before stays what it was."""
+    run(Service("wipes"))
+    with Path("data/probe.json").open("rb") as before:
+        run(Service("wipes"))
+        after = Path("data/probe.json").read_bytes()
+        first = before.read()
+    assert len(json.loads(first)) == 1
+    assert len(json.loads(after)) == 2
+    assert [path.name for path in Path("data").iterdir()] == ["probe.json"]
 
 
 def test_nothing_is_created_without_leave() -> None:
