@@ -10,19 +10,17 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Literal, TextIO
+from typing import Literal, TextIO
 
 import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-_LEFT_BY_JSON: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, line separators and direction marks that JSON (RFC 8259, section 7) need not escape."""
+from service_kit.printable import printable, printable_json
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -93,7 +91,7 @@ def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
     """Write a traceback in its plain form: structlog's richer ones show variables, and secrets with them."""
     plain = io.StringIO()
     structlog.dev.plain_traceback(plain, exc_info)
-    stream.write("\n".join(map(_printable, plain.getvalue().split("\n"))))
+    stream.write("\n".join(map(printable, plain.getvalue().split("\n"))))
 
 
 def _with_role(role: str) -> Processor:
@@ -114,12 +112,8 @@ def _escape_control_characters(_logger: WrappedLogger, _method: str, event: Even
     """Keep a value that came from a client on its line, and without power over the terminal."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _printable(value)
+            event[name] = printable(value)
     return event
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _to_json(event: EventDict, **_options: object) -> str:
@@ -128,7 +122,7 @@ def _to_json(event: EventDict, **_options: object) -> str:
     except TypeError:
         # orjson takes neither lone surrogates nor integers beyond 64 bits.
         text = json.dumps(event, default=str)
-    return _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return printable_json(text)
 
 
 def _log_what_nothing_caught(log: FilteringBoundLogger) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service_kit.printable import printable
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.outbox.journal import Entry, Journal
 from sidecar.settings import load_settings
@@ -46,7 +47,7 @@ def _show(console: Console, title: str, entries: list[Entry]) -> None:
         session = "/".join((*entry.reference.scope, entry.reference.session_id))
         cells = (session, entry.reference.user_id or "", entry.owed_at, _why(entry))
         # As text, because an id may look like a style or an emoji to rich.
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
 
 

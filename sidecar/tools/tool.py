@@ -1,4 +1,4 @@
-"""How every tool fails: each problem in a line of its own on standard error, and an exit code."""
+"""What all tools have in common: how they print lines, and how they fail: a line for each problem, and an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
+from service_kit.printable import printable
 from service_kit.settings import BadSettings
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines in which services, clients or files chose some of the words: what is not printable is escaped."""
+    click.echo("\n".join(map(printable, lines)), err=err)
 
 
 def counted(number: int, word: str) -> str:
@@ -34,5 +40,6 @@ class Tool(click.Command):
         except Failed as error:
             failed = error
         for problem in failed.problems:
-            click.echo(f"session-sidecar: {problem}", err=True)
+            # The problems of a profile are one problem of the settings, a line for each.
+            say(*f"session-sidecar: {problem}".split("\n"), err=True)
         return ctx.exit(failed.code)

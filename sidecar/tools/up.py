@@ -186,7 +186,8 @@ class _Platform:
 
 
 def _command(role: str, command: str) -> list[str]:
-    return [sys.executable, "-m", role.replace("-", "_"), command]
+    # -P: a file in the working directory must not be imported in the place of a package of the same name.
+    return [sys.executable, "-P", "-m", role.replace("-", "_"), command]
 
 
 async def _migrated(service: str, environment: Mapping[str, str]) -> int:

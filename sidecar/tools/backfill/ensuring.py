@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 import stamina
 
+from service_kit.printable import printable
 from sidecar.model import (
     UNOWNED,
     Absent,
@@ -178,6 +179,6 @@ def _outcomes(pairs: Sequence[Pair], reply: Reply, url: str) -> list[Outcome]:
 
 def _detail(reply: Reply) -> str:
     try:
-        return str(orjson.loads(reply.body or b"")["detail"])[:200]
+        return printable(str(orjson.loads(reply.body or b"")["detail"])[:200])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return "no reason given"

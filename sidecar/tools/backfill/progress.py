@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sidecar.tools.backfill.ensuring import Outcome
 from sidecar.tools.backfill.pairs import Bad, Pair, Position
+from sidecar.tools.replace_file import replace_file
 
 FAILURES: Final = {
     Outcome.CONFLICT: "the session belongs to another user",
@@ -69,9 +70,8 @@ class ProgressFile:
 
     def save(self, done: Done) -> None:
         """Replace the record as a whole. Raises OSError."""
-        new = self._path.with_name(f"{self._path.name}.new")
-        new.write_bytes(_RECORD.dump_json(_Record(self._service, self._fingerprint(done.position), done)))
-        new.replace(self._path)
+        record = _Record(self._service, self._fingerprint(done.position), done)
+        replace_file(self._path, _RECORD.dump_json(record))
 
     def remove(self) -> None:
         """The work is done: the next run is a new one."""

@@ -11,7 +11,7 @@ from service_kit.settings import BadSettings
 from sidecar.profile.profile import Profile
 from sidecar.settings import Settings, WrapSettings, effective, load_settings, unknown_variables, unused_variables
 from sidecar.tools.check.connections import check_connections
-from sidecar.tools.tool import counted
+from sidecar.tools.tool import counted, say
 
 
 @click.command()
@@ -60,16 +60,16 @@ def _try_connections(settings: Settings) -> list[str]:
         if finding.is_problem:
             problems.append(finding.text)
         else:
-            click.echo(finding.text)
+            say(finding.text)
     return problems
 
 
 def _conclude(profile: Profile | None, problems: list[str], warnings: list[str]) -> None:
     """Print what was found, end in one line as `nginx -t` does, and exit."""
     for line in warnings:
-        click.echo(f"session-sidecar: warning: {line}", err=True)
-    for line in problems:
-        click.echo(f"session-sidecar: {line}", err=True)
+        say(f"session-sidecar: warning: {line}", err=True)
+    for problem in problems:
+        say(*f"session-sidecar: {problem}".split("\n"), err=True)
     verdict = counted(len(problems), "problem") if problems else "ok"
     click.echo(f"configuration: {verdict}" if profile is None else f"{_described(profile)}, {verdict}")
     sys.exit(2 if problems else 0)

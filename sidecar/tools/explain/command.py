@@ -12,6 +12,7 @@ import click
 import httpx
 import orjson
 
+from service_kit.printable import printable_json
 from sidecar.background import started
 from sidecar.guard.decisions import OnEnded, cannot_create, decide
 from sidecar.guard.ports import Telemetry
@@ -21,7 +22,7 @@ from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport
 from sidecar.settings import Settings, load_settings
 from sidecar.tools.explain.run import Explanation, Outcome, explain_request, refused
-from sidecar.tools.tool import Failed, Tool
+from sidecar.tools.tool import Failed, Tool, say
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._%?"
 
@@ -61,7 +62,10 @@ def explain(
     explanation = explain_request(settings, head, body)
     if ask:
         asyncio.run(_ask(settings, explanation))
-    click.echo(_json(explanation) if as_json else _text(explanation))
+    if as_json:
+        click.echo(_json(explanation))
+    else:
+        say(*_lines(explanation))
     if settings.mode != "enforce":
         click.echo(f"session-sidecar: SIDECAR_MODE={settings.mode} forwards the request, admitted or refused", err=True)
     sys.exit(1 if explanation.is_refused else 0)
@@ -92,7 +96,7 @@ def _asked(settings: Settings, reference: Reference, verdict: Verdict) -> Outcom
     return Outcome("admitted", f"the session is {seen}")
 
 
-def _text(explanation: Explanation) -> str:
+def _lines(explanation: Explanation) -> list[str]:
     lines = [explanation.request]
     lines += [f"  {'*' if rule.matched else ' '} {rule.where} {rule.rule}: {rule.why}" for rule in explanation.rules]
     if explanation.places:
@@ -107,12 +111,12 @@ def _text(explanation: Explanation) -> str:
         code = f" {outcome.status} {outcome.reason}" if outcome.reason else ""
         verb = "passes" if outcome.outcome == "passed" else outcome.outcome
         lines.append(f"{verb}{code}: {outcome.why}")
-    return "\n".join(lines)
+    return lines
 
 
 def _json(explanation: Explanation) -> str:
     shown = {field.name: getattr(explanation, field.name) for field in fields(explanation) if field.name != "calls"}
-    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
+    return printable_json(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
 
 
 def _target(url: str) -> bytes:

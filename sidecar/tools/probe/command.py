@@ -16,7 +16,7 @@ from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService
 from sidecar.tools.probe.record import record
 from sidecar.tools.probe.run import Probe
-from sidecar.tools.tool import Failed, Tool, counted
+from sidecar.tools.tool import Failed, Tool, counted, say
 
 
 @click.command(cls=Tool)
@@ -40,17 +40,17 @@ def probe(*, yes_create: bool, users: tuple[str, ...], tokens: tuple[str, ...], 
         tokens = (token,)
     findings = asyncio.run(_probe(settings, names, tokens, given))
     for finding in findings:
-        click.echo(f"{finding.code} {finding.level}: {finding.seen}\n     {finding.remedy}")
+        say(f"{finding.code} {finding.level}: {finding.seen}", f"     {finding.remedy}")
     errors = list(dict.fromkeys(finding.code for finding in findings if finding.level == "error"))
     warnings = sum(finding.level == "warning" for finding in findings)
     if errors != ["P100"]:
         try:
             record(settings, errors)
         except OSError as error:
-            click.echo(f"session-sidecar: warning: the result could not be written down for serve: {error}", err=True)
+            say(f"session-sidecar: warning: the result could not be written down for serve: {error}", err=True)
     found = f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}"
     verdict = "unsafe" if errors else "safe to create at"
-    click.echo(f"profile {settings.profile.name} at {where}: {found}, {verdict}")
+    say(f"profile {settings.profile.name} at {where}: {found}, {verdict}")
     sys.exit(1 if errors else 0)
 
 

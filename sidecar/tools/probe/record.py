@@ -8,6 +8,7 @@ import orjson
 
 from sidecar.session_client.discovery import session_service_of
 from sidecar.settings import Settings
+from sidecar.tools.replace_file import replace_file
 
 
 def record(settings: Settings, errors: list[str]) -> None:
@@ -15,7 +16,8 @@ def record(settings: Settings, errors: list[str]) -> None:
     path = _path(settings)
     kept = {**_read(path), _key(settings): errors}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps({key: codes for key, codes in kept.items() if codes}, option=orjson.OPT_INDENT_2))
+    record = {key: codes for key, codes in kept.items() if codes}
+    replace_file(path, orjson.dumps(record, option=orjson.OPT_INDENT_2))
 
 
 def unsafe_create(settings: Settings) -> str | None:

@@ -88,6 +88,7 @@ async def test_gives_up_with_one_readable_line() -> None:
     ("answer", "named"),
     [
         (httpx.Response(401, json={"detail": "A token is required", "reason": "x"}), "401: A token is required"),
+        (httpx.Response(401, json={"detail": "\x1b[2J\x9bm\n"}), r"401: \\x1b\[2J\\x9bm\\n$"),
         (httpx.Response(404, text="<html>"), "404: no reason given"),
         (httpx.Response(302, headers={"Location": "http://elsewhere"}), "302"),
         (httpx.Response(200, text="<html>"), "no result"),
