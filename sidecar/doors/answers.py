@@ -77,7 +77,7 @@ class AnswerMiddleware:
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start" and 200 <= message["status"] < 300:
-                reference = _reference(classification, b"")
+                reference = _reference(classification, b"", b"")
                 if reference is not None:
                     self._recovery.forget(reference)
             await send(message)
@@ -117,7 +117,7 @@ class AnswerMiddleware:
             content = decode(body, coding_of(scope["headers"]), limit=self._budget.limit)
         except RequestRefused:
             return None
-        reference = _reference(classification, content)
+        reference = _reference(classification, body, content)
         if reference is None:
             return None
         values = values_of(reference, self._scope_names)
@@ -199,7 +199,7 @@ def _first_event(events: EventStream, data: bytes) -> str | None:
         return None
 
 
-def _reference(classification: Classification, content: bytes) -> Reference | None:
+def _reference(classification: Classification, raw: bytes, content: bytes) -> Reference | None:
     """The one session that a request names; None where it names none, or not clearly."""
-    calls = classification.extract(content).calls
+    calls = classification.extract_coded(raw, content).calls
     return calls[0].reference if len(calls) == 1 else None

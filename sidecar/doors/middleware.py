@@ -74,7 +74,7 @@ class EnforceMiddleware:
         """Read the body, and decide by it; by `extraction` where that was made of it before."""
         try:
             async with self._budget.hold(scope["headers"], receive) as body:
-                extraction = extraction or classification.extract(body.content)
+                extraction = extraction or classification.extract_coded(body.raw, body.content)
                 await self._decide(extraction, scope, body.receive, send)
         except BodyRefused as refused:
             self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)

@@ -59,6 +59,6 @@ class ShadowMiddleware:
     async def _extract(self, classification: Classification, head: Head, copy: BodyCopy) -> Extraction:
         try:
             async with self._budget.hold(head.headers, Replay(b"".join(copy.pieces), copy.receive).receive) as body:
-                return classification.extract(body.content)
+                return classification.extract_coded(body.raw, body.content)
         except BodyRefused as refused:
             return Extraction(classification.refusal_format, (Call(refusal=refused.refuse),))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from sidecar.extract.coded_body import check_coded
 from sidecar.extract.form.content_type import Form, declared_form
 from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.form.form_fields import read_urlencoded
@@ -35,10 +36,11 @@ class Classification:
 
     `extract` takes the decoded body, empty where `needs_body` is false, and parses it once. A classification depends on
     nothing but the head, so it serves every request that repeats the head. With `after`, the request is forwarded at
-    once and that rule acts on its answer.
+    once and that rule acts on its answer. `check_coded` raises RequestRefused for a body that says something
+    else before its content coding is undone.
     """
 
-    __slots__ = ("after", "extract", "needs_body", "refusal_format")
+    __slots__ = ("_check_coded", "after", "extract", "needs_body", "refusal_format")
 
     def __init__(
         self,
@@ -47,11 +49,22 @@ class Classification:
         *,
         needs_body: bool,
         after: PathRule | None = None,
+        check_coded: Callable[[bytes, bytes], None] | None = None,
     ) -> None:
         self.after = after
         self.refusal_format = refusal_format
         self.extract = extract
         self.needs_body = needs_body
+        self._check_coded = check_coded
+
+    def extract_coded(self, raw: bytes, content: bytes) -> Extraction:
+        """Extract from `content`, which is `raw` or what undoing the content coding of `raw` gave."""
+        if raw is not content and self._check_coded is not None:
+            try:
+                self._check_coded(raw, content)
+            except RequestRefused as refused:
+                return Extraction(self.refusal_format, (Call(refusal=refused.refuse),))
+        return self.extract(content)
 
 
 class Extractor:
@@ -87,11 +100,16 @@ class Extractor:
             return None
         if isinstance(route, Refusal) or b"#" in query:
             return _refused(AMBIGUOUS_PATH)
-        if route.shape is RefusalFormat.RPC:
-            return Classification(RefusalFormat.RPC, self._rpc_body(head, query), needs_body=True)
-        if route.reads_body and self._reads_bodies:
-            extract = self._rest_body(head, route, query)
-            return Classification(RefusalFormat.REST, extract, needs_body=True, after=route.after)
+        if route.shape is RefusalFormat.RPC or (route.reads_body and self._reads_bodies):
+            headers, is_rpc = head.headers, route.shape is RefusalFormat.RPC
+            extract = self._rpc_body(head, query) if is_rpc else self._rest_body(head, route, query)
+            return Classification(
+                route.shape,
+                extract,
+                needs_body=True,
+                after=route.after,
+                check_coded=lambda raw, content: check_coded(raw, content, headers, self._form_names),
+            )
         extract = self._rest_head(head, route, query)
         return Classification(RefusalFormat.REST, extract, needs_body=False, after=route.after)
 

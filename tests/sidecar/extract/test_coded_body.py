@@ -1,0 +1,80 @@
+"""Bodies that say one thing under their content coding and another without it."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from typing import Final
+from urllib.parse import parse_qs
+
+import pytest
+import zstandard
+
+from sidecar.extract.extractor import Extractor
+from sidecar.model import Extraction, Head, Reason, Reference, RuleKind
+from tests.support.reading import ISA, STORE
+
+MINE: Final = b"session_id=s1&user_id=u1"
+HIDDEN: Final = b"&session_id=s2&user_id=u2&"
+URLENCODED: Final = (b"content-type", b"application/x-www-form-urlencoded")
+MULTIPART: Final = (b"content-type", b"multipart/form-data; boundary=B")
+PART: Final = b'--B\r\ncontent-disposition: form-data; name="session_id"\r\n\r\ns%d\r\n'
+OWNER: Final = b'--B\r\ncontent-disposition: form-data; name="user_id"\r\n\r\nu1\r\n--B--\r\n'
+
+
+def gzip_with_comment(content: bytes, comment: bytes) -> bytes:
+    """Compress the content behind a header that has a comment (RFC 1952, section 2.3)."""
+    deflated = zlib.compress(content)[2:-4]
+    header = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff" + comment + b"\0"
+    return header + deflated + struct.pack("<II", zlib.crc32(content), len(content))
+
+
+def extract(raw: bytes, content: bytes, *headers: tuple[bytes, bytes], target: bytes = STORE.encode()) -> Extraction:
+    classification = Extractor(ISA).classify(Head("POST", target, headers))
+    assert classification is not None
+    return classification.extract_coded(raw, content)
+
+
+def refused(extraction: Extraction) -> Reason | None:
+    (call,) = extraction.calls
+    return None if call.refusal is None else call.refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "hidden", "declared"),
+    [
+        (MINE, HIDDEN, [URLENCODED]),
+        (b'{"session_id": "s1", "user_id": "u1"}', HIDDEN, []),
+        (PART % 1 + OWNER, b"\r\n" + PART % 2 + OWNER, [MULTIPART]),
+    ],
+)
+def test_a_gzip_header_hides_no_form(content: bytes, hidden: bytes, declared: list[tuple[bytes, bytes]]) -> None:
+    """The stream is whole and harmless; a framework that ignores the coding finds another session in its header."""
+    raw = gzip_with_comment(content, hidden)
+    assert gzip.decompress(raw) == content
+    assert refused(extract(raw, content, *declared)) is Reason.AMBIGUOUS_SESSION
+
+
+def test_the_hidden_form_is_one_to_a_reader_of_forms() -> None:
+    """Otherwise the test above would show nothing."""
+    raw = gzip_with_comment(MINE, HIDDEN)
+    assert parse_qs(raw.decode("latin-1"))["session_id"] == ["s2"]
+
+
+@pytest.mark.parametrize("target", [STORE, "/mcp"])
+@pytest.mark.parametrize("raw", [b'\r{"session_id": "s2"}', b"\xef\xbb\xbf[{}]", b"{"])
+def test_a_coded_body_that_begins_like_json_is_refused(raw: bytes, target: str) -> None:
+    """Some deflate streams consist of printable bytes."""
+    content = b'{"session_id": "s1", "user_id": "u1"}'
+    assert refused(extract(raw, content, target=target.encode())) is Reason.AMBIGUOUS_SESSION
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, zstandard.compress])
+@pytest.mark.parametrize(
+    ("content", "declared"), [(MINE, [URLENCODED]), (b'{"session_id": "s1", "user_id": "u1"}', [])]
+)
+def test_what_real_codecs_make_is_read(compress, content: bytes, declared: list[tuple[bytes, bytes]]) -> None:
+    """Also where a codec leaves a short body as it is, so that parts of it stand in the coded body."""
+    (call,) = extract(compress(content), content, *declared).calls
+    assert call.reference == Reference("s1", "u1", RuleKind.ENSURE, ())
