@@ -78,7 +78,8 @@ class Extractor:
         members = JsonPathExtractor(profile)
         paths = [path for places in profile.places.values() for path in places.json]
         fields = [field for places in profile.places.values() for field in places.form]
-        resolver = IdResolver(profile, id_format=IdFormat(id_format), user_header=user_header)
+        demanded = IdFormat(id_format)
+        resolver = IdResolver(profile, id_format=demanded, user_header=user_header)
         self._members = members
         self._forms = tuple((name, places.form) for name, places in profile.places.items())
         self._reads_bodies = bool(members.keys or fields)
@@ -89,8 +90,8 @@ class Extractor:
         self._form_names = FieldNames(fields, paths)
         self._mcp = McpReader(profile, resolver)
         self._has_flat = has_flat_bodies(profile) and user_header is None
-        self._flat = FlatJsonExtractor(profile, self._json)
-        self._flat_call = FlatCallExtractor(profile, self._mcp.json, self._mcp.kind)
+        self._flat = FlatJsonExtractor(profile, self._json, demanded)
+        self._flat_call = FlatCallExtractor(profile, self._mcp.json, demanded, self._mcp.kind)
 
     def classify(self, head: Head) -> Classification | None:
         """Say what the head alone says; None where no rule looks at the request and it passes unread."""
@@ -143,14 +144,10 @@ class Extractor:
         kind = route.kind
         is_flat = self._has_flat and form is None and unclear is None and not _names_anything(said)
         flat = self._flat.read if is_flat else None
-        identified = self._resolver.identified
 
         def extract(body: bytes) -> Extraction:
-            if flat is not None and (named := flat(body)) is not None:
-                session_id, user_id = named
-                reference = identified(session_id, user_id, kind)
-                if reference is not None:
-                    return Extraction(RefusalFormat.REST, (Call(reference),))
+            if flat is not None and (call := flat(body, kind)) is not None:
+                return Extraction(RefusalFormat.REST, (call,))
             if body and unclear is not None:
                 return unclear
             candidates = {name: values.copy() for name, values in said}
@@ -173,13 +170,10 @@ class Extractor:
             isinstance(outside, HeadCandidates) and not outside.query and not _names_anything(outside.claims.items())
         )
         flat = self._flat_call.read if self._has_flat and silent and _has_clear_type(head) else None
-        identified = self._resolver.identified
 
         def extract(body: bytes) -> Extraction:
             if flat is not None and (call := flat(body)) is not None:
-                reference = identified(call.session_id, call.user_id, call.kind)
-                if reference is not None:
-                    return Extraction(RefusalFormat.RPC, (Call(reference, rpc_id=call.rpc_id),))
+                return Extraction(RefusalFormat.RPC, (call,))
             return self._mcp.read(head.headers, body, outside)
 
         return extract

@@ -13,10 +13,6 @@ from sidecar.profile.profile import REQUIRED_IF, SESSION, USER, IdGrammar, Owner
 
 GRAMMAR: Final = "1 to 255 characters of A-Z a-z 0-9 . _ ~ : @ | + = -"
 TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashes"
-_MOST_REMEMBERED: Final = 1024
-_REMEMBERED: Final = 16
-"""One in so many checked ids is remembered: a frequent id soon, a rare one seldom. What is not remembered is freed with
-its request, and the next request takes that memory while it is still in the processor's caches."""
 
 
 class IdResolver:
@@ -38,26 +34,6 @@ class IdResolver:
         self._is_session_id = session_id_check(id_format, profile.id_grammar)
         self._is_user_id = user_id_check(id_format, profile.id_grammar)
         self._user_header = user_header
-        self._remembered: dict[str, Reference] = {}
-        self._checked = 0
-
-    def identified(self, session_id: str, user_id: str, kind: RuleKind) -> Reference | None:
-        """Give the reference that two ids make which stand alone; None where one of them is outside the grammar.
-
-        Writes come from few sessions at a time, and checking an id costs more than remembering it.
-        """
-        reference = self._remembered.get(session_id)
-        if reference is not None and reference.user_id == user_id and reference.kind is kind:
-            return reference
-        if not (self._is_session_id(session_id) and self._is_user_id(user_id)):
-            return None
-        reference = Reference(self._canonical(session_id), user_id, kind)
-        self._checked += 1
-        if not self._checked % _REMEMBERED:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[session_id] = reference
-        return reference
 
     def resolve_ids(self, claims: Candidates, kind: RuleKind, head: HeadCandidates) -> Reference | None:
         """The reference that the claims make, None where no session is named.

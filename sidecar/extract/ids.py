@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 
 from sidecar.profile.profile import IdGrammar
 
-MAX_LENGTH: Final = 255
 CANONICAL: Final = "a UUID in canonical form (lower case, 8-4-4-4-12)"
 """What the format `uuid` demands, for messages."""
 

@@ -22,9 +22,6 @@ MOST_VALUES: Final = 250_000
 MOST_VALUES_TWICE: Final = 100_000
 """The same for a text that has to be read with every key seen, which is slower."""
 
-_MOST_REMEMBERED: Final = 1024
-_LONGEST_REMEMBERED: Final = 1024
-
 _LONGEST_INTEGER: Final = 20
 """Characters of a 64-bit integer, signed or not."""
 _BACKSLASH: Final = ord("\\")
@@ -46,7 +43,6 @@ class JsonReader:
         self._folded = frozenset(map(fold, self._names))
         self._has_twins = len(self._folded) != len(self._names)
         self._lengths = frozenset(map(len, self._names))
-        self._remembered: dict[tuple[str, ...], frozenset[bytes] | None] = {}
         self._tokens = frozenset(map(_token, self._names))
         self._find_names = re.compile(b'"(?:%b)"' % _any_of(map(_any_case, self._names))).findall
         # The same names in ASCII alone, which is faster to search for.
@@ -81,18 +77,7 @@ class JsonReader:
         return None if _BACKSLASH in body and self._find_escape(body) else names
 
     def names_among(self, keys: tuple[str, ...]) -> frozenset[bytes] | None:
-        """Give the `plain_names` of a text with just these keys. Remembered as many as fit; then it starts anew."""
-        try:
-            return self._remembered[keys]
-        except KeyError:
-            names = self._find_names_among(keys)
-        if sum(map(len, keys)) <= _LONGEST_REMEMBERED:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[keys] = names
-        return names
-
-    def _find_names_among(self, keys: tuple[str, ...]) -> frozenset[bytes] | None:
+        """Give the `plain_names` of a text with just these keys."""
         watched = [key for key in keys if fold(key) in self._folded]
         is_plain = self._names.issuperset(watched) and len(set(map(fold, watched))) == len(watched)
         return frozenset(map(_token, watched)) if is_plain and "\0" not in "".join(keys) else None

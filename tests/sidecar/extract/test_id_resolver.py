@@ -1,8 +1,4 @@
-"""How ids are weighed.
-
-Where the session service takes a UUID in any spelling, every spelling of it is one session. Ids that come often are
-checked once in a while, and those that do not leave little behind.
-"""
+"""How ids are weighed: where the session service takes a UUID in any spelling, every spelling of it is one session."""
 
 from __future__ import annotations
 
@@ -11,9 +7,7 @@ import json
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.extract.id_resolver import IdResolver
-from sidecar.extract.ids import IdFormat
-from sidecar.model import Reference, RuleKind, Session, SessionStatus
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.profile.loading import load_profile
 from tests.support.reading import STORE, found, read, tool
 
@@ -92,39 +86,3 @@ def test_an_id_that_is_no_uuid_stands_as_it_came(spelling: str) -> None:
 
 def test_other_profiles_keep_the_letter_case() -> None:
     assert found({"session_id": UUID.upper(), "user_id": "ann"}) == Reference(UUID.upper(), "ann")
-
-
-@pytest.fixture
-def resolver() -> IdResolver:
-    return IdResolver(PROFILE, id_format=IdFormat.OPAQUE, user_header=None)
-
-
-def identify(resolver: IdResolver, number: int) -> Reference | None:
-    return resolver.identified(f"s-{number}", "ann", RuleKind.ENSURE)
-
-
-def test_ids_that_come_often_are_remembered(resolver: IdResolver) -> None:
-    """The reference of an id that comes often is made once."""
-    for _ in range(1000):
-        for number in range(10):
-            identify(resolver, number)
-    assert all(identify(resolver, number) is identify(resolver, number) for number in range(10))
-
-
-def test_of_ids_that_come_once_few_are_kept(resolver: IdResolver) -> None:
-    """Of ids that do not come again, one in sixteen is remembered."""
-    for number in range(1000):
-        identify(resolver, number)
-    assert len(resolver._remembered) == 1000 // 16
-
-
-def test_what_is_remembered_of_ids_is_bounded(resolver: IdResolver) -> None:
-    """However many ids come, the number of those that are remembered has a limit."""
-    for number in range(100_000):
-        identify(resolver, number)
-    assert len(resolver._remembered) <= 1024
-
-
-def test_an_id_outside_the_grammar_is_refused_each_time(resolver: IdResolver) -> None:
-    """An id that fails the check is not remembered."""
-    assert [resolver.identified("a b", "ann", RuleKind.ENSURE) for _ in range(40)] == [None] * 40

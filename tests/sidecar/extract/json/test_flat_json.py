@@ -10,13 +10,21 @@ from sidecar.extract.json.flat_json import FlatCallExtractor, FlatJsonExtractor,
 from sidecar.extract.json.json_paths import JsonPathExtractor
 from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
 from sidecar.extract.mcp import McpReader
+from sidecar.model import NOTIFICATION, Call, Reference, RuleKind
 from sidecar.profile.files import find_profile
 from sidecar.profile.loading import load_profile
+from sidecar.profile.profile import Profile
 
 PROFILE = find_profile("isa")
-READER = FlatJsonExtractor(PROFILE, JsonReader(JsonPathExtractor(PROFILE).keys))
 MCP = McpReader(PROFILE, IdResolver(PROFILE, id_format=IdFormat.OPAQUE, user_header=None))
-CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
+CALLS = FlatCallExtractor(PROFILE, MCP.json, IdFormat.OPAQUE, MCP.kind)
+
+
+def flat_reader(profile: Profile) -> FlatJsonExtractor:
+    return FlatJsonExtractor(profile, JsonReader(JsonPathExtractor(profile).keys), IdFormat.OPAQUE)
+
+
+READER = flat_reader(PROFILE)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ CALLS = FlatCallExtractor(PROFILE, MCP.json, MCP.kind)
 )
 def test_a_plain_body_gives_its_ids(body):
     """Both ids are given, in any order and beside any other names."""
-    assert READER.read(body) == ("s", "u")
+    assert READER.read(body, RuleKind.REQUIRE) == Call(Reference("s", "u", RuleKind.REQUIRE))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_a_plain_body_gives_its_ids(body):
 )
 def test_any_other_body_gives_none(body):
     """A body with an id that is missing, doubled, nested, misspelt, hidden or no string gives none."""
-    assert READER.read(body) is None
+    assert READER.read(body, RuleKind.ENSURE) is None
 
 
 def test_any_of_several_spellings_will_do_but_only_one():
@@ -91,9 +99,9 @@ def test_any_of_several_spellings_will_do_but_only_one():
         style = "put"
         """
     )
-    reader = FlatJsonExtractor(profile, JsonReader(JsonPathExtractor(profile).keys))
-    assert reader.read(b'{"sessionId":"s","user_id":"u"}') == ("s", "u")
-    assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}') is None
+    reader = flat_reader(profile)
+    assert reader.read(b'{"sessionId":"s","user_id":"u"}', RuleKind.ENSURE) == Call(Reference("s", "u"))
+    assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}', RuleKind.ENSURE) is None
 
 
 def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method='"tools/call"', more=""):
@@ -102,10 +110,10 @@ def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method
     return f'{{"jsonrpc": "2.0", {more} "method": {method}, "params": {params}}}'.encode()
 
 
-@pytest.mark.parametrize("more", ["", '"id": 1,', '"id": "x", "trace": [1],'])
-def test_a_plain_call_gives_the_ids_of_its_arguments(more):
+@pytest.mark.parametrize(("more", "rpc_id"), [("", NOTIFICATION), ('"id": 1,', 1), ('"id": "x", "trace": [1],', "x")])
+def test_a_plain_call_gives_the_ids_of_its_arguments(more, rpc_id):
     """Both ids of the arguments are given, for a call and for a notification."""
-    assert CALLS.read(call(more=more))[:2] == ("s", "u")
+    assert CALLS.read(call(more=more)) == Call(Reference("s", "u"), rpc_id=rpc_id)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +167,59 @@ def test_there_are_none_where_a_session_is_more_or_less_than_its_id_and_owner(mo
     assert not has_flat_bodies(profile)
 
 
-def test_names_are_remembered_within_bounds():
+def write(
+    reader: FlatJsonExtractor, number: int, *, name: str = "x", session_id: str | None = None
+) -> Reference | None:
+    """The reference of a write."""
+    body = f'{{"session_id":"{session_id or f"s-{number}"}","user_id":"ann","{name}":1}}'
+    found = reader.read(body.encode(), RuleKind.ENSURE)
+    return None if found is None else found.reference
+
+
+@pytest.fixture
+def reader() -> FlatJsonExtractor:
+    return flat_reader(PROFILE)
+
+
+def test_names_are_remembered_within_bounds(reader: FlatJsonExtractor):
     """A client that makes names up fills no memory, and its bodies are read as before."""
-    json = JsonReader(["session_id"])
     for number in range(3000):
-        assert json.names_among((f"x{number}", "session_id")) == {b'"session_id"'}
-    assert json.names_among(("x" * 2000, "session_id")) == {b'"session_id"'}
-    assert len(json._remembered) <= 1024
+        assert write(reader, 1, name=f"x{number}") == Reference("s-1", "ann")
+    assert write(reader, 1, name="x" * 2000) == Reference("s-1", "ann")
+    assert len(reader._keys_among) <= 1024
+
+
+def test_ids_that_come_often_are_remembered(reader: FlatJsonExtractor) -> None:
+    """The reference of an id that comes often is made once."""
+    for _ in range(1000):
+        for number in range(10):
+            write(reader, number)
+    assert all(write(reader, number) is write(reader, number) for number in range(10))
+
+
+def test_a_remembered_id_is_compared_with_its_user_and_rule(reader: FlatJsonExtractor) -> None:
+    """A remembered reference answers for no other user and no rule of another kind."""
+    for _ in range(16):
+        write(reader, 1)
+    body = b'{"session_id":"s-1","user_id":"%b"}'
+    assert reader.read(body % b"bob", RuleKind.ENSURE) == Call(Reference("s-1", "bob"))
+    assert reader.read(body % b"ann", RuleKind.REQUIRE) == Call(Reference("s-1", "ann", RuleKind.REQUIRE))
+
+
+def test_of_ids_that_come_once_few_are_kept(reader: FlatJsonExtractor) -> None:
+    """Of ids that do not come again, one in sixteen is remembered."""
+    for number in range(1600):
+        write(reader, number)
+    assert len(reader._references) == 1600 // 16
+
+
+def test_what_is_remembered_of_ids_is_bounded(reader: FlatJsonExtractor) -> None:
+    """However many ids come, the number of those that are remembered has a limit."""
+    for number in range(100_000):
+        write(reader, number)
+    assert len(reader._references) <= 1024
+
+
+def test_an_id_outside_the_grammar_is_refused_each_time(reader: FlatJsonExtractor) -> None:
+    """An id that fails the check is not remembered."""
+    assert [write(reader, 1, session_id="a b") for _ in range(40)] == [None] * 40
