@@ -24,7 +24,7 @@ from service_kit import settings as kit
 from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
 from service_kit.consul import ConsulSettings
 from service_kit.settings import ENV_FILE, ListenAddress, Token, load, variable, variables
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import At
 from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size

@@ -23,7 +23,7 @@ from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery
 from sidecar.http.ports import wire_of
 from sidecar.model import Headers, Reference, RuleKind
-from sidecar.profile.patterns import AnswerPattern
+from sidecar.profile.answer_pattern import AnswerPattern
 from sidecar.profile.rules import PathRule
 from sidecar.session_client.calls import values_of
 from sidecar.session_client.sse import EndlessEvent, Event, EventStream
@@ -121,9 +121,7 @@ class AnswerMiddleware:
         if reference is None:
             return None
         values = values_of(reference, self._scope_names)
-        if not pattern.names <= values.keys() or not pattern.is_met(answer.status, answer.content(), values):
-            return None
-        return reference
+        return reference if pattern.is_met(answer.status, answer.content(), values) else None
 
 
 class _Abandoned(OSError):

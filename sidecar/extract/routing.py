@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.extract.ids import is_safe
+from sidecar.extract.request_path import is_under, possible_readings, read_path, without_origin
 from sidecar.model import Headers, Reason, Refusal, RefusalFormat, RuleKind
-from sidecar.profile.paths import Segments, is_under, possible_readings, read_path, without_origin
 from sidecar.profile.profile import REQUIRED_IF, Profile
 from sidecar.profile.rules import LOOKED_AT, PathRule, UpgradeRule
-from sidecar.profile.templates import Template
+from sidecar.profile.templates import Segments, Template
 
 MOST_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256

@@ -12,19 +12,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, Validati
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
-from sidecar.profile.patterns import STRICT
+from sidecar.profile.field_types import STRICT, FieldName, matching, parsed_by
 from sidecar.profile.reachability import unreachable
 from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, RuleKind, UpgradeRule
-from sidecar.profile.session_api import JsonPath, SessionApi, read_session_api
-from sidecar.profile.templates import Segments, parse_json_path, parse_template
+from sidecar.profile.session_api import SessionApi, read_session_api
+from sidecar.profile.templates import JsonPath, Segments, parse_json_path, parse_template
 
 SESSION: Final = "session_id"
 USER: Final = "user_id"
 REQUIRED_IF: Final = "session_required_if"
 """Among the watched names: the value that makes a session id necessary, as a rule demands it and as a body has it."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*").fullmatch
-_FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+_NAME = re.compile(rf"(?!(?:{SESSION}|{REQUIRED_IF}|credentials)\Z)[a-z][a-z0-9_]*").fullmatch
 
 
 class Owner(StrEnum):
@@ -49,40 +48,23 @@ class AfterDelete(StrEnum):
     RECREATE = "recreate"
 
 
-def _field(text: str) -> str:
-    if not _FIELD_NAME(text):
-        raise ValueError(f"{text!r} is not a field name: letters, digits, _ and - are allowed")
-    return text
-
-
-def _name(text: str) -> str:
-    if not _NAME(text) or text in (SESSION, REQUIRED_IF, "credentials"):
-        raise ValueError(f"{text!r} is not a name: lower-case letters, digits and _ are allowed, not session_id")
-    return text
-
-
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("a name stands there twice: different names are allowed")
     return names
 
 
-def _prefix(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    template = parse_template(value)
-    if template.names or "*" in value:
-        raise ValueError(f"{value!r} is not a prefix: only literal segments are allowed")
+def _prefix(text: str) -> Segments:
+    template = parse_template(text)
+    if template.names or "*" in text:
+        raise ValueError(f"{text!r} is not a prefix: only literal segments are allowed")
     return tuple(segment.casefold() for segment in template.segments)
 
 
-def _json_path(value: object) -> object:
-    return parse_json_path(value) if isinstance(value, str) else value
-
-
-FieldName: TypeAlias = Annotated[StrictStr, AfterValidator(_field)]
-Name: TypeAlias = Annotated[StrictStr, AfterValidator(_name)]
-Prefixes: TypeAlias = tuple[Annotated[Segments, BeforeValidator(_prefix, json_schema_input_type=str)], ...]
+Name: TypeAlias = Annotated[
+    StrictStr, matching(_NAME, "a name: lower-case letters, digits and _ are allowed, not session_id")
+]
+Prefixes: TypeAlias = tuple[Annotated[Segments, parsed_by(_prefix)], ...]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -92,7 +74,7 @@ class Places:
     `default` is the value where no place has one; a session or user id has none.
     """
 
-    json: tuple[Annotated[JsonPath, BeforeValidator(_json_path, json_schema_input_type=str)], ...] = ()
+    json: tuple[Annotated[JsonPath, parsed_by(parse_json_path)], ...] = ()
     form: tuple[FieldName, ...] = ()
     query: tuple[FieldName, ...] = ()
     header: tuple[Annotated[FieldName, AfterValidator(str.lower)], ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.profile.rules import PathRule, Rule, ToolRule, UpgradeRule
+from sidecar.profile.rules import Case, PathRule, Rule, ToolRule
 from sidecar.profile.templates import REST, Segments, Template, glob_covers
 
 NO_MCP = "the profile names no path where MCP is spoken"
@@ -32,8 +32,8 @@ def _finding(rule: Rule, earlier: Sequence[Rule], prefixes: Sequence[Segments], 
 def _shadowed(rule: Rule, earlier: Sequence[Rule]) -> str | None:
     """Name the earlier rules that together match everything the rule does; each of its cases falls to one of them."""
     shadows: list[Rule] = []
-    for case in _cases(rule):
-        other = next((other for other in earlier if any(_covers(one, case) for one in _cases(other))), None)
+    for case in rule.cases:
+        other = next((other for other in earlier if any(_covers(one, case) for one in other.cases)), None)
         if other is None:
             return None
         if other not in shadows:
@@ -42,24 +42,13 @@ def _shadowed(rule: Rule, earlier: Sequence[Rule]) -> str | None:
     return f"everything it matches falls to {lines} before it"
 
 
-def _cases(rule: Rule) -> list[tuple[str, Template | str]]:
-    """Everything that a rule is about, as pairs that can each be covered by a case of another rule."""
-    match rule:
-        case PathRule():
-            return list(rule.cases)
-        case ToolRule():
-            return [("tools", glob) for glob in rule.tools]
-        case UpgradeRule():
-            return [("upgrade", path) for path in rule.paths]
-
-
-def _covers(one: tuple[str, Template | str], other: tuple[str, Template | str]) -> bool:
-    if one[0] != other[0]:
+def _covers(one: Case, other: Case) -> bool:
+    (word, mine), (other_word, theirs) = one, other
+    if word != other_word:
         return False
-    mine, theirs = one[1], other[1]
-    if isinstance(mine, Template):
-        return isinstance(theirs, Template) and mine.covers(theirs)
-    return isinstance(theirs, str) and glob_covers(mine, theirs)
+    if isinstance(mine, Template) and isinstance(theirs, Template):
+        return mine.covers(theirs)
+    return glob_covers(str(mine), str(theirs))
 
 
 def _lies_under(path: Template, prefix: Segments) -> bool:

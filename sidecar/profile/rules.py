@@ -7,21 +7,12 @@ import enum
 import http
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    InstanceOf,
-    StrictStr,
-    Tag,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, InstanceOf, StrictStr, Tag, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
-from sidecar.profile.patterns import STRICT, AnswerPattern, ValuePattern, check_names
+from sidecar.profile.answer_pattern import AnswerPattern, ValuePattern
+from sidecar.profile.field_types import STRICT, matching, parsed_by, with_known_names
 from sidecar.profile.templates import Template, parse_template
 
 LOOKED_AT: Final = ("POST", "PUT", "PATCH")
@@ -50,27 +41,17 @@ class RuleKind(enum.StrEnum):
     """Forward; where the answer is a success, the session is deleted."""
 
 
+Case: TypeAlias = tuple[str, Template | str]
+"""A part of what a rule is about: the path templates or globs of two cases are compared where their words are equal."""
 GuardKind: TypeAlias = Literal[RuleKind.ENSURE, RuleKind.REQUIRE, RuleKind.PASS]
 
 
-def _method(text: str) -> str:
-    if text not in METHODS:
-        raise ValueError(f"{text!r} is not a method: {', '.join(sorted(METHODS))} are allowed")
-    return text
-
-
-def _template(value: object, info: ValidationInfo) -> object:
-    """Read a path; a name in it that stands for no id would be a typing error that leaves a route unguarded."""
-    if not isinstance(value, str):
-        return value
-    template = parse_template(value)
-    check_names(template.names, info)
-    return template
-
-
-PathTemplate: TypeAlias = Annotated[InstanceOf[Template], BeforeValidator(_template, json_schema_input_type=str)]
+# A name in a path that stands for no id would be a typing error that leaves a route unguarded.
+PathTemplate: TypeAlias = Annotated[InstanceOf[Template], parsed_by(parse_template), AfterValidator(with_known_names)]
 Paths: TypeAlias = Annotated[tuple[PathTemplate, ...], Field(min_length=1)]
-Method: TypeAlias = Annotated[StrictStr, AfterValidator(_method)]
+Method: TypeAlias = Annotated[
+    StrictStr, matching(METHODS.__contains__, f"a method: {', '.join(sorted(METHODS))} are allowed")
+]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -109,7 +90,8 @@ class PathRule:
         return f"{self.kind} {'|'.join(self.methods)} {' '.join(map(str, self.paths))}"
 
     @property
-    def cases(self) -> list[tuple[str, Template]]:
+    def cases(self) -> list[Case]:
+        """Everything that the rule is about."""
         return [(method, path) for method in self.methods for path in self.paths]
 
 
@@ -124,6 +106,11 @@ class ToolRule:
     def __str__(self) -> str:
         return f"{self.kind} tools {' '.join(self.tools)}"
 
+    @property
+    def cases(self) -> list[Case]:
+        """Everything that the rule is about."""
+        return [("tools", glob) for glob in self.tools]
+
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class UpgradeRule:
@@ -136,6 +123,11 @@ class UpgradeRule:
 
     def __str__(self) -> str:
         return f"{self.kind} upgrade {' '.join(map(str, self.paths))}"
+
+    @property
+    def cases(self) -> list[Case]:
+        """Everything that the rule is about."""
+        return [("upgrade", path) for path in self.paths]
 
 
 def _sort(value: object) -> str:

@@ -1,4 +1,4 @@
-"""How a session service is spoken to, as data: which requests look and create, and what each answer means.
+"""How a session service is spoken to, as data: which requests look and create, and where its answers tell what.
 
 The session service of this project needs one word (`style = "put"`). A foreign one is described call by call. Nothing
 about it is guessed: a status that is not described says nothing of a session, and is `Unknown` or `Untrustworthy`.
@@ -7,19 +7,15 @@ about it is guessed: a status that is not described says nothing of a session, a
 from __future__ import annotations
 
 import enum
-import re
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, StrictStr, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
 
-from sidecar.profile.patterns import STRICT, AnswerPattern, HttpStatus, check_names, names_in
-from sidecar.profile.templates import parse_plain_path
-
-JsonPath: TypeAlias = tuple[str, ...]
-"""The keys that lead to a value inside a JSON object."""
+from sidecar.profile.api_call import ApiCall, Meaning
+from sidecar.profile.field_types import STRICT, HeaderName, Path, parsed_by, with_known_names
+from sidecar.profile.templates import JsonPath, parse_plain_path
 
 
 class Style(enum.StrEnum):
@@ -27,24 +23,6 @@ class Style(enum.StrEnum):
 
     PUT = "put"
     POST = "post"
-
-
-class Meaning(enum.StrEnum):
-    """What a status says about a session. A body that comes with it is still compared with what was asked for."""
-
-    FOUND = "found"
-    """It exists. After a create this means: made just now, or there already; the owner in the answer tells whose."""
-    CREATED = "created"
-    ABSENT = "absent"
-    CONFLICT = "conflict"
-    """It exists for another user; no second look is needed."""
-    GONE = "gone"
-    TAKEN = "taken"
-    """Create only: the id is taken. Look again; what is absent even then belongs to another user."""
-    PERHAPS = "perhaps"
-    """Create only: it failed in a way that hides whether the session exists. Look again; still absent is unknown."""
-    INVALID = "invalid"
-    """The service refuses the id itself: it can never exist."""
 
 
 class At(enum.StrEnum):
@@ -61,96 +39,17 @@ class IdEquality(enum.StrEnum):
     UUID = "uuid"
 
 
-def _by_status(value: object) -> object:
-    """Turn `{meaning: [status, …]}`, as a profile writes it, into one meaning for each status."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        return value
-    statuses: dict[object, object] = {}
-    for meaning, listed in value.items():
-        if meaning not in list(Meaning):
-            raise ValueError(f"{meaning} is unknown; allowed here: {', '.join(sorted(Meaning))}")
-        if not isinstance(listed, list) or not all(type(status) is int for status in listed):
-            raise ValueError(f"{meaning} cannot be {listed!r}: a list of whole numbers is allowed")
-        for status in listed:
-            if status in statuses or not 100 <= status <= 599:
-                raise ValueError(f"{meaning} cannot be {status}: statuses from 100 to 599, each with one meaning")
-            statuses[status] = Meaning(meaning)
-    return statuses
-
-
-def _path(text: str) -> str:
-    if not text.startswith("/"):
-        raise ValueError(f"{text!r} is not a path: it must start with /")
-    return text
-
-
-def _json_path(value: object) -> object:
-    return parse_plain_path(value) if isinstance(value, str) else value
-
-
-Statuses: TypeAlias = Annotated[Mapping[HttpStatus, Meaning], BeforeValidator(_by_status)]
-Path: TypeAlias = Annotated[StrictStr, AfterValidator(_path)]
-JsonField: TypeAlias = Annotated[JsonPath, BeforeValidator(_json_path, json_schema_input_type=str)]
-
-
-@dataclass(frozen=True, slots=True, config=STRICT, kw_only=True)
-class BodyMeaning(AnswerPattern):
-    """An answer that its body tells from others with the same status."""
-
-    means: Meaning
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class ApiCall:
-    """One request to the session service.
-
-    `path` and the strings in `query`, `headers` and `body` are templates: `{session_id}`, `{user_id}` and the names of
-    the profile's scope and variables are replaced, in the path as one percent-encoded segment each. A field of `query`,
-    `headers` or `body` that is nothing but a name is left out where the name has no value. The first of `bodies` that
-    an answer matches says what it means; otherwise its status does.
-    """
-
-    method: StrictStr
-    path: Path
-    statuses: Statuses
-    query: Mapping[str, StrictStr] = Field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    headers: Mapping[str, StrictStr] = Field(default_factory=dict)
-    bodies: tuple[BodyMeaning, ...] = ()
-
-    @property
-    def names(self) -> frozenset[str]:
-        texts = [self.path, *self.query.values(), *self.headers.values(), *_strings(self.body)]
-        return names_in(*texts).union(*(body.names for body in self.bodies))
-
-    @property
-    def meanings(self) -> frozenset[Meaning]:
-        return frozenset(self.statuses.values()).union(body.means for body in self.bodies)
-
-
-def _strings(value: object) -> Iterator[str]:
-    """Every string inside a body, at any depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
+JsonField: TypeAlias = Annotated[JsonPath, parsed_by(parse_plain_path)]
 
 
 def _called_by(method: str) -> BeforeValidator:
-    def with_method(value: object) -> object:
-        return {"method": method, **value} if isinstance(value, dict) else value
-
-    return BeforeValidator(with_method)
+    return BeforeValidator(lambda value: {"method": method, **value} if isinstance(value, dict) else value)
 
 
 def _may_mean(*allowed: Meaning) -> AfterValidator:
     def check(call: ApiCall | None, info: ValidationInfo) -> ApiCall | None:
         if call is not None:
-            check_names(call.names, info)
+            with_known_names(call, info)
             for meaning in sorted(call.meanings.difference(allowed)):
                 raise ValueError(f"an answer cannot mean {meaning} here; allowed: {', '.join(sorted(allowed))}")
             if not call.meanings & {Meaning.FOUND, Meaning.CREATED}:
@@ -162,13 +61,6 @@ def _may_mean(*allowed: Meaning) -> AfterValidator:
 
 _BOTH: Final = (Meaning.FOUND, Meaning.CONFLICT, Meaning.GONE, Meaning.INVALID)
 _CREATE_ONLY: Final = (Meaning.CREATED, Meaning.TAKEN, Meaning.PERHAPS)
-_HEADER_NAME = re.compile(r"[a-z0-9-]+").fullmatch
-
-
-def _header_name(text: str) -> str:
-    if not _HEADER_NAME(text.lower()):
-        raise ValueError(f"{text!r} is not a header name: letters, digits and - are allowed")
-    return text.lower()
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -196,7 +88,7 @@ class SessionApi:
     at: At = At.SESSION_SERVICE
     id_equals: IdEquality = IdEquality.EXACT
     idempotent_create: bool = False
-    credentials: tuple[Annotated[StrictStr, AfterValidator(_header_name)], ...] = ()
+    credentials: tuple[HeaderName, ...] = ()
 
     @model_validator(mode="after")
     def _creates_what_was_asked_for(self) -> SessionApi:

@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 
 Segments: TypeAlias = tuple[str, ...]
 """The decoded segments of a path."""
+JsonPath: TypeAlias = tuple[str, ...]
+"""The keys that lead to a value inside a JSON object."""
 
 ONE: Final = "*"
 REST: Final = "**"
@@ -26,13 +28,13 @@ class Template:
     more segments).
     """
 
-    segments: tuple[str, ...]
+    segments: Segments
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(name for segment in self.segments if (name := captured_name(segment)))
 
-    def match(self, segments: tuple[str, ...], *, exact: bool) -> Mapping[str, str] | None:
+    def match(self, segments: Segments, *, exact: bool) -> Mapping[str, str] | None:
         """What the template captures from a path's decoded segments, or None where it does not match.
 
         Literals are compared without regard to case, because some routers do so; `exact` compares them as written.
@@ -53,7 +55,7 @@ class Template:
                 return None
         return captured
 
-    def may_start_with(self, prefix: tuple[str, ...]) -> bool:
+    def may_start_with(self, prefix: Segments) -> bool:
         """Whether some path that the template matches lies at or below a literal prefix."""
         for place, segment in enumerate(prefix):
             own = self.segments[place] if place < len(self.segments) else ""
@@ -98,7 +100,7 @@ def captured_name(segment: str) -> str | None:
     return found.group(1) if found else None
 
 
-def parse_json_path(text: str) -> tuple[str, ...]:
+def parse_json_path(text: str) -> JsonPath:
     """Read the keys that lead to a value: `a.b`, or `a[].b` for every element of a list, where `EACH` follows `a`.
 
     Raises ValueError with what is allowed.
@@ -111,7 +113,7 @@ def parse_json_path(text: str) -> tuple[str, ...]:
     return tuple(steps.split("."))
 
 
-def parse_plain_path(text: str) -> tuple[str, ...]:
+def parse_plain_path(text: str) -> JsonPath:
     """Read a JSON path that leads to one value. Raises ValueError."""
     path = parse_json_path(text)
     if EACH in path:

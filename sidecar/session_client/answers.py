@@ -28,8 +28,10 @@ from sidecar.model import (
     Untrustworthy,
     Verdict,
 )
+from sidecar.profile.api_call import ApiCall, Meaning
 from sidecar.profile.profile import Owner
-from sidecar.profile.session_api import ApiCall, JsonPath, Meaning, SessionApi
+from sidecar.profile.session_api import SessionApi
+from sidecar.profile.templates import JsonPath
 from sidecar.session_client.calls import values_of
 
 MOST_ANSWER: Final = 4 << 20
@@ -121,7 +123,7 @@ class Interpreter:
         if call.bodies and content is not _NOT_JSON:
             values = values_of(reference, self._scope_names)
             for pattern in call.bodies:
-                if pattern.names <= values.keys() and pattern.is_met(reply.status, content, values):
+                if pattern.is_met(reply.status, content, values):
                     return pattern.means, whole, True
         return call.statuses.get(reply.status), whole, False
 

@@ -14,7 +14,7 @@ import orjson
 from sidecar.http.client.origin import Origin
 from sidecar.http.headers import encode_fields
 from sidecar.model import Credentials, Headers, Reference
-from sidecar.profile.session_api import ApiCall
+from sidecar.profile.api_call import ApiCall
 from sidecar.request_context import current_request
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")

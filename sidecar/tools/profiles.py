@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sidecar.profile.files import NOT_TO_RUN, shipped_profiles, shipped_text
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import NOT_TO_RUN, load_profile, shipped_profiles, shipped_text
 from sidecar.profile.problems import ProfileError
 from sidecar.tools.tool import Failed, Tool
 

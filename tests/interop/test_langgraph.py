@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sidecar.profile.files import shipped_text
+from sidecar.profile.loading import shipped_text
 from tests.interop.conftest import Sidecar
 from tests.support.foreign import ForeignServer
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from sidecar.extract.extractor import Extractor
 from sidecar.model import Call, Extraction, Head, Reason, Reference, Refusal, RefusalFormat
-from sidecar.profile.files import find_profile
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile
 from sidecar.profile.profile import Profile
 
 ISA = find_profile("isa")

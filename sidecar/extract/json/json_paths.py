@@ -8,8 +8,7 @@ from typing import TypeAlias
 from sidecar.extract.head_candidates import Candidates
 from sidecar.extract.json.strict_json import member
 from sidecar.profile.profile import Profile
-from sidecar.profile.session_api import JsonPath
-from sidecar.profile.templates import EACH
+from sidecar.profile.templates import EACH, JsonPath
 
 _Tree: TypeAlias = tuple[tuple[str, tuple[str, ...], "_Tree"], ...]
 """For each key: the key, the names that it holds ids of, and what to look for below it."""

@@ -16,9 +16,10 @@ from service_kit.address import Unix, server_address
 from service_kit.consul_client import AsyncConsul
 from sidecar.guard.ports import Telemetry
 from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
-from sidecar.profile.files import find_profile, shipped_profiles
+from sidecar.profile.api_call import ApiCall
+from sidecar.profile.loading import find_profile, shipped_profiles
 from sidecar.profile.profile import Profile
-from sidecar.profile.session_api import ApiCall, At, Style
+from sidecar.profile.session_api import At, Style
 from sidecar.session_client.calls import SessionCall
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.consul_discovery import read_instances

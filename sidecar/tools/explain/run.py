@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from sidecar.doors.refusal import STATUS
 from sidecar.extract.extractor import Classification, Extractor
+from sidecar.extract.request_path import is_under, read_path, without_origin
 from sidecar.extract.routing import match_paths, wants_upgrade
 from sidecar.model import Call, Head, Reference, Refusal, RuleKind
-from sidecar.profile.paths import Segments, is_under, read_path, without_origin
 from sidecar.profile.profile import SESSION, Profile
 from sidecar.profile.rules import LOOKED_AT, AnyRule, PathRule, ToolRule, UpgradeRule
-from sidecar.profile.templates import compile_globs
+from sidecar.profile.templates import Segments, compile_globs
 from sidecar.settings import Settings
 from sidecar.tools.explain.places import Place, json_of, places_of, similar_names, value_at
 

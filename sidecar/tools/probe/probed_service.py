@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from sidecar.model import Absent, Credentials, Gone, Reference, Verdict
+from sidecar.profile.api_call import ApiCall
 from sidecar.profile.profile import Owner, Profile
-from sidecar.profile.session_api import ApiCall, IdEquality
+from sidecar.profile.session_api import IdEquality
 from sidecar.session_client.answers import Doubt, Interpreter, Reply
 from sidecar.session_client.calls import SessionCall, bearer_field
 from sidecar.session_client.transport import Transport

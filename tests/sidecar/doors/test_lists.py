@@ -11,7 +11,7 @@ from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.extract.extractor import Extractor
 from sidecar.model import Session, SessionStatus
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from sidecar.testing import FakeForwarder
 from tests.support.asgi import Request
 from tests.support.guard import House

@@ -8,7 +8,7 @@ from sidecar.doors.unguarded import SEARCHED, UnguardedWrites
 from sidecar.extract.extractor import Extractor
 from sidecar.model import Head
 from sidecar.observability.telemetry import route_of
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from sidecar.testing import FakeTelemetry
 
 

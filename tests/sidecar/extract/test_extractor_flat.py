@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.extract.extractor import Extractor
 from sidecar.model import NOTIFICATION, Call, Head, Reason, Reference
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 
 READERS = [Extractor(find_profile("isa")), Extractor(find_profile("isa"), user_header="X-User")]
 TARGETS = [

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.extract.ids import CANONICAL
 from sidecar.model import Reason, Reference, Refusal, RuleKind
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from tests.support.reading import STORE, found, reason, refused
 
 BOTH = {"session_id": "s1", "user_id": "u1"}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sidecar.observability.log_ids import HashedIds, digest
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from tests.support.built import ROOT
 
 

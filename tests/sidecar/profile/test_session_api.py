@@ -8,9 +8,10 @@ import re
 
 import pytest
 
+from sidecar.profile.api_call import ApiCall, Meaning
 from sidecar.profile.loading import load_profile
 from sidecar.profile.problems import ProfileError
-from sidecar.profile.session_api import DEFAULT_API, ApiCall, Meaning, SessionApi, Style
+from sidecar.profile.session_api import DEFAULT_API, SessionApi, Style
 from tests.support.reading import ADK, AGNO, ISA, LANGGRAPH
 
 LOOK = 'look = { path = "/s/{session_id}", statuses = { found = [200] } }\n'

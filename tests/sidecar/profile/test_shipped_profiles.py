@@ -13,8 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from sidecar.model import Call
-from sidecar.profile.files import find_profile, shipped_profiles, shipped_text
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile, shipped_profiles, shipped_text
 from sidecar.profile.profile import Profile
 from tests.support.reading import JSON, URLENCODED, head, reader
 

@@ -21,7 +21,8 @@ from sidecar.model import (
     Unknown,
     Untrustworthy,
 )
-from sidecar.profile.session_api import ApiCall, Meaning, SessionApi, Style
+from sidecar.profile.api_call import ApiCall, Meaning
+from sidecar.profile.session_api import SessionApi, Style
 from tests.support.sessions import Recorder, error, session, target
 
 ANN = Reference("s-1", "ann")

@@ -22,8 +22,7 @@ from sidecar.model import (
     Unknown,
     Untrustworthy,
 )
-from sidecar.profile.files import find_profile
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile
 from sidecar.profile.profile import Profile
 from sidecar.session_client.breaker import FAILURES
 from tests.support.sessions import Recorder, target

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service_kit.consul import ConsulAgent
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from sidecar.session_client.consul_discovery import AVOID_SECONDS, ConsulDiscovery, Rotation
 from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of
 from sidecar.settings import Settings

@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.command_line import commands
-from sidecar.profile.files import find_profile, shipped_profiles
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile, shipped_profiles
 from sidecar.profile.problems import ProfileError
 
 

@@ -11,8 +11,7 @@ from sidecar.extract.json.json_paths import JsonPathExtractor
 from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
 from sidecar.extract.mcp import McpReader
 from sidecar.model import NOTIFICATION, Call, Reference, RuleKind
-from sidecar.profile.files import find_profile
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile
 from sidecar.profile.profile import Profile
 
 PROFILE = find_profile("isa")

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.extract.json.list_elements import MOST_REFERENCES
 from sidecar.model import Reason
-from sidecar.profile.files import find_profile
+from sidecar.profile.loading import find_profile
 from tests.support.reading import JSON, head, reader
 
 PROFILE = find_profile("agent-memory-server")

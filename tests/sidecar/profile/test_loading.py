@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.profile.files import find_profile, shipped_profiles
-from sidecar.profile.loading import load_profile
+from sidecar.profile.loading import find_profile, load_profile, shipped_profiles
 from sidecar.profile.problems import ProfileError
 from sidecar.profile.session_api import Style
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.profile.paths import is_under, possible_readings, read_path, without_origin
+from sidecar.extract.request_path import is_under, possible_readings, read_path, without_origin
 
 
 @pytest.mark.parametrize(

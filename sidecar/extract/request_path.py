@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
-Segments: TypeAlias = tuple[str, ...]
+from sidecar.profile.templates import Segments
 
 MOST_DECODINGS: Final = 3
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\\]*").match
