@@ -19,7 +19,7 @@ from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import Call, Extraction, Refusal, RefusalFormat
+from sidecar.model import NOTIFICATION, Call, Extraction, Refusal, RefusalFormat
 
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
 _GUARDED: Final = ("http", "websocket")
@@ -111,7 +111,12 @@ async def run_permitted(app: ASGIApp, permit: Permit, scope: Scope, receive: Rec
 
 
 def refuse_unanswered(extraction: Extraction | None, error: UpstreamError) -> Response:
-    """Answer a request that was forwarded in vain, in its own format; one of which nothing was read, as REST."""
+    """Answer a request that was forwarded in vain, in its own format; one of which nothing was read, as REST.
+
+    MCP messages that expect no answer get the status all the same: 202 would say that they have arrived.
+    """
     read = extraction or _UNREAD
     refusal = Refusal(error.reason, error.detail, retry_after=error.retry_after)
+    if all(call.rpc_id is NOTIFICATION for call in read.calls):
+        return refuse_request(read.refusal_format, refusal)
     return refuse_extraction(read, (refusal,) * len(read.calls))

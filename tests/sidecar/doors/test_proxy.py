@@ -184,6 +184,20 @@ async def test_where_the_memory_service_does_not_answer_the_client_is_told(reaso
     assert (asked.status, asked.json["id"], asked.json["error"]["data"]["reason"]) == (200, 7, reason.value)
 
 
+NOTIFICATION = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+RESPONSE = {"jsonrpc": "2.0", "id": 1, "result": {}}
+
+
+@pytest.mark.parametrize("message", [NOTIFICATION, RESPONSE, [NOTIFICATION, RESPONSE], []], ids=str)
+async def test_a_message_that_expects_no_answer_has_not_arrived_where_the_memory_service_is_down(message: Any) -> None:
+    """202 would say that it has."""
+    stage = Stage()
+    stage.forwarder.failure = UpstreamError(Reason.UPSTREAM_UNAVAILABLE, "It did not answer.")
+    request = await stage.serve(write(message, "/mcp"))
+    assert (request.status, request.json["id"]) == (502, None)
+    assert reason_given(request) == "upstream_unavailable"
+
+
 WAITING = {
     "plain": write,
     "a call": lambda: call(user_id="ann", session_id="s-1"),
