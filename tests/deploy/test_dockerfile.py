@@ -38,4 +38,4 @@ def test_its_version_is_the_projects() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert f"ARG VERSION={version[1]}" in TEXT
-    assert f"newTag: {version[1]}" in (DEPLOY / "kubernetes/overlays/production/kustomization.yaml").read_text()
+    assert f"newTag: {version[1]}" in (DEPLOY / "kubernetes/image/kustomization.yaml").read_text()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from service_kit.address import Tcp
 from sidecar.settings import Settings
+from tests.support.built import ROOT
 from tests.support.deployment import (
+    DEPLOY,
     KUSTOMIZATIONS,
     PROGRAMS,
     SHIPPED,
@@ -34,6 +37,9 @@ def workloads() -> list[tuple[str, Manifest]]:
 WORKLOADS = workloads()
 OWN = [(name, pod) for name, pod in WORKLOADS if {each["name"] for each in containers(pod)} & OURS]
 MEMORY = [(name, pod) for name, pod in WORKLOADS if "memory-service" in {each["name"] for each in containers(pod)}]
+
+PAGE = (ROOT / "docs/operators/deployment.md").read_text()
+APPLIED = re.findall(r"^kubectl apply -k (\S+)", PAGE, re.MULTILINE)
 
 each_pod = pytest.mark.parametrize(("name", "pod"), WORKLOADS, ids=[name for name, _ in WORKLOADS])
 each_own_pod = pytest.mark.parametrize(("name", "pod"), OWN, ids=[name for name, _ in OWN])
@@ -148,6 +154,41 @@ def test_what_selects_finds_something(directory: Path) -> None:
             assert port in port_names
         if document["kind"] == "HorizontalPodAutoscaler":
             assert (spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]) in workload_names
+
+
+@pytest.mark.parametrize("directory", APPLIED)
+def test_what_the_page_applies_names_its_image(directory: str) -> None:
+    """With a tag: the name alone is an image of another registry, or none."""
+    images = [container["image"] for _, pod in pods(manifests(ROOT / directory)) for container in containers(pod)]
+    assert images
+    assert [image for image in images if ":" not in image] == []
+
+
+def test_the_secrets_of_the_page_are_those_that_the_pods_need() -> None:
+    """Each with its key."""
+    made = {(name, key) for name, key in re.findall(r"create secret generic (\S+) --from-literal=(\w+)=", PAGE)}
+    production = manifests(DEPLOY / "kubernetes/overlays/production")
+    entries = [e for _, pod in pods(production) for c in containers(pod) for e in c["env"] if "valueFrom" in e]
+    needed = {(e["valueFrom"]["secretKeyRef"]["name"], e["valueFrom"]["secretKeyRef"]["key"]) for e in entries}
+    assert made == needed
+
+
+def test_the_memory_service_of_the_page_takes_the_place_of_ours(tmp_path: Path) -> None:
+    """The kustomization of the page renders beside `production`, with its server before the sidecar and on loopback."""
+    (own,) = re.findall(r"^```yaml\n(apiVersion: kustomize.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    copy = shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    (copy / "overlays/own").mkdir()
+    (copy / "overlays/own/kustomization.yaml").write_text(own)
+    ((memory, sidecar),) = [
+        (*pod["initContainers"], *pod["containers"])
+        for name, pod in pods(manifests(copy / "overlays/own"))
+        if name == "Deployment/memory"
+    ]
+    assert memory["restartPolicy"] == "Always"
+    assert memory["image"] == "registry.example/langgraph-server:1"
+    assert "exec" in memory["startupProbe"]
+    assert environment(sidecar)["SIDECAR_PROFILE"] == "langgraph"
+    assert environment(sidecar)["SIDECAR_UPSTREAM"] == "http://" + ":".join(memory["args"][1::2])
 
 
 def test_forward_keeps_its_outbox_on_a_volume_of_its_own() -> None:

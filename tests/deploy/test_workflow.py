@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import yaml
 
 from tests.support.built import ROOT
@@ -30,3 +34,17 @@ def test_scripts_that_it_runs_exist() -> None:
     runs = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     scripts = {word for run in runs for word in run.split() if word.startswith(("scripts/", ".ci/"))}
     assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_the_image_of_a_release_has_the_tag_that_the_manifests_name(tmp_path: Path) -> None:
+    """The tag `v1.2.3` of the repository is the image `1.2.3`; a branch, whose name may hold a slash, has no version."""
+    (step,) = [step for step in JOBS["image"]["steps"] if step.get("id") == "version"]
+    (build,) = [step for step in JOBS["image"]["steps"] if "build-push-action" in step.get("uses", "")]
+    assert build["with"]["tags"].endswith(":${{ steps.version.outputs.version }}")
+    tags = {}
+    for kind, name in (("tag", "v1.2.3"), ("branch", "feature/x")):
+        output = tmp_path / kind
+        given = {"GITHUB_REF_TYPE": kind, "GITHUB_REF_NAME": name, "GITHUB_SHA": "abc", "GITHUB_OUTPUT": str(output)}
+        subprocess.run(["bash", "-eu", "-c", step["run"]], env=os.environ | given, check=True)
+        tags[kind] = output.read_text()
+    assert tags == {"tag": "version=1.2.3\n", "branch": "version=abc\n"}

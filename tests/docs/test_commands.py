@@ -108,9 +108,10 @@ class Reader:
             assert (ROOT / "deploy/systemd" / (re.sub(r"@.*", "@", unit) + ".service")).is_file()
 
     def jobs_exist(self, command: str) -> None:
-        """`kubectl wait`: each job is in the manifests."""
-        named = set(re.findall(r"job/([\w-]+)", command))
+        """`kubectl wait` and `delete`: each job is in the manifests."""
+        named = set(re.findall(r"\b(?:job/)?(\w+-migrate)\b", command))
         jobs = yaml.safe_load_all((ROOT / "deploy/kubernetes/migrate/jobs.yaml").read_text())
+        assert named
         assert named <= {job["metadata"]["name"] for job in jobs}
 
     def renders(self, command: str) -> None:
@@ -133,7 +134,10 @@ KINDS: list[tuple[str, Callable[[Reader, str], None]]] = [
     (r"SIDECAR_LISTEN=\S+ SIDECAR_AUTHZ=\S+ session-sidecar serve$", Reader.files_exist),
     (r"envoy |mkdir -p logs && nginx |caddy |cd deploy/traefik && traefik ", Reader.files_exist),
     (r"kubectl apply -k ", Reader.renders),
-    (r"kubectl wait ", Reader.jobs_exist),
+    (r"kubectl (wait|delete job) ", Reader.jobs_exist),
+    # tests/deploy/test_kubernetes.py compares these with what the pods need.
+    (r"kubectl create secret generic |kubectl config set-context |kind load docker-image ", Reader.files_exist),
+    (r"systemctl daemon-reload$|install -m 600 /dev/null /etc/|echo SIDECAR_\w+=\S+ >> /etc/", Reader.files_exist),
     (r"systemctl ", Reader.unit_exists),
     (r"docker |cp deploy/|python3 -m venv /opt|/opt/session-sidecar/bin/|uv pip compile ", Reader.files_exist),
     (r"(\./)?(scripts/|benchmarks/run|tests/agreement/go/build)|\.ci/run", Reader.is_a_script),
