@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from service_kit.address import Address, Tcp, Unix, parse_address
 from service_kit.extras import require_extra
@@ -232,19 +230,19 @@ def _announce(running: list[Child], data_dir: Path) -> None:
         f"ready role=up listen={sidecar['listen']} admin={sidecar['admin']}"
         f" memory-service={memory['listen']} session-service={session['listen']}"
     )
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("sidecar", _url(sidecar["listen"]), "where memory clients connect")
-    table.add_row("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs")
-    table.add_row("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs")
-    table.add_row("dashboard", _url(sidecar["admin"]), f"{_url(sidecar['admin'])}/metrics")
-    for other in others:
-        table.add_row("", _url(other["admin"]), f"{_url(other['admin'])}/metrics")
-    table.add_row("data", str(data_dir), "SQLite")
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(table)
-    console.print("\nTry it: store a message in a session that does not exist yet, then look the session up.\n")
+    rows = [
+        ("sidecar", _url(sidecar["listen"]), "where memory clients connect"),
+        ("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs"),
+        ("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs"),
+        *(("dashboard", _url(each["admin"]), f"{_url(each['admin'])}/metrics") for each in (sidecar, *others)),
+        ("data", str(data_dir), "SQLite"),
+    ]
+    width = max(len(where) for _, where, _ in rows)
+    for name, where, note in rows:
+        click.echo(f"  {name:<15}    {where:<{width}}    {note}")
+    click.echo("\nTry it: store a message in a session that does not exist yet, then look the session up.\n")
     click.echo(_curl(sidecar["listen"], session["listen"]))
-    console.print("\nCtrl-C stops all of them.")
+    click.echo("\nCtrl-C stops all of them.")
 
 
 def _curl(sidecar: str, session: str) -> str:

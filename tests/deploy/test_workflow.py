@@ -37,7 +37,7 @@ def test_scripts_that_it_runs_exist() -> None:
 
 
 def test_the_image_of_a_release_has_the_tag_that_the_manifests_name(tmp_path: Path) -> None:
-    """The tag `v1.2.3` of the repository is the image `1.2.3`; a branch, whose name may hold a slash, has no version."""
+    """The tag `v1.2.3` of the repository is the image `1.2.3`. The name of a branch may hold a slash, and is no tag."""
     (step,) = [step for step in JOBS["image"]["steps"] if step.get("id") == "version"]
     (build,) = [step for step in JOBS["image"]["steps"] if "build-push-action" in step.get("uses", "")]
     assert build["with"]["tags"].endswith(":${{ steps.version.outputs.version }}")

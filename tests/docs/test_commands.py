@@ -132,7 +132,7 @@ KINDS: list[tuple[str, Callable[[Reader, str], None]]] = [
     (r"session-sidecar |session-service |memory-service ", Reader.run),
     # tests/doors/test_authorizer_pages.py runs these, where the proxies are installed.
     (r"SIDECAR_LISTEN=\S+ SIDECAR_AUTHZ=\S+ session-sidecar serve$", Reader.files_exist),
-    (r"envoy |mkdir -p logs && nginx |caddy |cd deploy/traefik && traefik ", Reader.files_exist),
+    (r"envoy |mkdir -p data/nginx/logs && nginx |caddy |cd deploy/traefik && traefik ", Reader.files_exist),
     (r"kubectl apply -k ", Reader.renders),
     (r"kubectl (wait|delete job) ", Reader.jobs_exist),
     # tests/deploy/test_kubernetes.py compares these with what the pods need.

@@ -67,8 +67,9 @@ def test_it_prints_where_everything_is_and_one_line_to_try(platform: Platform) -
     printed = "\n".join(platform.up.stdout)
     assert re.search(rf"dashboard +{re.escape(platform.admin)}\b", printed)
     assert platform.http.get(platform.admin).text.startswith("<!doctype html>")
-    for url in (platform.sidecar, platform.memory, platform.sessions, platform.admin):
-        assert url in printed
+    urls = {platform.sidecar, platform.memory, platform.sessions, platform.admin}
+    urls |= {f"{platform.memory}/docs", f"{platform.sessions}/docs", f"{platform.admin}/metrics"}
+    assert urls <= set(re.findall(r"http://\S+", printed))
     assert f"curl {platform.sidecar}/api/v1/memories/session/store" in printed
 
 
