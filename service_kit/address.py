@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_BACKLOG: Final = 2048
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HOST_AND_PORT: Final = re.compile(r"//(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]\\]+)(?::(?P<port>[0-9]{1,10}))?/*")
 _COVERS: Final = {
@@ -28,6 +29,11 @@ class Tcp:
 
     host: str
     port: int
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it means every address of this machine, and so none that a client could connect to."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 # compared with, not bound
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -108,17 +114,21 @@ def overlap(one: Address, other: Address) -> bool:
     return bool(hosts) and one.port == other.port != 0
 
 
-def bind(address: Address, *, backlog: int = 2048, reuse_port: bool = False) -> socket.socket:
+def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
     """Bind and listen. Raises AddressInUse, or OSError with a readable message, where that is impossible.
 
     With `reuse_port` processes of one user that all ask for it share a TCP address (SO_REUSEPORT, socket(7)).
     """
     try:
-        return _bind_unix(address, backlog) if isinstance(address, Unix) else _bind_tcp(address, backlog, reuse_port)
+        listener = _bind_unix(address) if isinstance(address, Unix) else _bind_tcp(address, reuse_port)
+    except socket.gaierror as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(f"cannot listen on {address}: the address is already in use") from error
-        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise OSError(f"cannot listen on {address}: {os.strerror(error.errno) if error.errno else error}") from error
+    listener.setblocking(False)
+    return listener
 
 
 @contextlib.contextmanager
@@ -149,37 +159,33 @@ def bound_address(listener: socket.socket) -> Address:
 
 def is_loopback(address: Address) -> bool:
     """Whether only this machine can reach the address."""
-    return isinstance(address, Unix) or address.host in {"localhost", "::1"} or address.host.startswith("127.")
+    return isinstance(address, Unix) or is_loopback_host(address.host)
 
 
-def _bind_tcp(address: Tcp, backlog: int, reuse_port: bool) -> socket.socket:
-    family, kind, protocol, _, where = socket.getaddrinfo(
+def is_loopback_host(host: str) -> bool:
+    """Whether the host of an address or URL is this machine, reached by itself alone."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _bind_tcp(address: Tcp, reuse_port: bool) -> socket.socket:
+    family, _, _, _, where = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(where)
-        listener.listen(backlog)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
+    takes_both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        where, family=family, backlog=_BACKLOG, reuse_port=reuse_port, dualstack_ipv6=takes_both
+    )
 
 
-def _bind_unix(address: Unix, backlog: int) -> socket.socket:
+def _bind_unix(address: Unix) -> socket.socket:
     _remove_dead_socket(address.path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(address.path)
-        listener.listen(backlog)
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
-    listener.setblocking(False)
     return listener
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, field_validator
 from pydantic_settings import BaseSettings
 
-from service_kit.address import socket_path
+from service_kit.address import Tcp, is_loopback_host, socket_path
 from service_kit.settings import Token
 
 DEFAULT_PORT = 8500
@@ -37,8 +37,7 @@ class ConsulAgent:
     @property
     def is_local(self) -> bool:
         """Whether the agent runs on this machine, and so reaches what only this machine can."""
-        host = urlsplit(self.url).hostname or ""
-        return self.socket is not None or host in {"localhost", "::1"} or host.startswith("127.")
+        return self.socket is not None or is_loopback_host(urlsplit(self.url).hostname or "")
 
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else self.url
@@ -118,5 +117,4 @@ def parse_consul_address(text: str, *, tls: bool) -> tuple[str, str | None]:
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:
-    host = f"[{host}]" if ":" in host else host
-    return f"{'https' if tls else 'http'}://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{Tcp(host, port)}"

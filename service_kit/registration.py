@@ -130,7 +130,7 @@ def health_url(listen: Address, path: str, *, advertise: Tcp, agent: ConsulAgent
     """
     if not isinstance(listen, Tcp) or (is_loopback(listen) and not agent.is_local):
         return None
-    host = advertise.host if listen.host in {"0.0.0.0", "::"} else listen.host  # noqa: S104 # compared, not bound
+    host = advertise.host if listen.is_wildcard else listen.host
     return f"http://{Tcp(host, listen.port)}{path}"
 
 

@@ -46,7 +46,8 @@ class ServiceSettings(ConsulSettings):
             return None
         if not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
             raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
-        if not _is_reachable(info.data.get("advertise") or info.data.get("listen")):
+        where = info.data.get("advertise") or info.data.get("listen")
+        if not isinstance(where, Tcp) or where.port == 0 or where.is_wildcard:
             raise ValueError(f"registering needs a HOST:PORT that others can reach: set {variable(cls, 'advertise')}")
         return name
 
@@ -58,7 +59,3 @@ class ServiceSettings(ConsulSettings):
         from service_kit.registration import Registration  # noqa: PLC0415 # brings Consul's client
 
         return Registration(self.consul, name=self.register_as, advertise=where, health="/health")
-
-
-def _is_reachable(address: object) -> bool:
-    return isinstance(address, Tcp) and address.port != 0 and address.host not in {"0.0.0.0", "::"}  # noqa: S104 -- refused

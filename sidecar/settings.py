@@ -191,7 +191,7 @@ class Settings(ConsulSettings):
         if not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
             raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
         address = info.data.get("advertise") or info.data.get("listen")
-        if isinstance(address, Unix) or (address is not None and address.host in {"0.0.0.0", "::"}):  # noqa: S104 # refused
+        if isinstance(address, Unix) or (isinstance(address, Tcp) and address.is_wildcard):
             raise ValueError("registering needs an address that others can reach: set SIDECAR_ADVERTISE")
         return name
 

@@ -217,11 +217,11 @@ def _another(address: Address, number: int) -> str:
 
 def _url(listen: str) -> str:
     """The URL at which this machine reaches what listens there."""
-    address: Address = parse_address(listen)
-    if isinstance(address, Tcp):
-        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared with, not bound
-        return f"http://{Tcp(anywhere.get(address.host, address.host), address.port)}"
-    return str(address)
+    address = parse_address(listen)
+    if isinstance(address, Unix):
+        return listen
+    loopback = "::1" if ":" in address.host else "127.0.0.1"
+    return f"http://{Tcp(loopback, address.port) if address.is_wildcard else address}"
 
 
 def _announce(running: list[Child], data_dir: Path) -> None:
