@@ -22,9 +22,10 @@ import memory_service.settings
 import session_service.settings
 from service_kit.settings import variables
 from sidecar.doors.refusal import STATUS
+from sidecar.effective_settings import effective
 from sidecar.observability.catalog import CATALOG, Described
 from sidecar.observability.remedies import REMEDIES
-from sidecar.settings import Settings, effective
+from sidecar.settings import Settings
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = {

@@ -6,6 +6,7 @@ token in the environment win over the one it is given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -92,6 +93,11 @@ class ConsulSettings(BaseSettings):
             client_key=self.consul_client_key,
             server_name=self.consul_tls_server_name,
         )
+
+
+def has_agent(values: Mapping[str, object]) -> bool:
+    """Whether settings name an agent; `values` are those of their fields that are read so far."""
+    return bool(values.get("consul_http_addr") or values.get("consul_host"))
 
 
 def parse_consul_address(text: str, *, tls: bool) -> tuple[str, str | None]:

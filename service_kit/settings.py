@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, TypeVar
 
 from dotenv import dotenv_values
@@ -18,11 +18,12 @@ _PASSWORD: Final = re.compile(r"(://[^:@/]*:).*@", re.DOTALL)
 """The password of a URL (RFC 3986, section 3.2.1), up to the last `@`: one in it may stand unescaped."""
 
 
-def _address(value: object) -> object:
-    return parse_address(value) if isinstance(value, str) else value
+def read_by(parse: Callable[[str], object]) -> BeforeValidator:
+    """Have a field read texts by `parse`, and take any other value as it is."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-ListenAddress = Annotated[Tcp | Unix, NoDecode, BeforeValidator(_address), PlainSerializer(str)]
+ListenAddress = Annotated[Tcp | Unix, NoDecode, read_by(parse_address), PlainSerializer(str)]
 """A setting of the form `HOST:PORT` or `unix:/path`."""
 
 _IS_TOKEN: Final = re.compile(r"[\x21-\x7e]+").fullmatch

@@ -30,6 +30,7 @@ from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.hosted import hosted_app
 from sidecar.doors.middleware import refuse_unanswered
 from sidecar.doors.proxy import bare_proxy
+from sidecar.effective_settings import effective
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.upstream import Upstream
@@ -43,7 +44,7 @@ from sidecar.observability.recent import RecentProblems
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.session_client.discovery import session_service_of
 from sidecar.session_guard import SessionGuard
-from sidecar.settings import Settings, effective, text_of
+from sidecar.settings import Settings, text_of
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration

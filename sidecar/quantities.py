@@ -1,9 +1,13 @@
-"""Sizes, durations and booleans as people write them in settings: `10MiB`, `500ms`, `true`."""
+"""Sizes, durations and booleans as people write them in settings (`10MiB`, `500ms`, `true`), as types of fields."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import PlainSerializer
+
+from service_kit.settings import read_by
 
 _SIZE_UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DURATION_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -45,3 +49,12 @@ def write_size(size: int) -> str:
 def write_duration(seconds: float) -> str:
     """A duration as `parse_duration` reads it."""
     return f"{seconds:g}s"
+
+
+Duration = Annotated[float, read_by(parse_duration), PlainSerializer(write_duration)]
+"""Seconds."""
+
+Size = Annotated[int, read_by(parse_size), PlainSerializer(write_size)]
+"""Bytes."""
+
+Switch = Annotated[bool, read_by(parse_boolean)]

@@ -10,14 +10,8 @@ from typing import Final
 
 from service_kit.optional_imports import not_found
 from service_kit.settings import BadSettings
-from sidecar.settings import (
-    Settings,
-    WrapSettings,
-    load_settings,
-    unknown_variables,
-    unused_variables,
-    wants_json_logs,
-)
+from sidecar.effective_settings import unknown_variables, unused_variables, wants_json_logs
+from sidecar.settings import Settings, WrapSettings, load_settings
 from sidecar.tools.probe.record import unsafe_create
 
 _UNUSED: Final = ("brotli", "greenlet", "multipart", "python_multipart", "rich", "zstandard")

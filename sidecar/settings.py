@@ -1,17 +1,15 @@
-"""Environment -> frozen Settings. Nothing else here reads the environment; every problem is reported at once."""
+"""Environment -> frozen Settings; every problem is reported at once."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     PlainSerializer,
     SecretStr,
@@ -20,14 +18,13 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from service_kit import settings as kit
 from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
-from service_kit.consul import ConsulSettings
-from service_kit.settings import ENV_FILE, ListenAddress, Token, load, variable, variables
+from service_kit.consul import ConsulSettings, has_agent
+from service_kit.settings import ENV_FILE, ListenAddress, Token, load, read_by, variable
 from sidecar.profile.loading import find_profile
 from sidecar.profile.profile import Profile
 from sidecar.profile.session_api import At
-from sidecar.quantities import parse_boolean, parse_duration, parse_size, write_duration, write_size
+from sidecar.quantities import Duration, Size, Switch
 
 PREFIX: Final = "SIDECAR_"
 
@@ -35,17 +32,6 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NEVER_A_USER: Final = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding"})
 
-
-def _reader(parse: Callable[[str], object]) -> BeforeValidator:
-    def read(value: object) -> object:
-        return parse(value) if isinstance(value, str) else value
-
-    return BeforeValidator(read)
-
-
-Duration = Annotated[float, _reader(parse_duration), PlainSerializer(write_duration)]
-Size = Annotated[int, _reader(parse_size), PlainSerializer(write_size)]
-Switch = Annotated[bool, _reader(parse_boolean)]
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
 
 
@@ -60,10 +46,8 @@ def _written_networks(networks: tuple[IpNetwork, ...]) -> str:
     return ",".join(map(str, networks)) or "(none)"
 
 
-Networks = Annotated[tuple[IpNetwork, ...], NoDecode, _reader(_networks), PlainSerializer(_written_networks)]
-
-
-ProfileByName = Annotated[Profile, NoDecode, _reader(find_profile), PlainSerializer(lambda profile: str(profile.name))]
+Networks = Annotated[tuple[IpNetwork, ...], NoDecode, read_by(_networks), PlainSerializer(_written_networks)]
+ProfileByName = Annotated[Profile, NoDecode, read_by(find_profile), PlainSerializer(lambda profile: str(profile.name))]
 
 
 class Settings(ConsulSettings):
@@ -151,9 +135,9 @@ class Settings(ConsulSettings):
         asks_upstream = profile is not None and profile.service.at is At.UPSTREAM
         if info.field_name == "upstream" and not (cls.forwards or asks_upstream):
             return url  # No connection goes there.
-        discovered = info.data.get("consul_http_addr") or info.data.get("consul_host")
-        if info.field_name == "session_service" and discovered and url == cls.model_fields["session_service"].default:
-            return url  # With Consul the default address of the session service is not in use.
+        is_default = url == cls.model_fields["session_service"].default
+        if info.field_name == "session_service" and is_default and has_agent(info.data):
+            return url  # With Consul the default address is not in use.
         for field in ("listen", "admin", "authz", "advertise"):
             own = info.data.get(field)
             if own is not None and overlap(server_address(url), own):
@@ -188,7 +172,7 @@ class Settings(ConsulSettings):
     def _registers_somewhere(cls, name: str | None, info: ValidationInfo) -> str | None:
         if name is None:
             return None
-        if not (info.data.get("consul_http_addr") or info.data.get("consul_host")):
+        if not has_agent(info.data):
             raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
         address = info.data.get("advertise") or info.data.get("listen")
         if isinstance(address, Unix) or (isinstance(address, Tcp) and address.is_wildcard):
@@ -241,39 +225,6 @@ class WrapSettings(Settings):
 def load_settings(kind: type[Settings] = Settings) -> Settings:
     """Read the settings. Raises service_kit.settings.BadSettings with every problem found."""
     return load(kind)
-
-
-def unused_variables(settings: Settings) -> list[str]:
-    """One readable line for each variable that is set and that `wrap` does not use."""
-    fields = [] if settings.forwards else [field for field in settings.model_fields_set if _is_for_upstreams(field)]
-    return [f"{variable(Settings, field)} is not used by wrap, which forwards nothing" for field in sorted(fields)]
-
-
-def _is_for_upstreams(field: str) -> bool:
-    return field.startswith("upstream") or field == "fast_path"
-
-
-def wants_json_logs() -> bool:
-    """Whether `SIDECAR_LOG` asks for JSON: known even where the settings as a whole are wrong."""
-    return (kit.env_file_values() | os.environ).get(f"{PREFIX}LOG") == "json"
-
-
-def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
-    """One readable line for each `SIDECAR_*` name, in the environment or `.env`, that no setting has."""
-    return kit.unknown_variables(Settings, [PREFIX], environment=environment)
-
-
-def effective(settings: Settings) -> list[tuple[str, str]]:
-    """Every variable with its effective value as a person would write it; secrets are masked."""
-    written = settings.model_dump(mode="json")
-    fields = [field for field in written if settings.forwards or not _is_for_upstreams(field)]
-    return [(variables(Settings, field)[0], _shown(written[field])) for field in fields]
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "(unset)"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _write_obstacle(path: Path) -> str | None:

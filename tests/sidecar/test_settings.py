@@ -8,7 +8,8 @@ import pytest
 
 from service_kit.address import Tcp, Unix
 from service_kit.settings import BadSettings
-from sidecar.settings import Settings, effective, load_settings, unknown_variables
+from sidecar.effective_settings import effective, unknown_variables
+from sidecar.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ import sys
 import click
 
 from service_kit.settings import BadSettings
+from sidecar.effective_settings import effective, unknown_variables, unused_variables
 from sidecar.profile.profile import Profile
-from sidecar.settings import Settings, WrapSettings, effective, load_settings, unknown_variables, unused_variables
+from sidecar.settings import Settings, WrapSettings, load_settings
 from sidecar.tools.check.connections import check_connections
 from sidecar.tools.tool import counted, say
 

@@ -17,10 +17,11 @@ from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.state import DashboardState
 from sidecar.cache.session_cache import SessionCache
+from sidecar.effective_settings import effective
 from sidecar.model import Reason, Reference, Session, SessionKey, SessionStatus
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
-from sidecar.settings import Settings, effective
+from sidecar.settings import Settings
 
 ANYWHERE = Tcp("0.0.0.0", 9901)
 LOOPBACK = Tcp("127.0.0.1", 9901)
