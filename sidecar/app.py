@@ -168,7 +168,15 @@ class _Sidecar:
         return _Front(
             self._traced(bare_proxy(Forwarder(upstream), self._guarding(guard))),
             FastPathProtocol if fast else HardenedProtocol,
-            FastPath(guard.extractor.classify, guard.guard, upstream, refuse_unanswered, guard.unguarded, guard.asking),
+            FastPath(
+                guard.extractor.classify,
+                guard.guard,
+                upstream,
+                refuse_unanswered,
+                guard.budget,
+                guard.unguarded,
+                guard.authorize,
+            ),
         )
 
     def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:

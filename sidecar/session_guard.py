@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -17,7 +17,6 @@ from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget
-from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.middleware import EnforceMiddleware
 from sidecar.doors.passthrough import PassthroughMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction
@@ -31,7 +30,7 @@ from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
 from sidecar.guard.recovery import Recovery
 from sidecar.guard.shadow import ShadowGuard
-from sidecar.model import Head
+from sidecar.model import Extraction, Head, Refusals
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.request_context import enter_request
@@ -75,7 +74,7 @@ class SessionGuard:
         self.known: SessionCache | None = None
         self.discovery: Discovery | None = None
         self.has_outbox = False
-        self._budget = BodyBudget(limit=settings.max_body, total=settings.max_buffered)
+        self.budget = BodyBudget(limit=settings.max_body, total=settings.max_buffered)
         self._recovery: Recovery | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -183,7 +182,7 @@ class SessionGuard:
                 extractor=extractor,
                 guard=guard,
                 telemetry=self.telemetry,
-                budget=self._budget,
+                budget=self.budget,
                 unguarded=self.unguarded,
             )
         if recovery is not None and reads_answers:
@@ -191,24 +190,22 @@ class SessionGuard:
                 app,
                 extractor=extractor,
                 recovery=recovery,
-                budget=self._budget,
+                budget=self.budget,
                 scope_names=self.settings.profile.scope,
             )
         return EnforceMiddleware(
             app,
             extractor=extractor,
             guard=guard,
-            budget=self._budget,
+            budget=self.budget,
             telemetry=self.telemetry,
             unguarded=self.unguarded,
         )
 
     @property
-    def asking(self) -> Asking | None:
-        """What decides requests on the fast path that are not known; None in a mode that refuses none."""
-        if not isinstance(self.guard, Guard):
-            return None
-        return Asking(self.guard.authorize, self._budget)
+    def authorize(self) -> Callable[[Extraction, int], Awaitable[Permit | Refusals]] | None:
+        """Decides requests on the fast path that are not known; None in a mode that refuses none."""
+        return self.guard.authorize if isinstance(self.guard, Guard) else None
 
     async def decide(
         self,

@@ -19,9 +19,9 @@ class WireHead:
     """What the wire said of a request before its body, and what follows from that.
 
     What follows is worked out once for as long as the connection repeats the bytes of the head. `classification` counts
-    only where `classified` is true: None says that no rule looks at the request. `upstream_head` is the head as it is
-    written to the upstream, `upstream_fields` what of it stands behind the request line: that does not depend on the
-    target.
+    only where `classified` is true: None says that no rule looks at the request. `way` belongs to the fast path, and 0
+    says that it has not seen the head. `upstream_head` is the head as it is written to the upstream, `upstream_fields`
+    what of it stands behind the request line: that does not depend on the target.
     """
 
     method: str
@@ -37,6 +37,7 @@ class WireHead:
 
     classified: bool = False
     classification: Classification | None = None
+    way: int = 0
     upstream_head: bytes | None = None
     upstream_fields: bytes | None = None
 
@@ -175,7 +176,7 @@ class Served:
 
     def end_stream(self) -> None:
         """Give up what streams the response, which the connection has ended."""
-        raise NotImplementedError
+        self.lose_client()
 
 
 @trait

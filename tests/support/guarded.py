@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp
 
 from sidecar.doors.body.bounded_body import BodyBudget
-from sidecar.doors.fast_path.parts import Asking, FastPath
+from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.middleware import EnforceMiddleware, refuse_unanswered
 from sidecar.doors.proxy import bare_proxy
 from sidecar.extract.extractor import Extractor
@@ -35,5 +35,11 @@ class GuardedHouse(House):
 
     def fast_path(self, upstream: Upstream) -> FastPath:
         """The fast path beside `app`."""
-        asking = Asking(self.guard.authorize, self.budget)
-        return FastPath(Extractor(ISA).classify, self.guard, upstream, refuse_unanswered, asking=asking)
+        return FastPath(
+            Extractor(ISA).classify,
+            self.guard,
+            upstream,
+            refuse_unanswered,
+            self.budget,
+            authorize=self.guard.authorize,
+        )

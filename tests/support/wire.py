@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.refusal import Response
@@ -221,7 +222,7 @@ class Admitting(ImmediateGuard):
 def admitting_fast_path(upstream: Upstream) -> FastPath:
     """The fast path beside `admitting`."""
     door = Admitting()
-    return FastPath(door.classify, door, upstream, unanswered=in_plain_text)
+    return FastPath(door.classify, door, upstream, in_plain_text, BodyBudget(limit=1 << 20, total=1 << 20))
 
 
 def in_plain_text(_extraction: Extraction | None, error: UpstreamError) -> Response:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
@@ -46,7 +47,7 @@ class Counting(ImmediateGuard):
         return app
 
     def fast_path(self, upstream):
-        return FastPath(self.classify, self, upstream, unanswered=self.unanswered)
+        return FastPath(self.classify, self, upstream, self.unanswered, BodyBudget(limit=1 << 20, total=1 << 20))
 
     def classify(self, head: Head):
         if head.method in ("POST", "PATCH", "PUT") or b"guarded" in head.target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.guard.permit import Permit
 from sidecar.http.client.upstream import Upstream
@@ -71,7 +72,7 @@ class Lapsing(Admitting):
 def lapsing_parts(upstream: Upstream) -> FastPath:
     """The fast path beside `lapsing`."""
     door = Lapsing()
-    return FastPath(door.classify, door, upstream, unanswered=in_plain_text)
+    return FastPath(door.classify, door, upstream, in_plain_text, BodyBudget(limit=1 << 20, total=1 << 20))
 
 
 async def test_what_lapsed_is_not_repeated_on_a_new_connection(running):

@@ -11,43 +11,39 @@ from sidecar.http.server.request_head import RequestHead
 class CollectedBody(Served, BodySink):
     """A body in pieces, on a lease of the bytes that may be held. It serves the client connection meanwhile.
 
-    A body for which there is no room is the application's to refuse.
+    A body for which there is no room, or that comes slowly, is the application's.
     """
 
-    __slots__ = ("_client", "head", "lease", "pieces")
+    __slots__ = ("_client", "_lease", "head", "pieces")
 
-    def __init__(self, client: ForwardingConnection, head: RequestHead, lease: Lease | None) -> None:
+    def __init__(self, client: ForwardingConnection, head: RequestHead, lease: Lease) -> None:
         self._client = client
+        self._lease = lease
         self.head = head
-        self.lease = lease
         self.pieces: list[bytes] = []
 
     def feed(self, piece: bytes, *, complete: bool) -> None:
         """Hold a piece; go on when it was the last."""
         self.pieces.append(piece)
         try:
-            if self.lease is not None:
-                self.lease.take(len(piece))
+            self._lease.take(len(piece))
         except BodyRefused:
-            self._client.give_up()
+            self._give_way()
             return
         if complete:
-            self._client.collected()
+            self._client.serve(self.head, self._whole())
         else:
             self._client.wait_for_more()
 
     def fail_body(self, failure: Exception) -> None:  # noqa: ARG002 # a body can only be late
         """Leave the request to the application, which waits longer."""
-        self._client.give_up()
-
-    def whole(self) -> bytes:
-        """Give the body, which is here."""
-        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        self._give_way()
 
     def lose_client(self) -> None:
-        """Let the pieces go."""
-        if self.lease is not None:
-            self.lease.close()
+        """Hold nothing for a client that has gone: the connection gives the lease back."""
 
-    def end_stream(self) -> None:
-        """There is none."""
+    def _give_way(self) -> None:
+        self._client.give_way(self.head, self._whole(), None)
+
+    def _whole(self) -> bytes:
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ForwardingConnection(HardenedProtocol, ResponseClient):
-    """Forwards requests that hold a permit, and takes their responses."""
+    """Decides requests that are here, forwards those that get a permit, and takes their responses."""
 
     __slots__ = ("_extraction", "_guard", "_unguarded", "unanswered", "upstream")
 
@@ -39,46 +39,52 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         self._unguarded = path.unguarded
         self._extraction: Extraction | None = None
 
-    def send(
-        self,
-        head: RequestHead,
-        permit: Permit,
-        line: UpstreamConnection,
-        written: bytes,
-        body: bytes,
-        *,
-        arrived: float,
-        extraction: Extraction | None,
-    ) -> None:
-        """Send a whole request on its way; `written` is its head as the upstream gets it."""
-        self._extraction = extraction
+    def serve(self, head: RequestHead, body: bytes) -> None:
+        """Forward a whole request, if the guard permits it at once and a connection is free."""
+        self._extraction = None
+        # A client that does not read its answers is made to wait by the application; the fast path never waits.
+        line = None if self.write_paused else self.upstream.pool.take()
+        if line is None:
+            self.give_way(head, body, None)
+            return
+        arrived = monotonic()
+        try:
+            permit = self._permit(head, body)
+        except Exception:
+            logger.exception("the fast path could not decide a request")
+            permit = None
+        if permit is not None:
+            self.send(head, permit, line, body, arrived)
+            return
+        self.upstream.pool.release(line)
+        self.ask(head, body, self._extraction, arrived)
+
+    def _permit(self, head: RequestHead, body: bytes) -> Permit | None:
+        """Read the body, where a rule looks at it, and decide what needs no question."""
+        classification = head.classification
+        if classification is None:
+            permit = self._guard.pass_through()
+            self.look(head, body)
+            return permit
+        extraction = self._extraction = classification.extract(body)
+        return self._guard.permit_known(extraction)
+
+    def send(self, head: RequestHead, permit: Permit, line: UpstreamConnection, body: bytes, arrived: float) -> None:
+        """Send a whole request on its way, which was here at `arrived`."""
         response = ProxiedResponse(self.upstream, self, permit, head.method)
-        self._serve(head, response)
+        self._served = response
         self._line = line
         if self.write_paused:
             line.pause_reading()
+        written = head.upstream_head or self.upstream.request_head(head, self.peer)
         response.send(line, written, arrived, complete=True, body=body)
-
-    def send_unguarded(self, head: RequestHead) -> bool:
-        """Forward a request that no rule looks at, without a body or with a chunked one, if a connection is free."""
-        line = None if self.write_paused or (head.chunked and self._half_closed) else self.upstream.pool.take()
-        if line is None:
-            return False
-        arrived = monotonic()
-        if head.chunked:
-            self.stream(head, line)
-        else:
-            written = self.upstream.request_head(head, self.peer)
-            self.send(head, self._guard.pass_through(), line, written, b"", arrived=arrived, extraction=None)
-        return True
 
     def stream(self, head: RequestHead, line: UpstreamConnection) -> None:
         """Send the head of a request that no rule looks at, and its body as it comes."""
         arrived = monotonic()
-        permit = self._guard.pass_through()
         self._extraction = None
-        response = ProxiedResponse(self.upstream, self, permit, head.method)
-        self._serve(head, response)
+        response = ProxiedResponse(self.upstream, self, self._guard.pass_through(), head.method)
+        self._served = response
         # First of all, so that a response to a request that is not whole closes the connection.
         self._expect(head, StreamedBody(self, head, response, line))
         self.expect_body(waiting=True)
@@ -112,18 +118,18 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         self.piece(response.body)
         self.end()
 
-    # What a body tells that is held
+    # What a request becomes that is not forwarded at once
 
-    def collected(self) -> None:
-        """The body is whole: go on."""
+    def ask(self, head: RequestHead, body: bytes, extraction: Extraction | None, arrived: float) -> None:
+        """Have the guard decide a request, which is whole, by a question; one of which nothing is known gives way."""
         raise NotImplementedError
 
-    def give_up(self, extraction: Extraction | None = None) -> None:
-        """Leave the request to the application, with what is here of its body and what was learnt of it."""
+    def give_way(self, head: RequestHead, body: bytes, extraction: Extraction | None) -> None:
+        """Leave a request to the application, with what is here of its body and what was learnt of it."""
         raise NotImplementedError
 
     def wait_for_more(self) -> None:
-        """Begin anew to wait for a piece of the body."""
+        """Begin anew to wait for a piece of a body that is held."""
         raise NotImplementedError
 
 

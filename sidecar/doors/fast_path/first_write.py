@@ -6,16 +6,16 @@ The body is here already, so that only the question and the wait for an upstream
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sidecar.doors.fast_path.connection import ForwardingConnection
-from sidecar.doors.fast_path.parts import Asking
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.guard.permit import Permit
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.ports import Served
 from sidecar.http.server.request_head import RequestHead
-from sidecar.model import Extraction
+from sidecar.model import Extraction, Refusals
 from sidecar.request_context import enter_request
 
 _FAILED: Final = Response(
@@ -32,28 +32,23 @@ class FirstWrite(Served):
 
     def __init__(
         self,
-        asking: Asking,
         client: ForwardingConnection,
         head: RequestHead,
-        extraction: Extraction,
-        *,
-        written: bytes,
         body: bytes,
+        extraction: Extraction,
+        authorize: Callable[[Extraction, int], Awaitable[Permit | Refusals]],
     ) -> None:
-        self._asking = asking
         self._client = client
         self._head = head
+        self._body = body
         self._extraction = extraction
-        self._request = written, body
+        self._authorize = authorize
         self._is_gone = False
-
-    def end_stream(self) -> None:
-        """There is none."""
 
     def lose_client(self) -> None:
         """Send nothing, and let the body go: no client waits for the response. The question under way goes on."""
         self._is_gone = True
-        self._request = b"", b""
+        self._body = b""
 
     async def run(self, arrived: float) -> None:
         """Have the request, which was here at `arrived`, decided; then send or refuse it."""
@@ -76,7 +71,7 @@ class FirstWrite(Served):
         """
         upstream = self._client.upstream
         lapses = 0
-        while isinstance(decided := await self._asking.authorize(self._extraction, lapses), Permit):
+        while isinstance(decided := await self._authorize(self._extraction, lapses), Permit):
             line = upstream.pool.take()
             if line is None:
                 line = await upstream.connect(fresh=False)
@@ -87,6 +82,6 @@ class FirstWrite(Served):
             if self._is_gone:
                 upstream.pool.release(line)
                 return None
-            self._client.send(self._head, decided, line, *self._request, arrived=arrived, extraction=self._extraction)
+            self._client.send(self._head, decided, line, self._body, arrived)
             return None
         return refuse_extraction(self._extraction, decided.refusals)

@@ -17,14 +17,6 @@ from sidecar.model import Extraction, Head, Refusals
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """What decides a request that is not known: `Guard.authorize`, and the memory for its body meanwhile."""
-
-    authorize: Callable[[Extraction, int], Awaitable[Permit | Refusals]]
-    budget: BodyBudget
-
-
-@dataclass(frozen=True, slots=True)
 class FastPath:
     """What the fast path decides with and forwards by; the application behind it uses the same."""
 
@@ -34,6 +26,8 @@ class FastPath:
     upstream: Upstream
     unanswered: Callable[[Extraction | None, UpstreamError], Response]
     """Answers a request that was forwarded in vain."""
+    budget: BodyBudget
+    """The memory for bodies that are held."""
     unguarded: UnguardedWrites | None = None
-    asking: Asking | None = None
-    """Decides what the guard cannot decide at once; without it that is the application's."""
+    authorize: Callable[[Extraction, int], Awaitable[Permit | Refusals]] | None = None
+    """Decides what the guard cannot decide at once (`Guard.authorize`); without it that is the application's."""

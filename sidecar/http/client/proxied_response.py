@@ -106,10 +106,6 @@ class ProxiedResponse(ResponseReceiver, Served):
         """Give the exchange up: no client waits for the response."""
         self.give_up(ClientGone())
 
-    def end_stream(self) -> None:
-        """Give the exchange up: the client's connection ends a stream of events."""
-        self.lose_client()
-
     def give_up(self, failure: Exception) -> None:
         """Give the exchange up, unless it is over."""
         if self._over is None or not self._over.done():

@@ -21,7 +21,7 @@ from sidecar.http.headers import encode_fields
 from sidecar.http.ports import WIRE, BodySink, ResponseClient, Served, Wire
 from sidecar.http.response_messages import write_message
 from sidecar.http.server.request_head import RequestHead
-from sidecar.http.server.serving import ServingConnection
+from sidecar.http.server.responding import RespondingConnection
 from sidecar.model import Extraction, Headers
 
 BODY_HIGH_WATER: Final = 128 * 1024
@@ -36,26 +36,31 @@ class ClientDisconnected(OSError):
 
 
 class Exchange(Wire, ResponseClient, Served, BodySink):
-    """What the protocol and the application know of the request being served."""
+    """What the protocol and the application know of the request being served.
 
-    def __init__(self, protocol: ServingConnection, head: RequestHead, scope: Scope, arrived: float) -> None:
+    `body` is the whole body, or None where `feed` brings it.
+    """
+
+    def __init__(
+        self, protocol: RespondingConnection, head: RequestHead, scope: Scope, body: bytes | None = None
+    ) -> None:
         self.head = head
         self.target = head.target
         self.peer = protocol.peer
         self.extraction: Extraction | None = None
-        self.arrived = arrived
+        self.arrived = time.monotonic()
         self.wants_messages = False
         self.status: int | None = None
         self.sent = 0
-        self.received = 0
+        self.received = len(body or b"")
         self.task: asyncio.Task[None] | None = None
         self._scope = scope
-        self.body_complete = not head.has_body
+        self.body_complete = body is not None
         self.answered = False
         self.gone = False
         self._protocol = protocol
-        self._continue_due = head.expects_continue
-        self._pieces: list[bytes] = []
+        self._continue_due = head.expects_continue and body is None
+        self._pieces: list[bytes] = [body] if body else []
         self._held = 0
         self._told_end = False
         self._failure: Exception | None = None
@@ -182,13 +187,13 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         scope, self._scope = self._scope, {}
         task, self.task = self.task, None
         try:
-            await self._protocol.app(scope, self.receive, self.send)
+            await self._protocol.shared.app(scope, self.receive, self.send)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")
         finally:
             if task is not None:
-                self._protocol.served(task)
+                self._protocol.shared.tasks.discard(task)
         if not (self.gone or self.answered):
             await self._answer_for_application()
 

@@ -98,7 +98,7 @@ class HostingProtocol(HardenedProtocol):
     def _begin(self, head: RequestHead) -> None:
         if not (head.upgrade and _asks_for_websocket(head) and self._hosting.takes_websockets):
             super()._begin(head)
-        elif self._shared.draining:
+        elif self.shared.draining:
             self._refuse(BadRequest(503, "the server is stopping"))
         else:
             self._switch_to_websocket(head)
@@ -107,7 +107,7 @@ class HostingProtocol(HardenedProtocol):
         """Let the WebSocket protocol have the connection; it finds the handshake as if it had just arrived."""
         self.release_reading()
         self._deadline = None
-        self._shared.connections.discard(self)
+        self.shared.connections.discard(self)
         line = b"GET %b HTTP/1.1\r\n" % head.target
         handshake = b"%b%b\r\n%b" % (line, encode_fields(head.headers), self._buffer)
         self._buffer = b""

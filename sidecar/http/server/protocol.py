@@ -7,36 +7,37 @@ before it have been given. Refuses by itself what cannot be read in one way only
 from __future__ import annotations
 
 import asyncio
-import time
 from contextvars import Context
 
 from starlette.types import Scope
 
-from sidecar.http.ports import Served
-from sidecar.http.server.connection import ABORT, CLOSE, REFUSE_HEAD
+from sidecar.http.ports import BodySink
+from sidecar.http.server.connection import ABORT, CLOSE, FAIL_BODY, REFUSE_HEAD
 from sidecar.http.server.exchange import Exchange
-from sidecar.http.server.request_head import MAX_TEMPLATE_HEAD, BadRequest, RequestHead, find_head, parse_head
-from sidecar.http.server.request_template import RequestTemplate
+from sidecar.http.server.head_reader import HeadReader
+from sidecar.http.server.request_body import ChunkedBody, LengthBody
+from sidecar.http.server.request_head import BadRequest, RequestHead
+from sidecar.http.server.responding import RespondingConnection, ResponseWriter
 from sidecar.http.server.scope import connection_scope, request_scope
-from sidecar.http.server.serving import PIPELINE_HIGH_WATER, ServingConnection, Shared
+from sidecar.http.server.serving import PIPELINE_HIGH_WATER, Shared
 
 
-class HardenedProtocol(ServingConnection):
+class HardenedProtocol(RespondingConnection):
     """One client connection."""
 
-    __slots__ = ("_last", "_scope")
+    __slots__ = ("_heads", "_scope")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._scope: Scope = {}
-        self._last: RequestTemplate | None = None
+        self._heads = HeadReader()
 
     # What the transport tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._shared.connections.add(self)
+        self.shared.connections.add(self)
         self._scope = connection_scope(transport)
         client = self._scope["client"]
         self.peer = client[0] if client else None
@@ -73,68 +74,40 @@ class HardenedProtocol(ServingConnection):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the application, if it still serves a request of this client."""
+        """Tell what serves a request of this client."""
         super().connection_lost(exc)
-        self._shared.connections.discard(self)
-        served, self._served = self._served, None
-        self._sink = None
-        self._let_go()
+        self.shared.connections.discard(self)
+        served = self._served
+        self._forget_request()
         self._line = None
         if served is not None:
             served.lose_client()
-
-    def answered(self, *, closes: bool) -> None:
-        """The answer is complete; go on to the next request, or close."""
-        self._served = None
-        # It may hold the body.
-        self._sink = None
-        self._let_go()
-        if closes:
-            self._finish()
-            return
-        if self.reading_held:
-            self.release_reading()
-        if self._buffer or self._half_closed:
-            self._next()
-        elif self._shared.draining:
-            self._wait_for_request()
-        else:
-            self._wait(self._patience.idle, CLOSE)
-
-    def _let_go(self) -> None:
-        """Let go of what a subclass holds for the request being served."""
 
     # Requests
 
     def _next(self, seen: int = 0) -> None:
         """Serve the next request, if its head is there; the first `seen` bytes have been looked at and were not."""
         try:
-            head = self._take_head(seen) if self._buffer else None
+            head = self._heads.read(self._buffer, seen) if self._buffer else None
         except BadRequest as error:
             self._refuse(error)
             return
-        if head is not None:
-            self._begin(head)
-        elif self._half_closed:
-            self._close()
-        else:
-            self._wait_for_request()
-
-    def _take_head(self, seen: int = 0) -> RequestHead | None:
-        """Cut a head off the buffer, if it is complete. The same bytes as last time need no second reading."""
-        end = find_head(self._buffer, seen)
-        if not end:
-            return None
-        raw = self._buffer[:end]
-        last = self._last
-        head = parse_head(raw) if last is None else last.parse_next(raw)
-        if last is None or head is not last.head:
-            self._last = RequestTemplate(head) if end <= MAX_TEMPLATE_HEAD else None
-        self._buffer = self._buffer[end:]
-        return head
+        if head is None:
+            if self._half_closed:
+                self._close()
+            else:
+                self._wait_for_request()
+            return
+        self._buffer = self._buffer[len(head.raw) :]
+        self._head = head
+        self._deadline = None
+        self._on_deadline = ABORT
+        if self._half_closed:
+            self._wait(self._patience.half_closed, ABORT)
+        self._begin(head)
 
     def _wait_for_request(self) -> None:
-        if self._shared.draining:
+        if self.shared.draining:
             if self._deadline is None or self._on_deadline != CLOSE:
                 self._wait(self._patience.last_call, CLOSE)
         elif not self._buffer:
@@ -142,43 +115,137 @@ class HardenedProtocol(ServingConnection):
         elif self._on_deadline != REFUSE_HEAD:
             self._wait(self._patience.head, REFUSE_HEAD)
 
+    def _begin(self, head: RequestHead) -> None:
+        """Have the application serve a request."""
+        length = head.length
+        if length <= len(self._buffer) and not head.chunked:
+            body, self._buffer = self._buffer[:length], self._buffer[length:]
+            self._run(self._hand_over(head, body))
+            return
+        exchange = self._hand_over(head, None)
+        self._expect(head, exchange)
+        self._feed_buffer()
+        if self._closing:
+            return
+        if self._half_closed and self._body is not None:
+            # The rest of the body will never come.
+            self._finish()
+            return
+        self._run(exchange)
+
+    def _hand_over(self, head: RequestHead, body: bytes | None) -> Exchange:
+        """Make what the application gets of a request; `body` is its whole body, or None where that is still read."""
+        exchange = Exchange(self, head, self._scope_of(head), body)
+        self._served = exchange
+        return exchange
+
     def _scope_of(self, head: RequestHead) -> Scope:
         return request_scope(self._scope, head)
 
-    def _begin(self, head: RequestHead) -> None:
-        """Hand a request to the application."""
-        exchange = self._hand_over(head)
-        length = head.length
-        if 0 < length <= len(self._buffer):
-            body, self._buffer = self._buffer[:length], self._buffer[length:]
-            exchange.feed(body, complete=True)
-        elif head.has_body:
-            self._expect(head, exchange)
-            self._feed_buffer()
-            if self._closing:
-                return
-            if self._half_closed and self._body is not None:
-                # The rest of the body will never come.
-                self._finish()
-                return
-        self._run(exchange)
-
-    def _hand_over(self, head: RequestHead) -> Exchange:
-        """Make what the application gets of a request."""
-        exchange = Exchange(self, head, self._scope_of(head), time.monotonic())
-        self._serve(head, exchange)
-        return exchange
-
-    def _serve(self, head: RequestHead, served: Served) -> None:
-        """Have `served` serve a request from now on; what was waited for in front of it is here."""
-        self._deadline = None
-        self._on_deadline = ABORT
-        if self._half_closed:
-            self._wait(self._patience.half_closed, ABORT)
-        self._head = head
-        self._served = served
-
     def _run(self, exchange: Exchange) -> None:
-        """Have the application serve a request."""
-        exchange.task = self.loop.create_task(exchange.run(), context=Context())
-        self._shared.tasks.add(exchange.task)
+        task = self.loop.create_task(exchange.run(), context=Context())
+        exchange.task = task
+        self.shared.tasks.add(task)
+
+    def answered(self, *, closes: bool) -> None:
+        """The answer is complete; go on to the next request, or close."""
+        self._forget_request()
+        if closes:
+            self._finish()
+            return
+        if self.reading_held:
+            self.release_reading()
+        if self._buffer or self._half_closed:
+            self._next()
+        elif self.shared.draining:
+            self._wait_for_request()
+        else:
+            self._wait(self._patience.idle, CLOSE)
+
+    def _forget_request(self) -> None:
+        self._served = None
+        # It may hold the body.
+        self._sink = None
+        if self._when_over is not None:
+            over, self._when_over = self._when_over, None
+            over()
+
+    # The body of a request
+
+    def _expect(self, head: RequestHead, sink: BodySink) -> None:
+        """Have the body of a request go to `sink`."""
+        self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
+        self._sink = sink
+
+    def _feed_buffer(self) -> None:
+        """Take what is here of the body."""
+        if self._buffer and self._body is not None:
+            data, self._buffer = self._buffer, b""
+            # What is kept no longer holds the client; the body's sink may do so anew.
+            self.release_reading()
+            self._buffer = self._take_body(self._body, data)
+
+    def _take_body(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
+        """Feed what belongs to the body to its sink, and give what is left. Closes the connection on bad chunks."""
+        served, sink = self._served, self._sink
+        assert served is not None and sink is not None  # noqa: S101, PT018 # for the type checker
+        try:
+            piece, rest = body.take(data)
+        except BadRequest as error:
+            self._body = None
+            served.lose_client()
+            if self.has_begun:
+                self.break_off()
+            else:
+                self._refuse(error)
+            return b""
+        if body.complete:
+            self._body = None
+        sink.feed(piece, complete=body.complete)
+        return rest
+
+    # Ends
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer in the application's place and close."""
+        self.count_response(error.status)
+        text = f"{error.detail}\n".encode("ascii")
+        headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(text))]
+        self.write(ResponseWriter("", "1.1", error.status, None, headers, closes=True).head + text)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Close after the last answer of this connection."""
+        self._served = None
+        self._sink = None
+        self._line = None
+        self._body = None
+        self._buffer = b""
+        self._close_after_answer(self._patience.last_call if self.shared.draining else self._patience.linger)
+
+    def _overdue(self, what: int) -> None:
+        if what == REFUSE_HEAD:
+            self._refuse(BadRequest(408, "the head of the request did not come in time"))
+        elif what != FAIL_BODY:
+            super()._overdue(what)
+        elif self._served is not None and self._sink is not None:
+            self._sink.fail_body(TimeoutError("the rest of the request body did not come in time"))
+
+    # The stop of the server
+
+    def sweep(self, now: float) -> None:
+        """Act on what is overdue, and when stopping on what would never end."""
+        super().sweep(now)
+        if self._is_event_stream():
+            if self._half_closed:
+                self.abort()
+            elif self.shared.draining:
+                self._end_event_stream()
+
+    def drain_connection(self) -> None:
+        """Begin to stop: end what would never end, and take no new request but those on their way."""
+        if self._tunnel is not None:
+            self._tunnel.cancel()
+        elif self._served is None and not self._closing:
+            self._wait(self._patience.last_call, CLOSE)
+        self.sweep(self.loop.time())

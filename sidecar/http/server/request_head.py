@@ -18,8 +18,6 @@ MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 100
 MAX_EMPTY_LINES: Final = 16
 """Most empty lines before a request line."""
-MAX_TEMPLATE_HEAD: Final = 4 * 1024
-"""Most bytes of a head that a connection remembers, lest idle connections hold much."""
 
 TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _REQUEST_LINE: Final = re.compile(
@@ -37,6 +35,7 @@ FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_LENGTH_FIELD: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 class BadRequest(Exception):
@@ -56,13 +55,19 @@ class HeaderSection:
         self.lower = [(name.lower(), value) for name, value in raw]
         self.last = dict(self.lower)
 
+    def with_length(self, digits: bytes) -> HeaderSection:
+        """Give the same fields with another `Content-Length`."""
+        return HeaderSection(
+            [(name, digits if name.lower() == b"content-length" else value) for name, value in self.raw]
+        )
+
 
 class RequestHead(WireHead):
     """A request line and header fields that can be read in one way only.
 
     `raw` are its bytes, and `version` is `1.0` or `1.1`. `headers` has the names in lower case, `raw_headers` as they
     came, `fields` the last value for each name in lower case. `length` is the declared length of the body in bytes: 0
-    for none, and for chunks. `around_target` are the bytes before the target and those behind it.
+    for none, and for chunks. `target_start` is the offset of the target in `raw`.
 
     One object may stand for several requests of a connection that begin alike, and heads that differ in their targets
     alone share their `section`: nothing of it is ever changed but what is kept of what follows from it.
@@ -71,6 +76,7 @@ class RequestHead(WireHead):
     length = 0
     keep_alive = True
     expects_continue = False
+    around_upstream_length: tuple[bytes, bytes] | None = None
 
     def __init__(
         self,
@@ -80,7 +86,7 @@ class RequestHead(WireHead):
         version: str,
         section: HeaderSection,
         *,
-        around_target: tuple[bytes, bytes],
+        target_start: int,
     ) -> None:
         self.raw = raw
         self.method = method
@@ -91,7 +97,34 @@ class RequestHead(WireHead):
         self.fields = section.last
         self.has_host = b"host" in section.last
         self.section = section
-        self.around_target = around_target
+        self.target_start = target_start
+
+    def with_target(self, raw: bytes, target: bytes) -> RequestHead:
+        """Give the head that `raw` is, which differs from this one in its target alone."""
+        head = self._alike(raw, target, self.section)
+        head.length = self.length
+        head.upstream_fields = self.upstream_fields
+        return head
+
+    def with_length(self, raw: bytes, digits: bytes, length: int) -> RequestHead:
+        """Give the head that `raw` is, which differs from this one in the declared length of its body alone.
+
+        No classification depends on the length: a body that is too long is refused when it is read.
+        """
+        head = self._alike(raw, self.target, self.section.with_length(digits))
+        head.length = length
+        head.classified, head.classification, head.way = self.classified, self.classification, self.way
+        if self.upstream_head is not None:
+            around = self.around_upstream_length or around_length(self.upstream_head)
+            head.around_upstream_length = around
+            head.upstream_head = around[0] + digits + around[1]
+        return head
+
+    def _alike(self, raw: bytes, target: bytes, section: HeaderSection) -> RequestHead:
+        head = RequestHead(raw, self.method, target, self.version, section, target_start=self.target_start)
+        head.chunked, head.has_body = self.chunked, self.has_body
+        head.keep_alive, head.expects_continue, head.upgrade = self.keep_alive, self.expects_continue, self.upgrade
+        return head
 
     def values(self, name: bytes) -> list[bytes]:
         """Give the values of all fields of this name, in their order."""
@@ -102,37 +135,16 @@ class RequestHead(WireHead):
         return [value for each, value in self.headers if each == name]
 
 
-def find_head(buffer: bytes, seen: int = 0) -> int:
-    """Give the length of the head at the start of `buffer`, or 0 while its end has not come.
-
-    The first `seen` bytes were there before and no head: they are not looked through again, so that a head that comes
-    byte by byte costs no more than another. Empty lines before the request line, a few, belong to the head (RFC 9112,
-    section 2.2). Raises BadRequest as soon as the bytes cannot become a good head, so that the server does not wait for
-    the end of a bad one.
-    """
-    start = _skip_empty_lines(buffer)
-    end = buffer.find(b"\r\n\r\n", max(start, seen - 3))
-    if end < 0:
-        _check_beginning(buffer, start, seen)
-        return 0
-    end += 4
-    if end > MAX_HEAD:
-        raise BadRequest(431, "the header fields are larger than 64 KiB")
-    return end
-
-
-def _skip_empty_lines(buffer: bytes) -> int:
+def skip_empty_lines(buffer: bytes) -> int:
     """Give the offset of the first byte that is not part of an empty line."""
-    if not buffer.startswith(b"\r\n"):
-        return 0
     empty = _EMPTY_LINES.match(buffer)
     return empty.end() if empty else 0
 
 
 def parse_head(head: bytes) -> RequestHead:
     """Read a whole head, empty line included. Raises BadRequest."""
-    start = _skip_empty_lines(head)
-    line = _request_line(head, start)
+    start = skip_empty_lines(head)
+    line = read_request_line(head, start)
     raw = _FIELD.findall(head, line.end())
     lines = head.count(b"\n", line.end()) - 1
     if len(raw) != lines or lines > MAX_FIELDS:
@@ -140,16 +152,16 @@ def parse_head(head: bytes) -> RequestHead:
     if b" \r\n" in head or b"\t\r\n" in head:
         raw = [(name, value.rstrip(b" \t")) for name, value in raw]
     version = "1.1" if line[3] == b"1" else "1.0"
-    around_target = head[: line.start(2)], head[line.end(2) :]
     method, section = line[1].decode("ascii"), HeaderSection(raw)
-    request = RequestHead(head, method, line[2], version, section, around_target=around_target)
+    request = RequestHead(head, method, line[2], version, section, target_start=line.start(2))
     _check_host(request)
     _read_body_framing(request)
     _read_connection(request)
     return request
 
 
-def _request_line(head: bytes, start: int) -> re.Match[bytes]:
+def read_request_line(head: bytes, start: int) -> re.Match[bytes]:
+    """Give method, target and minor version of a request line. Raises BadRequest."""
     # After CONNECT many servers take the bytes behind the head for a tunnel or for further requests, whatever
     # Content-Length says (RFC 9110, section 9.3.6), so none is forwarded.
     if _CONNECT.match(head, start):
@@ -160,17 +172,6 @@ def _request_line(head: bytes, start: int) -> re.Match[bytes]:
     return line
 
 
-def _check_beginning(buffer: bytes, start: int, seen: int) -> None:
-    line_end = buffer.find(b"\r\n", start)
-    if line_end >= 0 and line_end + 2 > seen:
-        _request_line(buffer, start)
-    # What was the last byte may be the first of a line's end.
-    if FORBIDDEN.search(buffer, max(seen - 1, 0)):
-        raise BadRequest(400, "control character or bare line feed in the head")
-    if len(buffer) >= MAX_HEAD:
-        raise BadRequest(431, "the header fields are larger than 64 KiB")
-
-
 def _bad_fields(head: bytes, lines: int) -> BadRequest:
     """Name what is wrong in the order in which the beginning of a head is checked, however it was cut in pieces."""
     if FORBIDDEN.search(head):
@@ -178,6 +179,13 @@ def _bad_fields(head: bytes, lines: int) -> BadRequest:
     if lines > MAX_FIELDS:
         return BadRequest(431, "more than 100 header fields")
     return BadRequest(400, "malformed header field")
+
+
+def around_length(head: bytes) -> tuple[bytes, bytes]:
+    """Give what stands in a head before and behind the digits of its declared length, which it has."""
+    length = _LENGTH_FIELD.search(head)
+    assert length is not None  # noqa: S101 # for the type checker
+    return head[: length.start(1)], head[length.end(1) :]
 
 
 def _check_host(request: RequestHead) -> None:

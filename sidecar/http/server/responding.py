@@ -12,9 +12,7 @@ from typing import Final
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import LAST_CHUNK, ForwardedHead, Framing, encode_chunk, read_framing
 from sidecar.http.headers import encode_fields
-from sidecar.http.ports import Served
-from sidecar.http.server.connection import ClientConnection, Timeouts
-from sidecar.http.server.request_head import RequestHead
+from sidecar.http.server.serving import ServingConnection, Shared
 from sidecar.model import Headers
 
 _REASONS: Final = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
@@ -95,19 +93,16 @@ class ResponseWriter:
         return LAST_CHUNK if self._chunked else b""
 
 
-class RespondingConnection(ClientConnection):
-    """A client connection that writes responses. `_head` is the head of the request being served.
+class RespondingConnection(ServingConnection):
+    """A client connection that writes the response to the request being served.
 
-    `responses` counts responses by the class of their status code, `responses[2]` being 200 to 299.
+    Once the response is over, `answered` says whether the connection serves another request.
     """
 
-    __slots__ = ("_head", "_line", "_responses", "_served", "_unsent", "_writer")
+    __slots__ = ("_line", "_unsent", "_writer")
 
-    def __init__(self, patience: Timeouts, responses: list[int]) -> None:
-        super().__init__(patience)
-        self._responses = responses
-        self._head: RequestHead | None = None
-        self._served: Served | None = None
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
         self._writer: ResponseWriter | None = None
         self._unsent = b""
         self._line: UpstreamConnection | None = None
@@ -152,7 +147,7 @@ class RespondingConnection(ClientConnection):
         # The upstream connection may lie idle already; held back for this client, it would never be read again.
         self._line = None
         self._transport.write(written + body)
-        self._responses[head.status // 100] += 1
+        self.shared.responses[head.status // 100] += 1
         self.answered(closes=closes)
 
     def begin(self, head: ForwardedHead) -> None:
@@ -181,6 +176,14 @@ class RespondingConnection(ClientConnection):
     def break_off(self) -> None:
         """Break the connection so that the response begun cannot look complete."""
         self.cut(hard=self._writer is not None and not self._writer.delimited)
+
+    def count_response(self, status: int) -> None:
+        """Count a response by the class of its status code."""
+        self.shared.responses[status // 100] += 1
+
+    def answered(self, *, closes: bool) -> None:
+        """The response is complete; go on to the next request, or close."""
+        raise NotImplementedError
 
     # What the protocol asks
 
@@ -225,12 +228,8 @@ class RespondingConnection(ClientConnection):
 
     def _closes_after(self) -> bool:
         """Whether the connection closes after the response that begins now."""
-        raise NotImplementedError
-
-    def count_response(self, status: int) -> None:
-        """Count a response by the class of its status code."""
-        self._responses[status // 100] += 1
-
-    def answered(self, *, closes: bool) -> None:
-        """The response is complete; go on to the next request, or close."""
-        raise NotImplementedError
+        head = self._head
+        if head is None or not head.keep_alive or self._body is not None:
+            return True
+        # When stopping, nothing but a request that is here already is served after this one.
+        return self.shared.draining and b"\r\n\r\n" not in self._buffer
