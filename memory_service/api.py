@@ -27,6 +27,7 @@ from memory_service.requests import (
     BySubject,
     Change,
     ContextOf,
+    Cursor,
     Limit,
     Listing,
     NewDialog,
@@ -41,12 +42,15 @@ from memory_service.requests import (
 )
 from memory_service.service import MemoryService
 from service_kit.ids import Id
+from service_kit.paths import WHOLE
 from service_kit.problems import Refused, responses
 
 _MEMORIES: Final = "/api/v1/memories"
-# Everything up to the last part of the path, so that an id with an encoded slash is refused as one, not as a route.
-_SESSION: Final = f"{_MEMORIES}/session/{{session_id:path}}"
+_SESSION: Final = f"{_MEMORIES}/session/{{session_id:{WHOLE}}}"
 _MEMORY: Final = f"{_MEMORIES}/{{memory_type}}/{{memory_id}}"
+
+_BODY: Final = responses(400, 413)
+"""The errors of calls that read a body."""
 
 SessionId = Annotated[Id, Path()]
 MemoryId = Annotated[Label, Path()]
@@ -70,7 +74,7 @@ Extracted = Literal[MemoryType.FACTUAL, MemoryType.EPISODIC, MemoryType.PROCEDUR
 
 def memory_routes(service: MemoryService) -> APIRouter:
     """All routes of the REST API over `service`."""
-    router = APIRouter(strict_content_type=False)
+    router = APIRouter(strict_content_type=False, responses=responses(422, 503))
     _add_session_routes(router, service)
     _add_dialog_routes(router, service)
     _add_finding_routes(router, service)
@@ -80,12 +84,12 @@ def memory_routes(service: MemoryService) -> APIRouter:
 
 
 def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(f"{_MEMORIES}/session/store", responses=responses(), tags=["sessions"])
+    @router.post(f"{_MEMORIES}/session/store", responses=_BODY, tags=["sessions"])
     async def store_session_message(body: NewMessage) -> Stored:
         """Add a message to a session, known here or not."""
         return await service.store_message(body)
 
-    @router.get(f"{_SESSION}/context", responses=responses(), tags=["sessions"])
+    @router.get(f"{_SESSION}/context", tags=["sessions"])
     async def get_session_context(
         session_id: SessionId,
         user_id: Id,
@@ -101,7 +105,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
         )
         return await service.sessions.context(wanted)
 
-    @router.post(f"{_SESSION}/summarize", responses=responses(), tags=["sessions"])
+    @router.post(f"{_SESSION}/summarize", responses=_BODY, tags=["sessions"])
     async def summarize_session(
         session_id: SessionId, user_id: Id | None = None, body: Summarizing | None = None
     ) -> SessionSummary:
@@ -112,7 +116,7 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
             SummaryOf(**of.model_dump(), force_update=how.force_update, compression_level=how.compression_level)
         )
 
-    @router.post(f"{_SESSION}/deactivate", responses=responses(), tags=["sessions"])
+    @router.post(f"{_SESSION}/deactivate", responses=_BODY, tags=["sessions"])
     async def deactivate_session(
         session_id: SessionId, user_id: Id | None = None, body: Owner | None = None
     ) -> Deactivated:
@@ -121,18 +125,18 @@ def _add_session_routes(router: APIRouter, service: MemoryService) -> None:
 
 
 def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(f"{_MEMORIES}/{{memory_type}}/extract", responses=responses(), tags=["memories"])
+    @router.post(f"{_MEMORIES}/{{memory_type}}/extract", responses=_BODY, tags=["memories"])
     async def extract_memory(memory_type: Extracted, body: NewDialog) -> Stored:
         """Remember a dialogue as one memory, as it is: no model is used that could take it apart."""
         return await service.extract(memory_type, body)
 
-    @router.post(f"{_MEMORIES}/working/store", responses=responses(), tags=["memories"])
+    @router.post(f"{_MEMORIES}/working/store", responses=_BODY, tags=["memories"])
     async def store_working_memory(body: NewWorkingDialog) -> Stored:
         """Remember a dialogue for a while."""
         return await service.store_working(body)
 
-    @router.get(f"{_MEMORIES}/working/active", responses=responses(), tags=["memories"])
-    async def get_active_working_memories(user_id: Id, limit: Limit = MAX_LIMIT, cursor: str | None = None) -> Page:
+    @router.get(f"{_MEMORIES}/working/active", tags=["memories"])
+    async def get_active_working_memories(user_id: Id, limit: Limit = MAX_LIMIT, cursor: Cursor | None = None) -> Page:
         """List a user's working memories that have not expired, newest first."""
         return await service.newest(
             Listing(user_id=user_id, memory_type=[MemoryType.WORKING], limit=limit, cursor=cursor)
@@ -140,24 +144,24 @@ def _add_dialog_routes(router: APIRouter, service: MemoryService) -> None:
 
 
 def _add_labelled_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.get(f"{_MEMORIES}/factual/search/subject", responses=responses(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/factual/search/subject", tags=["memories"])
     async def search_facts_by_subject(by: Annotated[BySubject, Query()]) -> Page:
         """Find the facts whose `subject` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.FACTUAL, by.user_id, "subject", by.subject, by.limit)
 
-    @router.get(f"{_MEMORIES}/episodic/search/event_type", responses=responses(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/episodic/search/event_type", tags=["memories"])
     async def search_episodes_by_event_type(by: Annotated[ByEventType, Query()]) -> Page:
         """Find the episodes whose `event_type` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.EPISODIC, by.user_id, "event_type", by.event_type, by.limit)
 
-    @router.get(f"{_MEMORIES}/semantic/search/category", responses=responses(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/semantic/search/category", tags=["memories"])
     async def search_concepts_by_category(by: Annotated[ByCategory, Query()]) -> Page:
         """Find the concepts whose `category` it is, then those whose content has all of its words."""
         return await service.about(MemoryType.SEMANTIC, by.user_id, "category", by.category, by.limit)
 
 
 def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.get(f"{_MEMORIES}/search", responses=responses(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/search", tags=["memories"])
     async def search_memories(search: Annotated[Search, Query()]) -> Page:
         """Find the memories that have all words of `q`, or any where none has all, the most relevant first.
 
@@ -165,19 +169,19 @@ def _add_finding_routes(router: APIRouter, service: MemoryService) -> None:
         """
         return await service.search(search)
 
-    @router.get(f"{_MEMORIES}/statistics", responses=responses(), tags=["memories"])
+    @router.get(f"{_MEMORIES}/statistics", tags=["memories"])
     async def get_memory_statistics(of: Annotated[OfUser, Query()]) -> Statistics:
         """Count a user's memories."""
         return await service.statistics(of)
 
-    @router.get(_MEMORIES, responses=responses(), tags=["memories"])
+    @router.get(_MEMORIES, tags=["memories"])
     async def list_memories(listing: Annotated[Listing, Query()]) -> Page:
         """List a user's memories, newest first."""
         return await service.newest(listing)
 
 
 def _add_memory_routes(router: APIRouter, service: MemoryService) -> None:
-    @router.post(_MEMORIES, status_code=201, responses=responses(), tags=["memories"])
+    @router.post(_MEMORIES, status_code=201, responses=_BODY, tags=["memories"])
     async def store_memory(body: NewMemory) -> Memory:
         """Add a memory of any type."""
         return await service.store_memory(body)
@@ -187,7 +191,7 @@ def _add_memory_routes(router: APIRouter, service: MemoryService) -> None:
         """Look at one memory; with `user_id`, only at that user's."""
         return await service.memory(memory_type, memory_id, user_id)
 
-    @router.patch(_MEMORY, responses=responses(404), tags=["memories"])
+    @router.patch(_MEMORY, responses=_BODY | responses(404), tags=["memories"])
     async def change_memory(memory_type: MemoryType, memory_id: MemoryId, body: Change) -> Memory:
         """Replace some fields of a memory."""
         return await service.change(memory_type, memory_id, body)

@@ -65,7 +65,7 @@ class MemoryApp(FastAPI):
         self.include_router(memory_routes(service))
         self.router.routes.append(Route("/mcp", self._mcp))
         telemetry.install(self, "memory_service")
-        self.add_api_route("/health", self._health, tags=["health"], responses={503: {"model": problems.Problem}})
+        self.add_api_route("/health", self._health, tags=["health"], responses=problems.responses(503))
 
     @property
     def app(self) -> ASGIApp:

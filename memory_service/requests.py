@@ -18,6 +18,8 @@ from service_kit.ids import Id, unsafe_because
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL, description="Seconds until a working memory expires.")]
 MAX_LIMIT: Final = 100
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+_CURSOR: Final = "`next_cursor` of the page before."
+Cursor = Annotated[str, Field(pattern="^[0-9]{1,18}$", description=_CURSOR)]
 Recent = Annotated[int, Field(ge=0, le=10_000)]
 DEFAULT_LIMIT: Final = 20
 DEFAULT_RECENT: Final = 20
@@ -170,13 +172,13 @@ class _Finding(BaseModel):
     user_id: Id
     session_id: Id | None = None
     limit: Annotated[Limit, Field(validation_alias=AliasChoices("limit", "top_k"))] = DEFAULT_LIMIT
-    cursor: str | None = None
 
 
 class Listing(_Finding):
     """The memories of some types, or of all."""
 
     memory_type: Types = []
+    cursor: Cursor | None = None
 
 
 class Search(_Finding):
@@ -184,6 +186,7 @@ class Search(_Finding):
 
     q: Annotated[Query, Field(validation_alias=AliasChoices("q", "query"))]
     types: Annotated[Types, Field(validation_alias=AliasChoices("types", "memory_types"))] = []
+    cursor: Annotated[str | None, Field(pattern="^(all|any)-[0-9]{1,9}$", description=_CURSOR)] = None
     similarity_threshold: Annotated[
         float, Field(ge=0, le=1, description="Has no effect: words are compared, not vectors.")
     ] = 0

@@ -6,7 +6,6 @@ Nothing here asks whether a session exists: a message makes its session known, h
 from __future__ import annotations
 
 import datetime as dt
-import re
 import uuid
 from typing import Any, Final
 
@@ -21,7 +20,6 @@ from service_kit.problems import Refused
 _NAME_A_SESSION: Final = (
     "session_id: a session memory needs one, beside the content or as context.session_id or metadata.session_id"
 )
-_SEARCH_CURSOR: Final = re.compile(r"(all|any)-([0-9]{1,9})").fullmatch
 
 
 def utc_now() -> dt.datetime:
@@ -116,26 +114,27 @@ class MemoryService:
         await again_if_stale(lambda: self._store.remove(memory))
 
     async def newest(self, listing: Listing) -> Page:
-        """A page of a user's memories. Refused for a cursor that no page gave."""
+        """A page of a user's memories."""
         which = Which(listing.user_id, listing.memory_type, listing.session_id)
-        before = _number(listing.cursor)
+        before = int(listing.cursor) if listing.cursor else None
         found, rest = await again_if_stale(lambda: self._store.page(which, before, listing.limit, self._now()))
         return _page(found, None if rest is None else str(rest))
 
     async def search(self, search: Search) -> Page:
         """A page of the memories that have all words, or any where none has all, the best first.
 
-        Refused where no word is searched for, and for a cursor that no page gave.
+        Refused where no word is searched for.
         """
         which, query = Which(search.user_id, search.types, search.session_id), _query("q", search.q)
-        words, skip = _place(search.cursor)
+        words, _, skipped = (search.cursor or "all-0").partition("-")
+        skip = int(skipped)
         found, more = list[Memory](), False
-        if words != "any":
+        if words == "all":
             found, more = await self._best(which, query, skip, search.limit)
-        if words == "any" or (words is None and not found):
+        if words == "any" or (search.cursor is None and not found):
             words = "any"
             found, more = await self._best(which, query.loosened(), skip, search.limit)
-        return _page(found, f"{words or 'all'}-{skip + search.limit}" if more else None)
+        return _page(found, f"{words}-{skip + search.limit}" if more else None)
 
     async def about(self, memory_type: MemoryType, user_id: str, label: str, value: str, limit: int) -> Page:
         """The memories of a type whose `label` holds the value, then those whose content has all of its words."""
@@ -220,20 +219,3 @@ def _query(name: str, text: str) -> SearchQuery:
         return read_query(text)
     except ValueError as nothing:
         raise _invalid(f"{name}: {nothing}") from nothing
-
-
-def _place(cursor: str | None) -> tuple[str | None, int]:
-    """Where a page of a search begins: among the memories with all words or any, and how many come before it."""
-    if cursor is None:
-        return None, 0
-    if not (found := _SEARCH_CURSOR(cursor)):
-        raise _invalid("cursor: is not one that a page of this search gave")
-    return found[1], int(found[2])
-
-
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise _invalid("cursor: is not one that a page gave")
-    return int(cursor)

@@ -80,8 +80,8 @@ def unavailable() -> Refused:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a call for its OpenAPI description: those of every call, and the given statuses."""
-    return {status: {"model": Problem} for status in sorted({400, *statuses, 413, 422, 503})}
+    """The errors of a call, or of all calls of a router, for its OpenAPI description."""
+    return {status: {"model": Problem} for status in statuses}
 
 
 def install(app: FastAPI) -> None:

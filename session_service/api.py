@@ -6,14 +6,11 @@ import uuid
 from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import AfterValidator
 
 from service_kit.ids import Id, unsafe_because
+from service_kit.paths import WHOLE
 from service_kit.problems import Refused, responses
-from service_kit.queries import known_parameters
-from session_service.bodies import known_fields
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
-from session_service.paths import SESSION, SESSIONS
 from session_service.schemas import (
     EnsureMany,
     EnsureManyOut,
@@ -29,11 +26,10 @@ from session_service.schemas import (
 )
 from session_service.service import Sessions
 
-router: Final = APIRouter(
-    tags=["sessions"],
-    strict_content_type=False,
-    dependencies=[Depends(known_parameters), Depends(known_fields)],
-)
+SESSIONS: Final = "/api/v1/sessions"
+SESSION: Final = f"{SESSIONS}/{{session_id:{WHOLE}}}"
+
+router: Final = APIRouter(tags=["sessions"], strict_content_type=False)
 
 _RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
     Created: "created",
@@ -43,14 +39,8 @@ _RESULTS: Final[dict[type[Ensured], PairOutcome]] = {
 }
 
 
-def _cursor(text: str) -> str:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise ValueError("not a cursor that a page was answered with")
-    return text
-
-
 SessionId = Annotated[Id, Path()]
-Cursor = Annotated[str, AfterValidator(_cursor)]
+Cursor = Annotated[str, Query(pattern="^[0-9]{1,18}$", description="`next_cursor` of the page before.")]
 
 
 async def _asked(request: Request) -> Sessions:
@@ -60,7 +50,7 @@ async def _asked(request: Request) -> Sessions:
 Asked = Annotated[Sessions, Depends(_asked)]
 
 
-@router.post(f"{SESSIONS}:ensure", response_model=EnsureManyOut, responses=responses())
+@router.post(f"{SESSIONS}:ensure", response_model=EnsureManyOut)
 async def ensure_sessions(sessions: Asked, body: EnsureMany) -> EnsureManyOut:
     """Create those of up to 1,000 sessions that are missing, in one transaction."""
     wanted = [Wanted(pair.session_id, pair.user_id) for pair in body.sessions if _is_valid(pair)]
@@ -82,7 +72,7 @@ async def create_session(sessions: Asked, body: NewSession) -> Session:
     return looked_up(session_id, outcome)
 
 
-@router.get(SESSIONS, response_model=PageOut, responses=responses())
+@router.get(SESSIONS, response_model=PageOut)
 async def list_sessions(
     sessions: Asked,
     user_id: Id | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -25,6 +25,7 @@ from session_service.schemas import Health
 from session_service.service import Sessions
 from session_service.settings import Settings
 from session_service.store import Store
+from session_service.strict_input import strict_input
 
 _LARGEST_BODY: Final = 10 << 20
 _BEARER: Final = HTTPBearer(scheme_name="token", auto_error=False)
@@ -77,11 +78,14 @@ class SessionService:
             redoc_url=None,
         )
         app.state.sessions, app.state.feed = self.sessions, self.feed
-        guarded = [] if settings.token is None else [Security(_BEARER)]
-        unauthorized: dict[int | str, Any] = {401: {"model": problems.Problem}} if guarded else {}
+        errors = problems.responses(400, 413, 422, 503)
+        guards = [Depends(strict_input)]
+        if settings.token is not None:
+            errors |= problems.responses(401)
+            guards.insert(0, Security(_BEARER))
         for router in (api.router, stream.router):
-            app.include_router(router, dependencies=guarded, responses=unauthorized)
-        app.add_api_route("/health", _health, response_model=Health, responses={503: {"model": problems.Problem}})
+            app.include_router(router, dependencies=guards, responses=errors)
+        app.add_api_route("/health", _health, response_model=Health, responses=problems.responses(503))
         app.add_middleware(DirectCalls, sessions=self.sessions)
         app.add_middleware(BoundedBody, largest=_LARGEST_BODY)
         if settings.token is not None:

@@ -19,12 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service_kit.database import DatabaseUnavailable
 from service_kit.ids import unsafe_because
 from service_kit.problems import RETRY_AFTER, ProblemResponse, Refused, unavailable
-from session_service.api import ensured, looked_up
-from session_service.bodies import read_json
+from session_service.api import SESSION, SESSIONS, ensured, looked_up
 from session_service.model import Session
-from session_service.paths import SESSION, SESSIONS
 from session_service.schemas import EnsureSession, SessionOut
 from session_service.service import Sessions
+from session_service.strict_input import read_json
 
 MOST_BODY: Final = 64 * 1024
 """Declared bytes of a body that is read here."""

@@ -12,9 +12,6 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from service_kit.database import DatabaseUnavailable
-from service_kit.problems import responses
-from service_kit.queries import known_parameters
-from session_service.bodies import known_fields
 from session_service.feed import Feed, Heartbeat, Reset, Told
 from session_service.model import Event
 
@@ -23,8 +20,7 @@ _CONTENT: Final[dict[str, Any]] = {"text/event-stream": {"schema": {"type": "str
 _NO_NUMBER: Final = -1
 _LARGEST: Final = 2**63 - 1
 
-
-router: Final = APIRouter(tags=["events"], dependencies=[Depends(known_parameters), Depends(known_fields)])
+router: Final = APIRouter(tags=["events"])
 
 
 async def followed(request: Request) -> Feed:
@@ -32,11 +28,7 @@ async def followed(request: Request) -> Feed:
     return cast("Feed", request.app.state.feed)
 
 
-@router.get(
-    "/api/v1/session-events",
-    response_class=StreamingResponse,
-    responses={200: {"content": _CONTENT}, **responses()},
-)
+@router.get("/api/v1/session-events", response_class=StreamingResponse, responses={200: {"content": _CONTENT}})
 async def session_events(
     feed: Annotated[Feed, Depends(followed)],
     after: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None,

@@ -59,9 +59,18 @@ async def test_every_error_is_described_in_its_own_shape(client: httpx.AsyncClie
         for method, operation in methods.items():
             errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
             assert "503" in errors, (method, path)
-            assert path == "/health" or {"400", "413", "422"} <= errors.keys(), (method, path)
+            assert path == "/health" or "422" in errors, (method, path)
+            assert ({"400", "413"} & errors.keys() == {"400", "413"}) == ("requestBody" in operation), (method, path)
             for answer in errors.values():
                 assert answer["content"].keys() == {"application/problem+json"}
+
+
+@pytest.mark.parametrize("path", ["", "/search", "/working/active"])
+async def test_the_shape_of_a_cursor_is_described(client: httpx.AsyncClient, path: str) -> None:
+    """A client can tell what no page gives."""
+    operation = (await described(client))["paths"][f"/api/v1/memories{path}"]["get"]
+    (cursor,) = [one for one in operation["parameters"] if one["name"] == "cursor"]
+    assert cursor["schema"]["anyOf"][0]["pattern"].startswith("^")
 
 
 async def test_every_answer_is_described(client: httpx.AsyncClient) -> None:

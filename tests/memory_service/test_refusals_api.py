@@ -79,6 +79,7 @@ BODIES = [
     ("/memories/session/s/deactivate", {"user_id": "a b"}, "invalid_user_id"),
     ("/memories/session/s/deactivate?user_id=v", {"user_id": "u"}, "invalid_user_id"),
     ("/memories/session/a%2Fb/summarize", {"user_id": "u"}, "invalid_session_id"),
+    ("/memories/session/a%0Ab/deactivate", {"user_id": "u"}, "invalid_session_id"),
 ]
 
 RAW = [
@@ -123,6 +124,7 @@ QUERIES = [
     ("/memories/session/s/context", "user_id_required"),
     ("/memories/session/%00/context?user_id=u", "invalid_session_id"),
     ("/memories/session/a%2Fb/context?user_id=u", "invalid_session_id"),
+    ("/memories/session/a%0A/context?user_id=u", "invalid_session_id"),
     ("/memories/session/%2e%2e/context?user_id=u", "invalid_session_id"),
     ("/memories/session/s/context?user_id=u&max_recent_messages=-1", "invalid_request"),
     ("/memories/session/s/context?user_id=u&include_summaries=perhaps", "invalid_request"),

@@ -193,11 +193,24 @@ async def test_the_interface_describes_itself(client: httpx.AsyncClient) -> None
         "/api/v1/session-events": {"get"},
         "/health": {"get"},
     }
+    for path, methods in paths.items():
+        for operation in methods.values():
+            assert path == "/health" or {"400", "413", "422", "503"} <= operation["responses"].keys()
     errors = paths["/api/v1/sessions/{session_id}"]["get"]["responses"]
     assert {
         errors[status]["content"]["application/problem+json"]["schema"]["$ref"]
         for status in ("400", "403", "404", "410", "413", "422", "503")
     } == {"#/components/schemas/Problem"}
+
+
+async def test_the_interface_says_what_a_cursor_looks_like(client: httpx.AsyncClient) -> None:
+    """What the pattern leaves out is refused, and nothing else."""
+    paths = (await client.get("http://service/openapi.json")).json()["paths"]
+    (cursor,) = [one for one in paths["/api/v1/sessions"]["get"]["parameters"] if one["name"] == "cursor"]
+    pattern = cursor["schema"]["anyOf"][0]["pattern"]
+    for value in ("0", "9" * 18, "9" * 19, "", "-1", "x", "1\n", "\u0663"):
+        response = await client.get("/sessions", params={"cursor": value})
+        assert (response.status_code == 200) == (re.search(pattern.replace("$", r"\Z"), value) is not None)
 
 
 async def test_with_a_token_the_interface_says_how_it_is_named(database_url: str) -> None:

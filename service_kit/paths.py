@@ -1,6 +1,7 @@
-"""How a session id stands in a path: everything up to the end, so that a bad id is refused as an id.
+"""How an id stands in a path: everything up to what follows it, so that a bad id is refused as an id.
 
-Starlette's own convertors leave a slash to other routes and drop a final newline, which would make `a%0A` the id `a`.
+Starlette's own convertors leave a slash or a line break to other routes and drop a final newline, which would make
+`a%0A` the id `a`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class _Whole(Convertor[str]):
         return value
 
 
-register_url_convertor("whole", _Whole())
+WHOLE: Final = "whole"
+"""The name of the convertor, for the path of a route."""
 
-SESSIONS: Final = "/api/v1/sessions"
-SESSION: Final = f"{SESSIONS}/{{session_id:whole}}"
+register_url_convertor(WHOLE, _Whole())
