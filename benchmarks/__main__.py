@@ -45,6 +45,7 @@ ALL = [*(case.name for case in CASES), *EXPERIMENTS]
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
 DOCS = machine.ROOT / "docs"
+PICTURES = DOCS / "assets/benchmarks"
 
 
 def main() -> None:
@@ -86,8 +87,9 @@ def _say(console: Console) -> Callable[[str], None]:
 
 
 class Place(NamedTuple):
-    """Where the results of a run go."""
+    """Where the results of a run go, and the title of their page."""
 
+    title: str
     folder: Path
     page: Path
     pictures: Path
@@ -96,23 +98,25 @@ class Place(NamedTuple):
 def _place(arguments: argparse.Namespace) -> Place:
     """Only a complete run replaces the results that the docs show, and one of all bars of speed those of the bars."""
     if arguments.cases or arguments.contenders or arguments.quick or arguments.rounds:
-        return Place(RESULTS / "partial", RESULTS / "partial/results.md", RESULTS / "partial")
+        folder = RESULTS / "partial"
+        return Place("Benchmarks: a partial run", folder, folder / "results.md", folder)
     if arguments.bars:
-        return Place(RESULTS / "bars", DOCS / "developers/benchmark-bars.md", DOCS / "assets/benchmarks/bars")
-    return Place(RESULTS, DOCS / "developers/benchmark-results.md", DOCS / "assets/benchmarks")
+        page = DOCS / "developers/benchmark-bars.md"
+        return Place("Benchmarks: the bars of speed", RESULTS / "bars", page, PICTURES / "bars")
+    return Place("Benchmarks: a complete run", RESULTS, DOCS / "developers/benchmark-results.md", PICTURES)
 
 
 def _publish(
     console: Console, samples: Samples, facts: dict[str, str], verdicts: list[bars.Verdict], place: Place
 ) -> None:
-    folder, page, pictures = place
+    title, folder, page, pictures = place
     for each in (folder, pictures):
         each.mkdir(parents=True, exist_ok=True)
     made = [tables.bars(verdicts), *tables.results(samples), tables.troubles(samples)]
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
     drawn = plots.draw(samples, pictures)
-    report.to_page(page, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
+    report.to_page(page, title, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
     console.print(f"written: {Path(os.path.relpath(folder))}/results.json, {', '.join(drawn) or 'no plots'}")
 
 
