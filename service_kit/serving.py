@@ -1,6 +1,6 @@
 """Running an ASGI application on one address until a signal: ready is said when it is true, and stopping is bounded.
 
-SIGTERM or SIGINT ends the process in order with exit code 0; a second one ends it at once with 1.
+SIGTERM, SIGINT or SIGHUP ends the process in order with exit code 0; a second SIGTERM or SIGINT ends it at once with 1.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from starlette.types import ASGIApp
 
 from service_kit.address import Address, bound_address, listening
 from service_kit.collector import collect_seldom, leave_out_what_lives
+from service_kit.signals import STOPS, hangups
 
 Hook = Callable[[], Awaitable[None]]
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _HOOK_WAIT: Final = 5.0
 _IDLE_CONNECTION: Final = 75
 
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, without raising the signal anew at the end: a stop that was asked for is a success."""
-        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in (*STOPS, *hangups())}
         try:
             yield
         finally:
@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's signature
-        if self.should_exit:
+        if self.should_exit and sig != signal.SIGHUP:
             sys.stdout.flush()
             os._exit(1)
         self.should_exit = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,15 +16,14 @@ import click
 from service_kit.address import Address, Tcp, Unix, parse_address
 from service_kit.extras import require_extra
 from service_kit.settings import env_file_values
+from service_kit.signals import STOPS, hangups
 from sidecar.tools.tool import Failed, Tool
 
 STOP_GRACE = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
 
-
 _SERVICES: Final = ("session-service", "memory-service")
 _PREFIXES: Final = ("SIDECAR_", "SESSION_", "MEMORY_")
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class ChildFailed(Exception):
@@ -66,7 +64,7 @@ async def _up(data_dir: Path) -> int:
     platform = _Platform(_with_defaults(data_dir))
     running = asyncio.create_task(platform.run(data_dir))
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for number in (*STOPS, *hangups()):
         loop.add_signal_handler(number, running.cancel)
     try:
         await running
@@ -76,7 +74,7 @@ async def _up(data_dir: Path) -> int:
         pass
     finally:
         # A second signal kills.
-        for number in _SIGNALS:
+        for number in STOPS:
             loop.add_signal_handler(number, platform.kill)
         await platform.stop()
     return 1

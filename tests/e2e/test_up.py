@@ -45,6 +45,15 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
         assert platform.up.stop(signal.SIGTERM) == 0
 
 
+def test_a_closed_terminal_leaves_no_process(tmp_path: Path) -> None:
+    """SIGHUP comes to `up` alone, for each of its processes has a session of its own, and it may come twice."""
+    with up_with_client(tmp_path) as platform:
+        children = psutil.Process(platform.up.process.pid).children()
+        platform.up.process.send_signal(signal.SIGHUP)
+        assert platform.up.stop(signal.SIGHUP) == 0
+        assert not any(child.is_running() for child in children)
+
+
 def test_an_empty_variable_leaves_what_up_derives(tmp_path: Path) -> None:
     """It counts as unset, as everywhere: container files pass variables on that may be empty."""
     derived = ("SESSION_DATABASE_URL", "MEMORY_DATABASE_URL", "SIDECAR_UPSTREAM", "SIDECAR_SESSION_SERVICE")

@@ -74,7 +74,7 @@ def test_the_ready_line_names_role_and_address_and_is_true(tmp_path: Path) -> No
         wait_until(lambda: process.stderr == ["started"], "the hook's line")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_order_with_success(tmp_path: Path, number: signal.Signals) -> None:
     """Hook, then lifespan, then exit code 0: being asked to stop is no failure."""
     with serving(tmp_path) as process:
@@ -102,6 +102,27 @@ def test_a_second_signal_ends_it_at_once_with_failure(tmp_path: Path) -> None:
         wait_until(lambda: "stopping" in process.stderr, "the stop to begin")
         assert process.stop(signal.SIGINT) == 1
         assert "lifespan over" not in process.stderr
+
+
+def test_a_second_hangup_ends_it_no_sooner(tmp_path: Path) -> None:
+    """Where a terminal is closed, the shell and the kernel both send one."""
+    with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/for-ever", trust_env=False):
+        process.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "stopping" in process.stderr, "the stop to begin")
+        assert process.stop(signal.SIGHUP) == 0
+        assert "lifespan over" in process.stderr
+
+
+def test_under_nohup_it_serves_on(tmp_path: Path) -> None:
+    """Who ignores hangups wants the process to outlive the terminal."""
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with serving(tmp_path) as process:
+            process.process.send_signal(signal.SIGHUP)
+            assert httpx.get(process.url(), trust_env=False).text == "begun done"
+            assert process.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:

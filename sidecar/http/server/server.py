@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from service_kit.address import bound_address
+from service_kit.signals import STOPS, hangups
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.serving import Shared
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _BACKLOG: Final = 2048
 """So many connections wait to be accepted at most; the kernel may allow fewer (net.core.somaxconn)."""
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SWEEP: Final = 0.25
 _POLL: Final = 0.02
 
@@ -83,7 +82,7 @@ class Server:
         return {f"{digit}xx": float(count) for digit, count in counts if 1 <= digit <= 5 or count}
 
     async def run_until_stopped(self) -> int:
-        """Serve until SIGINT, SIGTERM or `stop`; gives the exit code: 0, or 1 if it had to end at once.
+        """Serve until SIGINT, SIGTERM, SIGHUP or `stop`; gives the exit code: 0, or 1 if it had to end at once.
 
         A hosted application that has not started by then is not waited for. Raises StartFailed where it fails to start,
         and OSError where no connection can be accepted.
@@ -126,12 +125,13 @@ class Server:
             yield
             return
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self.stop)
+        handlers = dict.fromkeys(STOPS, self.stop) | dict.fromkeys(hangups(), self._stop.set)
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
     async def _shut_down(self, accepting: asyncio.Server) -> None:
