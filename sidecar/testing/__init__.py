@@ -5,7 +5,7 @@ For users: `SessionServiceApp`, a session service in memory as an ASGI applicati
 before a network, a disk or a clock; they pass the tests of the adapters that they stand for.
 """
 
-from sidecar.testing.fake_sessions import Before, FakeDebts, FakeKnownSessions, FakeSessionService
+from sidecar.testing.fake_sessions import Before, FakeDebts, FakeSessionService
 from sidecar.testing.fakes import FakeClock, FakeDiscovery, FakeForwarder, FakeTelemetry, permit
 from sidecar.testing.session_service import SessionServiceApp, serve_session_service
 
@@ -15,7 +15,6 @@ __all__ = [
     "FakeDebts",
     "FakeDiscovery",
     "FakeForwarder",
-    "FakeKnownSessions",
     "FakeSessionService",
     "FakeTelemetry",
     "SessionServiceApp",

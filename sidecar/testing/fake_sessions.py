@@ -1,6 +1,6 @@
-"""Fakes of the ports that know of sessions, over dicts: the session service, the cache and the journal of debts."""
+"""Fakes of the ports that know of sessions, over dicts: the session service and the journal of debts."""
 
-# ruff: noqa: ARG002 # a fake takes what its port takes, whether it uses it or not
+# a fake takes what its port takes, whether it uses it or not
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sidecar.guard.ports import DebtNotWritten, KnownSessions
+from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import (
     Absent,
     Conflict,
@@ -75,44 +75,6 @@ class FakeSessionService:
         if session.status is SessionStatus.DELETED:
             return Gone()
         return Found(session) if session.owner == reference.user_id else Conflict()
-
-
-class FakeKnownSessions(KnownSessions):
-    """The `KnownSessions` port over a dict that never expires. With `drops`, events overtake all that it is told."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[SessionKey, Session] = {}
-        self.drops = False
-
-    def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        session = self.sessions.get(key)
-        return session is not None and session.owner == user_id and session.status is not SessionStatus.DELETED
-
-    def get(self, key: SessionKey) -> Session | None:
-        return self.sessions.get(key)
-
-    def peek(self, key: SessionKey) -> Session | None:
-        return self.sessions.get(key)
-
-    def bury(self, key: SessionKey) -> None:
-        self.sessions[key] = Session(None, SessionStatus.DELETED)
-
-    def forget(self, key: SessionKey) -> None:
-        self.sessions.pop(key, None)
-
-    def recall(self, key: SessionKey) -> Session | None:
-        return self.sessions.get(key)
-
-    def ticket(self) -> int:
-        return 0
-
-    def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        if not self.drops:
-            self.sessions[key] = session
-        return not self.drops
-
-    def overtaken(self, key: SessionKey, ticket: int) -> bool:
-        return self.drops
 
 
 @dataclass

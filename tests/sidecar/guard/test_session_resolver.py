@@ -23,7 +23,7 @@ from sidecar.model import (
     Untrustworthy,
     Verdict,
 )
-from sidecar.testing import FakeClock, FakeKnownSessions
+from sidecar.testing import FakeClock
 from tests.support.state_table import state_table
 
 TABLE = state_table("guard/session_resolver.py")
@@ -49,7 +49,7 @@ class Scene:
     """A resolver whose first step gives `answer` once it is let go, and each later step `ITS_OWN`."""
 
     def __init__(self, *answers: Verdict | Owed) -> None:
-        self.resolver = SessionResolver(self, FakeKnownSessions())  # type: ignore[arg-type]
+        self.resolver = SessionResolver(self, SessionCache(100, 300.0, followed=False))  # type: ignore[arg-type]
         self.let_go = asyncio.Event()
         self.begun = asyncio.Event()
         self._answers = list(answers)

@@ -14,6 +14,7 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.model import (
     UNOWNED,
@@ -33,7 +34,6 @@ from sidecar.model import (
 )
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
-from sidecar.testing import FakeKnownSessions
 from tests.support.eventually import eventually
 
 
@@ -90,12 +90,17 @@ def telemetry() -> Telemetry:
     return create_autospec(Telemetry, instance=True)  # type: ignore[no-any-return] # it has the port's shape
 
 
+def cache() -> SessionCache:
+    return SessionCache(100, 300.0, followed=False)
+
+
 @contextlib.asynccontextmanager
 async def paying(
-    outbox: Outbox, service: Service, telemetry: Telemetry, known: FakeKnownSessions | None = None
+    outbox: Outbox, service: Service, telemetry: Telemetry, known: SessionCache | None = None
 ) -> AsyncIterator[OutboxRelay]:
     """A relay at work."""
-    relay = OutboxRelay(outbox, service, known or FakeKnownSessions(), telemetry, RelayLock(outbox._journal.path))
+    known = cache() if known is None else known
+    relay = OutboxRelay(outbox, service, known, telemetry, RelayLock(outbox._journal.path))
     await relay.start()
     try:
         yield relay
@@ -252,17 +257,17 @@ async def test_what_the_service_says_is_told_to_the_cache(
     """A paid debt makes its session known to the cache, and one that cannot be paid makes it refuse."""
     service = Service()
     service.special["s0"] = answer
-    known = FakeKnownSessions()
+    known = cache()
     await outbox.owe(debts(1)[0])
     async with paying(outbox, service, telemetry, known):
         await eventually(lambda: not outbox.any_owed())
-    assert known.sessions == {"s0": told}
+    assert known.peek("s0") == told
 
 
 async def test_a_debt_brings_no_deleted_session_back(outbox: Outbox, telemetry: Telemetry) -> None:
     """A session that was deleted through this process before its debt was paid is not created."""
     service = Service()
-    known = FakeKnownSessions()
+    known = cache()
     await outbox.owe(debts(1)[0])
     known.bury("s0")
     async with paying(outbox, service, telemetry, known):

@@ -1,24 +1,16 @@
-"""The `KnownSessions` port: the fake and the cache keep the same promises."""
+"""What the cache promises as the `KnownSessions` port, whatever else it is told."""
 
 from __future__ import annotations
 
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.ports import KnownSessions
 from sidecar.model import Session, SessionStatus
-from sidecar.testing import FakeKnownSessions
 
 
-def cache() -> SessionCache:
-    known = SessionCache(100, 300.0)
-    known.stream_up()
-    return known
-
-
-@pytest.fixture(params=[FakeKnownSessions, cache])
-def known(request: pytest.FixtureRequest) -> KnownSessions:
-    return request.param()
+@pytest.fixture
+def known() -> SessionCache:
+    return SessionCache(100, 300.0, followed=False)
 
 
 @pytest.mark.parametrize("key", ["s-1", ("app", "s-1")])
