@@ -7,8 +7,7 @@ import contextlib
 import functools
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -23,19 +22,11 @@ from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.health import HealthProbe
 from sidecar.admin.state import DashboardState
 from sidecar.background import SideServer, started
-from sidecar.doors.access_log import AccessLog
-from sidecar.doors.authorizer import Authorizer
-from sidecar.doors.fast_path.parts import FastPath
-from sidecar.doors.fast_path.protocol import FastPathProtocol
-from sidecar.doors.hosted import hosted_app
-from sidecar.doors.middleware import refuse_unanswered
-from sidecar.doors.proxy import bare_proxy
 from sidecar.effective_settings import effective
+from sidecar.fronts import Fronts
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.server.connection import Timeouts
-from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server, StartFailed
 from sidecar.observability.log_ids import HashedIds
 from sidecar.observability.metrics import Metrics, build_info, registry_of
@@ -48,7 +39,6 @@ from sidecar.settings import Settings, text_of
 
 if TYPE_CHECKING:
     from service_kit.registration import Registration
-    from sidecar.http.server.hosting import Hosting
 
 
 _ADMIN_DRAIN: Final = 1.0
@@ -83,16 +73,6 @@ def run(settings: Settings, *, warnings: Sequence[str] = (), hosted: ASGIApp | N
     return code
 
 
-@dataclass(frozen=True, slots=True)
-class _Front:
-    """What the server serves: the application, and what reads its connections."""
-
-    app: ASGIApp
-    protocol: type[HardenedProtocol]
-    fast_path: FastPath | None = None
-    hosting: Hosting | None = None
-
-
 class _Sidecar:
     """One running sidecar: its parts, in the order in which they need each other."""
 
@@ -117,11 +97,16 @@ class _Sidecar:
             recent=recent,
             on_session_call=None if self._tracing is None else self._tracing.session_call,
         )
-        build = build_info(settings.profile.name, settings.mode)
+        self._build = build_info(settings.profile.name, settings.mode)
         upstream = (lambda: settings.upstream) if hosted is None else None
-        self._state = DashboardState(self._metrics, recent, build, upstream=upstream)
-        self._registry = registry_of(self._metrics, build)
-        self._inspected = Inspected(self._registry, self._state, effective(settings), lambda: self._is_ready)
+        self._inspected = Inspected(
+            registry_of(self._metrics, self._build),
+            DashboardState(self._metrics, recent, self._build, upstream=upstream),
+            effective(settings),
+            lambda: self._is_ready,
+            scope=settings.profile.scope,
+            canonical=settings.profile.service.canonical,
+        )
         self._stack = contextlib.AsyncExitStack()
 
     async def serve(
@@ -130,21 +115,22 @@ class _Sidecar:
         """Run until a signal; gives the exit code."""
         async with self._stack:
             # What begins later ends earlier: the last figures are exported when all that is counted has ended.
-            export = metrics_export(self._registry, self._log)
+            export = metrics_export(self._inspected.registry, self._log)
             if export is not None:
                 await self._stack.enter_async_context(started(export))
             await self._stack.enter_async_context(started(self._admin(admin_listener)))
             guard = await self._stack.enter_async_context(SessionGuard(self._settings, telemetry=self._telemetry))
             self._inspect(guard)
             await self._register(bound_address(listener), bound_address(admin_listener))
-            front = self._proxy(guard) if self._hosted is None else self._host(self._hosted, guard)
+            fronts = Fronts(guard, self._tracing, self._log)
+            front = fronts.proxy(self._upstream()) if self._hosted is None else fronts.host(self._hosted)
             if self._tracing is not None:
                 self._stack.push_async_callback(self._tracing.close)
             leave_out_what_lives()
             bound = {"listen": listener, "admin": admin_listener, "authz": authz_listener}
             addresses = {name: str(bound_address(each)) for name, each in bound.items() if each is not None}
             server = Server(
-                self._logged(front.app),
+                front.app,
                 listener,
                 drain_timeout=self._settings.drain_timeout,
                 patience=self._patience,
@@ -156,59 +142,14 @@ class _Sidecar:
             )
             self._metrics.publish("sidecar_responses", lambda: self._responses(server))
             if authz_listener is not None:
-                self._authorizer = self._authorizing(guard, authz_listener)
+                self._authorizer = SideServer(
+                    fronts.authorizer(),
+                    authz_listener,
+                    drain_timeout=self._settings.drain_timeout,
+                    patience=self._patience,
+                )
                 await self._stack.enter_async_context(started(self._authorizer))
             return await server.run_until_stopped()
-
-    def _proxy(self, guard: SessionGuard) -> _Front:
-        """Forward what is admitted."""
-        upstream = self._upstream()
-        # The fast path leaves no moment to log or trace a request.
-        fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
-        return _Front(
-            self._traced(bare_proxy(Forwarder(upstream), self._guarding(guard))),
-            FastPathProtocol if fast else HardenedProtocol,
-            FastPath(
-                guard.extractor.classify,
-                guard.guard,
-                upstream,
-                refuse_unanswered,
-                guard.budget,
-                guard.unguarded,
-                guard.authorize,
-            ),
-        )
-
-    def _host(self, app: ASGIApp, guard: SessionGuard) -> _Front:
-        """Hand what is admitted to an application in this process."""
-        from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
-
-        names_decisions = self._settings.decision_header
-        front = self._traced(hosted_app(app, self._guarding(guard), decision_header=names_decisions))
-        return _Front(front, HostingProtocol, hosting=Hosting(front))
-
-    def _guarding(self, guard: SessionGuard) -> Callable[[ASGIApp], ASGIApp]:
-        """What wraps an application in the guard, with a span inside the guard if spans are wanted."""
-        tracing = self._tracing
-        return guard.guarding if tracing is None else lambda app: guard.guarding(tracing.forwarding(app))
-
-    def _traced(self, app: ASGIApp) -> ASGIApp:
-        return app if self._tracing is None else self._tracing.requests(app)
-
-    def _logged(self, app: ASGIApp) -> ASGIApp:
-        return AccessLog(app, self._log) if self._settings.access_log else app
-
-    def _authorizing(self, guard: SessionGuard, listener: socket.socket) -> SideServer:
-        """Answer other proxies."""
-        settings = self._settings
-        app = Authorizer(
-            lambda admit: guard.guarding(admit, reads_answers=False),
-            extractor=guard.extractor,
-            enforces=settings.mode == "enforce",
-            telemetry=self._telemetry,
-            traced=self._traced,
-        )
-        return SideServer(self._logged(app), listener, drain_timeout=settings.drain_timeout, patience=self._patience)
 
     def _responses(self, server: Server) -> Mapping[str, float]:
         """How many responses both servers gave, by the class of their status code."""
@@ -223,7 +164,7 @@ class _Sidecar:
         where = {**addresses, "session_service": str(session_service_of(settings))}
         if self._hosted is None:
             where["upstream"] = settings.upstream
-        self._log.info("started", **build_info(settings.profile.name, settings.mode), **where)
+        self._log.info("started", **self._build, **where)
         words = " ".join(f"{name}={address}" for name, address in addresses.items())
         print(f"ready role=sidecar {words}", flush=True)  # noqa: T201 # others wait for this line
 
@@ -243,13 +184,11 @@ class _Sidecar:
 
     def _inspect(self, guard: SessionGuard) -> None:
         """Have the admin address show what the guard knows."""
-        profile = self._settings.profile
-        self._inspected.known, self._inspected.scope = guard.known, profile.scope
-        self._inspected.canonical = profile.service.canonical
+        self._inspected.known, state = guard.known, self._inspected.state
         if guard.discovery is not None:
-            self._state.session_service = HealthProbe(guard.discovery.pick)
-            self._state.follows_events = self._settings.profile.service.events is not None
-            self._state.has_outbox = guard.has_outbox
+            state.session_service = HealthProbe(guard.discovery.pick)
+            state.follows_events = self._settings.profile.service.events is not None
+            state.has_outbox = guard.has_outbox
 
     def _upstream(self) -> Upstream:
         settings = self._settings
