@@ -85,6 +85,7 @@ class Journal:
             raise self._unusable(error) from error
         try:
             self._prepare()
+            self._file = _identity(path)
             if is_new:
                 _sync_directory(path.parent)
         except (sqlite3.Error, OSError) as error:
@@ -114,8 +115,11 @@ class Journal:
     def add(self, reference: Reference) -> Owed | Conflict | Gone:
         """Write a debt down, unless the session is owed already; gives whom it belongs to.
 
-        What could not be paid before is not owed again: no owner and no deletion is ever taken back.
+        What could not be paid before is not owed again: no owner and no deletion is ever taken back. Raises
+        DebtNotWritten where the file was removed or replaced: no later process would find the debt in it.
         """
+        if _identity(self.path) != self._file:
+            raise DebtNotWritten(f"the outbox {self.path} was removed or replaced while it was in use")
         found = self._connection.execute(
             "SELECT outcome FROM conflicts WHERE session_id = ? AND scope = ? AND (outcome = 'gone' OR user_id IS ?)"
             " ORDER BY outcome = 'gone' DESC LIMIT 1",
@@ -229,6 +233,15 @@ class OutboxReader:
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     # `isolation_level=None`: the module begins no transaction by itself, `together` does.
     return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file from another of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sync_directory(directory: Path) -> None:

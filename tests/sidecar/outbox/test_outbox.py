@@ -43,6 +43,13 @@ def conflicts(path: Path) -> list[tuple[str, str | None]]:
         journal.close()
 
 
+def remove(path: Path, *, is_replaced: bool) -> None:
+    """Take the file away without the knowledge of the process that uses it."""
+    path.rename(path.with_name("moved.db"))
+    if is_replaced:
+        path.touch()
+
+
 async def test_nothing_is_owed_at_first(outbox: Outbox) -> None:
     """A new journal holds no debt."""
     assert not outbox.any_owed()
@@ -254,6 +261,18 @@ async def test_a_full_disk_is_said_and_the_debt_not_promised(outbox: Outbox) -> 
     outbox._journal._connection.execute("PRAGMA max_page_count = 1073741823")
     await outbox.owe(ALICE)
     assert outbox.count() == 1
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_no_debt_is_promised_in_a_file_that_is_gone(outbox: Outbox, path: Path, *, is_replaced: bool) -> None:
+    """Nobody would find it there after a restart; what was owed before can still be paid."""
+    await outbox.owe(ALICE)
+    remove(path, is_replaced=is_replaced)
+    with pytest.raises(DebtNotWritten, match="removed or replaced"):
+        await outbox.owe(Reference("s2", "alice"))
+    assert await outbox.due(10) == [ALICE]
+    await outbox.settle(ALICE, Found(ACTIVE))
+    assert await outbox.due(10) == []
 
 
 async def test_a_file_that_is_held_is_an_error_and_not_a_wait_for_ever(
