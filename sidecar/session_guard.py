@@ -57,9 +57,9 @@ class Decision:
 
 
 class SessionGuard:
-    """The guard of one process. Use it in an `async with` block: it works in the background until the block ends.
+    """The guard of one process. It decides in its `async with` block, and works in the background until that ends.
 
-    `metrics`, which are those of `telemetry` where that is given, are a collector for a prometheus-client registry.
+    `metrics` is a collector for a prometheus-client registry.
     """
 
     def __init__(self, settings: Settings, *, telemetry: LoggedMetrics | None = None) -> None:
@@ -77,14 +77,15 @@ class SessionGuard:
         self.budget = BodyBudget(limit=settings.max_body, total=settings.max_buffered)
         self._recovery: Recovery | None = None
         self._stack = contextlib.AsyncExitStack()
+        self._is_open = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Make a guard as `settings` say; nothing is opened before its `async with` block begins."""
+        """Make a guard as `settings` say. It opens no file and no connection before its `async with` block begins."""
         return cls(settings)
 
     async def __aenter__(self) -> Self:
-        """Open the cache, the way to the session service and, where there are debts, the outbox.
+        """Open the cache, the connections to the session service and, where there are debts, the outbox.
 
         Raises sidecar.guard.ports.DebtNotWritten where the outbox cannot be opened.
         """
@@ -95,11 +96,17 @@ class SessionGuard:
         except BaseException:
             await self._stack.aclose()
             raise
+        self._is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Wait for what is being asked or written down, then close everything."""
+        self._is_open = False
         await self._stack.aclose()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise RuntimeError("the SessionGuard is not open: it decides in its `async with` block")
 
     async def _start(self) -> None:
         settings, profile = self.settings, self.settings.profile
@@ -172,7 +179,9 @@ class SessionGuard:
         """Wrap an ASGI application: the middleware of the mode that the settings name.
 
         Without `reads_answers` the rules that act on the memory service's answers do nothing: `app` does not give them.
+        Raises RuntimeError outside of the `async with` block.
         """
+        self._check_open()
         guard, extractor, recovery = self.guard, self.extractor, self._recovery
         if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
             return PassthroughMiddleware(app, guard=OpenGuard(self.telemetry))
@@ -216,9 +225,12 @@ class SessionGuard:
     ) -> Decision:
         """Decide a request that has come by another way than ASGI, and create its sessions where they are missing.
 
-        `target` is the request target of RFC 9112, section 3.2, percent-encoded as it was sent; `body` is without
-        content coding. In mode `shadow` and `off` every request is permitted.
+        `target` is the request target of RFC 9112, section 3.2, percent-encoded as it was sent. `headers` are the
+        fields, as a mapping of texts or as pairs of bytes in which a name may stand twice; letter case does not matter.
+        `body` is without content coding. In mode `shadow` and `off` every request is permitted. Raises RuntimeError
+        outside of the `async with` block, and UnicodeEncodeError for a target with characters outside of ASCII.
         """
+        self._check_open()
         head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
         enter_request(head.method, head.target, head.headers)
         classification = self.extractor.classify(head)

@@ -156,6 +156,29 @@ async def test_a_middleware_without_a_guard_and_without_lifespan_says_what_is_mi
             await client.post(STORE, json=WRITE)
 
 
+@pytest.mark.parametrize("mode", ["enforce", "shadow", "off"])
+async def test_a_guard_outside_of_its_block_is_an_error_and_lets_no_write_pass(
+    sessions: SessionServiceApp, mode: str
+) -> None:
+    """A server without lifespan never opens it, and a mounted application's lifespan does not run."""
+    reached: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope)
+
+    guard = SessionGuard.from_settings(Settings(session_service=sessions.url, mode=mode))
+    async with client_of(SessionGuardMiddleware(app, guard=guard)) as client:
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.post(STORE, json=WRITE)
+    with pytest.raises(RuntimeError, match="not open"):
+        await guard.decide("POST", STORE)
+    async with guard:
+        assert (await guard.decide("GET", STORE)).permit is not None
+    with pytest.raises(RuntimeError, match="not open"):
+        await guard.decide("POST", STORE)
+    assert reached == []
+
+
 async def test_a_starlette_application_takes_the_middleware_and_keeps_its_own_lifespan(
     sessions: SessionServiceApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
