@@ -11,4 +11,4 @@ from memory_service.app import build
 from memory_service.settings import Settings
 from service_kit.settings import load
 
-app: Final = build(load(Settings))
+app: Final = build(load(Settings)).app

@@ -30,15 +30,11 @@ SettingsType = TypeVar("SettingsType", bound=ServiceSettings)
 
 
 class Served(Protocol):
-    """An application with what is to happen around its serving."""
+    """An application with what is to happen before its serving ends."""
 
     @property
     def app(self) -> ASGIApp:
         """What is served."""
-        ...
-
-    async def started(self) -> None:
-        """Runs once connections are accepted."""
         ...
 
     async def stopping(self) -> None:
@@ -81,10 +77,15 @@ class Program(Generic[SettingsType]):
             current = asyncio.run(self._migrations(settings).is_current())
         if not current:
             self._fail(f"the database schema is not the one of this version: run {self.name} migrate", 2)
-        service = self.build(settings)
-        raise SystemExit(
-            serve(service.app, settings.listen, self.name, on_started=service.started, on_stopping=service.stopping)
-        )
+        service, registration = self.build(settings), settings.registration()
+
+        async def stopping() -> None:
+            if registration is not None:
+                await registration.stop()
+            await service.stopping()
+
+        on_started = None if registration is None else registration.start
+        raise SystemExit(serve(service.app, settings.listen, self.name, on_started=on_started, on_stopping=stopping))
 
     def _migrate(self, to: str, report: bool) -> None:
         settings = self._load()

@@ -110,9 +110,3 @@ class EnsureManyOut(BaseModel):
     """What came of each pair, in the same order."""
 
     results: list[PairResult]
-
-
-class Health(BaseModel):
-    """The service is up and reaches its database."""
-
-    status: Literal["ok"] = "ok"

@@ -50,7 +50,7 @@ async def app(database_url: str, module_clock: Clock) -> AsyncIterator[MemoryApp
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(app: MemoryApp, clock: Clock) -> AsyncIterator[httpx.AsyncClient]:
     """Speaks to that service. Tests that use it share the event loop of their module."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service/api/v1") as opened:
         yield opened
 
@@ -70,5 +70,5 @@ def session() -> str:
 @pytest.fixture(scope="module")
 def server_url(database_url: str) -> Iterator[str]:
     """Where a real server serves the database."""
-    with served(MemoryApp(Database(database_url, SCHEMA)), lifespan="on") as url:
+    with served(MemoryApp(Database(database_url, SCHEMA)).app, lifespan="on") as url:
         yield url

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 
-from memory_service.app import MAX_BODY, MemoryApp
+from memory_service.app import MemoryApp
+from service_kit.application import LARGEST_BODY
 from service_kit.database import Database
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.servers import served
@@ -25,7 +26,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a server serves MCP; what the tools do is tested elsewhere."""
     url = f"sqlite:///{tmp_path_factory.mktemp('database')}/memory.db"
     asyncio.run(memory_migrations(url).move())
-    with served(MemoryApp(Database(url, SCHEMA)), lifespan="on") as served_at:
+    with served(MemoryApp(Database(url, SCHEMA)).app, lifespan="on") as served_at:
         yield served_at
 
 
@@ -130,7 +131,7 @@ def test_what_is_no_message_is_refused(http: httpx.Client, content: bytes) -> No
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_that_is_too_large_is_refused_as_over_rest(http: httpx.Client, accept: str, declared: bool) -> None:
     """With a problem, whether its length was declared or not."""
-    content = b" " * (MAX_BODY + 1)
+    content = b" " * (LARGEST_BODY + 1)
     headers = {"accept": accept, "content-type": "application/json"}
     response = http.post("/mcp", content=content if declared else iter([content]), headers=headers)
     assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")

@@ -69,7 +69,7 @@ def listed(url: str, user: str) -> list[str]:
 
     async def ask() -> list[str]:
         database = Database(url, SCHEMA)
-        transport = httpx.ASGITransport(MemoryApp(database), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(MemoryApp(database).app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             response = await client.get("/api/v1/memories", params={"user_id": user, "limit": 100})
         await database.close()

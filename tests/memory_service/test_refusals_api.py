@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from memory_service.app import MAX_BODY
+from service_kit.application import LARGEST_BODY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,7 +90,7 @@ RAW = [
     (b'"\xed\xa0\x80"', 422, "invalid_request"),
     (b"[" * 100_000, 400, "unreadable_body"),
     (b'{"a":' + b"9" * 5_000 + b"}", 400, "unreadable_body"),
-    (b" " * (MAX_BODY + 1), 413, "body_too_large"),
+    (b" " * (LARGEST_BODY + 1), 413, "body_too_large"),
 ]
 
 QUERIES = [

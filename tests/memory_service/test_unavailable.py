@@ -32,7 +32,7 @@ async def unreachable() -> AsyncIterator[Database]:
 
 
 def client_of(database: Database) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(MemoryApp(database))
+    transport = httpx.ASGITransport(MemoryApp(database).app)
     return httpx.AsyncClient(transport=transport, base_url="http://service")
 
 
