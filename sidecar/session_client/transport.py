@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -122,6 +123,8 @@ class Transport:
                 connect_timeout=self._connect_timeout,
                 response_timeout=None,
                 tls=self._tls,
+                # Each call has a deadline, and what it waits for here says nothing of the server.
+                places=sys.maxsize,
             )
         return pool
 

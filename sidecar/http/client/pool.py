@@ -26,7 +26,8 @@ class Pool(ConnectionOwner):
     """At most `connections` ordinary connections to `origin`. All times are in seconds.
 
     `idle` is how long a connection may lie unused, `connect_timeout` also bounds the wait for a free connection,
-    `response_timeout` is what an upstream has to begin its answer (None: for ever).
+    `response_timeout` is what an upstream has to begin its answer (None: for ever). `places` is how many requests may
+    wait for a connection, by default a multiple of `connections`.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Pool(ConnectionOwner):
         connect_timeout: float = 5.0,
         response_timeout: float | None = 60.0,
         tls: ssl.SSLContext | None = None,
+        places: int | None = None,
     ) -> None:
         super().__init__(origin, math.inf if response_timeout is None else response_timeout)
         self.idle = idle
         self._limit = connections
-        self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections)
+        self._places = max(LEAST_PLACES_TO_WAIT, 4 * connections) if places is None else places
         self._connect_timeout = connect_timeout
         self._tls = (tls or ssl.create_default_context()) if origin.tls else None
         self._sweeper: asyncio.TimerHandle | None = None

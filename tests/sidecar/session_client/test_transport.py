@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 
+from sidecar.http.client.pool import LEAST_PLACES_TO_WAIT
 from sidecar.session_client.answers import Reply
 from sidecar.session_client.calls import write_call
 from sidecar.session_client.transport import NoAnswer, Transport
@@ -51,6 +52,13 @@ async def test_many_calls_share_few_connections():
         answers = await asyncio.gather(*(calls.call(target=f"/{number}") for number in range(100)))
         assert {answer.status for answer in answers} == {200}
         assert upstream.accepted == 3
+
+
+async def test_as_many_calls_wait_as_there_are():
+    """A burst says nothing of the server, and each call has its own deadline."""
+    async with talking(connections=1) as (_, calls):
+        answers = await asyncio.gather(*(calls.call() for _ in range(LEAST_PLACES_TO_WAIT + 100)))
+        assert {answer.status for answer in answers} == {200}
 
 
 async def test_a_stream_is_read_as_it_comes_and_can_be_left():
