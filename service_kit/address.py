@@ -103,6 +103,15 @@ def server_address(url: str) -> Address:
     return Tcp(host, port)
 
 
+def local_url(listen: str) -> str:
+    """The URL at which this machine reaches what listens there. Raises ValueError with what is allowed."""
+    address = parse_address(listen)
+    if isinstance(address, Unix):
+        return listen
+    loopback = "::1" if ":" in address.host else "127.0.0.1"
+    return f"http://{Tcp(loopback, address.port) if address.is_wildcard else address}"
+
+
 def overlap(one: Address, other: Address) -> bool:
     """Whether both name one socket of this machine, as far as that can be told without asking the system.
 

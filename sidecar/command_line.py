@@ -18,7 +18,7 @@ _TOOLS: Final = {
     "outbox": "outbox",
     "probe": "probe.command",
     "profiles": "profiles",
-    "up": "up",
+    "up": "up.command",
 }
 """Commands and their modules in `sidecar.tools`; each is a function of its name."""
 

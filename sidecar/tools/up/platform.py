@@ -1,4 +1,4 @@
-"""`session-sidecar up`: all three processes on one machine, started in order, watched, and stopped in reverse order."""
+"""The processes of `session-sidecar up`: started in order, watched, and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from typing import Final
 
 import click
 
-from service_kit.address import Address, Tcp, Unix, parse_address
-from service_kit.extras import require_extra
-from service_kit.settings import env_file_values
-from service_kit.signals import STOPS, hangups
-from sidecar.tools.tool import Failed, Tool
+from service_kit.address import Address, Tcp, Unix, local_url, parse_address
 
-STOP_GRACE = 10.0
+STOP_GRACE: Final = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""
 
 _SERVICES: Final = ("session-service", "memory-service")
-_PREFIXES: Final = ("SIDECAR_", "SESSION_", "MEMORY_")
 
 
 class ChildFailed(Exception):
@@ -39,76 +34,26 @@ class Child:
     addresses: dict[str, str] = field(default_factory=dict)
 
 
-@click.command(cls=Tool)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Where the SQLite databases and the outbox live.",
-)
-def up(data_dir: Path) -> None:
-    """Run the session service, the memory service and the sidecar on this machine."""
-    require_extra("services", "session-sidecar up")
-    data_dir = data_dir.absolute()
-    try:
-        # Conversations are kept there: a folder that is made here is for its user alone.
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"cannot use {data_dir}: {error.strerror}", code=1) from None
-    sys.exit(asyncio.run(_up(data_dir)))
-
-
-async def _up(data_dir: Path) -> int:
-    """Run until a signal (0) or until a process cannot start or ends by itself (1)."""
-    platform = _Platform(_with_defaults(data_dir))
-    running = asyncio.create_task(platform.run(data_dir))
-    loop = asyncio.get_running_loop()
-    for number in (*STOPS, *hangups()):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        return 0
-    except ChildFailed:
-        pass
-    finally:
-        # A second signal kills.
-        for number in STOPS:
-            loop.add_signal_handler(number, platform.kill)
-        await platform.stop()
-    return 1
-
-
-def _with_defaults(data_dir: Path) -> dict[str, str]:
-    """The environment of all three: what the user set wins over what `--data-dir` implies.
-
-    An empty variable counts as unset, as it does for each of them.
-    """
-    derived = {
-        "SESSION_DATABASE_URL": f"sqlite:///{data_dir}/sessions.db",
-        "MEMORY_DATABASE_URL": f"sqlite:///{data_dir}/memories.db",
-        "SIDECAR_OUTBOX": f"{data_dir}/outbox.db",
-        "SIDECAR_LOG": "console",
-        "PYTHONUNBUFFERED": "1",
-    }
-    given = {name: value for name, value in os.environ.items() if value or not name.startswith(_PREFIXES)}
-    return derived | {name: value for name, value in env_file_values().items() if value} | given
-
-
-class _Platform:
-    """The processes, in the order in which they were started."""
+class Platform:
+    """The processes. `environment` is that of all of them, with the databases and the outbox of this machine in it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._running: list[Child] = []
         self._migrating: asyncio.Future[list[int]] | None = None
 
-    async def run(self, data_dir: Path) -> None:
-        """Start all, say where they are, and wait until one ends by itself. Raises ChildFailed."""
+    @property
+    def addresses(self) -> list[dict[str, str]]:
+        """What each process said in its ready line, in order: session service, memory service, sidecars."""
+        return [child.addresses for child in self._running]
+
+    async def start(self) -> None:
+        """Start all. Raises ChildFailed."""
         await self._migrate()
         await self._start_services_and_sidecars()
-        _announce(self._running, data_dir)
+
+    async def watch(self) -> None:
+        """Wait until a process ends by itself, and tell which."""
         ends = {asyncio.ensure_future(child.process.wait()): child for child in self._running}
         ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ended:
@@ -147,11 +92,11 @@ class _Platform:
         """
         session = await self._start("session-service", self._environment)
         memory = await self._start("memory-service", self._environment)
-        derived = {"SIDECAR_UPSTREAM": _url(memory["listen"])}
+        derived = {"SIDECAR_UPSTREAM": local_url(memory["listen"])}
         if token := self._environment.get("SESSION_SERVICE_TOKEN"):
             derived["SIDECAR_SESSION_SERVICE_TOKEN"] = token
         if "SESSION_SERVICE_URL" not in self._environment:
-            derived["SIDECAR_SESSION_SERVICE"] = _url(session["listen"])
+            derived["SIDECAR_SESSION_SERVICE"] = local_url(session["listen"])
         environment = derived | self._environment
         first = await self._start("sidecar", environment)
         outbox = Path(environment["SIDECAR_OUTBOX"])
@@ -211,44 +156,3 @@ def _cores() -> int:
 
 def _another(address: Address, number: int) -> str:
     return str(Tcp(address.host, 0) if isinstance(address, Tcp) else Unix(f"{address.path}-{number}"))
-
-
-def _url(listen: str) -> str:
-    """The URL at which this machine reaches what listens there."""
-    address = parse_address(listen)
-    if isinstance(address, Unix):
-        return listen
-    loopback = "::1" if ":" in address.host else "127.0.0.1"
-    return f"http://{Tcp(loopback, address.port) if address.is_wildcard else address}"
-
-
-def _announce(running: list[Child], data_dir: Path) -> None:
-    session, memory, sidecar, *others = (child.addresses for child in running)
-    click.echo(
-        f"ready role=up listen={sidecar['listen']} admin={sidecar['admin']}"
-        f" memory-service={memory['listen']} session-service={session['listen']}"
-    )
-    rows = [
-        ("sidecar", _url(sidecar["listen"]), "where memory clients connect"),
-        ("memory service", _url(memory["listen"]), f"{_url(memory['listen'])}/docs"),
-        ("session service", _url(session["listen"]), f"{_url(session['listen'])}/docs"),
-        *(("dashboard", _url(each["admin"]), f"{_url(each['admin'])}/metrics") for each in (sidecar, *others)),
-        ("data", str(data_dir), "SQLite"),
-    ]
-    width = max(len(where) for _, where, _ in rows)
-    for name, where, note in rows:
-        click.echo(f"  {name:<15}    {where:<{width}}    {note}")
-    click.echo("\nTry it: store a message in a session that does not exist yet, then look the session up.\n")
-    click.echo(_curl(sidecar["listen"], session["listen"]))
-    click.echo("\nCtrl-C stops all of them.")
-
-
-def _curl(sidecar: str, session: str) -> str:
-    body = '{"user_id": "me", "session_id": "first-steps", "message_content": "Hello"}'
-    store = f"{_curl_target(sidecar)}/api/v1/memories/session/store -H 'Content-Type: application/json' -d '{body}'"
-    return f"curl {store} && curl {_curl_target(session)}/api/v1/sessions/first-steps"
-
-
-def _curl_target(listen: str) -> str:
-    address = parse_address(listen)
-    return _url(listen) if isinstance(address, Tcp) else f"--unix-socket {address.path} http://localhost"

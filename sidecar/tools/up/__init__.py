@@ -1,0 +1,1 @@
+"""Runs all three processes on one machine."""
