@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final
 
-from sidecar.model import Headers, Reason
+from sidecar.model import Head, Headers, Reason
 
 REQUEST_ID: Final = b"x-request-id"
 
@@ -30,10 +30,10 @@ class RequestContext:
 
     __slots__ = ("_id", "decision", "failure", "headers", "method", "reason", "target", "trace")
 
-    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
+    def __init__(self, head: Head) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
         self.decision: str | None = None
         self.reason: Reason | None = None
         self.failure: Reason | None = None
@@ -68,19 +68,19 @@ current_request: Final = _current.get
 """Gives the request on whose behalf this code runs, if it runs for one."""
 
 
-def enter_request(method: str, target: bytes, headers: Headers) -> RequestContext:
+def enter_request(head: Head) -> RequestContext:
     """Begin a request in this task; what it starts inherits it. A request that was begun already goes on."""
     request = _current.get()
-    if request is None or request.headers is not headers:
-        request = RequestContext(method, target, headers)
+    if request is None or request.headers is not head.headers:
+        request = RequestContext(head)
         _current.set(request)
     return request
 
 
 @contextlib.contextmanager
-def on_behalf_of(method: str, target: bytes, headers: Headers) -> Iterator[RequestContext]:
+def on_behalf_of(head: Head) -> Iterator[RequestContext]:
     """Act for a request outside of its task, as a callback of its connection does."""
-    request = RequestContext(method, target, headers)
+    request = RequestContext(head)
     token = _current.set(request)
     try:
         yield request

@@ -17,8 +17,7 @@ from sidecar.background import started
 from sidecar.cache.session_cache import SessionCache
 from sidecar.doors.answers import AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget
-from sidecar.doors.middleware import EnforceMiddleware
-from sidecar.doors.passthrough import PassthroughMiddleware
+from sidecar.doors.middleware import EnforceMiddleware, GuardMiddleware
 from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.doors.unguarded import UnguardedWrites
@@ -184,7 +183,7 @@ class SessionGuard:
         self._check_open()
         guard, extractor, recovery = self.guard, self.extractor, self._recovery
         if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
-            return PassthroughMiddleware(app, guard=OpenGuard(self.telemetry))
+            return GuardMiddleware(app, extractor=NothingGuarded(), guard=OpenGuard(self.telemetry))
         if isinstance(guard, ShadowGuard):
             return ShadowMiddleware(
                 app,
@@ -232,7 +231,7 @@ class SessionGuard:
         """
         self._check_open()
         head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
-        enter_request(head.method, head.target, head.headers)
+        enter_request(head)
         classification = self.extractor.classify(head)
         if classification is None or classification.after is not None:
             return Decision(self.guard.pass_through())

@@ -34,8 +34,8 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wire: Wire = scope["extensions"][WIRE]
-        request = enter_request(scope["method"], wire.target, scope["headers"])
+        wire: Wire = scope[WIRE]
+        request = enter_request(wire.head)
         started = time.monotonic()
         try:
             await self._app(scope, receive, send)

@@ -14,14 +14,14 @@ from typing import Any, Final
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import classification_of
+from sidecar.doors.asgi import begin
 from sidecar.doors.body.body_copy import BodyCopy
 from sidecar.doors.body.bounded_body import BodyBudget, Replay
 from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery
-from sidecar.http.ports import wire_of
+from sidecar.http.ports import WIRE, Wire
 from sidecar.model import Headers, Reference, RuleKind
 from sidecar.profile.answer_pattern import AnswerPattern
 from sidecar.profile.rules import PathRule
@@ -59,12 +59,12 @@ class AnswerMiddleware:
         """Serve one request. Raises what the application raises."""
         classification = None
         if scope["type"] == "http":
-            classification = classification_of(scope, self._extractor)
+            _, classification = begin(scope, self._extractor)
         rule = None if classification is None else classification.after
         if classification is None or rule is None:
             await self._app(scope, receive, send)
             return
-        wire = wire_of(scope)
+        wire: Wire | None = scope.get(WIRE)
         if wire is not None:
             wire.wants_messages = True
         if rule.kind is RuleKind.FORGET:
@@ -101,7 +101,7 @@ class AnswerMiddleware:
             with contextlib.suppress(_Abandoned):
                 await self._app(scope, copy.receive, answer.send)
             if answer.is_dropped:
-                wire = wire_of(scope)
+                wire: Wire | None = scope.get(WIRE)
                 if wire is not None:
                     wire.arrived = monotonic()
                 await self._app(scope, Replay(b"".join(copy.pieces), receive).receive, send)

@@ -7,55 +7,39 @@ from typing import Final
 from starlette.types import Scope, Send
 
 from sidecar.doors.refusal import Response, identified
-from sidecar.extract.extractor import Classification, Extractor
+from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.http.asgi_wire import routed_target, target_of
-from sidecar.http.ports import Wire, wire_of
-from sidecar.model import Extraction, Head
+from sidecar.http.ports import WIRE, Wire
+from sidecar.model import Head
 from sidecar.request_context import enter_request
 
 PERMIT: Final = "session_guard"
 """Where the permit of an admitted request stands in its ASGI scope."""
 
 
-def begin(scope: Scope, extractor: Extractor) -> tuple[Head, Classification | None, Extraction | None]:
+def begin(scope: Scope, extractor: Extractor | NothingGuarded) -> tuple[Head, Classification | None]:
     """Classify a request, and have what is logged and asked from here on name it.
 
-    Gives the head, the classification, and what the fast path extracted from the body before it gave way.
+    Gives the classification, and the head that it follows from.
     """
-    wire = wire_of(scope)
-    head = _head_of(scope, wire)
-    enter_request(head.method, head.target, head.headers)
-    head, classification = _classify(scope, head, wire, extractor)
-    return head, classification, None if wire is None else wire.extraction
+    wire: Wire | None = scope.get(WIRE)
+    if wire is None:
+        foreign = _head_of(scope)
+        enter_request(foreign)
+        return _classify_foreign(scope, foreign, extractor)
+    head = wire.head
+    enter_request(head)
+    return head, head.classify(extractor.classify)
 
 
-def begin_unread(scope: Scope) -> None:
-    """Have what is logged and asked from here on name a request that is not classified."""
-    head = _head_of(scope, wire_of(scope))
-    enter_request(head.method, head.target, head.headers)
-
-
-def classification_of(scope: Scope, extractor: Extractor, head: Head | None = None) -> Classification | None:
-    """Classify a request, or give what the same head was classified as before on the same connection.
-
-    `head` is the head that counts, where it is another than that of the scope.
-    """
-    wire = wire_of(scope)
-    return _classify(scope, head or _head_of(scope, wire), wire, extractor)[1]
-
-
-def _classify(scope: Scope, head: Head, wire: Wire | None, extractor: Extractor) -> tuple[Head, Classification | None]:
-    """Classify a request; gives the head that it was classified by, too.
+def _classify_foreign(
+    scope: Scope, head: Head, extractor: Extractor | NothingGuarded
+) -> tuple[Head, Classification | None]:
+    """Classify a request that came by a foreign server; gives the head that it was classified by, too.
 
     Where the application is mounted below a path, or a layer before it has changed the path, the profile may speak of
     the whole target or of what the application routes by: no rule for the first lets the second pass.
     """
-    if wire is not None:
-        seen = wire.head
-        if not seen.classified:
-            seen.classification = extractor.classify(head)
-            seen.classified = True
-        return head, seen.classification
     classification = extractor.classify(head)
     routed = routed_target(scope, head.target) if classification is None else None
     if routed is None or extractor.has_rule(head):
@@ -64,13 +48,13 @@ def _classify(scope: Scope, head: Head, wire: Wire | None, extractor: Extractor)
     return head, extractor.classify(head)
 
 
-def _head_of(scope: Scope, wire: Wire | None) -> Head:
-    """Give the head of a request: the target as it stood on the wire, field names in lower case.
+def _head_of(scope: Scope) -> Head:
+    """Give the head of a request that came by a foreign server: field names in lower case.
 
     A WebSocket handshake is a GET that asks for an upgrade (RFC 6455, section 4.1), also where it came over HTTP/2 and
     has no `Upgrade` field (RFC 8441, section 5).
     """
-    target = target_of(scope) if wire is None else wire.target
+    target = target_of(scope)
     if scope["type"] == "websocket":
         fields = [(name.lower(), value) for name, value in scope["headers"] if name.lower() != b"upgrade"]
         return Head("GET", target, [*fields, (b"upgrade", b"websocket")])

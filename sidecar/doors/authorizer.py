@@ -15,12 +15,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import PERMIT, classification_of, respond
+from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
-from sidecar.http.ports import WIRE, Wire, wire_of
+from sidecar.http.ports import WIRE, Wire, WireHead
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
 from sidecar.request_context import enter_request
@@ -49,23 +49,20 @@ class Asked:
     None where it says nothing. `body_is_cut` says that the proxy sent only a part of it.
     """
 
-    head: Head
+    head: WireHead
     length: bytes | None = None
     body_is_cut: bool = False
 
 
 class _OriginalWire(Wire):
-    """What the doors ask of the wire `wire` of a question, for the original request.
+    """What the doors ask of the wire of the original request. `has_body` says that the question carries its body."""
 
-    It follows from the head of the question, and so does its classification.
-    """
-
-    def __init__(self, wire: Wire, asked: Asked) -> None:
-        self.target = asked.head.target
-        self.head = wire.head
+    def __init__(self, asked: Asked, *, has_body: bool) -> None:
+        self.head = asked.head
         self.wants_messages = True
         self.extraction: Extraction | None = None
         self.asked = asked
+        self.has_body = has_body
 
 
 class Authorizer:
@@ -92,35 +89,38 @@ class Authorizer:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wire = wire_of(scope)
-        assert wire is not None  # noqa: S101 # the authoriser is served by our own server alone
-        path, _, _ = wire.target.partition(b"?")
-        try:
-            asked = read_question(scope["method"], wire.target, scope["headers"])
-        except _BadQuestion as bad:
-            await respond(scope, send, _bad_question(str(bad)))
-            return
+        wire: Wire = scope[WIRE]
+        question = wire.head
+        # What was read of a question counts for all that repeat its head.
+        asked: Asked | None = question.original
+        if asked is None:
+            try:
+                asked = question.original = read_question(question)
+            except _BadQuestion as bad:
+                await respond(scope, send, _bad_question(str(bad)))
+                return
         if asked is None:
             await respond(scope, send, _NOT_FOUND)
             return
-        original = _original(scope, wire, asked)
-        enter_request(asked.head.method, asked.head.target, asked.head.headers)
+        original = _original(scope, asked, has_body=question.has_body)
+        enter_request(asked.head)
+        path, _, _ = question.target.partition(b"?")
         await self._decided(original, receive, _RefusedSend(original, send, repeats_body=path == b"/nginx"))
 
     async def _decide(self, original: Scope, receive: Receive, send: Send) -> None:
-        wire: _OriginalWire = original["extensions"][WIRE]
-        refusal = self._keeps_back(original, wire.asked, has_body=wire.head.has_body)
+        wire: _OriginalWire = original[WIRE]
+        refusal = self._keeps_back(wire.asked, has_body=wire.has_body)
         if refusal is None:
             await self._guarded(original, receive, send)
         else:
             self._telemetry.decided("refused", refusal[1].reason, None, refusal[1].detail)
             await respond(original, send, refuse_request(refusal[0].refusal_format, refusal[1]))
 
-    def _keeps_back(self, scope: Scope, asked: Asked, *, has_body: bool) -> tuple[Classification, Refusal] | None:
+    def _keeps_back(self, asked: Asked, *, has_body: bool) -> tuple[Classification, Refusal] | None:
         """Refuse what cannot be decided because the proxy kept the body, or a part of it, to itself."""
         if not self._enforces or isinstance(self._extractor, NothingGuarded):
             return None
-        classification = classification_of(scope, self._extractor, asked.head)
+        classification = asked.head.classify(self._extractor.classify)
         # What a rule does with the answer needs the body, but no answer comes by here: such a request is permitted.
         if classification is None or classification.after is not None or not classification.needs_body:
             return None
@@ -133,16 +133,16 @@ class Authorizer:
         return None
 
 
-def read_question(method: str, target: bytes, headers: Headers) -> Asked | None:
+def read_question(question: Head) -> Asked | None:
     """Give the request that a proxy asks about; None where the path is no proxy's.
 
-    `target` is the request target of the question as it stood on the wire. Raises an exception with one sentence where
-    the question does not name the original request exactly once.
+    Raises an exception with one sentence where the question does not name the original request exactly once.
     """
-    path, _, _ = target.partition(b"?")
+    headers = question.headers
+    path, _, _ = question.target.partition(b"?")
     if path.startswith(_ENVOY + b"/"):
         cut = _at_most_once(headers, _PARTIAL) not in (None, b"false")
-        return Asked(Head(method, target.removeprefix(_ENVOY), headers), body_is_cut=cut)
+        return Asked(WireHead(question.method, question.target.removeprefix(_ENVOY), headers), body_is_cut=cut)
     if path == b"/nginx":
         return _from_fields(headers, b"x-original-method", b"x-original-uri", b"x-original-content-length")
     if path == b"/forward":
@@ -152,7 +152,7 @@ def read_question(method: str, target: bytes, headers: Headers) -> Asked | None:
 
 def _from_fields(headers: Headers, method_name: bytes, uri_name: bytes, length_name: bytes) -> Asked:
     method, uri = _once(headers, method_name, _METHOD), _once(headers, uri_name, _TARGET)
-    return Asked(Head(method.decode("ascii"), uri, headers), _at_most_once(headers, length_name))
+    return Asked(WireHead(method.decode("ascii"), uri, headers), _at_most_once(headers, length_name))
 
 
 def _once(headers: Headers, name: bytes, grammar: re.Pattern[bytes]) -> bytes:
@@ -174,7 +174,7 @@ def _says_something(extraction: Extraction) -> bool:
     return any(call.reference is not None or call.refusal is not None for call in extraction.calls)
 
 
-def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
+def _original(scope: Scope, asked: Asked, *, has_body: bool) -> Scope:
     """Give the scope of the original request."""
     head = asked.head
     return {
@@ -184,7 +184,7 @@ def _original(scope: Scope, wire: Wire, asked: Asked) -> Scope:
         "method": head.method,
         "headers": head.headers,
         "client": scope.get("client"),
-        "extensions": {WIRE: _OriginalWire(wire, asked)},
+        WIRE: _OriginalWire(asked, has_body=has_body),
     }
 
 

@@ -15,7 +15,7 @@ from sidecar.doors.asgi import PERMIT, respond
 from sidecar.doors.refusal import refuse_request
 from sidecar.http.date import http_date
 from sidecar.http.headers import DECISION_HEADER
-from sidecar.http.ports import WIRE, wire_of
+from sidecar.http.ports import WIRE, Wire
 from sidecar.model import BODY_LATE, RefusalFormat
 
 
@@ -34,10 +34,7 @@ def _without_wire(app: ASGIApp) -> ASGIApp:
     """Keep our wire from the application: a guard of its own would take what the outer one read of the request."""
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        if wire_of(scope) is not None:
-            others = {name: value for name, value in scope["extensions"].items() if name != WIRE}
-            scope = {**scope, "extensions": others}
-        await app(scope, receive, send)
+        await app({name: value for name, value in scope.items() if name != WIRE}, receive, send)
 
     return served
 
@@ -78,7 +75,7 @@ class _BodyTimeout:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wire = wire_of(scope)
+        wire: Wire | None = scope.get(WIRE)
         if scope["type"] != "http" or (wire is not None and wire.body_complete):
             await self._app(scope, receive, send)
             return

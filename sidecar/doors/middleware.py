@@ -6,31 +6,84 @@ scope.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
+from mypy_extensions import mypyc_attr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, begin, respond
 from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, ClientDisconnected
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
-from sidecar.extract.extractor import Classification, Extractor
+from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.guard import Guard
+from sidecar.guard.immediate_guard import ImmediateGuard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
+from sidecar.http.ports import WIRE, Wire
 from sidecar.model import NOTIFICATION, Call, Extraction, Refusal, RefusalFormat
 
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
-_GUARDED: Final = ("http", "websocket")
 
 
-class EnforceMiddleware:
+@mypyc_attr(allow_interpreted_subclasses=True)
+class GuardMiddleware:
+    """Classifies requests, and permits those that no rule looks at. Mode `off`, by whose extractor that are all.
+
+    In a mode that has rules, a subclass says what becomes of the others.
+    """
+
+    types: ClassVar[tuple[str, ...]] = ("http",)
+    """The kinds of scope that are requests; others pass."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        extractor: Extractor | NothingGuarded,
+        guard: ImmediateGuard,
+        unguarded: UnguardedWrites | None = None,
+    ) -> None:
+        self._app = app
+        self._extractor = extractor
+        self._immediate = guard
+        self._unguarded = unguarded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or hand on what is none."""
+        if scope["type"] not in self.types:
+            await self._app(scope, receive, send)
+            return
+        head, classification = begin(scope, self._extractor)
+        if classification is not None and classification.after is None:
+            await self._serve_guarded(classification, scope, receive, send)
+            return
+        if self._unguarded is not None:
+            receive = self._unguarded.looking(head, receive)
+        await self._run(self._immediate.pass_through(), scope, receive, send)
+
+    async def _serve_guarded(self, classification: Classification, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that a rule looks at."""
+        raise NotImplementedError
+
+    async def _run(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application for a request of which nothing was read; the upstream's failure is answered as REST."""
+        scope[PERMIT] = permit
+        try:
+            await self._app(scope, receive, send)
+        except UpstreamError as error:
+            await respond(scope, send, refuse_unanswered(None, error))
+
+
+class EnforceMiddleware(GuardMiddleware):
     """Mode `enforce`: forwards what the guard permits and refuses the rest.
 
     `app` may raise PermitLapsed and UpstreamError before it has received or sent anything: the guard then decides
     again, or the middleware answers in the application's place.
     """
+
+    types = ("http", "websocket")
 
     def __init__(
         self,
@@ -42,39 +95,21 @@ class EnforceMiddleware:
         telemetry: Telemetry,
         unguarded: UnguardedWrites | None = None,
     ) -> None:
-        self._app = app
-        self._extractor = extractor
+        super().__init__(app, extractor=extractor, guard=guard, unguarded=unguarded)
         self._guard = guard
         self._budget = budget
         self._telemetry = telemetry
-        self._unguarded = unguarded
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or hand on what is none."""
-        if scope["type"] not in _GUARDED:
-            await self._app(scope, receive, send)
-            return
-        head, classification, extraction = begin(scope, self._extractor)
-        if classification is None or classification.after is not None:
-            looked_at = receive if self._unguarded is None else self._unguarded.looking(head, receive)
-            await run_permitted(self._app, self._guard.pass_through(), scope, looked_at, send)
-        elif classification.needs_body and scope["type"] == "http":
-            await self._read_and_decide(classification, extraction, scope, receive, send)
-        else:
+    async def _serve_guarded(self, classification: Classification, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body, where it is needed, and decide by it, or by what the fast path extracted from it."""
+        if not classification.needs_body or scope["type"] != "http":
             await self._decide(classification.extract(b""), scope, receive, send)
-
-    async def _read_and_decide(
-        self,
-        classification: Classification,
-        extraction: Extraction | None,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Read the body, and decide by it; by `extraction` where that was made of it before."""
+            return
         try:
             async with self._budget.hold(scope["headers"], receive) as body:
-                extraction = extraction or classification.extract_coded(body.raw, body.content)
+                wire: Wire | None = scope.get(WIRE)
+                known = None if wire is None else wire.extraction
+                extraction = known or classification.extract_coded(body.raw, body.content)
                 await self._decide(extraction, scope, body.receive, send)
         except BodyRefused as refused:
             self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)
@@ -99,15 +134,6 @@ class EnforceMiddleware:
             else:
                 return
         await respond(scope, send, refuse_extraction(extraction, decided.refusals))
-
-
-async def run_permitted(app: ASGIApp, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application for a request of which nothing was read; failures of the upstream are answered as REST."""
-    scope[PERMIT] = permit
-    try:
-        await app(scope, receive, send)
-    except UpstreamError as error:
-        await respond(scope, send, refuse_unanswered(None, error))
 
 
 def refuse_unanswered(extraction: Extraction | None, error: UpstreamError) -> Response:

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.types import Message, Receive
 
 from sidecar.guard.ports import Telemetry
-from sidecar.model import Head, Headers
+from sidecar.model import Head
 from sidecar.request_context import on_behalf_of
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -32,13 +32,13 @@ class UnguardedWrites:
         self._has_rule = has_rule
         self._telemetry = telemetry
 
-    def look(self, method: str, target: bytes, headers: Headers, piece: bytes) -> None:
+    def look(self, head: Head, piece: bytes) -> None:
         """Look at a request and the first piece of its body, which may be empty."""
-        if method not in _WRITES:
+        if head.method not in _WRITES:
             return
         for name in self._names:
-            if piece.find(name, 0, SEARCHED) >= 0 or name in target:
-                self._note(Head(method, target, headers))
+            if piece.find(name, 0, SEARCHED) >= 0 or name in head.target:
+                self._note(head)
                 return
 
     def looking(self, head: Head, receive: Receive) -> Receive:
@@ -52,12 +52,12 @@ class UnguardedWrites:
             message = await receive()
             if is_first:
                 is_first = False
-                self.look(head.method, head.target, head.headers, message.get("body", b""))
+                self.look(head, message.get("body", b""))
             return message
 
         return looked_at
 
     def _note(self, head: Head) -> None:
         if not self._has_rule(head):
-            with on_behalf_of(head.method, head.target, head.headers):
+            with on_behalf_of(head):
                 self._telemetry.unguarded_write()

@@ -218,6 +218,10 @@ class NothingGuarded:
     def classify(self, _head: Head) -> None:
         """Say that the request passes unread."""
 
+    def has_rule(self, _head: Head) -> bool:
+        """Say that the request passes by rule."""
+        return True
+
 
 def _rest(*references: Reference | None) -> Extraction:
     return Extraction(RefusalFormat.REST, tuple(map(Call, references)) or (Call(),))

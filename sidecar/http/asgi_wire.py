@@ -31,7 +31,6 @@ class AsgiWire(Wire):
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.head = _head_of(scope)
-        self.target = self.head.target
         client = scope.get("client")
         self.peer: str | None = client[0] if client else None
         self.extraction: Extraction | None = None
@@ -117,10 +116,8 @@ class AsgiWire(Wire):
 
 
 def _head_of(scope: Scope) -> WireHead:
-    head = WireHead()
-    head.method = scope["method"]
-    head.target = target_of(scope)
-    head.raw_headers = scope["headers"]
+    head = WireHead(scope["method"], target_of(scope), scope["headers"])
+    head.raw_headers = head.headers
     fields = dict(head.raw_headers)
     head.has_host = b"host" in fields
     head.chunked = b"transfer-encoding" in fields

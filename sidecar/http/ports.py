@@ -7,44 +7,50 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from mypy_extensions import mypyc_attr, trait
-from starlette.types import Scope
 
 from sidecar.extract.extractor import Classification
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.framing import ForwardedHead
-from sidecar.model import Extraction, Headers
+from sidecar.model import Extraction, Head, Headers
 
 
-class WireHead:
+class WireHead(Head):
     """What the wire said of a request before its body, and what follows from that.
 
+    `raw_headers` are the fields as they came, names in the sender's case. `upgrade` says that the request asks for an
+    upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c.
+
     What follows is worked out once for as long as the connection repeats the bytes of the head. `classification` counts
-    only where `classified` is true: None says that no rule looks at the request. `way` belongs to the fast path, and 0
-    says that it has not seen the head. `upstream_head` is the head as it is written to the upstream, `upstream_fields`
-    what of it stands behind the request line: that does not depend on the target.
+    only where `classified` is true: None says that no rule looks at the request. `upstream_head` is the head as it is
+    written to the upstream, `upstream_fields` what of it stands behind the request line: that does not depend on the
+    target. `way` belongs to the fast path, 0 for a head that it has not seen, and `original` to the authoriser, for a
+    head that asks about another.
     """
 
-    method: str
-    target: bytes
-    """The request target byte for byte."""
     raw_headers: Headers
-    """The fields as they came, names in the sender's case."""
     has_host: bool
     has_body: bool = False
     chunked: bool = False
     upgrade: bool = False
-    """The request asks for an upgrade and may have it: a bodyless HTTP/1.1 GET, for something other than h2c."""
 
     classified: bool = False
     classification: Classification | None = None
     way: int = 0
+    original: Any = None
     upstream_head: bytes | None = None
     upstream_fields: bytes | None = None
+
+    def classify(self, classify: Callable[[Head], Classification | None]) -> Classification | None:
+        """Classify the request, once for all that repeat its head."""
+        if not self.classified:
+            self.classification = classify(self)
+            self.classified = True
+        return self.classification
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Wire:
-    """What the wire said and ASGI cannot: the server puts it into `scope["extensions"][WIRE]` for the forwarder.
+    """What the wire said and ASGI cannot: our own server puts it into `scope[WIRE]`.
 
     An `http.response.start` message may carry three keys more than ASGI's own: `reason` (bytes, the phrase after the
     status), `framing` (what the fields say of it, where that is known) and `body_follows` (true if a body message comes
@@ -54,8 +60,6 @@ class Wire:
     """
 
     head: WireHead
-    target: bytes
-    """The request target byte for byte."""
     peer: str | None
     """The client's IP address; None on a Unix socket."""
     body_complete: bool
@@ -113,12 +117,7 @@ class Wire:
 
 
 WIRE: Final = "sidecar.wire"
-
-
-def wire_of(scope: Scope) -> Wire | None:
-    """Give what our own server knows of the request beyond ASGI; None under any other server."""
-    wire: Wire | None = scope.get("extensions", {}).get(WIRE)
-    return wire
+"""Where our own server puts the wire of a request into its scope."""
 
 
 @trait

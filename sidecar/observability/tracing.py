@@ -48,9 +48,9 @@ class Tracing:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            wire: Wire = scope["extensions"][WIRE]
+            wire: Wire = scope[WIRE]
             wire.wants_messages = True
-            request = enter_request(scope["method"], wire.target, scope["headers"])
+            request = enter_request(wire.head)
             parent = _PROPAGATOR.extract(_trace_headers(request))
             attributes = {
                 "http.request.method": request.method,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.model import Head
 from sidecar.request_context import RequestContext, current_request, enter_request, on_behalf_of
 
 TRACE = b"00-" + b"ab" * 16 + b"-" + b"01" * 8 + b"-01"
 
 
 def request_with(*headers: tuple[bytes, bytes]) -> RequestContext:
-    return RequestContext("POST", b"/a?b", headers)
+    return RequestContext(Head("POST", b"/a?b", headers))
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,12 @@ def test_a_call_for_the_request_carries_its_id_and_its_trace() -> None:
 async def test_a_request_that_was_begun_goes_on() -> None:
     """A request with the same fields continues the one that was begun."""
     headers = [(b"x-request-id", b"one")]
-    assert enter_request("GET", b"/", headers) is enter_request("GET", b"/", headers)
-    assert enter_request("GET", b"/", [(b"x-request-id", b"two")]).id == "two"
+    assert enter_request(Head("GET", b"/", headers)) is enter_request(Head("GET", b"/", headers))
+    assert enter_request(Head("GET", b"/", [(b"x-request-id", b"two")])).id == "two"
 
 
 def test_a_callback_acts_for_a_request_and_no_longer() -> None:
     """After the callback no request is current."""
-    with on_behalf_of("GET", b"/", []) as request:
+    with on_behalf_of(Head("GET", b"/", [])) as request:
         assert current_request() is request
     assert current_request() is None

@@ -16,9 +16,8 @@ from sidecar.model import Extraction
 class _Wire(Wire):
     """What the application itself asks of the wire."""
 
-    def __init__(self, target: bytes) -> None:
-        self.target = target
-        self.head = WireHead()
+    def __init__(self, head: WireHead) -> None:
+        self.head = head
         self.extraction: Extraction | None = None
 
 
@@ -36,12 +35,9 @@ class Request:
 
     @property
     def scope(self) -> Scope:
-        return {
-            "type": "http",
-            "method": self.method,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in self.headers],
-            "extensions": {WIRE: _Wire(self.target.encode())},
-        }
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers]
+        wire = _Wire(WireHead(self.method, self.target.encode(), headers))
+        return {"type": "http", "method": self.method, "headers": headers, WIRE: wire}
 
     async def receive(self) -> Message:
         """Give the next piece; a client that is not `complete` goes away before the last."""

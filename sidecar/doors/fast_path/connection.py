@@ -96,7 +96,7 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
         if self._unguarded is not None:
             try:
-                self._unguarded.look(head.method, head.target, head.raw_headers, piece)
+                self._unguarded.look(head, piece)
             except Exception:
                 logger.exception("the fast path could not look at an unguarded request")
 
@@ -104,7 +104,7 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         """Answer in the upstream's place, or break the answer off that it had begun."""
         head = self._head
         assert head is not None  # noqa: S101 # for the type checker: a request is being served
-        with on_behalf_of(head.method, head.target, head.raw_headers):
+        with on_behalf_of(head):
             error = self.upstream.explain(failure)
             if self.has_begun:
                 self.break_off()

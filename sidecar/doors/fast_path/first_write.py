@@ -52,8 +52,7 @@ class FirstWrite(Served):
 
     async def run(self, arrived: float) -> None:
         """Have the request, which was here at `arrived`, decided; then send or refuse it."""
-        head = self._head
-        enter_request(head.method, head.target, head.raw_headers)
+        enter_request(self._head)
         try:
             answer = await self._decide(arrived)
         except UpstreamError as failure:

@@ -18,7 +18,7 @@ from sidecar.http.client.response import IDEMPOTENT
 from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.serving import Shared
-from sidecar.model import Extraction, Head
+from sidecar.model import Extraction
 
 MAX_UNCOUNTED: Final = 64 * 1024
 """Most bytes of a body that are decided at once without a place among the bodies that are held."""
@@ -65,11 +65,10 @@ class FastPathProtocol(ForwardingConnection):
         head.way = _APPLICATION
         if takes_fast_path(head):
             try:
-                classification = head.classification = self._classify(Head(head.method, head.target, head.headers))
+                classification = head.classify(self._classify)
             except Exception:
                 logger.exception("the fast path could not classify a request")
                 return _APPLICATION
-            head.classified = True
             if classification is None:
                 head.way = _UNGUARDED
             elif (

@@ -18,7 +18,7 @@ from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
 from sidecar.http.client.response import ClientGone, UpstreamError, UpstreamFailure
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import encode_chunk
-from sidecar.http.ports import ResponseClient, Wire, wire_of
+from sidecar.http.ports import WIRE, ResponseClient, Wire
 from sidecar.http.response_messages import ResponseMessages
 from sidecar.model import BODY_LATE
 
@@ -42,7 +42,7 @@ class Forwarder:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         over: asyncio.Future[Exception | None] = loop.create_future()
-        wire = wire_of(scope)
+        wire: Wire | None = scope.get(WIRE)
         if wire is None:
             wire = bare = AsgiWire(scope, receive, send)
             receive, send = bare.receive, bare.send

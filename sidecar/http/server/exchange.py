@@ -45,7 +45,6 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self, protocol: RespondingConnection, head: RequestHead, scope: Scope, body: bytes | None = None
     ) -> None:
         self.head = head
-        self.target = head.target
         self.peer = protocol.peer
         self.extraction: Extraction | None = None
         self.arrived = time.monotonic()
@@ -66,7 +65,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._failure: Exception | None = None
         self._on_gone: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        scope["extensions"] = {WIRE: self}
+        scope[WIRE] = self
 
     # For the forwarder: what is not described here is described in `ports.Wire`
 

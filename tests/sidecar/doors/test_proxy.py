@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from sidecar.doors.body.bounded_body import BodyBudget
-from sidecar.doors.middleware import EnforceMiddleware
-from sidecar.doors.passthrough import PassthroughMiddleware
+from sidecar.doors.middleware import EnforceMiddleware, GuardMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
-from sidecar.extract.extractor import Extractor
+from sidecar.extract.extractor import Extractor, NothingGuarded
 from sidecar.guard.immediate_guard import OpenGuard
 from sidecar.http.client.response import UpstreamError
 from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
@@ -271,7 +270,7 @@ async def test_every_path_belongs_to_the_memory_service() -> None:
 async def test_switched_off_it_forwards_everything_and_looks_at_nothing() -> None:
     forwarder, telemetry = FakeForwarder(), FakeTelemetry()
     request = write(b"no json")
-    app = PassthroughMiddleware(ForwardingApp(forwarder), guard=OpenGuard(telemetry))
+    app = GuardMiddleware(ForwardingApp(forwarder), extractor=NothingGuarded(), guard=OpenGuard(telemetry))
     await app(request.scope, request.receive, request.send)
     assert forwarder.forwarded == [(Allow(Grounds.PASSED), b"no json")]
     assert telemetry.decisions == [("passed", None)]

@@ -17,7 +17,7 @@ def noted(method: str, target: str, *pieces: bytes, profile: str = "isa") -> int
     shipped = find_profile(profile)
     watch = UnguardedWrites(shipped.session_names, Extractor(shipped).has_rule, telemetry)
     for piece in pieces:
-        watch.look(method, target.encode(), [], piece)
+        watch.look(Head(method, target.encode(), []), piece)
     return telemetry.notes.count(("unguarded_write",))
 
 

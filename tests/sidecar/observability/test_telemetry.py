@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import CapturingLogger, LogCapture
 
-from sidecar.model import Reason, Reference
+from sidecar.model import Head, Reason, Reference
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics
 from sidecar.request_context import on_behalf_of
@@ -123,7 +123,7 @@ async def test_withheld_lines_are_told_although_no_other_comes(metrics: Metrics,
 def test_a_line_names_the_request_that_it_is_about(telemetry: LoggedMetrics, captured: LogCapture) -> None:
     """A line has the id, the method and the path of its request, without the query."""
     headers = [(b"x-request-id", b"r-1")]
-    with on_behalf_of("POST", b"/a?secret=1", headers):
+    with on_behalf_of(Head("POST", b"/a?secret=1", headers)):
         telemetry.upstream_failed(Reason.UPSTREAM_TIMEOUT, "late")
     (entry,) = captured.entries
     assert (entry["request_id"], entry["method"], entry["path"]) == ("r-1", "POST", "/a")
@@ -212,12 +212,12 @@ def test_unguarded_writes_are_counted_and_logged_once_an_hour_for_each_route(
     telemetry = LoggedMetrics(metrics, log, clock=clock)
     for _ in range(2):
         for target in (b"/things/1", b"/things/2", b"/other"):
-            with on_behalf_of("POST", target, []):
+            with on_behalf_of(Head("POST", target, [])):
                 telemetry.unguarded_write()
         clock.advance(10)
     assert [entry["route"] for entry in captured.entries] == ["/things/*", "/other"]
     clock.advance(3600)
-    with on_behalf_of("POST", b"/things/3", []):
+    with on_behalf_of(Head("POST", b"/things/3", [])):
         telemetry.unguarded_write()
     assert [entry["route"] for entry in captured.entries] == ["/things/*", "/other", "/things/*"]
     assert value(metrics, "sidecar_unguarded_session_writes_total") == 7
