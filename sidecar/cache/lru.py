@@ -1,4 +1,4 @@
-"""A bounded mapping that lets go of what was used longest ago, over as many dictionaries as it needs.
+"""A bounded mapping that evicts the entry used longest ago, over as many dictionaries as it needs.
 
 A table of a million entries that has to grow, or to be tidied after many came and went, holds the event loop up for
 hundreds of milliseconds. So no table here has many more than `SHARD` entries.
@@ -46,7 +46,7 @@ class ShardedLru(Generic[K, V]):
         return self._shard(key).get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Keep the value; where there is no more room another has to go."""
+        """Keep the value; a full mapping evicts another."""
         shard = self._shard(key)
         if shard.pop(key, None) is None:
             if self._count < self._size:
@@ -57,7 +57,7 @@ class ShardedLru(Generic[K, V]):
         shard[key] = value
 
     def discard(self, key: K) -> None:
-        """Let go of the entry, if there is one."""
+        """Remove the entry, if there is one."""
         if self._shard(key).pop(key, None) is not None:
             self._count -= 1
 

@@ -1,6 +1,6 @@
 """The table of decisions: from what a request wants of a session and what is known of it, to admit, create or refuse.
 
-Pure, and without a default that admits: what is not in the table does not go through.
+Pure, and without a default that admits: what is not in the table is not forwarded.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def owned_by_another(reference: Reference) -> Refusal:
 
 
 def forgotten(reference: Reference) -> Refusal:
-    """Refuse a write to a session that was known when it was admitted and is not to be believed any more."""
+    """Refuse a write to a session that was known when it was admitted, and no longer is."""
     return _unavailable(reference, "something happened to it while the request was decided", None)
 
 

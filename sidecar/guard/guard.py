@@ -1,4 +1,4 @@
-"""The guard: no request is forwarded without the permit that it issues, and it issues one only on grounds it can name.
+"""The guard: no request is forwarded without its permit, and each permit names the grounds on which it was issued.
 
 The cache answers at once for the sessions that it knows; about the others `session_decider` decides. Every call of a
 request is decided before any session is created for it, and one refusal refuses all.
@@ -25,7 +25,7 @@ _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATE
 """A batch is admitted on the last of these that any of its calls was."""
 
 _MOST_DECIDED: Final = 3
-"""How often a request is decided whose sessions keep changing meanwhile."""
+"""Most times that a request is decided because its sessions changed while it was."""
 
 _MOST_LAPSES: Final = 3
 """How often the permit of one request may lapse before the request is refused for now."""
@@ -39,7 +39,7 @@ T = TypeVar("T")
 class Guard(ImmediateGuard):
     """Decides requests.
 
-    `debts` are minded wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
+    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
     `timeout` is in seconds and covers everything that is asked of the session service for one request.
     """
 
@@ -68,7 +68,7 @@ class Guard(ImmediateGuard):
     def permit_known(self, extraction: Extraction) -> Permit | None:
         """Permit at once what needs no question: each call names no session, or one that is known for its user.
 
-        None says nothing against the request: `authorize` has to be asked.
+        None is no refusal: `authorize` decides then.
         """
         calls = extraction.calls
         if len(calls) != 1:
@@ -175,7 +175,7 @@ class Guard(ImmediateGuard):
         plans = await _each(references, lambda reference: sessions.plan(reference, deadline))
         first: dict[object, Reference] = {}
         for reference, plan in plans.items():
-            # What is missing is made for one user, and for no other afterwards.
+            # A missing session is created for one user; it cannot be created for another one then.
             is_there = isinstance(plan, Allow | Refusal)
             if not is_there and first.setdefault(reference.key, reference).user_id != reference.user_id:
                 plans[reference] = owned_by_another(reference)

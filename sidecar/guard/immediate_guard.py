@@ -16,7 +16,7 @@ from sidecar.model import Allow, Call, Create, Extraction, Grounds, Reason, Refu
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ImmediateGuard:
-    """The part of a guard, whatever its mode, that answers at once."""
+    """The part of a guard of any mode that answers at once."""
 
     def pass_through(self) -> Permit:
         """Permit a request that no rule looks at."""
@@ -35,11 +35,11 @@ class OpenGuard(ImmediateGuard):
         self._permit = Permit(SEAL, Grounds.PASSED)
 
     def pass_through(self) -> Permit:
-        """Permit a request that nothing looks at."""
+        """Permit a request that no rule looks at."""
         self._telemetry.decided("passed")
         return self._permit
 
-    def permit_known(self, extraction: Extraction) -> Permit:  # noqa: ARG002 # it looks at none
+    def permit_known(self, extraction: Extraction) -> Permit:  # noqa: ARG002 # mode `off` decides nothing
         """Permit every request."""
         return self.pass_through()
 

@@ -35,10 +35,10 @@ class SessionService(Protocol):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class KnownSessions:
-    """What was learnt of sessions, for as long as it may be believed."""
+    """Answers of the session service about sessions, for as long as they may be believed."""
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is known to take this user's writes. The fast path's question: one look, no objects."""
+        """Whether the session is known to take this user's writes: one look-up, for the fast path."""
         raise NotImplementedError
 
     def get(self, key: SessionKey) -> Session | None:
@@ -79,7 +79,7 @@ class DebtNotWritten(Exception):
 
 
 class Debts(Protocol):
-    """The journal of sessions owed to the session service, and who owes them."""
+    """The journal of sessions owed to the session service, each with its claimant."""
 
     async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
         """Write down that the session has to be created; durable before it returns, and safe to repeat.
@@ -90,7 +90,7 @@ class Debts(Protocol):
         ...
 
     def claimant(self, key: SessionKey) -> Owed | Unknown | None:
-        """Say to whom the session belongs while a debt for it is unpaid; Unknown where that cannot be read.
+        """Give the owner of the session while a debt for it is unpaid; Unknown where that cannot be read.
 
         Answers at once.
         """
@@ -121,7 +121,7 @@ class Debts(Protocol):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Telemetry:
-    """Takes note of what happened; never fails and never waits. This one notes nothing."""
+    """Records what happened; no method raises or waits. This base class records nothing."""
 
     def decided(
         self,

@@ -1,4 +1,4 @@
-"""What is done about an answer of the upstream: a session that it says is missing is created, a deleted one forgotten.
+"""Acts on an answer of the upstream: a session that it says is missing is created, a deleted one forgotten.
 
 Nothing is looked up. The create call alone says whether the session was missing: `Created` permits the held request to
 be sent again, and any other outcome leaves the upstream's answer as it is.

@@ -39,7 +39,7 @@ _OWE: Final = _Owe()
 class SessionDecider:
     """Decides about references that are not of the kind `PASS`. Deadlines are in the event loop's time.
 
-    `debts` are minded wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
+    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SessionDecider:
         return self._known.overtaken(reference.key, ticket)
 
     async def make_sure(self, reference: Reference, deadline: float) -> Decided:
-        """Decide the only session that is asked about: nothing else can refuse, so it is made sure of in one step."""
+        """Decide the only session that is asked about. Nothing else can refuse, so one step finds or creates it."""
         if reference.kind is RuleKind.ENSURE:
             return await self._make(reference, deadline)
         return self._conclude(reference, await self._ask(self._resolver.look, reference, deadline))
@@ -106,7 +106,7 @@ class SessionDecider:
         return self._unless_recalled(reference, await ask(reference, deadline) if claim is None else claim)
 
     def _claim(self, reference: Reference) -> Owed | Unknown | None:
-        """Say to whom an owed session belongs; None where the session service has to be asked.
+        """Give the owner of an owed session; None where the session service has to be asked.
 
         The claimant of a debt that is set aside has to ask too: the service answers, and may say more by now.
         """
@@ -116,7 +116,7 @@ class SessionDecider:
         return claim
 
     def _becomes_debt(self, reference: Reference, answer: Verdict | Owed) -> bool:
-        """Whether a debt is the way out. A session that a rule only requires is not one to be created later."""
+        """Whether a debt is written. A session that a rule only requires is not created, neither now nor later."""
         return self._forwards and isinstance(answer, Unknown) and reference.kind is RuleKind.ENSURE
 
     async def _owe(self, reference: Reference) -> Decided:

@@ -14,7 +14,7 @@ within one user's sessions answers so for a session of another user. Two request
 user and with the same values of the profile's variables, share every answer, but only to a step that began after both
 had come: what was absent, or another user's, when an earlier step was taken may have been created since.
 
-What a request gets out of the answer to another step, or to one that began before it came:
+What a request gets from the answer to another step, or to one that began before it came:
 
     answer         look    create  owe
     -------------  ------  ------  ------
@@ -28,11 +28,11 @@ What a request gets out of the answer to another step, or to one that began befo
     Invalid        retry   retry   retry
     Untrustworthy  retry   retry   retry
 
-*same*: the leader's answer. *retry*: its own step. Only the leader hears `Created`, so one creation is counted once.
+*same*: the leader's answer. *retry*: its own step. Only the leader gets `Created`, so one creation is counted once.
 
 An event may arrive while a question is under way. The resolver takes a ticket of the cache before it asks, and the
 cache refuses the answer of a ticket that an event has outdated. Such an answer is neither remembered nor believed: the
-resolver asks again, at most three times, and then answers `Unknown`. It asks nothing where the cache has come to know
+resolver asks again, at most three times, and then answers `Unknown`. It asks nothing where the cache knows
 that the session was deleted: a session service without a trace of that would create it anew. Answers that say nothing
 of a session (`Unknown`, `Absent`, `Conflict`, `Invalid`, `Untrustworthy`) are never remembered.
 """
@@ -80,7 +80,7 @@ class _Taken:
 
 
 class SessionResolver:
-    """Looks sessions up and makes sure of them. No method raises for what the session service does."""
+    """Looks sessions up and creates them. No method raises for what the session service does."""
 
     def __init__(self, service: SessionService, known: KnownSessions) -> None:
         self._service = service
@@ -98,7 +98,7 @@ class SessionResolver:
     async def owe(
         self, reference: Reference, write_down: Callable[[Reference], Awaitable[Verdict | Owed]]
     ) -> Verdict | Owed:
-        """Write a debt down, unless a question that is under way says first what there is.
+        """Write a debt down, unless the answer to a question that is under way settles the matter first.
 
         Waits for that question as long as the session service may take.
         """
@@ -155,7 +155,7 @@ def is_deleted(known: KnownSessions, reference: Reference) -> bool:
 
 
 def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket: int) -> bool:
-    """Remember what says something of a session; what went wrong, or is absent, is never remembered.
+    """Remember an answer that describes a session; a failure or an absence is never remembered.
 
     False where an event overtook the answer since `ticket`.
     """
@@ -170,7 +170,7 @@ def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket
 
 
 def _answer_for(step: _Step, answer: Verdict | Owed) -> Verdict | Owed | None:
-    """What the leader's answer says to every request that waits to take `step`; None where each has to ask itself."""
+    """The answer for every request that waits to take `step`; None where each has to take its own step."""
     match answer:
         case Created(session):
             return Found(session)

@@ -31,9 +31,9 @@ _PERMIT: Final = Permit(SEAL, Grounds.PASSED)
 
 
 class ShadowGuard(ImmediateGuard):
-    """Stands where the guard would, and lets everything through.
+    """The guard of mode `shadow`: it permits every request.
 
-    Has to be used on a running event loop, and closed. `timeout` is in seconds and covers everything that is asked
+    It needs a running event loop, and has to be closed. `timeout` is in seconds and covers everything that is asked
     of the session service for one call.
     """
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _Flight(Generic[T]):
-    """One question under way, and those who wait for its answer."""
+    """One question under way, and the callers that wait for its answer."""
 
     task: asyncio.Task[None]
 
@@ -32,10 +32,10 @@ class SingleFlight(Generic[T]):
     async def share(
         self, key: SessionKey, ask: Callable[[], Coroutine[Any, Any, T]], deadline: float | None = None
     ) -> tuple[T, bool]:
-        """Give the answer to the question under way, or else ask; says also whether it was this caller who asked.
+        """Give the answer to the question under way, or else ask; and whether this caller asked.
 
-        Raises what `ask` raises, to all who wait for it. Raises TimeoutError at `deadline`, in the event loop's time;
-        the question goes on.
+        Raises what `ask` raises, in every caller that waits for it. Raises TimeoutError at `deadline`, in the event
+        loop's time; the question goes on.
         """
         loop = asyncio.get_running_loop()
         flight = self._under_way.get(key)

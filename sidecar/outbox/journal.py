@@ -113,7 +113,7 @@ class Journal:
         return results
 
     def add(self, reference: Reference) -> Owed | Conflict | Gone:
-        """Write a debt down, unless the session is owed already; gives whom it belongs to.
+        """Write a debt down, unless the session is owed already; gives its owner.
 
         What could not be paid before is not owed again: no owner and no deletion is ever taken back. Raises
         DebtNotWritten where the file was removed or replaced: no later process would find the debt in it.
@@ -216,7 +216,7 @@ class OutboxReader:
         self._connection.close()
 
     def claimant(self, key: SessionKey) -> Owed | None:
-        """Whom an owed session belongs to. Raises sqlite3.Error."""
+        """The owner of an owed session; None where it is not owed. Raises sqlite3.Error."""
         row = self._connection.execute("SELECT user_id, set_aside FROM debts WHERE key = ?", (_key(key),)).fetchone()
         return Owed(row[0], row[1] is not None) if row else None
 
@@ -236,7 +236,7 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file from another of its name; None where there is none."""
+    """Device and inode, which tell the file from another of its name; None where there is no file."""
     try:
         found = path.stat()
     except OSError:

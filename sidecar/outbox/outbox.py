@@ -51,7 +51,7 @@ class Outbox:
         return owed
 
     def claimant(self, key: SessionKey) -> Owed | Unknown | None:
-        """Whom an owed session belongs to. A file that cannot be read may hold a debt for any session."""
+        """The owner of an owed session. A file that cannot be read may hold a debt for any session."""
         return self._look(lambda: self._glance.claimant(key), _UNREADABLE)
 
     def any_owed(self) -> bool:
@@ -83,7 +83,7 @@ class Outbox:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._journal.together, operations)
 
     def _look(self, look: Callable[[], Seen], unreadable: Unseen) -> Seen | Unseen:
-        """Give what a look into the file sees, or what stands for a file that cannot be read, which is logged once."""
+        """Read the file; gives `unreadable` where it cannot be read, and logs that once."""
         try:
             seen = look()
         except sqlite3.Error as error:

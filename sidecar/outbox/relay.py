@@ -1,6 +1,6 @@
 """Pays debts: creates the owed sessions as soon as the session service answers, and takes them out of the journal.
 
-One process at a time pays from a file. The lock is the operating system's, so it dies with its holder.
+One process at a time pays from a file. The lock is the operating system's, so it ends with the process that holds it.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class RelayLock:
 
 
 class OutboxRelay:
-    """Pays in the background, across restarts and for processes that died: it pays what is in the file.
+    """Pays in the background what is in the file, debts of ended processes included.
 
-    A debt that fails while the session service answers is set aside: it is tried again, ever more slowly, and holds up
-    no other. What the service says of a session is told to `known`, as if a write had asked.
+    A debt that fails while the session service answers is set aside: it is tried again, with growing pauses, and holds
+    up no other. What the service says of a session is told to `known`, as if a write had asked.
     """
 
     def __init__(

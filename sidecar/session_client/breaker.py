@@ -1,7 +1,7 @@
 """A circuit breaker: when the session service fails for several sessions, calls are held back, and one at a time tries.
 
 It counts an instance's health and not a session's: a session that fails by itself counts once, until it succeeds.
-Own code because the libraries there are carry a clock, a lock or a message bus of their own.
+Own code, because the libraries for it bring a clock, a lock or a message bus of their own.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _SUSPECTS: Final = 1_024
 class Breaker:
     """Open, half-open and closed in one rule: when open, one call may pass each time the pause is over.
 
-    Sessions that have failed before try in a turn of their own: their failures say nothing of the service, and must
-    not take the turn of one that can. `on_change` is told with True when it opens and False when it closes. `clock`
-    gives monotonic seconds.
+    Sessions that have failed before try in a turn of their own: their failures are no sign of the service's health, and
+    must not take the turn of another session. `on_change` is told with True when it opens and False when it closes.
+    `clock` gives monotonic seconds.
     """
 
     def __init__(self, on_change: Callable[[bool], None], clock: Callable[[], float] = elapsed) -> None:
@@ -57,7 +57,7 @@ class Breaker:
         now = self._clock()
         if now < self._next_try[is_suspect]:
             return math.ceil(self._next_try[is_suspect] - now)
-        # The one that tries moves the next try on: should it never report, another will.
+        # This call moves the next try on, so that another is made where this one never reports.
         self._next_try[is_suspect] = now + self._jittered()
         self._is_trying = self._is_trying or not is_suspect
         return None
@@ -71,14 +71,14 @@ class Breaker:
             self._on_change(False)
 
     def failed(self, key: SessionKey, *, unreachable: bool = False) -> None:
-        """Note that it did not. An instance that was `unreachable` counts whichever session it was about."""
+        """Note a failure. An `unreachable` instance counts every time, for any session."""
         is_suspect = key in self._suspects
         self._suspects[key] = None
         if is_suspect and not unreachable:
             return
         self._failures += 1
         if self._is_open:
-            # Calls that were made before it opened may still fail by the hundred; they say nothing new.
+            # Calls that were made before it opened may still fail by the hundred; only a try lengthens the pause.
             if self._is_trying:
                 self._is_trying = False
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""The requests that a session service is asked with, made from the profile's templates."""
+"""The requests to the session service, made from the profile's templates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NO_FIELD_VALUE: Final = re.compile(rb"[\0\r\n]").search
 
 
 class UnwritableCall(ValueError):
-    """What a request names makes no call of the profile's template; the message says why, as a part of a sentence."""
+    """The values of a request do not fill the profile's template; the message says why, as a part of a sentence."""
 
 
 class WrittenCall(NamedTuple):

@@ -1,4 +1,4 @@
-"""The session service over HTTP: looks, creates, and believes nothing but what the answer proves."""
+"""The session service over HTTP: looks sessions up and creates them, and concludes only what the answer proves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HttpSessionService:
 
     `timeout` is in seconds and covers one `look` or `ensure`, retries included. `scope_names` are the profile's
     names for the parts of a reference's scope. `mints` is True once a create call was answered with another id and
-    the one that was asked for is missing: from then on nothing is created, until an operator has looked and restarts.
+    the one that was asked for is missing: from then on nothing is created until a restart.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class HttpSessionService:
         )
 
     async def look(self, reference: Reference) -> Verdict:
-        """Say what the service knows of the session."""
+        """Look the session up."""
         return await self._look(reference, self._deadline())
 
     async def ensure(self, reference: Reference) -> Verdict:
@@ -183,8 +183,8 @@ class HttpSessionService:
     async def _is_missing(self, reference: Reference, deadline: float) -> bool:
         """Whether a create call that was answered with another id left nothing under the one that was asked for.
 
-        A wrong answer about one session must not stop creation for all. A foreign service is given no benefit of the
-        doubt: each further attempt may leave a session that no client asked for.
+        A wrong answer about one session must not stop creation for all. A foreign service
+        that gives no answer counts as one that made another id: each further attempt may leave a session.
         """
         seen = await self._look_once(reference, deadline)
         return isinstance(seen, Absent) or (isinstance(seen, Unknown) and not self._is_ours)
@@ -193,7 +193,7 @@ class HttpSessionService:
         return _settled(await self._ask(self._looking, reference, deadline))
 
     async def _ask(self, question: _Question, reference: Reference, deadline: float) -> Verdict | Doubt:
-        """Ask once, unless calls are held back; count it, and draw the conclusions for the calls to come."""
+        """Ask once, unless calls are held back; count the call and report its outcome to breaker and discovery."""
         held = self._breaker.hold(reference.key)
         if held is not None:
             return Unknown("the session service has been failing and is left alone for a moment", held)
@@ -218,7 +218,7 @@ class HttpSessionService:
         else:
             told, answer = str(reply.status), question.read(reply, reference)
             is_reached = True
-            # Too many requests (RFC 6585, section 4) of one client say nothing of what others get.
+            # Too many requests (RFC 6585, section 4) of one client's credentials are no failure of the service.
             is_limited = reply.status == 429 and reference.credentials is not None
         self._discovery.report(url, ok=is_reached)
         self._telemetry.session_answer(reference, told, url)
@@ -235,5 +235,5 @@ class HttpSessionService:
 
 
 def _settled(answer: Verdict | Doubt) -> Verdict:
-    """Take for granted what a doubt says where no look follows."""
+    """Take a doubt for its `otherwise` where no look follows."""
     return answer.otherwise if isinstance(answer, Doubt) else answer

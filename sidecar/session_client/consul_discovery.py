@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 
 
 class Rotation:
-    """Gives instances in turn, passing over those that failed a moment ago. `clock` gives monotonic seconds."""
+    """Gives instances in turn, and passes over those that failed within `AVOID_SECONDS`. `clock` is monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,11 +54,11 @@ class Rotation:
         """Take a new set of instances; a new instance starts without failures."""
         staying = set(urls) & set(self._urls)
         self._avoided_until = {url: until for url, until in self._avoided_until.items() if url in staying}
-        # In an order of our own, or every sidecar that hears of a change would go to the same instance first.
+        # In a random order, or every sidecar that learns of a change would ask the same instance first.
         self._urls = random.sample(urls, len(urls))
 
     def pick(self) -> str | None:
-        """Give the next instance; if all of them failed lately, the one that has been left alone longest."""
+        """Give the next instance; if all of them failed lately, the one that failed longest ago."""
         now = self._clock()
         for _ in self._urls:
             url = self._urls.pop(0)
@@ -68,7 +68,7 @@ class Rotation:
         return min(self._urls, key=self._avoided_until.__getitem__, default=None)
 
     def report(self, url: str, *, ok: bool) -> None:
-        """Avoid an instance for a while, or take it back into grace."""
+        """Avoid an instance for `AVOID_SECONDS`, or end that."""
         if ok:
             self._avoided_until.pop(url, None)
         elif url in self._urls:
@@ -96,7 +96,7 @@ class ConsulDiscovery:
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to follow Consul; waits a moment to hear from it, and goes on without if that takes longer."""
+        """Begin to follow Consul; waits `FIRST_ANSWER_SECONDS` at most for its first answer or failure."""
         self._follower = asyncio.create_task(self._follow(), name=f"consul discovery of {self._name}")
         first = asyncio.ensure_future(self._heard.wait())
         await asyncio.wait([first], timeout=FIRST_ANSWER_SECONDS)
@@ -123,7 +123,7 @@ class ConsulDiscovery:
             try:
                 index = await self._ask(index)
                 failures = 0
-                # No agent, however confused, is asked without a pause.
+                # An agent that answers at once every time is not asked without a pause.
                 await asyncio.sleep(_PAUSE)
             except ConsulException as error:
                 self._note_away(str(error))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Discovery(Protocol):
-    """Knows where instances of the session service are. Both methods return at once and never raise."""
+    """Gives the addresses of the session service's instances. Both methods return at once and never raise."""
 
     def pick(self) -> str | None:
         """Give the base URL of an instance (`http://…`, `https://…` or `unix:/path`, no trailing slash).
@@ -29,7 +29,7 @@ class Discovery(Protocol):
 
 
 class FixedAddress:
-    """The `Discovery` port where the address is simply known."""
+    """The `Discovery` port for one address that is configured."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -60,7 +60,7 @@ class InConsul:
 
 
 def session_service_of(settings: Settings) -> str | InConsul:
-    """Say where the session service is: its base URL, or that Consul knows. As text it is for a person."""
+    """The session service's base URL, or its name in Consul. Its text form is for log lines and messages."""
     if settings.profile.service.at is At.UPSTREAM:
         return settings.upstream
     if settings.consul is None:

@@ -1,4 +1,4 @@
-"""Follows the session service's event stream, so that what it ends or deletes is no longer believed here.
+"""Follows the session service's event stream, so that the cache learns of sessions that end or are deleted.
 
 The stream counts as up once the service has said that everything was told, and as down when it breaks or falls silent,
 or when this process did not read it for as long: what then lies in the buffers may be of any age.
@@ -37,7 +37,7 @@ class StreamLost(Exception):
 
 
 class EventFollower:
-    """Keeps one connection to one instance of the session service; when that breaks, to whichever is picked next."""
+    """Keeps one connection to one instance of the session service; when that breaks, to the instance picked next."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class EventFollower:
         """`path` is the stream's at every instance; `token` is sent as a bearer token.
 
         `canonical` gives the spelling of a session id under which `news` knows the session.
-        `silence` is in seconds; the service sends a heartbeat every 5. `clock` is the one that `news` goes by.
+        `silence` is in seconds; the service sends a heartbeat every 2.5. `clock` is the one that `news` goes by.
         """
         self._discovery = discovery
         self._news = news

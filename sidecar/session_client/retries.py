@@ -13,7 +13,7 @@ _PAUSES: Final = (0.05, 0.1)
 """Seconds before each time that it is asked again."""
 
 _JITTER: Final = 0.05
-"""Seconds that a pause may be longer, so that those who failed together do not come back together."""
+"""Seconds that a pause may be longer, so that calls that failed together are not repeated together."""
 
 _LEAST_LEFT: Final = 0.2
 """With no more seconds left than these, a pause and a call do not fit."""

@@ -1,7 +1,7 @@
 """Server-Sent Events as they come in (WHATWG HTML, section 9.2.6), comments included.
 
-The libraries hide comments, and here a comment is the heartbeat. Lines and events are bounded: the peer is another
-program, and it may be mad.
+The libraries hide comments, and here a comment is the heartbeat. Lines and events are bounded, so that a faulty peer
+cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A line that says nothing but that the stream is alive."""
+    """A comment line: the stream's heartbeat."""
 
 
 Item: TypeAlias = Event | Comment
@@ -52,7 +52,7 @@ class EventStream:
         self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """Take some bytes in and give what they complete. Raises EndlessEvent."""
+        """Read a chunk and give the items that it completes. Raises EndlessEvent."""
         # A line feed that belongs to the carriage return before it ends no second line.
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]

@@ -1,4 +1,4 @@
-"""Calls to the session service over our own pool: one pool an instance, and one thing to wait for in each call."""
+"""Calls to the session service over the sidecar's own connection pool, one pool for each instance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NoAnswer(Exception):
 
     @classmethod
     def because_of(cls, failure: UpstreamFailure) -> Self:
-        """Say it of a server: in log lines the upstream is the memory service."""
+        """Name a server in the message: in log lines the upstream is the memory service."""
         return cls(str(failure).replace("the upstream", "the server"))
 
 
@@ -147,7 +147,7 @@ class _WholeAnswer(ResponseReceiver):
         self._body = bytearray()
 
     def leave(self) -> None:
-        """Have nothing to do with the connection any more; an answer that has not ended is given up."""
+        """Release the connection; it is closed where the answer has not ended."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
