@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from examples.chat.ids import new_session_id_for, user_uuid
+
+_PASSED_ON: Final = ("content-type", "retry-after", "x-sidecar-reason")
+"""The fields of a refusal that a client can act upon."""
 
 
 class Message(BaseModel):
@@ -74,7 +76,9 @@ def chat_app(memory_url: str, *, uuid_users: bool) -> FastAPI:
     @app.exception_handler(Refused)
     async def refused(_request: object, error: Exception) -> Response:
         assert isinstance(error, Refused)  # noqa: S101 -- FastAPI's signature
-        return JSONResponse(error.answer.json(), error.answer.status_code)
+        answer = error.answer
+        headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        return Response(answer.content, answer.status_code, headers)
 
     return app
 

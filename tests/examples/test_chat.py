@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import respx
 
 import examples.chat
 from examples.chat.app import chat_app
@@ -119,6 +120,16 @@ def test_other_spellings_of_the_ids_are_refused_where_they_are_uuids(entry: Entr
         assert (refused.status_code, refused.json()["reason"]) == (422, "invalid_user_id")
     refused = entry.chat(user_id=given["user_id"], session_id=str(uuid.UUID(int=0xAB)).upper())
     assert (refused.status_code, refused.json()["reason"]) == (422, "invalid_session_id")
+
+
+async def test_a_refusal_that_is_no_json_is_passed_on_as_it_is(respx_mock: respx.MockRouter) -> None:
+    """A proxy on the way may answer in any form, and say when to try again."""
+    outage = httpx.Response(503, text="no memory today", headers={"Retry-After": "7"})
+    respx_mock.post("http://memory/api/v1/memories/session/store").mock(outage)
+    transport = httpx.ASGITransport(chat_app("http://memory", uuid_users=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://chat") as client:
+        refused = await client.post("/api/chat", json={"user_id": "ada", "message": "Hello"})
+    assert (refused.status_code, refused.text, refused.headers["retry-after"]) == (503, "no memory today", "7")
 
 
 def test_what_is_refused_before_the_memory_is_passed_on(entry: Entry) -> None:
