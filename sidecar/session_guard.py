@@ -23,8 +23,7 @@ from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Extractor, NothingGuarded
 from sidecar.guard.decisions import OnEnded, OnOutage
-from sidecar.guard.guard import Guard
-from sidecar.guard.immediate_guard import OpenGuard
+from sidecar.guard.guard import Guard, OpenGuard
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
 from sidecar.guard.recovery import Recovery
@@ -131,20 +130,26 @@ class SessionGuard:
         self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
         extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
         self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
-        on_ended = OnEnded(settings.on_ended)
+        on_outage, on_ended = OnOutage(settings.on_outage), OnEnded(settings.on_ended)
         if settings.mode == "shadow":
             self.guard = ShadowGuard(
-                known, service, self.telemetry, on_ended=on_ended, timeout=settings.session_timeout
+                known,
+                service,
+                self.telemetry,
+                timeout=settings.session_timeout,
+                on_outage=on_outage,
+                on_ended=on_ended,
+                creates=api.creates_by_id,
             )
         else:
             self.guard = Guard(
                 known,
                 service,
                 self.telemetry,
-                debts=await self._debts(service, known),
-                on_outage=OnOutage(settings.on_outage),
-                on_ended=on_ended,
                 timeout=settings.session_timeout,
+                debts=await self._debts(service, known),
+                on_outage=on_outage,
+                on_ended=on_ended,
             )
             self._recovery = self._recovering(service, known)
         self._stack.push_async_callback(self.guard.aclose)

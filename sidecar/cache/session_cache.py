@@ -45,15 +45,10 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sidecar.cache.clock import elapsed
+from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, NEVER, InvalidationClock
 from sidecar.cache.lru import ShardedLru
 from sidecar.guard.ports import KnownSessions
 from sidecar.model import Session, SessionKey, SessionStatus
-
-SILENCE: Final = 15.0
-"""Seconds without a sign of life after which the event stream counts as lost."""
-
-LIFE_WITHOUT_EVENTS: Final = 30.0
-"""Seconds that an entry may still be believed once the event stream is lost."""
 
 JITTER: Final = 0.1
 """Share of its life by which an entry may expire early, so that entries learnt together do not expire together."""
@@ -66,7 +61,6 @@ _NOTED: Final = 7
 """One admission in so many counts as a use of its entry: enough to keep what is used often, at a fraction of the cost.
 A prime, so that sessions that take turns are not always missed."""
 
-_NEVER: Final = float("inf")
 _LAST_GENERATION: Final = 1 << 60
 """Later than every generation that is counted: nothing outdates what was learnt in it."""
 _ACTIVE: Final = SessionStatus.ACTIVE.value
@@ -77,49 +71,6 @@ _DELETED: Final = SessionStatus.DELETED.value
 # instance of a class in it, every full collection would walk over a million entries.
 _Entry: TypeAlias = tuple[str | None, str, int, float]
 """Owner, status, the generation at which it was learnt, the time of its expiry."""
-
-
-class InvalidationClock:
-    """Counts generations and tells whether an event about a key came after a ticket was taken, in constant space.
-
-    Events name a session by its id, so a scoped key stands where its id does. Keys share slots: an answer may be
-    dropped for an event about another key, which costs one more question and never a wrong answer.
-    """
-
-    _SLOTS: Final = 4096
-
-    def __init__(self) -> None:
-        self._now = 0
-        self._everything = 0
-        self._slots = [0] * self._SLOTS
-
-    def ticket(self) -> int:
-        """Give the present generation."""
-        return self._now
-
-    def advance(self) -> int:
-        """Begin a new generation, later than everything so far."""
-        self._now += 1
-        return self._now
-
-    def touch(self, key: SessionKey) -> None:
-        """Note an event about a session."""
-        self._slots[self._slot(key)] = self.advance()
-
-    def touch_everything(self) -> None:
-        """Note that events about any key may have been missed."""
-        self._everything = self.advance()
-
-    def told(self, key: SessionKey, ticket: int) -> bool:
-        """Whether an event that may be about `key` came after `ticket`."""
-        return self._slots[self._slot(key)] > ticket
-
-    def happened(self, key: SessionKey, ticket: int) -> bool:
-        """Whether an event about `key` came after `ticket`, or may have been missed."""
-        return self._everything > ticket or self.told(key, ticket)
-
-    def _slot(self, key: SessionKey) -> int:
-        return hash(key if isinstance(key, str) else key[-1]) % self._SLOTS
 
 
 class SessionCache(KnownSessions):
@@ -147,22 +98,14 @@ class SessionCache(KnownSessions):
         self._ttl = ttl
         self._clock = clock
         self._admitting = frozenset({_ACTIVE, _ENDED} if ended_admits else {_ACTIVE})
-        self._events = InvalidationClock()
-        # Generations: entries from before them are no longer believed, or not even recalled. What was learnt before the
-        # generation of the last loss is disbelieved from `_belief_ends` on.
-        self._lost_generation = self._believed_from = self._recalled_from = 0
-        self._belief_ends = _NEVER
-        self._lost_at: float | None = None
+        self._invalidation = InvalidationClock(clock)
         if followed:
             self.stream_down()
 
     def __repr__(self) -> str:
-        now = self._clock()
-        stream = "up" if self._lost_at is None else f"lost for {now - self._lost_at:.1f} s"
-        ends = "" if self._belief_ends == _NEVER else f", belief ends in {max(0.0, self._belief_ends - now):.1f} s"
         return (
-            f"<SessionCache {len(self)} of {self._size} entries, ttl {self._ttl:g} s, event stream {stream}{ends}, "
-            f"generation {self._events.ticket()}, {self.hits} hits, {self.misses} misses>"
+            f"<SessionCache {len(self)} of {self._size} entries, ttl {self._ttl:g} s, {self._invalidation}, "
+            f"{self.hits} hits, {self.misses} misses>"
         )
 
     def __len__(self) -> int:
@@ -197,7 +140,7 @@ class SessionCache(KnownSessions):
             buried = self._entries.peek(key[-1])
             if buried is not None and buried[1] == _DELETED and (entry is None or entry[2] < buried[2]):
                 entry = buried
-        if entry is None or entry[2] < self._recalled_from:
+        if entry is None or entry[2] < self._invalidation.recalled_from:
             return None
         return Session(entry[0], SessionStatus(entry[1]))
 
@@ -209,108 +152,93 @@ class SessionCache(KnownSessions):
         return Session(entry[0], SessionStatus(entry[1]))
 
     def ticket(self) -> int:
-        """Take a ticket before asking."""
-        self._end_belief_in_time()
-        return self._events.ticket()
+        """Take a ticket: the present generation."""
+        if self._clock() >= self._invalidation.belief_ends:
+            self._invalidation.end_belief()
+        return self._invalidation.generation
+
+    def ticket_to_ask(self, key: SessionKey) -> int | None:
+        """Take a ticket before asking about a session; None where it is known to be deleted."""
+        entry = self._entries.peek(key)
+        if entry is not None and entry[1] == _DELETED and self._is_believed(key, entry):
+            return None
+        return self.ticket()
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
         """Keep what was learnt, unless something overtook it since `ticket`; says whether it was kept."""
         if self.overtaken(key, ticket):
             return False
-        self._entries.put(key, (session.owner, session.status.value, self._events.ticket(), self._expiry()))
+        self._keep(key, session.owner, session.status.value)
         return True
 
     def overtaken(self, key: SessionKey, ticket: int) -> bool:
         """Whether an event since `ticket` may have changed what was decided about the session."""
-        self._end_belief_in_time()
-        return self._events.happened(key, ticket)
+        return self._invalidation.happened(key, ticket)
 
     def ended(self, session_id: str) -> None:
         """Note the event that the session ended."""
-        self._events.touch(session_id)
+        self._invalidation.touch(session_id)
         entry = self._entries.peek(session_id)
         if entry is not None and entry[1] == _ACTIVE:
             self._entries.put(session_id, (entry[0], _ENDED, entry[2], entry[3]))
 
     def deleted(self, session_id: str) -> None:
         """Note the event that the session was deleted. The tombstone is kept even if the session was not known."""
-        self._events.touch(session_id)
-        entry = self._entries.peek(session_id)
-        if entry is None or entry[3] != _NEVER:
-            self._entries.put(session_id, (None, _DELETED, self._events.ticket(), self._expiry()))
+        self._invalidation.touch(session_id)
+        self._keep(session_id, None, _DELETED)
 
     def bury(self, key: SessionKey) -> None:
         """Note a deletion that went through this process. The tombstone stays for as long as there is room for it.
 
         No event outdates it: the session service has left no trace of the session, and would be asked to create it.
         """
-        self._events.touch(key)
-        self._entries.put(key, (None, _DELETED, _LAST_GENERATION, _NEVER))
+        self._invalidation.touch(key)
+        self._entries.put(key, (None, _DELETED, _LAST_GENERATION, NEVER))
 
     def forget(self, key: SessionKey) -> None:
         """Forget one session, and drop what is being learnt of it."""
-        self._events.touch(key)
+        self._invalidation.touch(key)
         self._entries.discard(key)
 
     def forget_all(self) -> None:
         """Forget everything: the past that the follower asked for is no longer kept."""
-        self._events.touch_everything()
-        self._believed_from = self._recalled_from = self._events.ticket()
+        self._invalidation.forget_all()
 
     def stream_up(self) -> None:
         """Note that events arrive again, from where they were lost."""
-        self._end_belief_in_time()
-        self._events.touch_everything()
-        self._lost_at = None
-        self._belief_ends = self._clock() + SILENCE + LIFE_WITHOUT_EVENTS
+        self._invalidation.stream_up()
 
     def alive(self, told_until: float) -> None:
         """Note a sign of life: the stream is up and has told everything that happened until then, by the clock."""
-        self._end_belief_in_time()
-        if self._lost_at is None:
-            self._belief_ends = told_until + SILENCE + LIFE_WITHOUT_EVENTS
+        self._invalidation.alive(told_until)
 
     def stream_down(self) -> None:
         """Note that events may be missed from now on; saying so twice lengthens nothing."""
-        if self._lost_at is None:
-            self._lose(self._clock())
-
-    def _lose(self, at: float) -> None:
-        self._lost_generation = self._events.advance()
-        self._lost_at = at
-        self._belief_ends = min(self._belief_ends, at + LIFE_WITHOUT_EVENTS)
+        self._invalidation.stream_down()
 
     def _is_believed(self, key: SessionKey, entry: _Entry) -> bool:
         now = self._clock()
-        if now >= self._belief_ends:
-            self._end_belief()
-        if now >= entry[3] or entry[2] < self._believed_from:
+        invalidation = self._invalidation
+        if now >= invalidation.belief_ends:
+            invalidation.end_belief()
+        if now >= entry[3] or entry[2] < invalidation.believed_from:
             return False
         # An event changes the entry of the id that it names; entries under scoped keys it only outdates.
-        return isinstance(key, str) or not self._events.told(key, entry[2])
+        return isinstance(key, str) or not invalidation.told(key, entry[2])
 
-    def _end_belief_in_time(self) -> None:
-        if self._clock() >= self._belief_ends:
-            self._end_belief()
-
-    def _end_belief(self) -> None:
-        """End the belief in what was learnt before the stream was lost, and in answers that are still under way."""
-        if self._lost_at is None:
-            # Nothing noted a loss: this process was stopped, or the machine suspended, while the stream fell silent.
-            self._lose(self._belief_ends - LIFE_WITHOUT_EVENTS)
-        self._events.touch_everything()
-        self._believed_from = max(self._believed_from, self._lost_generation)
-        self._belief_ends = _NEVER
-
-    def _expiry(self) -> float:
+    def _keep(self, key: SessionKey, owner: str | None, status: str) -> None:
+        """Keep what was learnt now, but no tombstone in place of one that does not expire."""
+        if status == _DELETED and (entry := self._entries.peek(key)) is not None and entry[3] == NEVER:
+            return
         now = self._clock()
         step = self._ttl / _STEPS
         spread = (self._ttl * JITTER - step) * random.random()  # noqa: S311 # spreads load, keeps no secret
         expires = _end_of_step(math.floor((now + self._ttl * (1 - JITTER) + spread) / step), step)
-        if self._lost_at is None:
-            return expires
-        grace = self._lost_at + LIFE_WITHOUT_EVENTS
-        return min(expires, grace if now < grace else now + LIFE_WITHOUT_EVENTS)
+        lost_at = self._invalidation.lost_at
+        if lost_at is not None:
+            grace = lost_at + LIFE_WITHOUT_EVENTS
+            expires = min(expires, grace if now < grace else now + LIFE_WITHOUT_EVENTS)
+        self._entries.put(key, (owner, status, self._invalidation.generation, expires))
 
 
 @lru_cache(maxsize=2 * _STEPS)

@@ -96,14 +96,6 @@ def decide_by_session(reference: Reference, session: Session, how: Grounds, on_e
     return Allow(how)
 
 
-def still_refuses(reference: Reference, session: Session, on_ended: OnEnded) -> bool:
-    """Whether what was known refuses this write, now that the session service gives no answer.
-
-    Neither a deletion nor an end nor an owner is ever taken back. So what is too old to admit can still refuse.
-    """
-    return isinstance(decide_by_session(reference, session, Grounds.KNOWN, on_ended), Refusal)
-
-
 def cannot_create(reference: Reference) -> Refusal:
     """Refuse a write to a session that is missing and that the session service cannot create under its id."""
     return _refuse(

@@ -45,20 +45,26 @@ class KnownSessions:
         """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
         raise NotImplementedError
 
-    def peek(self, key: SessionKey) -> Session | None:
-        """Give what `get` gives; counts neither as a use nor as a look-up."""
-        raise NotImplementedError
-
     def recall(self, key: SessionKey) -> Session | None:
         """Give what was last known, even if it is too old to admit a write: in an outage it can still refuse."""
         raise NotImplementedError
 
     def ticket(self) -> int:
-        """Take a ticket before asking, to be shown when the answer is remembered."""
+        """Take a ticket before a decision, to be shown when it may have been overtaken."""
+        raise NotImplementedError
+
+    def ticket_to_ask(self, key: SessionKey) -> int | None:
+        """Take a ticket before asking about a session, to be shown when the answer is remembered.
+
+        None where the session is known to be deleted: the session service may have no trace of that.
+        """
         raise NotImplementedError
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned."""
+        """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned.
+
+        The tombstone of a deletion that went through this process stays as it is.
+        """
         raise NotImplementedError
 
     def bury(self, key: SessionKey) -> None:

@@ -89,11 +89,11 @@ class SessionResolver:
 
     async def look(self, reference: Reference, deadline: float) -> Verdict | Owed:
         """Look the session up; never creates one. `deadline` is in the event loop's time."""
-        return await self._within(reference, deadline, _Step.LOOK)
+        return await self._share(reference, _Step.LOOK, lambda: self._ask(self._service.look, reference), deadline)
 
     async def ensure(self, reference: Reference, deadline: float) -> Verdict | Owed:
         """Create the session if it is missing; only the leader gets `Created`; waiting requests get `Found`."""
-        return await self._within(reference, deadline, _Step.CREATE)
+        return await self._share(reference, _Step.CREATE, lambda: self._ask(self._service.ensure, reference), deadline)
 
     async def owe(
         self, reference: Reference, write_down: Callable[[Reference], Awaitable[Verdict | Owed]]
@@ -108,13 +108,6 @@ class SessionResolver:
         """Wait for what is under way; each question ends with the session service's own time-out."""
         await self._single_flight.landed()
 
-    async def _within(self, reference: Reference, deadline: float, step: _Step) -> Verdict | Owed:
-        ask = self._service.ensure if step is _Step.CREATE else self._service.look
-        try:
-            return await self._share(reference, step, lambda: self._ask(ask, reference), deadline)
-        except TimeoutError:
-            return _TOO_LATE
-
     async def _share(
         self,
         reference: Reference,
@@ -127,7 +120,10 @@ class SessionResolver:
 
         began_earlier = True
         while True:
-            taken, led = await self._single_flight.share(reference.key, lead, deadline)
+            try:
+                taken, led = await self._single_flight.share(reference.key, lead, deadline)
+            except TimeoutError:
+                return _TOO_LATE
             if led:
                 return taken.answer
             answer = _answer_for(step, taken.answer)
@@ -139,19 +135,13 @@ class SessionResolver:
 
     async def _ask(self, ask: Callable[[Reference], Awaitable[Verdict]], reference: Reference) -> Verdict:
         for _ in range(_MOST_ASKED):
-            if is_deleted(self._known, reference):
+            ticket = self._known.ticket_to_ask(reference.key)
+            if ticket is None:
                 return Gone()
-            ticket = self._known.ticket()
             answer = await ask(reference)
             if remember(self._known, reference, answer, ticket):
                 return answer
         return _OVERTAKEN
-
-
-def is_deleted(known: KnownSessions, reference: Reference) -> bool:
-    """Whether the session is known to be deleted, of which the session service may have no trace."""
-    session = known.peek(reference.key)
-    return session is not None and session.status is SessionStatus.DELETED
 
 
 def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket: int) -> bool:
@@ -163,8 +153,7 @@ def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket
         case Found(session) | Created(session):
             return known.remember(reference.key, session, ticket)
         case Gone():
-            # A tombstone that is there stays: that of a deletion through this process does not expire.
-            return is_deleted(known, reference) or known.remember(reference.key, _TOMBSTONE, ticket)
+            return known.remember(reference.key, _TOMBSTONE, ticket)
         case _:
             return True
 

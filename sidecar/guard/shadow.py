@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextvars import Context, copy_context
 from typing import Final
 
-from sidecar.guard.decisions import Decision, OnEnded, decide, decide_by_session
-from sidecar.guard.immediate_guard import ImmediateGuard, record_decisions
+from sidecar.guard.decider import Decided, Decider, Owe, Plan
+from sidecar.guard.decisions import OnEnded, OnOutage, cannot_create
+from sidecar.guard.guard import ImmediateGuard, record_decisions
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
-from sidecar.guard.session_resolver import SessionResolver
-from sidecar.model import Allow, Call, Extraction, Grounds, Reference, RuleKind
+from sidecar.model import Allow, Create, Extraction, Grounds, Reference
 
 PREFIX: Final = "shadow_"
 """Stands before the decision that would have been taken, wherever decisions are counted."""
@@ -26,15 +25,44 @@ ROOM: Final = 1_000
 
 _WORKERS: Final = 8
 logger = logging.getLogger(__name__)
-_PASSED: Final = Allow(Grounds.PASSED)
 _PERMIT: Final = Permit(SEAL, Grounds.PASSED)
+
+
+class _Forecaster(Decider):
+    """Decides as enforcement would, by look-ups alone: what would be created or owed is allowed as it stands.
+
+    `creates` says whether the session service creates sessions under the ids that it is given.
+    """
+
+    def __init__(
+        self,
+        known: KnownSessions,
+        service: SessionService,
+        *,
+        timeout: float,
+        on_outage: OnOutage,
+        on_ended: OnEnded,
+        creates: bool,
+    ) -> None:
+        super().__init__(known, service, timeout=timeout, on_outage=on_outage, on_ended=on_ended)
+        self._creates = creates
+
+    async def make_sure(self, reference: Reference, deadline: float) -> Decided:
+        """Look the session up, whatever would be done about it."""
+        return await self.carry_out(reference, await self.plan(reference, deadline), deadline)
+
+    async def carry_out(self, reference: Reference, plan: Plan, deadline: float) -> Decided:  # noqa: ARG002 # asks nothing
+        """Say what would have come of the plan."""
+        if isinstance(plan, Create):
+            return Allow(Grounds.CREATED) if self._creates else cannot_create(reference)
+        return Allow(Grounds.OWED) if isinstance(plan, Owe) else plan
 
 
 class ShadowGuard(ImmediateGuard):
     """The guard of mode `shadow`: it permits every request.
 
     It needs a running event loop, and has to be closed. `timeout` is in seconds and covers everything that is asked
-    of the session service for one call.
+    of the session service for one request. `creates` says whether that creates sessions under the ids it is given.
     """
 
     def __init__(
@@ -43,15 +71,16 @@ class ShadowGuard(ImmediateGuard):
         service: SessionService,
         telemetry: Telemetry,
         *,
-        on_ended: OnEnded = OnEnded.FORWARD,
         timeout: float,
+        on_outage: OnOutage = OnOutage.REJECT,
+        on_ended: OnEnded = OnEnded.FORWARD,
+        creates: bool = True,
         room: int = ROOM,
     ) -> None:
-        self._known = known
-        self._resolver = SessionResolver(service, known)
+        self._forecaster = _Forecaster(
+            known, service, timeout=timeout, on_outage=on_outage, on_ended=on_ended, creates=creates
+        )
         self._telemetry = telemetry
-        self._on_ended = on_ended
-        self._timeout = timeout
         # Each extraction comes with the context of its request, so that its log lines name it.
         self._waiting: asyncio.Queue[tuple[Extraction, Context]] = asyncio.Queue(room)
         self._workers: list[asyncio.Task[None]] = []
@@ -86,7 +115,7 @@ class ShadowGuard(ImmediateGuard):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        await self._resolver.aclose()
+        await self._forecaster.aclose()
 
     async def _work(self) -> None:
         while True:
@@ -99,16 +128,5 @@ class ShadowGuard(ImmediateGuard):
                 self._waiting.task_done()
 
     async def _record(self, extraction: Extraction) -> None:
-        record_decisions(self._telemetry, extraction.calls, await self._decide_calls(extraction.calls), PREFIX)
-
-    async def _decide_calls(self, calls: Sequence[Call]) -> list[Decision]:
-        return [call.refusal or await self._decide(call.reference) for call in calls]
-
-    async def _decide(self, reference: Reference | None) -> Decision:
-        if reference is None or reference.kind is RuleKind.PASS:
-            return _PASSED
-        session = self._known.get(reference.key)
-        if session is not None:
-            return decide_by_session(reference, session, Grounds.KNOWN, self._on_ended)
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        return decide(reference, await self._resolver.look(reference, deadline), self._on_ended)
+        decisions = await self._forecaster.decide(extraction.calls)
+        record_decisions(self._telemetry, extraction.calls, decisions, PREFIX)

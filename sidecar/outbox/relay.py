@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from sidecar.guard.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
-from sidecar.guard.session_resolver import is_deleted, remember
+from sidecar.guard.session_resolver import remember
 from sidecar.model import Conflict, Created, Found, Gone, Invalid, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.outbox.outbox import unpayable
 
@@ -175,11 +175,12 @@ class OutboxRelay:
 
     async def _pay(self, reference: Reference) -> Verdict | None:
         """Try one debt; gives the answer that leaves it unpaid, or None."""
-        ticket = self._known.ticket()
-        answer = Gone() if is_deleted(self._known, reference) else await self._service.ensure(reference)
+        ticket = self._known.ticket_to_ask(reference.key)
+        answer = Gone() if ticket is None else await self._service.ensure(reference)
         if not isinstance(answer, Found | Created | Conflict | Gone):
             return answer
-        remember(self._known, reference, answer, ticket)
+        if ticket is not None:
+            remember(self._known, reference, answer, ticket)
         settling = asyncio.create_task(self._settle(reference, answer))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)

@@ -15,7 +15,8 @@ import orjson
 import structlog
 
 from sidecar.cache.clock import elapsed
-from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
+from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, SILENCE
+from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
 from sidecar.http.framing import ResponseHead
 from sidecar.session_client.calls import bearer_field, write_call

@@ -17,7 +17,7 @@ from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.fast_path.protocol import FastPathProtocol
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.guard.immediate_guard import ImmediateGuard
+from sidecar.guard.guard import ImmediateGuard
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.forwarder import Forwarder

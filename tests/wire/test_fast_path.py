@@ -16,7 +16,7 @@ from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response
 from sidecar.extract.extractor import Classification
-from sidecar.guard.immediate_guard import ImmediateGuard
+from sidecar.guard.guard import ImmediateGuard
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.server.connection import Timeouts

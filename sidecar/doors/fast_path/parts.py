@@ -9,7 +9,7 @@ from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.refusal import Response
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification
-from sidecar.guard.immediate_guard import ImmediateGuard
+from sidecar.guard.guard import ImmediateGuard
 from sidecar.guard.permit import Permit
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.client.upstream import Upstream

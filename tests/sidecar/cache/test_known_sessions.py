@@ -18,7 +18,7 @@ def test_nothing_is_known_at_first(known, key):
     """An unknown session is neither admitted nor recalled."""
     assert not known.admits(key, "ann")
     assert known.get(key) is None
-    assert known.peek(key) is None
+    assert known.ticket_to_ask(key) == known.ticket()
     assert known.recall(key) is None
 
 
@@ -31,7 +31,8 @@ def test_what_is_remembered_admits_its_owner(known, key, status):
     assert known.admits(key, "ann")
     assert not known.admits(key, "bob")
     assert not known.admits(key, None)
-    assert known.get(key) == known.peek(key) == known.recall(key) == session
+    assert known.get(key) == known.recall(key) == session
+    assert known.ticket_to_ask(key) == known.ticket()
 
 
 def test_a_tombstone_is_known_and_admits_nobody(known):
@@ -39,6 +40,7 @@ def test_a_tombstone_is_known_and_admits_nobody(known):
     for owner in ("ann", None):
         assert known.remember("s-1", Session(owner, SessionStatus.DELETED), known.ticket())
         assert known.get("s-1") == Session(owner, SessionStatus.DELETED)
+        assert known.ticket_to_ask("s-1") is None
         assert not known.admits("s-1", owner)
 
 

@@ -8,7 +8,8 @@ import tracemalloc
 
 import pytest
 
-from sidecar.cache.session_cache import JITTER, LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
+from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, SILENCE
+from sidecar.cache.session_cache import JITTER, SessionCache
 from sidecar.model import Session, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.guard import another_key

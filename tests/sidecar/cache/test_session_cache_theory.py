@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sidecar.cache.session_cache import LIFE_WITHOUT_EVENTS, SILENCE, SessionCache
+from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, SILENCE
+from sidecar.cache.session_cache import SessionCache
 from sidecar.model import Session, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.guard import another_key

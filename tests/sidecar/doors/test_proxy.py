@@ -13,7 +13,7 @@ from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.middleware import EnforceMiddleware, GuardMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
 from sidecar.extract.extractor import Extractor, NothingGuarded
-from sidecar.guard.immediate_guard import OpenGuard
+from sidecar.guard.guard import OpenGuard
 from sidecar.http.client.response import UpstreamError
 from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
 from sidecar.testing import FakeForwarder, FakeTelemetry

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import OnEnded
+from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import (
     Call,
@@ -18,11 +18,13 @@ from sidecar.model import (
     Refusal,
     RefusalFormat,
     RuleKind,
+    Session,
     SessionStatus,
     Unknown,
     Untrustworthy,
 )
 from sidecar.testing import FakeClock, FakeSessionService, FakeTelemetry
+from tests.support.guard import House as EnforcingHouse
 from tests.support.guard import always, batch, write
 
 
@@ -30,7 +32,8 @@ class House:
     def __init__(self, **settings) -> None:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
-        self.known = SessionCache(100, 300.0, clock=FakeClock())
+        self.clock = FakeClock()
+        self.known = SessionCache(100, 300.0, clock=self.clock)
         self.shadow = ShadowGuard(self.known, self.service, self.telemetry, **{"timeout": 10.0, **settings})
 
     async def would(self, reading: Extraction) -> list[tuple[str, Reason | None]]:
@@ -121,6 +124,46 @@ async def test_one_refusal_would_have_refused_the_batch(house):
         ("shadow_refused", Reason.BATCH_REFUSED),
         ("shadow_refused", Reason.SESSION_OWNED_BY_ANOTHER_USER),
     ]
+
+
+KNOWN = {
+    "another's": Session("bob", SessionStatus.ACTIVE),
+    "deleted": Session(None, SessionStatus.DELETED),
+    "ended": Session("ann", SessionStatus.ENDED),
+    "active": Session("ann", SessionStatus.ACTIVE),
+}
+INVALID = Call(refusal=Refusal(Reason.INVALID_SESSION_ID, "No id."))
+REQUESTS = {
+    "a write": write(),
+    "a write that requires its session": write(kind=RuleKind.REQUIRE),
+    "a write beside an unreadable call": batch(INVALID, Reference("s-1", "ann")),
+    "writes of two users to one session": batch(Reference("s-1", "ann"), Reference("s-1", "bob")),
+    "a write beside one to a session of its own": batch(Reference("s-1", "ann"), Reference("s-2", "ann")),
+}
+
+
+@pytest.mark.parametrize("on_ended", OnEnded)
+@pytest.mark.parametrize("on_outage", OnOutage)
+@pytest.mark.parametrize("state", ["present", "absent", "never created", "down"])
+@pytest.mark.parametrize("last_known", [None, *KNOWN])
+@pytest.mark.parametrize("request_of", REQUESTS)
+async def test_the_forecast_is_what_enforcement_decides(request_of, last_known, state, on_outage, on_ended):
+    """What is counted is what the guard counts that enforces, whatever was known before, also in an outage."""
+    policy = {"on_outage": on_outage, "on_ended": on_ended}
+    enforcing, shadowing = EnforcingHouse(**policy), House(**policy, creates=state != "never created")
+    for house in (enforcing, shadowing):
+        house.service.creates = state != "never created"
+        house.service.down = state == "down"
+        if state == "present":
+            house.service.add("s-1", "ann")
+        if last_known is not None:
+            house.known.remember("s-1", KNOWN[last_known], house.known.ticket())
+            house.clock.advance(400.0)
+    await enforcing.decide(REQUESTS[request_of])
+    expected = [(f"shadow_{decision}", reason) for decision, reason in enforcing.telemetry.decisions]
+    assert await shadowing.would(REQUESTS[request_of]) == expected
+    assert {operation for operation, _ in shadowing.service.asked} <= {"look"}
+    await shadowing.shadow.aclose()
 
 
 async def test_what_finds_no_room_is_dropped_and_counted():
