@@ -116,7 +116,7 @@ def parse_consul_address(text: str, *, tls: bool) -> tuple[str, str | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    extra = parts.username or parts.path.strip("/") or parts.query or parts.fragment
+    extra = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
     if parts.scheme not in {"", "http", "https"} or not host or extra or " " in text:
         raise ValueError("HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:///path is allowed")
     return _url(host, port or DEFAULT_PORT, tls=tls or parts.scheme == "https"), None

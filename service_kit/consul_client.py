@@ -6,6 +6,7 @@ cancelled at once, and reaches Unix sockets and named TLS servers, which neither
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from functools import partialmethod
@@ -26,7 +27,7 @@ class AsyncConsul(Consul):  # type: ignore[misc] # py-consul is untyped
     """A py-consul client whose calls return awaitables; they raise ConsulException for every failure."""
 
     def __init__(self, agent: ConsulAgent, *, timeout: float) -> None:
-        """`timeout` is in seconds, for connecting and between two pieces of an answer."""
+        """`timeout` is in seconds, for a whole call, however slowly its answer trickles in."""
         self._transport = _HttpxClient(agent, timeout)
         super().__init__(host="localhost", port=0, scheme="http", verify=True)
         self.token = agent.token
@@ -43,9 +44,10 @@ class AsyncConsul(Consul):  # type: ignore[misc] # py-consul is untyped
 class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
     def __init__(self, agent: ConsulAgent, timeout: float) -> None:
         self.base_uri = agent.url
+        self._timeout = timeout
         self._extensions = {"sni_hostname": agent.server_name} if agent.server_name else {}
         transport = httpx.AsyncHTTPTransport(verify=_tls(agent), uds=agent.socket)
-        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+        self._client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)  # noqa: S113 # see _request
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -61,9 +63,12 @@ class _HttpxClient(HTTPClient):  # type: ignore[misc] # py-consul is untyped
         data: str | bytes = "",
     ) -> Any:
         try:
-            answer = await self._client.request(
-                method, self.uri(path, params), headers=headers, content=data, extensions=dict(self._extensions)
-            )
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.request(
+                    method, self.uri(path, params), headers=headers, content=data, extensions=dict(self._extensions)
+                )
+        except TimeoutError:
+            raise ConsulUnreachable(f"no answer within {self._timeout:g} s") from None
         except httpx.HTTPError as error:
             raise ConsulUnreachable(str(error) or type(error).__name__) from error
         try:

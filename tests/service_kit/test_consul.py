@@ -45,7 +45,20 @@ def test_asking_for_tls_encrypts_plain_addresses_too(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":8500", "ftp://a:1", "a:b", "a:70000", "http://", "unix:relative", "http://user@a:1", "a:1/path", "a b:1"],
+    [
+        "",
+        ":8500",
+        "ftp://a:1",
+        "a:b",
+        "a:70000",
+        "http://",
+        "unix:relative",
+        "http://user@a:1",
+        "http://:secret@a:1",
+        "@a:1",
+        "a:1/path",
+        "a b:1",
+    ],
 )
 def test_refuses_what_is_no_address(text: str) -> None:
     """A wrong address is an error that says what is allowed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 from pathlib import Path
@@ -119,3 +120,27 @@ async def test_says_that_nobody_answers() -> None:
     """A refused connection is an exception of Consul's family, with a reason in it."""
     with pytest.raises(ConsulUnreachable, match=r"\w"):
         await node_names(ConsulAgent(f"http://127.0.0.1:{free_ports(1)[0]}"))
+
+
+async def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
+    """The time-out covers a whole call: an agent that sends a byte now and then holds no stop up."""
+
+    left = asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while not reader.at_eof():
+            writer.write(b" ")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(), 0.01)
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        client = AsyncConsul(ConsulAgent(f"http://127.0.0.1:{port}"), timeout=0.1)
+        with pytest.raises(ConsulUnreachable, match=r"no answer within 0\.1 s"):
+            await client.agent.service.deregister("s-1")
+        await client.close()
+        await left.wait()
