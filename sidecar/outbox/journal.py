@@ -1,6 +1,6 @@
 """The file behind the outbox: sessions owed, and debts that turned out to be unpayable, in SQLite.
 
-Every call blocks and runs in a thread, except those of an `OutboxReader`.
+Every call blocks and runs in a thread. `Outbox` reads on the event loop what it asks for with every write.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ _FROM_VERSION: Final = {
     2: _FROM_VERSION_2,
 }
 
+CLAIM: Final = "SELECT user_id, set_aside FROM debts WHERE key = ?"
+
 Operation = Callable[["Journal"], Any]
 
 
@@ -80,7 +82,7 @@ class Journal:
         try:
             is_new = not path.exists()
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path, BUSY_SECONDS)
+            self._connection = connect(path, BUSY_SECONDS)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
         try:
@@ -127,7 +129,7 @@ class Journal:
         ).fetchone()
         if found is not None:
             return Gone() if found[0] == "gone" else Conflict()
-        key = _key(reference.key)
+        key = key_text(reference.key)
         self._connection.execute(
             "INSERT INTO debts (key, session_id, user_id, scope, variables, owed_at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO NOTHING",
@@ -140,14 +142,12 @@ class Journal:
                 _now(),
             ),
         )
-        owner, set_aside = self._connection.execute(
-            "SELECT user_id, set_aside FROM debts WHERE key = ?", (key,)
-        ).fetchone()
+        owner, set_aside = self._connection.execute(CLAIM, (key,)).fetchone()
         return Owed(owner, set_aside is not None)
 
     def acknowledge(self, reference: Reference, outcome: str | None = None) -> None:
         """Take a debt out; with an `outcome` it is kept among the conflicts."""
-        key = _key(reference.key)
+        key = key_text(reference.key)
         if outcome is not None:
             self._connection.execute(
                 "INSERT INTO conflicts (session_id, user_id, scope, owed_at, outcome, found_at)"
@@ -159,7 +159,7 @@ class Journal:
     def set_aside(self, reference: Reference, why: str) -> None:
         """Keep a debt apart, behind those that were tried less often."""
         self._connection.execute(
-            "UPDATE debts SET set_aside = ?, tries = tries + 1 WHERE key = ?", (why, _key(reference.key))
+            "UPDATE debts SET set_aside = ?, tries = tries + 1 WHERE key = ?", (why, key_text(reference.key))
         )
 
     def due(self, limit: int, *, set_aside: bool) -> list[Entry]:
@@ -203,34 +203,8 @@ class Journal:
         return DebtNotWritten(f"the outbox {self.path} cannot be used: {error}")
 
 
-class OutboxReader:
-    """Reads the file on the event loop: one look into an index, which in WAL mode waits for no writer.
-
-    It looks at the file and not into memory because other processes add to the same file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._connection = _connect(path, 0)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def claimant(self, key: SessionKey) -> Owed | None:
-        """The owner of an owed session; None where it is not owed. Raises sqlite3.Error."""
-        row = self._connection.execute("SELECT user_id, set_aside FROM debts WHERE key = ?", (_key(key),)).fetchone()
-        return Owed(row[0], row[1] is not None) if row else None
-
-    def any(self) -> bool:
-        """Whether anything is due. Raises sqlite3.Error."""
-        return self._connection.execute("SELECT 1 FROM debts WHERE set_aside IS NULL LIMIT 1").fetchone() is not None
-
-    def count(self) -> int:
-        """How many sessions are owed. Raises sqlite3.Error."""
-        (count,) = self._connection.execute("SELECT COUNT(*) FROM debts").fetchone()
-        return int(count)
-
-
-def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Open the file; a call waits so long for other processes. Raises sqlite3.Error."""
     # `isolation_level=None`: the module begins no transaction by itself, `together` does.
     return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
@@ -258,7 +232,8 @@ def _reference(session_id: str, user_id: str | None, scope: str, variables: str)
     return Reference(session_id, user_id, scope=tuple(json.loads(scope)), variables=pairs)
 
 
-def _key(key: SessionKey) -> str:
+def key_text(key: SessionKey) -> str:
+    """What a session is written down under."""
     return json.dumps([key] if isinstance(key, str) else list(key))
 
 

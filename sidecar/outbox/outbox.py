@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from service_kit.coalesce import Coalescer
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.model import UNOWNED, Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
-from sidecar.outbox.journal import Journal, Operation, OutboxReader
+from sidecar.outbox.journal import CLAIM, Journal, Operation, connect, key_text
 
 _UNREADABLE: Final = Unknown("the outbox cannot be read, and may hold a debt for the session")
 
 _TOGETHER: Final = 1_000
 """Operations in one commit, at most."""
-
-Seen = TypeVar("Seen")
-Unseen = TypeVar("Unseen")
 
 _log = structlog.get_logger()
 
@@ -33,7 +30,9 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         """Open the journal, or make it. Raises DebtNotWritten where it cannot be used."""
         self._journal = Journal(path)
-        self._glance = OutboxReader(path)
+        # In WAL mode a look into an index waits for no writer, so it is taken on the event loop. It is a look at the
+        # file and not into memory because other processes add to the same file.
+        self._reader = connect(path, 0)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._commits = Coalescer[Operation, Any](self._commit_together, _TOGETHER, common=DebtNotWritten)
         self._readable = True
@@ -42,7 +41,7 @@ class Outbox:
         """Finish what is being written, then close the file."""
         await self._commits.finish()
         self._worker.shutdown()
-        self._glance.close()
+        self._reader.close()
         self._journal.close()
 
     async def owe(self, reference: Reference) -> Owed | Conflict | Gone:
@@ -52,15 +51,17 @@ class Outbox:
 
     def claimant(self, key: SessionKey) -> Owed | Unknown | None:
         """The owner of an owed session. A file that cannot be read may hold a debt for any session."""
-        return self._look(lambda: self._glance.claimant(key), _UNREADABLE)
+        row = self._read(CLAIM, key_text(key))
+        return Owed(row[0], row[1] is not None) if isinstance(row, tuple) else row
 
     def any_owed(self) -> bool:
         """Whether any debt is due; a file that cannot be read may hold some."""
-        return self._look(self._glance.any, unreadable=True)
+        return self._read("SELECT 1 FROM debts WHERE set_aside IS NULL LIMIT 1") is not None
 
     def count(self) -> int:
         """How many sessions are owed, for the gauge; 0 where the file cannot be read."""
-        return self._look(self._glance.count, unreadable=0)
+        row = self._read("SELECT COUNT(*) FROM debts")
+        return int(row[0]) if isinstance(row, tuple) else 0
 
     async def due(self, limit: int, *, set_aside: bool = False) -> Sequence[Reference]:
         """Give the oldest debts, or the least often tried of those set aside. Raises DebtNotWritten."""
@@ -82,17 +83,17 @@ class Outbox:
     async def _commit_together(self, operations: Sequence[Operation]) -> list[Any]:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._journal.together, operations)
 
-    def _look(self, look: Callable[[], Seen], unreadable: Unseen) -> Seen | Unseen:
-        """Read the file; gives `unreadable` where it cannot be read, and logs that once."""
+    def _read(self, query: str, *values: str) -> tuple[Any, ...] | Unknown | None:
+        """Give the first row that the file has, or Unknown where it cannot be read, which is logged once."""
         try:
-            seen = look()
+            row: tuple[Any, ...] | None = self._reader.execute(query, values).fetchone()
         except sqlite3.Error as error:
             if self._readable:
                 _log.error("the outbox cannot be read; it is taken to hold debts", error=str(error))
             self._readable = False
-            return unreadable
+            return _UNREADABLE
         self._readable = True
-        return seen
+        return row
 
 
 def unpayable(reference: Reference, answer: Found | Created | Conflict | Gone) -> str | None:

@@ -361,9 +361,9 @@ def test_a_folder_in_the_way_is_refused(path: Path) -> None:
 
 async def test_a_journal_that_cannot_be_read_counts_as_owing(outbox: Outbox) -> None:
     """A journal that cannot be read is taken to hold a debt for every session."""
-    outbox._glance._connection.close()
+    outbox._reader.close()
     assert outbox.any_owed()
     assert isinstance(outbox.claimant("s1"), Unknown)
     assert outbox.count() == 0
-    outbox._glance._connection = sqlite3.connect(outbox._journal.path, isolation_level=None)
+    outbox._reader = sqlite3.connect(outbox._journal.path, isolation_level=None)
     assert not outbox.any_owed()
