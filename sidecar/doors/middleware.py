@@ -16,8 +16,7 @@ from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, ClientDisco
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
-from sidecar.guard.guard import Guard
-from sidecar.guard.guard import ImmediateGuard
+from sidecar.guard.guard import Guard, ImmediateGuard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
