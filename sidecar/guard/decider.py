@@ -63,8 +63,8 @@ Plan: TypeAlias = Decision | Owe
 class Decider:
     """Decides about sessions, and creates or owes those that are missing.
 
-    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them. `timeout` is in seconds and
-    covers everything that is asked of the session service for one request.
+    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them. `timeout` is in seconds
+    and covers everything that is asked of the session service for one request.
     """
 
     def __init__(
