@@ -32,7 +32,7 @@ class Bench:
     def turns(
         self, among: Sequence[Contender], compared: Collection[Contender], rounds: int
     ) -> Iterator[tuple[int, Contender]]:
-        """Give who is measured, one after another."""
+        """Give the contenders, one after another."""
         for number, here in self.rounds(among, compared, rounds):
             for contender in here:
                 yield number, contender
@@ -40,7 +40,7 @@ class Bench:
     def rounds(
         self, among: Sequence[Contender], compared: Collection[Contender], rounds: int
     ) -> Iterator[tuple[int, Sequence[Contender]]]:
-        """Give round after round with those who are measured in it, each time beginning with another.
+        """Give each round with its contenders, and begin each with another.
 
         Those that no bar compares sit out once they have had the rounds that a median needs, which may be none.
         """

@@ -1,4 +1,4 @@
-"""The open-loop generator: one request every 1/rate seconds whatever the answers do, on the fixed core.
+"""The open-loop generator: one request every 1/rate seconds, independent of the responses, on the fixed core.
 
 A latency runs from the moment a request was due, not from when a connection came free for it, so a stall counts for
 every request that it delayed (no coordinated omission). It waits in select(2), whose time-outs are in microseconds;

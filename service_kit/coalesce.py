@@ -17,8 +17,8 @@ Outcome = TypeVar("Outcome")
 class Coalescer(Generic[Item, Outcome]):
     """Hands items to `work`, at most `limit` at a time, and each outcome to the caller that brought the item.
 
-    A `common` error of `work` concerns all whose items were in that go. After any other each item is tried alone, so
-    that no item fails for another's sake; `work` must have left nothing behind then.
+    A `common` error of `work` concerns all items that it was given together. After any other error each item is tried
+    alone, so that no item fails because of another; `work` must have left nothing behind then.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One way to use a database, SQLite or Postgres, for programs whose queries do not care which one it is."""
+"""One way to use a database, SQLite or Postgres, for programs whose queries run on both."""
 
 from __future__ import annotations
 

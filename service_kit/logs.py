@@ -38,7 +38,7 @@ def configure_logging(
 
     Without a `style` lines are for a person on a terminal, and JSON elsewhere. `role` and what structlog's context
     variables hold stand in each line. `ids` replaces session and user ids; without it they are logged as they are.
-    Libraries are heard from `warning` on, or from `level` if that is higher or `debug`.
+    Lines of libraries are written from `warning` on, or from `level` if that is higher or `debug`.
     """
     target = stream or sys.stderr
     style = style or ("console" if target.isatty() else "json")
@@ -109,7 +109,7 @@ def _named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep a value that came from a client on its line, and without power over the terminal."""
+    """Escape control characters: a value of a client stays on its line and cannot steer the terminal."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = printable(value)

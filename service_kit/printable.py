@@ -1,4 +1,4 @@
-"""Text that others chose, made harmless: no character in it moves a cursor, colours a terminal or breaks a line."""
+"""Escapes text of clients, so that no character in it moves a cursor, colours a terminal or breaks a line."""
 
 from __future__ import annotations
 

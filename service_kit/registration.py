@@ -1,6 +1,6 @@
 """Keeps one service registered in Consul for as long as it runs.
 
-Registration never decides whether the service runs: Consul may be away, come late or forget everything.
+The service runs without Consul too: it is registered as soon as the agent answers, and again where the agent lost it.
 """
 
 from __future__ import annotations

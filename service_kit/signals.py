@@ -1,6 +1,6 @@
 """The signals that ask a process to stop in order.
 
-A second SIGINT or SIGTERM is impatience and ends it at once. A second SIGHUP is not: where a terminal is closed, the
+A second SIGINT or SIGTERM ends it at once. A second SIGHUP does not: where a terminal is closed, the
 shell and the kernel both send one.
 """
 

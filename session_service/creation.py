@@ -28,7 +28,7 @@ _INSERT_ON_SQLITE: Final = (
     sqlite.insert(sessions).on_conflict_do_nothing(index_elements=["session_id"]).returning(sessions.c.session_id)
 )
 # `OFFSET 0` has the index asked for each id. A join might be planned while the table is small, and go on to read all of
-# it when it is large. Ids are ordered as Python orders them, whatever the database's own order is.
+# it when it is large. Ids are ordered as Python orders them, independent of the database's collation.
 _ENSURE: Final = text("""
 WITH wanted AS (
     SELECT * FROM unnest(

@@ -164,7 +164,7 @@ class Feed:
             self._alarm.clear()
             try:
                 more = await again_if_stale(self._read_once)
-            except Exception as error:  # noqa: BLE001 -- without a reader no follower would ever hear anything again
+            except Exception as error:  # noqa: BLE001 -- without a reader no follower would ever get an event again
                 if self.sighted:
                     _log.warning("cannot read session events", error=str(error), kind=type(error).__name__)
                 more = False

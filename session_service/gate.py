@@ -1,4 +1,4 @@
-"""What a request must pass before anything looks at it, where a token is set."""
+"""The check of the bearer token, before any other part of the service reads a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GUARDED: Final = "/api/"
 
 
 class BearerToken:
-    """Lets only those into `/api/` who name the token (RFC 6750, section 2.1). `/health` and the pages stay open."""
+    """Refuses calls below `/api/` without the token (RFC 6750, section 2.1). `/health` and the pages need none."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Hears from Postgres, within a millisecond, that another process has written session events."""
+"""Receives Postgres' notifications that another process has written session events."""
 
 from __future__ import annotations
 

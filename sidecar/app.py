@@ -169,7 +169,7 @@ class _Sidecar:
         print(f"ready role=sidecar {words}", flush=True)  # noqa: T201 # others wait for this line
 
     def _be_unready(self) -> None:
-        """Begin to leave: no new client is to find this sidecar while it finishes what it has."""
+        """Become unready and deregister, so that no new client is sent here while open requests are finished."""
         self._is_ready = False
         self._log.info("stopping", drain_timeout=self._settings.drain_timeout)
         if self._authorizer is not None:
@@ -183,7 +183,7 @@ class _Sidecar:
         return SideServer(app, listener, drain_timeout=_ADMIN_DRAIN)
 
     def _inspect(self, guard: SessionGuard) -> None:
-        """Have the admin address show what the guard knows."""
+        """Show the guard's cache on the admin address."""
         self._inspected.known, state = guard.known, self._inspected.state
         if guard.discovery is not None:
             state.session_service = HealthProbe(guard.discovery.pick)

@@ -130,7 +130,7 @@ class Reference:
 
 
 RETRY_AFTER: Final = 1
-"""Seconds after which a client may try again where nothing better is known."""
+"""Seconds after which a client may try again where the session service names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Refusal:
 
 
 BODY_LATE: Final = Refusal(Reason.BODY_TIMEOUT, "The rest of the request body did not come in time.")
-"""Refuses a request whose body stopped coming, whatever part of the sidecar reads it."""
+"""Refuses a request whose body stopped coming, for every part of the sidecar that reads bodies."""
 
 
 class Grounds(enum.StrEnum):
@@ -261,7 +261,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The session service is well and knows no such session."""
+    """The session service says that there is no such session."""
 
 
 @dataclass(frozen=True, slots=True)

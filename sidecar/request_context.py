@@ -50,7 +50,7 @@ class RequestContext:
 
     @property
     def path(self) -> str:
-        """The request target without its query, which may hold what no log should."""
+        """The request target without its query, which may hold secrets."""
         return self.target.partition(b"?")[0].decode("latin-1")
 
     def passed_on(self) -> list[tuple[bytes, bytes]]:

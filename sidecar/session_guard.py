@@ -1,4 +1,4 @@
-"""The guard with all that it stands on, wired from Settings: the proxy, the authoriser and library users run it.
+"""The guard and the parts that it needs, wired from Settings: the proxy, the authoriser and library users run it.
 
 `SessionGuard` is public, as `from sidecar import SessionGuard`.
 """

@@ -32,7 +32,7 @@ def run(bench: Bench) -> None:
                 figures, why = _measure(bench.stage, running, bench.options.latency_seconds)
             bench.samples.add(Sample(CASE, contender.name, number, figures, why))
     finally:
-        # Rounds that were complete count, whatever became of the rest.
+        # Complete rounds count, also where others failed.
         _hold_against_direct(bench.samples)
 
 

@@ -1,1 +1,1 @@
-"""The ways in: proxy, fast path, shadow mode, admin pages, and how they refuse."""
+"""The doors: proxy, fast path, middleware and authoriser, and how they refuse."""

@@ -22,7 +22,7 @@ _FAILURES: Final = {
 class AccessLog:
     """Serves requests by `app`, and logs method, path, status, bytes, time, decision, flags and request id of each.
 
-    The path is logged without its query. The flags say who kept the request from its plain end.
+    The path is logged without its query. The flags name the side that kept the request from its plain end.
     """
 
     def __init__(self, app: ASGIApp, log: FilteringBoundLogger) -> None:
@@ -58,7 +58,7 @@ class AccessLog:
 
 
 def response_flags(request: RequestContext, *, answering: bool, complete: bool, left: bool) -> str:
-    """Say who kept a request from its plain end; `-` where nothing did.
+    """Name the side that kept a request from its plain end; `-` where none did.
 
     `answering` is whether a response head was sent, `complete` whether its end was. `left` is whether the client closed
     the connection before.

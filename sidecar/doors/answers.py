@@ -1,7 +1,7 @@
 """Rules that act on answers: a write that the upstream refuses for a missing session is sent again once it exists.
 
 The request is forwarded at once and held. The upstream's answer passes unchanged unless it is complete, is what the
-profile calls `says_missing`, and the session could be created. Nothing is sent twice but what the upstream refused.
+profile calls `says_missing`, and the session could be created. Only what the upstream has refused is sent twice.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class AnswerMiddleware:
             await self._recover(classification, rule, scope, receive, send)
 
     async def _forget(self, classification: Classification, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward a deletion; the session is forgotten before the client hears that it is gone."""
+        """Forward a deletion; the session is forgotten before the client gets the response."""
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start" and 200 <= message["status"] < 300:

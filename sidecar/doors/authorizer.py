@@ -1,4 +1,4 @@
-"""The authoriser: answers for other proxies whether the request in their hands may go on.
+"""The authoriser: answers for other proxies whether a request that they hold may go on.
 
 The first path segment names the asking proxy, and each asks in its own way: Envoy's HTTP `ext_authz` with `path_prefix:
 /envoy`, nginx's `auth_request` at `/nginx`, Traefik's ForwardAuth and Caddy's `forward_auth` at `/forward`. A question
@@ -117,7 +117,7 @@ class Authorizer:
             await respond(original, send, refuse_request(refusal[0].refusal_format, refusal[1]))
 
     def _keeps_back(self, asked: Asked, *, has_body: bool) -> tuple[Classification, Refusal] | None:
-        """Refuse what cannot be decided because the proxy kept the body, or a part of it, to itself."""
+        """Refuse what cannot be decided because the question has no body, or a part of it."""
         if not self._enforces or isinstance(self._extractor, NothingGuarded):
             return None
         classification = asked.head.classify(self._extractor.classify)

@@ -28,13 +28,13 @@ _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class GuardMiddleware:
-    """Classifies requests, and permits those that no rule looks at. Mode `off`, by whose extractor that are all.
+    """Classifies requests, and permits those that no rule looks at: in mode `off` all of them.
 
-    In a mode that has rules, a subclass says what becomes of the others.
+    In a mode that has rules, a subclass serves the others.
     """
 
     types: ClassVar[tuple[str, ...]] = ("http",)
-    """The kinds of scope that are requests; others pass."""
+    """The types of ASGI scope that are requests; others pass."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class EnforceMiddleware(GuardMiddleware):
 
 
 def refuse_unanswered(extraction: Extraction | None, error: UpstreamError) -> Response:
-    """Answer a request that was forwarded in vain, in its own format; one of which nothing was read, as REST.
+    """Answer a request that the upstream left without a response, in its own format; an unread one as REST.
 
     MCP messages that expect no answer get the status all the same: 202 would say that they have arrived.
     """

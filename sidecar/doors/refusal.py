@@ -1,4 +1,4 @@
-"""A refusal as its client can read it: REST, JSON-RPC or a batch. The only home of the guard's status codes."""
+"""A refusal as its client can read it: REST, JSON-RPC or a batch. The guard's status codes stand here alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Notices writes that pass unguarded although a name that the profile watches stands in them.
+"""Reports writes that pass unguarded although a name that the profile watches stands in them.
 
 They show that the profile does not fit the memory service. Only the target and the beginning of a body are searched,
-for the bytes of the names and nothing else: a hint for an operator, which must cost next to nothing.
+for the bytes of the names: a hint for an operator, which must cost little.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class UnguardedWrites:
     """Looks at requests that no rule guards.
 
     `names` are the watched names. A request for which `has_rule` is true passes because the profile says so, and is not
-    meant.
+    reported.
     """
 
     def __init__(self, names: Iterable[str], has_rule: Callable[[Head], bool], telemetry: Telemetry) -> None:

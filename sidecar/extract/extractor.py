@@ -115,7 +115,7 @@ class Extractor:
         return Classification(RefusalFormat.REST, extract, needs_body=False, after=route.after)
 
     def has_rule(self, head: Head) -> bool:
-        """Whether a rule of the profile speaks of the request, if only to let it pass."""
+        """Whether a rule of the profile matches the request, if only to let it pass."""
         return self._router.has_rule(head.method, head.target.partition(b"?")[0])
 
     def _rest_head(self, head: Head, route: Route, query: bytes) -> Callable[[bytes], Extraction]:

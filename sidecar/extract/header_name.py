@@ -1,4 +1,4 @@
-"""How the most careless server spells the name of a header field."""
+"""The name of a header field as the most lenient server reads it."""
 
 from __future__ import annotations
 

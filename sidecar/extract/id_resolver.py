@@ -1,4 +1,4 @@
-"""What the places of a request name is weighed here: one session, its owner and its scope, or a refusal."""
+"""Resolves what the places of a request name to one session, its owner and its scope, or to a refusal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT_GRAMMAR: Final = "1 to 255 characters without control characters and slashe
 
 
 class IdResolver:
-    """Weighs claims by the rules of one profile.
+    """Resolves claims by the rules of one profile.
 
     With a user header its value alone names the owner, and a claim of another owner is refused.
     """

@@ -15,7 +15,7 @@ from sidecar.guard.single_flight import SingleFlight
 from sidecar.model import Created, Grounds, Reference, SessionKey, SessionStatus, Verdict
 
 _MOST_REMEMBERED: Final = 10_000
-"""Creations of which the time is kept, for requests that were forwarded before them."""
+"""Most creations whose place in the order is kept, for requests that were forwarded before them."""
 
 
 class Recovery:

@@ -11,7 +11,7 @@ from sidecar.model import Headers
 _TELLING: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"connection"})
 _REMEMBERED_NAMES: Final = 4096
 _names: dict[bytes, bytes] = {}
-"""For names as they are spelt by those who answer: the name in lower case where it tells something, else nothing."""
+"""Field names as servers spell them: the name in lower case for a field that frames the response, else empty."""
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -29,7 +29,7 @@ def encode_chunk(data: bytes, *, last: bool = False) -> bytes:
 
 @dataclass(slots=True)
 class Framing:
-    """What was said.
+    """What the fields say.
 
     `length` is the declared length of the body in bytes; `odd_coding` means a transfer coding other than chunked;
     `names_connection` that there is a `Connection` field, and `close` that it says so.

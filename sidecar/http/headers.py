@@ -1,6 +1,6 @@
 """Which header fields cross the proxy, in either direction (RFC 9110, section 7.6.1), and which it sets itself.
 
-Identity headers are always set or removed, never passed through on trust; everything else keeps its order, its
+Identity headers are always set or removed, never passed through; every other field keeps its order, its
 duplicates and the case of its name.
 """
 
@@ -55,7 +55,11 @@ DECISION_HEADER: Final = b"X-Sidecar-Session"
 
 
 class HeaderRules:
-    """The rules of one proxy. `user_header` names the owner of a session; `trusted` are believed proxies in front."""
+    """The rules of one proxy.
+
+    `user_header` is the header that names the owner of a session. `trusted` are the networks of proxies in front, whose
+    `X-Forwarded-*` are believed.
+    """
 
     def __init__(self, *, user_header: str | None = None, trusted: Sequence[IpNetwork] = ()) -> None:
         self._user = user_header.lower().encode("ascii") if user_header else None
@@ -166,7 +170,7 @@ def _first_hop(peer: str | None) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _extended(special: Sequence[tuple[int, tuple[bytes, bytes]]], peer: str | None) -> list[tuple[bytes, bytes]]:
-    """Extend what a believed proxy wrote by that proxy's own address."""
+    """Extend what a trusted proxy wrote by that proxy's own address."""
     came = {kind: field[1] for kind, field in special}
     hops = [field[1] for kind, field in special if kind == FORWARDED_FOR]
     fields = [

@@ -83,7 +83,7 @@ class ResponseMessages(ResponseClient):
         self._has_ended = True
         self._wake()
 
-    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # who forwards is told it too, and says what it means
+    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
         """Hold no upstream back any more; what is held is still sent."""
         self._line = None
 

@@ -1,4 +1,4 @@
-"""After a 101 the two connections speak a protocol that is not ours: bytes pass both ways, untouched and unread."""
+"""After a 101 the two connections speak another protocol: bytes pass both ways, untouched and unread."""
 
 from __future__ import annotations
 

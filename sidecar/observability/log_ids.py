@@ -1,6 +1,6 @@
 """Hides session and user ids in log lines: each is replaced by the same short digest wherever it stands.
 
-A digest lets lines about one session be found, by those who know its id: it is a pseudonym, and ids that can be guessed
+A digest finds the lines about one session where its id is known. It is a pseudonym: an id that can be guessed
 can be found out. The text of an exception may hold an id anywhere, so a traceback is logged without the texts.
 """
 

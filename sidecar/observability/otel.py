@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def wants_tracing(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the variables configure an exporter of spans: a destination, or `OTEL_TRACES_EXPORTER=otlp`.
 
-    `OTEL_SDK_DISABLED=true` and `OTEL_TRACES_EXPORTER=none` switch spans off whatever else is set.
+    `OTEL_SDK_DISABLED=true` and `OTEL_TRACES_EXPORTER=none` switch spans off in any case.
     """
     return _wants("TRACES", environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -31,7 +31,7 @@ def wants_metrics(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the variables ask for metrics: `OTEL_METRICS_EXPORTER=otlp`, or a destination of metrics alone.
 
     A destination of all signals is not enough, since `/metrics` has the figures already. `OTEL_SDK_DISABLED=true` and
-    `OTEL_METRICS_EXPORTER=none` switch the export off whatever else is set.
+    `OTEL_METRICS_EXPORTER=none` switch the export off in any case.
     """
     return _wants("METRICS", environment, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 

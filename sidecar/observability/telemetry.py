@@ -1,4 +1,4 @@
-"""What happened, told twice: as figures for a machine and as one readable log line for a person."""
+"""Records what happened twice: as metrics, and as one readable log line."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Meaning(enum.StrEnum):
     """What a status says about a session. A body that comes with it is still compared with what was asked for."""
 
     FOUND = "found"
-    """It exists. After a create this means: made just now, or there already; the owner in the answer tells whose."""
+    """It exists. After a create this means: made just now, or there already; the answer names the owner."""
     CREATED = "created"
     ABSENT = "absent"
     CONFLICT = "conflict"

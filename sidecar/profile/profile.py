@@ -27,7 +27,7 @@ _NAME = re.compile(rf"(?!(?:{SESSION}|{REQUIRED_IF}|credentials)\Z)[a-z][a-z0-9_
 
 
 class Owner(StrEnum):
-    """Whether a session has an owner: always, who must then be named; perhaps; or never."""
+    """Whether a session has an owner: always, so that a write must name it; perhaps; or never."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -102,7 +102,7 @@ def _places(places: Mapping[str, Places], info: ValidationInfo) -> Mapping[str, 
 
 
 def _tells_owners(service: SessionApi, info: ValidationInfo) -> SessionApi:
-    """Refuse a service whose answers do not tell whose a session is, where the guard has to know."""
+    """Refuse a service whose answers name no owner, where the guard needs it."""
     owner = info.data.get("owner")
     if service.owner_field is not None or owner in (None, Owner.NONE):
         return service

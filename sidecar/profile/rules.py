@@ -97,7 +97,7 @@ class PathRule:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ToolRule:
-    """What an MCP `tools/call` wants whose tool name matches one of the globs; `*` stands for any text."""
+    """The kind of an MCP `tools/call` whose tool name matches one of the globs; `*` stands for any text."""
 
     kind: GuardKind
     tools: Annotated[tuple[StrictStr, ...], Field(min_length=1)]

@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The create call did not say whose the session is, or whether it is: look again.
+    """The answer to a create call left open whether the session exists, or its owner: look again.
 
     What is absent even then is `otherwise`.
     """

@@ -1,4 +1,4 @@
-"""Fakes of the ports that know of sessions, over dicts: the session service and the journal of debts."""
+"""Fakes of the ports about sessions, over dicts: the session service and the journal of debts."""
 
 # a fake takes what its port takes, whether it uses it or not
 
@@ -32,7 +32,7 @@ Before: TypeAlias = Callable[[str, Reference], Awaitable[Verdict | None]]
 class FakeSessionService:
     """The `SessionService` port over a dict. `asked` holds every question as (operation, reference).
 
-    While `down` is set, every answer is `Unknown`; without `creates`, what is missing stays so. `before` runs ahead of
+    While `down` is set, every answer is `Unknown`; without `creates`, no session is created. `before` runs ahead of
     every answer and may give another.
     """
 

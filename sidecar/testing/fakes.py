@@ -1,4 +1,4 @@
-"""Fakes of the ports to the clock, the instances, the upstream and the metrics. Each keeps what it was told."""
+"""Fakes of the ports to the clock, the instances, the upstream and the metrics. Each records its calls."""
 
 # ruff: noqa: ARG002 # a fake takes what its port takes, whether it uses it or not
 
@@ -18,7 +18,7 @@ from sidecar.model import Allow, Grounds, Reason, Reference
 
 
 class FakeClock:
-    """Seconds that pass only when told."""
+    """A clock in seconds that moves by `advance` alone."""
 
     def __init__(self, now: float = 1_000.0) -> None:
         self.now = now
@@ -27,13 +27,13 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock on by so many seconds."""
         self.now += seconds
 
 
 @dataclass
 class FakeDiscovery:
-    """The `Discovery` port over a list, given in turn; `reports` holds what was said of them."""
+    """The `Discovery` port over a list of base URLs, given in turn; `reports` holds the reported (URL, ok) pairs."""
 
     urls: list[str] = field(default_factory=list)
     reports: list[tuple[str, bool]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class FakeDiscovery:
 
 @dataclass
 class FakeForwarder(Forwarder):
-    """A forwarder without an upstream: answers 200 and keeps what it was given, or raises `failure`.
+    """A forwarder without an upstream: it answers 200 and records the request, or raises `failure`.
 
     `wait` stands for the wait for a connection; without one there is always a connection free.
     """

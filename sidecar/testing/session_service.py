@@ -31,7 +31,7 @@ _HEARTBEAT: Final = 1.0
 
 @dataclass(frozen=True)
 class StoredSession:
-    """One session; a deleted one is a tombstone."""
+    """One session; a deleted one is a tombstone (`status` is `deleted`)."""
 
     user_id: str
     status: Status = "active"
@@ -50,7 +50,7 @@ class _Event:
 
 
 class SessionServiceApp:
-    """The application. Tests put sessions there with `add` and read `sessions`; any thread may do both.
+    """The ASGI application. Tests store sessions with `add` and read `sessions`; both are safe in any thread.
 
     `sessions` maps session ids to what is stored. While `down` is set, every call is answered 503. `calls` holds method
     and path of every call but those of the event stream.
@@ -82,7 +82,7 @@ class SessionServiceApp:
         await self._app(scope, receive, send)
 
     def add(self, session_id: str, user_id: str, status: Status = "active") -> None:
-        """Put a session there, or change one, and tell followers what became of it."""
+        """Store a session, or change one, and send its event. `status` is `active`, `ended` or `deleted`."""
         self.sessions[session_id] = StoredSession(user_id, status)
         name = "created" if status == "active" else status
         self._events.append(_Event(len(self._events) + 1, name, session_id, user_id))

@@ -62,7 +62,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Let go of what the old shape had no words for; lose nothing."""
+    """Put aside what the old shape has no columns for; lose nothing."""
     op.drop_index("sessions_by_user", "sessions")
     with op.batch_alter_table("sessions") as table:
         table.alter_column("user_id", existing_type=sa.String(255), nullable=True)

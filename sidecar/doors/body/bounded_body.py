@@ -88,7 +88,7 @@ class Replay:
         self._is_replayed = False
 
     async def receive(self) -> Message:
-        """Give the body in one piece, and then what the connection really brings: its end."""
+        """Give the body in one piece, and then what the connection gives: the disconnect."""
         if self._is_replayed:
             return await self._receive()
         self._is_replayed = True
@@ -96,7 +96,7 @@ class Replay:
 
 
 class HeldBody(Replay):
-    """A whole body, which is read when its block begins and let go when it ends.
+    """A whole body, which is read when its block begins and released when it ends.
 
     `raw` is the body as it came and goes on, `content` without its content coding, for reading.
     """
@@ -156,7 +156,7 @@ class HeldBody(Replay):
 def _described(headers: Headers) -> tuple[int, bool]:
     """Give the Content-Length in bytes, and whether there is a content coding.
 
-    The length is 0 where none is declared; the server lets no malformed one through.
+    The length is 0 where none is declared; the server refuses a malformed one.
     """
     length, is_coded = 0, False
     for name, value in headers:

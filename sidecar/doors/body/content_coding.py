@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, section 8.4.1), undone for reading only: one layer, bounded output, nothing left over."""
+"""Content codings (RFC 9110, section 8.4.1), decoded for reading only: one layer, bounded output, no bytes after it."""
 
 from __future__ import annotations
 

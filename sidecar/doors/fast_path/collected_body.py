@@ -40,7 +40,7 @@ class CollectedBody(Served, BodySink):
         self._give_way()
 
     def lose_client(self) -> None:
-        """Hold nothing for a client that has gone: the connection gives the lease back."""
+        """Stop holding the body of a client that has gone: the connection gives the lease back."""
 
     def _give_way(self) -> None:
         self._client.give_way(self.head, self._whole(), None)

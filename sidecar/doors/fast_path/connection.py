@@ -70,7 +70,7 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         return self._guard.permit_known(extraction)
 
     def send(self, head: RequestHead, permit: Permit, line: UpstreamConnection, body: bytes, arrived: float) -> None:
-        """Send a whole request on its way, which was here at `arrived`."""
+        """Send a whole request, which had arrived at `arrived`."""
         response = ProxiedResponse(self.upstream, self, permit, head.method)
         self._served = response
         self._line = line
@@ -93,7 +93,7 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         self._feed_buffer()
 
     def look(self, head: RequestHead, piece: bytes) -> None:
-        """Look for a name that the profile watches; a failure to look is no reason to keep the request."""
+        """Look for a name that the profile watches; a failure of that does not hold the request up."""
         if self._unguarded is not None:
             try:
                 self._unguarded.look(head, piece)
@@ -118,10 +118,10 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         self.piece(response.body)
         self.end()
 
-    # What a request becomes that is not forwarded at once
+    # Requests that are not forwarded at once
 
     def ask(self, head: RequestHead, body: bytes, extraction: Extraction | None, arrived: float) -> None:
-        """Have the guard decide a request, which is whole, by a question; one of which nothing is known gives way."""
+        """Have the guard decide a whole request with a question to the session service; an unread one gives way."""
         raise NotImplementedError
 
     def give_way(self, head: RequestHead, body: bytes, extraction: Extraction | None) -> None:

@@ -46,12 +46,12 @@ class FirstWrite(Served):
         self._is_gone = False
 
     def lose_client(self) -> None:
-        """Send nothing, and let the body go: no client waits for the response. The question under way goes on."""
+        """Send nothing and release the body: no client waits for the response. The question under way goes on."""
         self._is_gone = True
         self._body = b""
 
     async def run(self, arrived: float) -> None:
-        """Have the request, which was here at `arrived`, decided; then send or refuse it."""
+        """Have the request, which had arrived at `arrived`, decided; then send or refuse it."""
         enter_request(self._head)
         try:
             answer = await self._decide(arrived)

@@ -21,11 +21,11 @@ class FastPath:
     """What the fast path decides with and forwards by; the application behind it uses the same."""
 
     classify: Callable[[Head], Classification | None]
-    """Says what the head of a request alone says; None where no rule looks at it."""
+    """Classifies a request by its head; None where no rule looks at it."""
     guard: ImmediateGuard
     upstream: Upstream
     unanswered: Callable[[Extraction | None, UpstreamError], Response]
-    """Answers a request that was forwarded in vain."""
+    """Answers a request that the upstream left without a response."""
     budget: BodyBudget
     """The memory for bodies that are held."""
     unguarded: UnguardedWrites | None = None

@@ -100,7 +100,7 @@ class FastPathProtocol(ForwardingConnection):
         self._wait(HOLD, FAIL_BODY)
 
     def ask(self, head: RequestHead, body: bytes, extraction: Extraction | None, arrived: float) -> None:
-        """Have the guard decide a request, which is whole, by a question; one of which nothing is known gives way."""
+        """Have the guard decide a whole request with a question to the session service; an unread one gives way."""
         authorize = self._authorize
         if extraction is None or authorize is None or not self._has_room(len(body)):
             self.give_way(head, body, extraction)

@@ -5,7 +5,7 @@ Theory of operation
 
 The pool opens a connection, lends it to one request at a time and forgets it when it closes. The borrower calls
 `start`, perhaps `write` and `finish_request`; from then on the transport's callbacks drive the connection. Each
-response ends in exactly one of `whole`, `end`, `upgraded` and `failed`, after which the receiver hears no more, or in
+response ends in exactly one of `whole`, `end`, `upgraded` and `failed`, after which no call follows, or in
 the borrower's `abort`.
 
 A connection whose response has ended goes back to the pool only if the next response can be told from this one: the
@@ -147,7 +147,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = self.sent + self.pool.response_timeout if complete else None
 
     def is_quiet(self) -> bool:
-        """Whether nothing has arrived that the event loop has not told of yet: bytes unasked for, or the end.
+        """Whether nothing has arrived that the event loop has not reported yet: unsolicited bytes, or the end.
 
         What arrived would be read as the answer to the next request.
         """
@@ -188,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def abort(self) -> None:
-        """Give the exchange up: nothing more is told, and the connection is closed."""
+        """Give the exchange up: the receiver gets no further call, and the connection is closed."""
         self._receiver = None
         self._drop()
 
@@ -226,7 +226,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Account for a connection that is no more."""
+        """Account for a connection that is closed."""
         if exc is None:
             self._ended()
         else:

@@ -1,4 +1,4 @@
-"""A bounded pool of connections to one origin, for callers that take turns in the order they came.
+"""A bounded pool of connections to one origin; callers that wait get one in the order in which they came.
 
 `take` answers at once and serves both the fast path and the application; `acquire` may connect or wait. A borrower
 gives its connection back by letting the response end, or by aborting it; it releases nothing by hand.
@@ -175,7 +175,7 @@ class Pool(ConnectionOwner):
             self._give_back_place()
             raise ConnectFailed(f"the upstream cannot be reached: {error.strerror or error}") from error
         except UnicodeError as error:
-            # The resolver of the standard library says so of a name that is none, such as one with an empty label.
+            # The standard library's resolver raises it for what is no name, such as one with an empty label.
             self._give_back_place()
             raise ConnectFailed(f"the upstream cannot be reached: {error}") from error
         except BaseException:
@@ -202,7 +202,7 @@ class Pool(ConnectionOwner):
         self._invite()
 
     def _make_room(self) -> None:
-        """Let go of an unused connection where a new one would be one too many."""
+        """Close an unused connection where a new one would be one too many."""
         if self._count >= self._limit and self._idle:
             self._idle.pop(0).abort()
 

@@ -1,4 +1,4 @@
-"""A client connection below HTTP: flow control, patience, and the ways in which it ends."""
+"""A client connection below HTTP: flow control, deadlines, and the ways in which it ends."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class ClientConnection(asyncio.Protocol):
         return bool(broken.poll(0))
 
     def _close_after_answer(self, patience: float) -> None:
-        """Close this side, then read what still comes: a reset could take the answer from the client's hands."""
+        """Close this side, then read what still comes: a reset could discard the answer before the client reads it."""
         self._closing = True
         self.release_reading()
         if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():

@@ -136,7 +136,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._protocol.end()
         self._complete()
 
-    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # who forwards is told it too, and says what it means
+    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
         """Break the answer off, if it has begun."""
         if self.status is not None:
             self.break_off()
@@ -181,7 +181,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
     # For the application: ASGI
 
     async def run(self) -> None:
-        """Have the application serve the request; what it leaves undone is an error of ours."""
+        """Have the application serve the request; an application that leaves the response incomplete is an error."""
         # Both hold this exchange: held by it in turn, they would need the garbage collector.
         scope, self._scope = self._scope, {}
         task, self.task = self.task, None

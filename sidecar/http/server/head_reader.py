@@ -1,6 +1,6 @@
 """Cuts request heads out of the bytes of one connection.
 
-A client repeats itself: a head that differs from the one before in nothing, in its target or in its `Content-Length` is
+A head that repeats the one before, or differs from it in its target or its `Content-Length` alone, is
 recognised instead of read, and keeps what follows from what it shares.
 """
 
@@ -21,7 +21,7 @@ from sidecar.http.server.request_head import (
 )
 
 MAX_REMEMBERED: Final = 4 * 1024
-"""Most bytes of a head that a connection remembers, lest idle connections hold much."""
+"""Most bytes of a head that a connection remembers, so that idle connections hold little."""
 
 _MOST_DIGITS: Final = 18
 

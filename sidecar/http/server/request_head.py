@@ -162,7 +162,7 @@ def parse_head(head: bytes) -> RequestHead:
 
 def read_request_line(head: bytes, start: int) -> re.Match[bytes]:
     """Give method, target and minor version of a request line. Raises BadRequest."""
-    # After CONNECT many servers take the bytes behind the head for a tunnel or for further requests, whatever
+    # After CONNECT many servers take the bytes behind the head for a tunnel or for further requests, with any
     # Content-Length says (RFC 9110, section 9.3.6), so none is forwarded.
     if _CONNECT.match(head, start):
         raise BadRequest(405, "CONNECT is not supported")

@@ -79,7 +79,7 @@ class Platform:
                 child.process.kill()
 
     async def _migrate(self) -> None:
-        """Bring both schemas up to date. A migration that has begun is waited for, whatever signal comes."""
+        """Bring both schemas up to date. A migration that has begun is waited for, also after a signal."""
         self._migrating = asyncio.gather(*(_migrated(each, self._environment) for each in _SERVICES))
         if any(await asyncio.shield(self._migrating)):
             raise ChildFailed
