@@ -42,12 +42,11 @@ import math
 import random
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, NEVER, InvalidationClock
 from sidecar.cache.lru import ShardedLru
-from sidecar.guard.ports import KnownSessions
 from sidecar.model import Session, SessionKey, SessionStatus
 
 JITTER: Final = 0.1
@@ -73,8 +72,11 @@ _Entry: TypeAlias = tuple[str | None, str, int, float]
 """Owner, status, the generation at which it was learnt, the time of its expiry."""
 
 
-class SessionCache(KnownSessions):
-    """The `KnownSessions` port. For one event loop: every method returns at once, none is safe to call from a thread.
+@final
+class SessionCache:
+    """Answers of the session service about sessions, for as long as they may be believed.
+
+    For one event loop: every method returns at once, none is safe to call from a thread.
 
     `size` is the most sessions kept, `ttl` the longest life of an entry in seconds. With `followed`, an event stream
     tells of ends and deletions. Then belief ends by itself, `SILENCE` and `LIFE_WITHOUT_EVENTS` after the stream's last
@@ -113,7 +115,7 @@ class SessionCache(KnownSessions):
         return len(self._entries)
 
     def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is known to take this user's writes."""
+        """Whether the session is known to take this user's writes: one look-up, for the fast path."""
         entry = self._entries.peek(key)
         if entry is None or entry[0] != user_id or entry[1] not in self._admitting or not self._is_believed(key, entry):
             return False
@@ -123,7 +125,7 @@ class SessionCache(KnownSessions):
         return True
 
     def get(self, key: SessionKey) -> Session | None:
-        """Give what may be believed of the session now."""
+        """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
         entry = self._entries.get(key)
         if entry is None or not self._is_believed(key, entry):
             self.misses += 1
@@ -132,7 +134,7 @@ class SessionCache(KnownSessions):
         return Session(entry[0], SessionStatus(entry[1]))
 
     def recall(self, key: SessionKey) -> Session | None:
-        """Give what was last known, however old, unless the stream said to forget it."""
+        """Give what was last known, however old, unless the stream said to forget it: it can still refuse."""
         entry = self._entries.peek(key)
         if not isinstance(key, str):
             # The event of a deletion names the id alone, and its tombstone stands for the session in every scope, but
@@ -152,20 +154,26 @@ class SessionCache(KnownSessions):
         return Session(entry[0], SessionStatus(entry[1]))
 
     def ticket(self) -> int:
-        """Take a ticket: the present generation."""
+        """Take a ticket before a decision, to be shown when it may have been overtaken."""
         if self._clock() >= self._invalidation.belief_ends:
             self._invalidation.end_belief()
         return self._invalidation.generation
 
     def ticket_to_ask(self, key: SessionKey) -> int | None:
-        """Take a ticket before asking about a session; None where it is known to be deleted."""
+        """Take a ticket before asking about a session, to be shown when the answer is remembered.
+
+        None where the session is known to be deleted: the session service may have no trace of that.
+        """
         entry = self._entries.peek(key)
         if entry is not None and entry[1] == _DELETED and self._is_believed(key, entry):
             return None
         return self.ticket()
 
     def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        """Keep what was learnt, unless something overtook it since `ticket`; says whether it was kept."""
+        """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned.
+
+        The tombstone of a deletion that went through this process stays as it is.
+        """
         if self.overtaken(key, ticket):
             return False
         self._keep(key, session.owner, session.status.value)

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from mypy_extensions import mypyc_attr
 
+from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import (
     Decision,
     OnEnded,
@@ -21,7 +22,7 @@ from sidecar.guard.decisions import (
     forgotten,
     owned_by_another,
 )
-from sidecar.guard.ports import DebtNotWritten, Debts, KnownSessions, SessionService
+from sidecar.guard.ports import DebtNotWritten, Debts, SessionService
 from sidecar.guard.session_resolver import SessionResolver
 from sidecar.model import (
     Allow,
@@ -69,7 +70,7 @@ class Decider:
 
     def __init__(
         self,
-        known: KnownSessions,
+        known: SessionCache,
         service: SessionService,
         *,
         timeout: float,

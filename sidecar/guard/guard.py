@@ -11,10 +11,11 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider
 from sidecar.guard.decisions import LAPSED, OnEnded, OnOutage
 from sidecar.guard.permit import SEAL, Permit
-from sidecar.guard.ports import Debts, KnownSessions, SessionService, Telemetry
+from sidecar.guard.ports import Debts, SessionService, Telemetry
 from sidecar.model import Allow, Call, Extraction, Grounds, Reason, Refusal, Refusals, RuleKind
 
 _UNGUARDED: Final = Permit(SEAL, Grounds.PASSED)
@@ -64,7 +65,7 @@ class Guard(ImmediateGuard):
 
     def __init__(
         self,
-        known: KnownSessions,
+        known: SessionCache,
         service: SessionService,
         telemetry: Telemetry,
         *,

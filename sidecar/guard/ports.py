@@ -1,4 +1,4 @@
-"""What the guard needs from outside: the session service, the cache, the journal of debts and telemetry.
+"""What the guard needs from outside: the session service, the journal of debts and telemetry.
 
 The rooms of those names implement the ports, `sidecar.testing` fakes them; both pass the same tests in
 `tests/contract/`.
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mypy_extensions import mypyc_attr
 
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reason, Reference, Session, SessionKey, Unknown, Verdict
+from sidecar.model import Conflict, Created, Found, Gone, Owed, Reason, Reference, SessionKey, Unknown, Verdict
 
 
 class SessionService(Protocol):
@@ -31,53 +31,6 @@ class SessionService(Protocol):
         `Created` alone says that it did not exist until now.
         """
         ...
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class KnownSessions:
-    """Answers of the session service about sessions, for as long as they may be believed."""
-
-    def admits(self, key: SessionKey, user_id: str | None) -> bool:
-        """Whether the session is known to take this user's writes: one look-up, for the fast path."""
-        raise NotImplementedError
-
-    def get(self, key: SessionKey) -> Session | None:
-        """Give what may be believed of the session now; a tombstone has the status `DELETED`."""
-        raise NotImplementedError
-
-    def recall(self, key: SessionKey) -> Session | None:
-        """Give what was last known, even if it is too old to admit a write: in an outage it can still refuse."""
-        raise NotImplementedError
-
-    def ticket(self) -> int:
-        """Take a ticket before a decision, to be shown when it may have been overtaken."""
-        raise NotImplementedError
-
-    def ticket_to_ask(self, key: SessionKey) -> int | None:
-        """Take a ticket before asking about a session, to be shown when the answer is remembered.
-
-        None where the session is known to be deleted: the session service may have no trace of that.
-        """
-        raise NotImplementedError
-
-    def remember(self, key: SessionKey, session: Session, ticket: int) -> bool:
-        """Keep the answer, unless an event overtook it since `ticket`: then it is dropped, and False returned.
-
-        The tombstone of a deletion that went through this process stays as it is.
-        """
-        raise NotImplementedError
-
-    def bury(self, key: SessionKey) -> None:
-        """Note a deletion that went through this process."""
-        raise NotImplementedError
-
-    def forget(self, key: SessionKey) -> None:
-        """Forget one session, and drop what is being learnt of it."""
-        raise NotImplementedError
-
-    def overtaken(self, key: SessionKey, ticket: int) -> bool:
-        """Whether an event since `ticket` may have changed what was decided about the session."""
-        raise NotImplementedError
 
 
 class DebtNotWritten(Exception):

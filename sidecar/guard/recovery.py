@@ -10,7 +10,8 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.ports import SessionService, Telemetry
 from sidecar.guard.single_flight import SingleFlight
 from sidecar.model import Created, Grounds, Reference, SessionKey, SessionStatus, Verdict
 
@@ -26,7 +27,7 @@ class Recovery:
     """
 
     def __init__(
-        self, service: SessionService, known: KnownSessions, telemetry: Telemetry, *, refuse_deleted: bool
+        self, service: SessionService, known: SessionCache, telemetry: Telemetry, *, refuse_deleted: bool
     ) -> None:
         self._service = service
         self._known = known

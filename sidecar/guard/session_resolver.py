@@ -44,7 +44,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.guard.ports import KnownSessions, SessionService
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.ports import SessionService
 from sidecar.guard.single_flight import SingleFlight
 from sidecar.model import (
     Created,
@@ -82,7 +83,7 @@ class _Taken:
 class SessionResolver:
     """Looks sessions up and creates them. No method raises for what the session service does."""
 
-    def __init__(self, service: SessionService, known: KnownSessions) -> None:
+    def __init__(self, service: SessionService, known: SessionCache) -> None:
         self._service = service
         self._known = known
         self._single_flight: SingleFlight[_Taken] = SingleFlight()
@@ -144,7 +145,7 @@ class SessionResolver:
         return _OVERTAKEN
 
 
-def remember(known: KnownSessions, reference: Reference, answer: Verdict, ticket: int) -> bool:
+def remember(known: SessionCache, reference: Reference, answer: Verdict, ticket: int) -> bool:
     """Remember an answer that describes a session; a failure or an absence is never remembered.
 
     False where an event overtook the answer since `ticket`.

@@ -10,11 +10,12 @@ import logging
 from contextvars import Context, copy_context
 from typing import Final
 
+from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider, Owe, Plan
 from sidecar.guard.decisions import OnEnded, OnOutage, cannot_create
 from sidecar.guard.guard import ImmediateGuard, record_decisions
 from sidecar.guard.permit import SEAL, Permit
-from sidecar.guard.ports import KnownSessions, SessionService, Telemetry
+from sidecar.guard.ports import SessionService, Telemetry
 from sidecar.model import Allow, Create, Extraction, Grounds, Reference
 
 PREFIX: Final = "shadow_"
@@ -36,7 +37,7 @@ class _Forecaster(Decider):
 
     def __init__(
         self,
-        known: KnownSessions,
+        known: SessionCache,
         service: SessionService,
         *,
         timeout: float,
@@ -67,7 +68,7 @@ class ShadowGuard(ImmediateGuard):
 
     def __init__(
         self,
-        known: KnownSessions,
+        known: SessionCache,
         service: SessionService,
         telemetry: Telemetry,
         *,

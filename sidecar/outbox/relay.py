@@ -17,7 +17,8 @@ from typing import Final
 
 import structlog
 
-from sidecar.guard.ports import DebtNotWritten, Debts, KnownSessions, SessionService, Telemetry
+from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.ports import DebtNotWritten, Debts, SessionService, Telemetry
 from sidecar.guard.session_resolver import remember
 from sidecar.model import Conflict, Created, Found, Gone, Invalid, Reference, Unknown, Untrustworthy, Verdict
 from sidecar.outbox.outbox import unpayable
@@ -69,7 +70,7 @@ class OutboxRelay:
     """
 
     def __init__(
-        self, debts: Debts, service: SessionService, known: KnownSessions, telemetry: Telemetry, lock: RelayLock
+        self, debts: Debts, service: SessionService, known: SessionCache, telemetry: Telemetry, lock: RelayLock
     ) -> None:
         self._debts = debts
         self._service = service

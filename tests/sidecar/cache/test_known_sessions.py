@@ -1,4 +1,4 @@
-"""What the cache promises as the `KnownSessions` port, whatever else it is told."""
+"""What the guard relies on in the cache, whatever else that is told."""
 
 from __future__ import annotations
 
