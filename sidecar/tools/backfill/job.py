@@ -99,16 +99,9 @@ async def _batches_of_file(pairs: PairFile) -> AsyncGenerator[Batch]:
         yield Batch(batch, pairs.position)
 
 
-async def _batches_of_rows(rows: AsyncGenerator[Record]) -> AsyncGenerator[Batch]:
-    """Gather rows that come one by one."""
-    batch: list[Record] = []
+async def _batches_of_rows(rows: AsyncGenerator[list[Record]]) -> AsyncGenerator[Batch]:
     count = 0
     async with aclosing(rows):
-        async for record in rows:
-            count += 1
-            batch.append(record)
-            if len(batch) == MOST_AT_ONCE:
-                yield Batch(batch, Position(count, count))
-                batch = []
-    if batch:
-        yield Batch(batch, Position(count, count))
+        async for records in rows:
+            count += len(records)
+            yield Batch(records, Position(count, count))

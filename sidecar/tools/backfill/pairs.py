@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -68,6 +68,12 @@ def make_record(line: int, user_id: object, session_id: object) -> Record:
     return Pair(line, str(user_id), str(session_id))
 
 
+def columns_of(names: Sequence[str]) -> tuple[int, int] | None:
+    """Where in each row the ids of user and session stand; None where one of the columns is missing."""
+    known = [name.strip().lower() for name in names]
+    return (known.index("user_id"), known.index("session_id")) if set(_NAMES) <= set(known) else None
+
+
 class PairFile:
     """The records of a file or pipe in order. `position` is behind the record that was given last."""
 
@@ -116,13 +122,13 @@ class PairFile:
 
     def _read_header(self) -> tuple[int, int]:
         header = next(csv.reader(map(_decode, self._lines)), [])
-        names = [name.strip().lower() for name in header]
-        if not set(_NAMES) <= set(names):
+        columns = columns_of(header)
+        if columns is None:
             raise UnreadableSource(
                 f"{self._name}, line 1: the first line of a CSV file names its columns, user_id and session_id among"
                 f" them; found {', '.join(map(_shortened, header)) or 'nothing'}"
             )
-        return names.index("user_id"), names.index("session_id")
+        return columns
 
 
 class _Lines:

@@ -6,6 +6,7 @@ It needs the extra `services`, for SQLAlchemy, so other modules import it late.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service_kit.engine import create_engine, parse_url
-from sidecar.tools.backfill.pairs import Record, SourceFailed, UnreadableSource, make_record
+from sidecar.tools.backfill.pairs import Record, SourceFailed, UnreadableSource, columns_of, make_record
 
 _SIGNS_OF_A_WRONG_QUERY: Final = ("no such", "syntax", "readonly", "read-only")
 """SQLite has one kind of error for all of these."""
@@ -49,8 +50,8 @@ class PairQuery:
                 return int((await connection.execute(counting)).scalar_one())
         return None
 
-    async def records(self, at_once: int) -> AsyncGenerator[Record]:
-        """Give the rows, fetching so many at a time.
+    async def records(self, at_once: int) -> AsyncGenerator[list[Record]]:
+        """Give the rows, so many at a time.
 
         Raises UnreadableSource for a query that does not give the two columns, SourceFailed for anything else.
         """
@@ -58,11 +59,12 @@ class PairQuery:
             async with self._engine.connect() as connection:
                 rows = await connection.stream(_verbatim(self._query), execution_options={"yield_per": at_once})
                 try:
-                    user, session = _columns(list(rows.keys()))
-                    number = 0
-                    async for row in rows:
-                        number += 1
-                        yield make_record(number, _text(row[user]), _text(row[session]))
+                    names = list(rows.keys())
+                    if (columns := columns_of(names)) is None:
+                        raise UnreadableSource(f"--query gives {', '.join(names)}; user_id and session_id are needed")
+                    numbers = itertools.count(1)
+                    async for part in rows.partitions(at_once):
+                        yield [make_record(next(numbers), *(_text(row[each]) for each in columns)) for row in part]
                 finally:
                     await rows.close()
 
@@ -88,13 +90,6 @@ def _read_only_engine(url: URL) -> AsyncEngine:
         return create_async_engine(url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true"}))
     engine = create_engine(url.render_as_string(hide_password=False), None, statement_wait=None)
     return engine.execution_options(postgresql_readonly=True)
-
-
-def _columns(names: list[str]) -> tuple[int, int]:
-    lowered = [name.lower() for name in names]
-    if not {"user_id", "session_id"} <= set(lowered):
-        raise UnreadableSource(f"--query gives {', '.join(names)}; user_id and session_id are needed")
-    return lowered.index("user_id"), lowered.index("session_id")
 
 
 def _verbatim(query: str) -> TextClause:
