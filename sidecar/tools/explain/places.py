@@ -36,8 +36,8 @@ class Place:
 def places_of(
     profile: Profile, head: Head, captured: Mapping[str, str], body: bytes, *, is_mcp: bool
 ) -> Iterator[Place]:
-    """Every place of the profile, in the order path, JSON, form, query, header."""
-    content = _arguments(profile, json_of(body)) if is_mcp else json_of(body)
+    """Every place of the profile, in the order path, JSON, form, query, header; for MCP the JSON of each call."""
+    contents = list(_arguments(profile, body)) if is_mcp else [("", json_of(body))]
     form = _form(profile, head, body)
     query = dict(_query(head))
     for name, places in profile.watched.items():
@@ -45,8 +45,9 @@ def places_of(
             continue
         if name in captured:
             yield Place(name, "path", captured[name])
-        for path in places.json:
-            yield Place(name, f"JSON {_written(path)}", value_at(content, path))
+        for of_call, content in contents:
+            for path in places.json:
+                yield Place(name, f"{of_call}JSON {_written(path)}", value_at(content, path, opens_texts=is_mcp))
         yield from (Place(name, f"form {field}", form.get(field)) for field in places.form)
         yield from (Place(name, f"query {field}", query.get(field)) for field in places.query)
         yield from (Place(name, f"header {field}", _header(head, field)) for field in places.header)
@@ -54,7 +55,7 @@ def places_of(
 
 def similar_names(head: Head, body: bytes, places: Iterable[Place]) -> list[str]:
     """Names in the body and the query that look like a session id's and are no place of the profile."""
-    known = {place.where.partition(" ")[2] for place in places}
+    known = {place.where.rpartition(" ")[2] for place in places}
     found = [*_names(json_of(body)), *(name for name, _ in _query(head))]
     return [name for name in dict.fromkeys(found) if _SIMILAR(name) and name not in known]
 
@@ -76,22 +77,35 @@ def json_of(body: bytes) -> Any:
         return None
 
 
-def _arguments(profile: Profile, content: Any) -> Any:
-    """The arguments of a call, those of the inner call where a meta-tool wraps one."""
-    message = content[0] if isinstance(content, list) and content else content
-    arguments = value_at(message, ("params", "arguments"))
-    inner = value_at(arguments, (profile.meta_tool.arguments,)) if profile.meta_tool is not None else None
-    return inner if isinstance(inner, dict) else arguments
+def _arguments(profile: Profile, body: bytes) -> Iterator[tuple[str, Any]]:
+    """The arguments of each call, or of the call that a meta-tool wraps, and the words for its place in a batch."""
+    content = json_of(body)
+    for number, message in enumerate(content if isinstance(content, list) else [content], 1):
+        arguments = value_at(message, ("params", "arguments"))
+        meta = profile.meta_tool
+        inner = None if meta is None else _opened(value_at(arguments, (meta.arguments,), opens_texts=True))
+        of_call = f"message {number}, " if isinstance(content, list) else ""
+        yield of_call, inner if isinstance(inner, dict) else arguments
 
 
-def value_at(content: Any, path: tuple[str, ...]) -> Any:
-    """The value that a JSON path leads to; None where there is none."""
+def value_at(content: Any, path: tuple[str, ...], *, opens_texts: bool = False) -> Any:
+    """The value that a JSON path leads to; None where there is none.
+
+    With `opens_texts` an object on the way may be written as a string, as MCP servers accept it.
+    """
     for place, key in enumerate(path):
+        content = _opened(content) if opens_texts else content
         if key == EACH:
-            found = [value_at(element, path[place + 1 :]) for element in content] if isinstance(content, list) else []
+            elements = content if isinstance(content, list) else []
+            found = [value_at(element, path[place + 1 :], opens_texts=opens_texts) for element in elements]
             return [value for value in found if value is not None] or None
         content = content.get(key) if isinstance(content, dict) else None
     return content
+
+
+def _opened(value: Any) -> Any:
+    inner = json_of(value.encode(errors="replace")) if isinstance(value, str) else None
+    return inner if isinstance(inner, dict) else value
 
 
 def _form(profile: Profile, head: Head, body: bytes) -> Mapping[str, object]:

@@ -171,7 +171,7 @@ def _tool_names(profile: Profile, content: Any) -> Iterator[str]:
     meta = profile.meta_tool
     for message in content if isinstance(content, list) else [content]:
         if value_at(message, ("method",)) == "tools/call":
-            inner = None if meta is None else value_at(message, ("params", "arguments", meta.name))
+            inner = meta and value_at(message, ("params", "arguments", meta.name), opens_texts=True)
             outer = value_at(message, ("params", "name"))
             yield from (name for name in (inner, outer) if isinstance(name, str))
 

@@ -110,6 +110,27 @@ def test_the_calls_of_an_mcp_batch_are_explained_each() -> None:
     ]
 
 
+def test_the_places_of_each_call_of_a_batch_are_shown() -> None:
+    """Every message has places of its own."""
+    arguments = [{}, {"session_id": "s-2", "user_id": "ann"}]
+    calls = [{"method": "tools/call", "params": {"name": "store_memory", "arguments": each}} for each in arguments]
+    places = as_json("-d", json.dumps(calls), "/mcp")["places"]
+    found = {place["where"]: place["found"] for place in places if place["name"] == "session_id"}
+    assert found["message 1, JSON session_id"] is None
+    assert found["message 2, JSON session_id"] == "s-2"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_ids_in_arguments_that_are_written_as_a_string_are_shown(wrapped: bool) -> None:
+    """Where an MCP server takes an object written as a string, the sidecar finds ids in it."""
+    arguments = {"tool_name": "store_memory", "parameters": WRITE} if wrapped else json.loads(WRITE)
+    params = {"name": "call_tool" if wrapped else "store_memory", "arguments": json.dumps(arguments)}
+    found = as_json("-d", json.dumps({"method": "tools/call", "params": params}), "/mcp")
+    assert found["sessions"] == [{"session_id": "s-1", "user_id": "ann"}]
+    assert {"name": "session_id", "where": "JSON session_id", "found": "s-1"} in found["places"]
+    assert any("the first that matches store_memory" in rule["why"] for rule in found["rules"] if rule["matched"])
+
+
 def test_form_fields_are_read_as_curl_sends_them() -> None:
     """`-F` makes a multipart form."""
     found = as_json("-F", "session_id=s1", "-F", "user_id=ann", "/agents/x/runs", SIDECAR_PROFILE="agno")
