@@ -128,7 +128,7 @@ class Store:
         self, which: Which, label: str, value: str, query: SearchQuery, *, limit: int, now: dt.datetime
     ) -> list[Memory]:
         """The memories whose metadata have the value in the label, then those whose content matches; newest first."""
-        labelled = func.lower(memories.c.metadata[label].as_string()).contains(value.lower(), autoescape=True)
+        labelled = memories.c.metadata[label].as_string().icontains(value, autoescape=True)
         labelled = func.coalesce(labelled, False)  # a memory without the label
         matches = or_(labelled, matching(query, memories, self._database.engine.dialect))
         order = case((labelled, 0), else_=1), memories.c.seq.desc()

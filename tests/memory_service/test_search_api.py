@@ -212,6 +212,15 @@ async def test_memories_are_found_by_their_label(
     assert response.json()["count"] == len(contents)
 
 
+@pytest.mark.parametrize("label", ["Ünal Öz", "ΑΘΗΝΑ", "100%_sure", "北京 Ж"])
+async def test_a_label_is_found_as_it_was_given(client: httpx.AsyncClient, user: str, label: str) -> None:
+    """In any script: a database that folds the case of ASCII alone still compares what is the same."""
+    body = {"memory_type": "factual", "user_id": user, "content": "something", "subject": label}
+    assert (await client.post("/memories", json=body)).status_code == 201
+    response = await client.get("/memories/factual/search/subject", params={"user_id": user, "subject": label})
+    assert [memory["content"] for memory in response.json()["memories"]] == ["something"]
+
+
 async def test_search_follows_changes(client: httpx.AsyncClient, user: str) -> None:
     """What was changed is found by its new words alone, what was deleted by none."""
     memory_id = await remember(client, user, "the old 北京")
