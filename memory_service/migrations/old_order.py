@@ -13,9 +13,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from memory_service.migrations.database import on_postgres
 from memory_service.migrations.old_rows import OLD_TABLE, old_time
 from service_kit.old_values import Unreadable
+from service_kit.revision import execute, has_rowid, on_postgres
 
 NUMBER: Final = "came.number"
 BY: Final = "came.at IS NULL, came.at, came.number"
@@ -33,7 +33,7 @@ def note(*, has_times: bool) -> int:
     if place == "ctid":
         shown, given, kind = "CAST(ctid AS TEXT)", "CAST(CAST(:place AS TEXT) AS tid)", "tid"
         lasts = " ON COMMIT DROP"
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {_NOTED} (place {kind}, at BIGINT, number BIGINT){lasts}")
+    execute(f"CREATE TEMPORARY TABLE {_NOTED} (place {kind}, at BIGINT, number BIGINT){lasts}")
     time = "CAST(created_at AS TEXT)" if has_times else "NULL"
     statement = sa.text(f"SELECT {shown} AS place, {time} AS at FROM {OLD_TABLE} ORDER BY {place}")
     kept = sa.text(f"INSERT INTO {_NOTED} VALUES ({given}, :at, :number)")
@@ -43,14 +43,14 @@ def note(*, has_times: bool) -> int:
         rows = [{"place": row.place, "at": _microseconds(row.at), "number": total + n} for n, row in enumerate(batch)]
         connection.execute(kept, rows)
         total += len(rows)
-    connection.exec_driver_sql(f"CREATE INDEX {_NOTED}_places ON {_NOTED} (place)")
+    execute(f"CREATE INDEX {_NOTED}_places ON {_NOTED} (place)")
     return total
 
 
 def forget() -> None:
     """Drop what was noted. Postgres does at the end of the transaction: the cursor over the rows is still open."""
     if not on_postgres():
-        op.get_bind().exec_driver_sql(f"DROP TABLE {_NOTED}")
+        execute(f"DROP TABLE {_NOTED}")
 
 
 def joined() -> str:
@@ -69,5 +69,4 @@ def _place() -> str:
     """The column that says where a row stands."""
     if on_postgres():
         return "ctid"
-    without = op.get_bind().exec_driver_sql(f"SELECT 1 FROM pragma_table_list('{OLD_TABLE}') WHERE wr = 1").first()
-    return "id" if without else "rowid"
+    return "rowid" if has_rowid(OLD_TABLE) else "id"

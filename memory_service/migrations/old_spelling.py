@@ -12,8 +12,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from memory_service.migrations.database import column_types
 from service_kit.migration_log import migration_log
+from service_kit.revision import columns
 
 _SESSIONS: Final = "sessions"
 _RESTORE: Final = {
@@ -33,9 +33,9 @@ _RESTORE: Final = {
 
 def restore_spelling(folded: Collection[str]) -> None:
     """Restore the ids in these columns of the memories that were taken over."""
-    told = column_types(_SESSIONS)
+    told = columns(_SESSIONS)
     for name, statement in _RESTORE.items():
-        if name in folded and all(isinstance(told.get(one), sa.String) for one in _RESTORE):
+        if name in folded and all(one in told and isinstance(told[one]["type"], sa.String) for one in _RESTORE):
             count = op.get_bind().exec_driver_sql(statement).rowcount
             if count:
                 migration_log().notes.append(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from alembic import op
+from service_kit.revision import execute, on_postgres
 
 _POSTGRES: Final = ["CREATE INDEX memories_by_terms ON memories USING gin (string_to_array(search_terms, ' '))"]
 
@@ -38,15 +37,11 @@ _SQLITE_REMOVAL: Final = [
 
 def make() -> None:
     """Index all memories, and those to come."""
-    _execute(_SQLITE, _POSTGRES)
+    for statement in _POSTGRES if on_postgres() else _SQLITE:
+        execute(statement)
 
 
 def remove() -> None:
     """Remove the index: many rows are stored faster without it, and indexed faster at once."""
-    _execute(_SQLITE_REMOVAL, _POSTGRES_REMOVAL)
-
-
-def _execute(on_sqlite: Sequence[str], on_postgres: Sequence[str]) -> None:
-    connection = op.get_bind()
-    for statement in on_sqlite if connection.dialect.name == "sqlite" else on_postgres:
-        connection.exec_driver_sql(statement)
+    for statement in _POSTGRES_REMOVAL if on_postgres() else _SQLITE_REMOVAL:
+        execute(statement)

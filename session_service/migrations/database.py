@@ -1,41 +1,11 @@
-"""What the revisions ask of a database, in few words."""
+"""What the revisions do with a table of sessions."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 
-
-def execute(statement: str) -> None:
-    """Run one statement, as it is written."""
-    op.get_bind().exec_driver_sql(statement)
-
-
-def fetch(statement: str, **values: Any) -> list[Any]:
-    """The rows of a query."""
-    return list(op.get_bind().execute(sa.text(statement), values))
-
-
-def count(table: str) -> int:
-    """How many rows a table has."""
-    return int(fetch(f"SELECT count(*) FROM {table}")[0][0])
-
-
-def on_postgres() -> bool:
-    """Whether this is Postgres; otherwise it is SQLite."""
-    return op.get_bind().dialect.name == "postgresql"
-
-
-def has_table(name: str) -> bool:
-    """Whether there is such a table."""
-    return sa.inspect(op.get_bind()).has_table(name)
-
-
-def columns(table: str) -> dict[str, Any]:
-    """The columns of a table by name, as SQLAlchemy's inspector describes them."""
-    return {column["name"]: column for column in sa.inspect(op.get_bind()).get_columns(table)}
+from service_kit.revision import columns, count, execute
 
 
 def is_unique(column: str, table: str) -> bool:

@@ -13,7 +13,7 @@ from alembic import op
 
 from service_kit.engine import quoted
 from service_kit.migration_log import migration_log
-from session_service.migrations.database import columns, count, execute, fetch, has_table, on_postgres
+from service_kit.revision import columns, count, execute, fetch, has_rowid, has_table, on_postgres
 
 IDS: Final = ("session_id", "user_id")
 # Where a memory service keeps its rows, or kept them before.
@@ -142,14 +142,10 @@ def _rebuild(present: dict[str, Any], total: int) -> None:
     ]
     names = ", ".join(quoted(name) for name in present)
     execute(f"CREATE TABLE sessions_numbered (id INTEGER PRIMARY KEY, {', '.join(definitions)})")
-    order = "rowid" if _has_rowid() else names
+    order = "rowid" if has_rowid("sessions") else names
     execute(
         f"INSERT INTO sessions_numbered (id, {names})"
         f" SELECT row_number() OVER (ORDER BY {order}) - {total}, {names} FROM sessions"
     )
     execute("DROP TABLE sessions")
     execute("ALTER TABLE sessions_numbered RENAME TO sessions")
-
-
-def _has_rowid() -> bool:
-    return not fetch("SELECT 1 FROM pragma_table_list('sessions') WHERE wr = 1")

@@ -14,6 +14,7 @@ from alembic import op
 from memory_service.migrations import search_index
 from service_kit.columns import UtcDateTime, id_type
 from service_kit.migration_log import migration_log
+from service_kit.revision import has_table, is_empty
 
 revision = "r0001"
 down_revision = None
@@ -36,21 +37,21 @@ def downgrade() -> None:
 
 
 def _bring_back(table: str, create: Callable[[], None]) -> None:
-    if sa.inspect(op.get_bind()).has_table(table):
+    if has_table(table):
         op.rename_table(table, f"{table}_before")
         migration_log().notes.append(f"the table {table} of another program is now {table}_before, unchanged")
-    if sa.inspect(op.get_bind()).has_table(f"{table}_aside"):
+    if has_table(f"{table}_aside"):
         op.rename_table(f"{table}_aside", table)
     else:
         create()
 
 
 def _put_aside(table: str) -> None:
-    if op.get_bind().execute(sa.text(f"SELECT 1 FROM {table} LIMIT 1")).first():
-        op.rename_table(table, f"{table}_aside")
-    else:
+    if is_empty(table):
         op.drop_table(table)
-    if sa.inspect(op.get_bind()).has_table(f"{table}_before"):
+    else:
+        op.rename_table(table, f"{table}_aside")
+    if has_table(f"{table}_before"):
         op.rename_table(f"{table}_before", table)
 
 

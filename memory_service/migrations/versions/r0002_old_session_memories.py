@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from alembic import op
 
 from memory_service.migrations import old_order, search_index
-from memory_service.migrations.database import column_types, on_postgres
 from memory_service.migrations.old_rows import (
     CERTAIN,
     MAX_ID,
@@ -33,6 +32,8 @@ from memory_service.migrations.old_rows import (
 from memory_service.migrations.old_spelling import restore_spelling
 from service_kit.columns import UtcDateTime
 from service_kit.migration_log import migration_log
+from service_kit.revision import columns as columns_of
+from service_kit.revision import on_postgres
 
 revision = "r0002"
 down_revision = "r0001"
@@ -81,7 +82,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("old_row", sa.JSON, nullable=False),
     )
-    columns = column_types(OLD_TABLE)
+    columns = columns_of(OLD_TABLE)
     if not set(CERTAIN) <= columns.keys():
         return
     search_index.remove()
@@ -96,7 +97,7 @@ def upgrade() -> None:
         migration_log().notes.append(
             f"{OLD_TABLE}.{name}: {count} values cannot be read; they are kept in the metadata, as they were"
         )
-    restore_spelling([name for name in CERTAIN if isinstance(columns[name], sa.Uuid)])
+    restore_spelling([name for name in CERTAIN if isinstance(columns[name]["type"], sa.Uuid)])
     search_index.make()
     op.rename_table(OLD_TABLE, _SET_ASIDE)
     migration_log().notes.append(f"{OLD_TABLE} is now {_SET_ASIDE}; drop it when nothing needs it any more")
@@ -107,7 +108,7 @@ def downgrade() -> None:
 
     Rows without an id of their own cannot be told from others, and stay.
     """
-    if columns := column_types(_SET_ASIDE):
+    if columns := columns_of(_SET_ASIDE):
         if "id" in columns:
             kind = "" if on_postgres() else " AND typeof(id) <> 'blob'"
             op.execute(

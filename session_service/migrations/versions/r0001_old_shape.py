@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from service_kit.revision import has_table, is_empty
+
 revision = "r0001"
 down_revision = None
 
 
 def upgrade() -> None:
     """Make the table where there is none."""
-    if sa.inspect(op.get_bind()).has_table("sessions"):
+    if has_table("sessions"):
         return
     op.create_table(
         "sessions",
@@ -23,10 +25,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove the table if there never was a session in it: none is thrown away by a downgrade."""
-    if _is_empty("sessions") and _is_empty("sessions_deleted"):
+    if is_empty("sessions") and is_empty("sessions_deleted"):
         op.drop_table("sessions")
         op.drop_table("sessions_deleted")
-
-
-def _is_empty(table: str) -> bool:
-    return op.get_bind().execute(sa.select(sa.literal(1)).select_from(sa.table(table)).limit(1)).first() is None

@@ -13,17 +13,9 @@ import sqlalchemy as sa
 from alembic import op
 
 from service_kit.migration_log import migration_log
+from service_kit.revision import columns, count, execute, fetch, has_table, on_postgres
 from session_service.migrations import identity, values
-from session_service.migrations.database import (
-    columns,
-    count,
-    execute,
-    fetch,
-    has_table,
-    is_unique,
-    move_rows,
-    on_postgres,
-)
+from session_service.migrations.database import is_unique, move_rows
 from session_service.migrations.grammar import why_broken
 
 revision = "r0002"
