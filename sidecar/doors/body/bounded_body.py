@@ -23,6 +23,12 @@ class ClientDisconnected(Exception):
     """The client went away before its body was complete: no response can reach it."""
 
 
+def too_large(limit: int) -> Refusal:
+    """Refuse a body of more than `limit` bytes."""
+    detail = f"The body has more than {limit} bytes, the most that is read for a session id."
+    return Refusal(Reason.BODY_TOO_LARGE, detail)
+
+
 class BodyBudget:
     """The memory for request bodies: at most `limit` bytes for one, and `total` bytes for all that are held at once.
 
@@ -149,8 +155,7 @@ class HeldBody(Replay):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _refuse_size(self) -> NoReturn:
-        detail = f"The body has more than {self._limit} bytes, the most that is read for a session id."
-        raise BodyRefused(Refusal(Reason.BODY_TOO_LARGE, detail))
+        raise BodyRefused(too_large(self._limit))
 
 
 def _described(headers: Headers) -> tuple[int, bool]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
+from sidecar.doors.body.bounded_body import too_large
+from sidecar.doors.body.content_coding import coding_of, decode
 from sidecar.doors.refusal import STATUS
 from sidecar.extract.extractor import Classification, Extractor
+from sidecar.extract.refused import RequestRefused
 from sidecar.extract.request_path import is_under, read_path, without_origin
 from sidecar.extract.routing import match_paths, wants_upgrade
 from sidecar.model import Call, Head, Reference, Refusal, RuleKind
@@ -71,23 +74,37 @@ def explain_request(settings: Settings, head: Head, body: bytes) -> Explanation:
     is_mcp = segments is not None and any(is_under(segments, prefix) for prefix in profile.mcp)
     explanation = Explanation(f"{head.method} {head.target.decode('latin-1')}")
     captured: Mapping[str, str] = {}
+    seen = b""
+    if classification is not None:
+        seen, explanation.calls = _read(classification, head, body, settings.max_body)
     if is_mcp and head.method in LOOKED_AT:
-        explanation.rules = list(_tool_rules(profile, json_of(body)))
+        explanation.rules = list(_tool_rules(profile, json_of(seen)))
     else:
         explanation.rules, captured = _path_rules(profile, head, segments)
     if classification is None:
         explanation.outcomes = [Outcome("passed", _why_unguarded(profile, head, segments, explanation.rules))]
         return explanation
-    seen = body if classification.needs_body else b""
-    explanation.calls = list(classification.extract(seen).calls)
     explanation.places = list(places_of(profile, head, captured, seen, is_mcp=is_mcp))
     explanation.outcomes = [
-        _outcome(classification, call, explanation.places, head, body) for call in explanation.calls
+        _outcome(classification, call, explanation.places, head, seen) for call in explanation.calls
     ]
     explanation.sessions = [
         _session(profile, call.reference) for call in explanation.calls if call.reference is not None
     ]
     return explanation
+
+
+def _read(classification: Classification, head: Head, body: bytes, limit: int) -> tuple[bytes, list[Call]]:
+    """Read a body within bounds as the proxy does; gives it without its content coding, and the calls in it."""
+    if not classification.needs_body:
+        return b"", list(classification.extract(b"").calls)
+    if len(body) > limit:
+        return b"", [Call(refusal=too_large(limit))]
+    try:
+        content = decode(body, coding_of(head.headers), limit=limit)
+    except RequestRefused as refusal:
+        return b"", [Call(refusal=refusal.refuse)]
+    return content, list(classification.extract_coded(body, content).calls)
 
 
 def _session(profile: Profile, reference: Reference) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -153,6 +154,35 @@ def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None
     (tmp_path / "body.json").write_text(WRITE)
     assert "names session_id=s-1" in run("-d", "@body.json", STORE).output
     assert "names session_id=s-1" in run("-d", "-", STORE, text=WRITE.encode()).output
+
+
+def test_a_compressed_body_is_explained_as_the_proxy_reads_it(tmp_path: Path) -> None:
+    """Its content coding is undone."""
+    (tmp_path / "body").write_bytes(gzip.compress(WRITE.encode()))
+    result = run("-H", "Content-Encoding: gzip", "-d", f"@{tmp_path}/body", STORE)
+    assert (result.exit_code, last(result)[:9]) == (0, "admitted:")
+    assert 'session_id in JSON session_id: "s-1"' in result.output
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_x", "arguments": {}}}
+    (tmp_path / "call").write_bytes(gzip.compress(json.dumps(call).encode()))
+    read = run("-H", "Content-Encoding: gzip", "-d", f"@{tmp_path}/call", "http://127.0.0.1:8080/mcp")
+    assert "the first that matches get_x" in read.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "expected"),
+    [
+        (["-H", "Content-Encoding: compress"], {}, "refused 415 unsupported_encoding: "),
+        (["-H", "Content-Encoding: gzip"], {}, "refused 400 unreadable_body: The body is not one complete gzip"),
+        ([], {"SIDECAR_MAX_BODY": "10"}, "refused 413 body_too_large: The body has more than 10 bytes"),
+    ],
+)
+def test_a_body_that_the_proxy_does_not_read_is_refused(
+    arguments: list[str], env: dict[str, str], expected: str
+) -> None:
+    """Its size and its content coding are looked at first."""
+    result = run("-d", WRITE, *arguments, STORE, **env)
+    assert result.exit_code == 1
+    assert last(result).startswith(expected)
 
 
 @pytest.mark.parametrize(
