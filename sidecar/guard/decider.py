@@ -13,6 +13,8 @@ from mypy_extensions import mypyc_attr
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import (
+    Allow,
+    Create,
     Decision,
     OnEnded,
     OnOutage,
@@ -24,21 +26,8 @@ from sidecar.guard.decisions import (
 )
 from sidecar.guard.ports import DebtNotWritten, Debts, SessionService
 from sidecar.guard.session_resolver import SessionResolver
-from sidecar.model import (
-    Allow,
-    Call,
-    Conflict,
-    Create,
-    Gone,
-    Grounds,
-    Owed,
-    Reason,
-    Reference,
-    Refusal,
-    RuleKind,
-    Unknown,
-    Verdict,
-)
+from sidecar.guard.verdicts import Conflict, Gone, Owed, Unknown, Verdict
+from sidecar.model import Call, Grounds, Reason, Reference, Refusal, RuleKind
 
 Decided: TypeAlias = Allow | Refusal
 

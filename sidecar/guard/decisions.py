@@ -6,31 +6,35 @@ Pure, and without a default that admits: what is not in the table is not forward
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
-from sidecar.model import (
-    RETRY_AFTER,
-    UNOWNED,
+from sidecar.guard.verdicts import (
     Absent,
-    Allow,
     Conflict,
-    Create,
     Created,
     Found,
     Gone,
-    Grounds,
     Invalid,
     Owed,
-    Reason,
-    Reference,
-    Refusal,
-    RuleKind,
-    Session,
-    SessionStatus,
     Unknown,
     Untrustworthy,
     Verdict,
 )
+from sidecar.model import RETRY_AFTER, UNOWNED, Grounds, Reason, Reference, Refusal, RuleKind, Session, SessionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The decision that one call may go; a guard turns the decisions of a whole request into a permit."""
+
+    grounds: Grounds
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The session is absent and the rule wants it made first."""
+
 
 Decision: TypeAlias = Allow | Create | Refusal
 

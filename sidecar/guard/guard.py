@@ -13,10 +13,10 @@ from mypy_extensions import mypyc_attr
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider
-from sidecar.guard.decisions import LAPSED, OnEnded, OnOutage
+from sidecar.guard.decisions import LAPSED, Allow, OnEnded, OnOutage
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Debts, SessionService, Telemetry
-from sidecar.model import Allow, Call, Extraction, Grounds, Reason, Refusal, Refusals, RuleKind
+from sidecar.model import Call, Extraction, Grounds, Reason, Refusal, Refusals, RuleKind
 
 _UNGUARDED: Final = Permit(SEAL, Grounds.PASSED)
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from mypy_extensions import mypyc_attr
 
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reason, Reference, SessionKey, Unknown, Verdict
+from sidecar.guard.verdicts import Conflict, Created, Found, Gone, Owed, Unknown, Verdict
+from sidecar.model import Reason, Reference, SessionKey
 
 
 class SessionService(Protocol):

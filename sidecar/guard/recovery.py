@@ -13,7 +13,8 @@ from cachetools import LRUCache
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import SessionService, Telemetry
 from sidecar.guard.single_flight import SingleFlight
-from sidecar.model import Created, Grounds, Reference, SessionKey, SessionStatus, Verdict
+from sidecar.guard.verdicts import Created, Verdict
+from sidecar.model import Grounds, Reference, SessionKey, SessionStatus
 
 _MOST_REMEMBERED: Final = 10_000
 """Most creations whose place in the order is kept, for requests that were forwarded before them."""

@@ -47,17 +47,8 @@ from typing import Final
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import SessionService
 from sidecar.guard.single_flight import SingleFlight
-from sidecar.model import (
-    Created,
-    Found,
-    Gone,
-    Owed,
-    Reference,
-    Session,
-    SessionStatus,
-    Unknown,
-    Verdict,
-)
+from sidecar.guard.verdicts import Created, Found, Gone, Owed, Unknown, Verdict
+from sidecar.model import Reference, Session, SessionStatus
 
 _TOMBSTONE: Final = Session(None, SessionStatus.DELETED)
 _OVERTAKEN: Final = Unknown("it keeps changing while it is asked for")

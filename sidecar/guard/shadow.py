@@ -12,11 +12,11 @@ from typing import Final
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider, Owe, Plan
-from sidecar.guard.decisions import OnEnded, OnOutage, cannot_create
+from sidecar.guard.decisions import Allow, Create, OnEnded, OnOutage, cannot_create
 from sidecar.guard.guard import ImmediateGuard, record_decisions
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import SessionService, Telemetry
-from sidecar.model import Allow, Create, Extraction, Grounds, Reference
+from sidecar.model import Extraction, Grounds, Reference
 
 PREFIX: Final = "shadow_"
 """Stands before the decision that would have been taken, wherever decisions are counted."""

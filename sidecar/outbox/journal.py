@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.model import Conflict, Gone, Owed, Reference, SessionKey
+from sidecar.guard.verdicts import Conflict, Gone, Owed
+from sidecar.model import Reference, SessionKey
 
 VERSION: Final = 3
 BUSY_SECONDS: Final = 5.0

@@ -13,7 +13,8 @@ import structlog
 
 from service_kit.coalesce import Coalescer
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.model import UNOWNED, Conflict, Created, Found, Gone, Owed, Reference, SessionKey, SessionStatus, Unknown
+from sidecar.guard.verdicts import Conflict, Created, Found, Gone, Owed, Unknown
+from sidecar.model import UNOWNED, Reference, SessionKey, SessionStatus
 from sidecar.outbox.journal import CLAIM, Journal, Operation, connect, key_text
 
 _UNREADABLE: Final = Unknown("the outbox cannot be read, and may hold a debt for the session")

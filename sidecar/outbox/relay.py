@@ -20,7 +20,8 @@ import structlog
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import DebtNotWritten, Debts, SessionService, Telemetry
 from sidecar.guard.session_resolver import remember
-from sidecar.model import Conflict, Created, Found, Gone, Invalid, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.guard.verdicts import Conflict, Created, Found, Gone, Invalid, Unknown, Untrustworthy, Verdict
+from sidecar.model import Reference
 from sidecar.outbox.outbox import unpayable
 
 LOOK_EVERY: Final = 0.1

@@ -12,22 +12,8 @@ from typing import Any, Final, Self
 
 import orjson
 
-from sidecar.model import (
-    UNOWNED,
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Headers,
-    Invalid,
-    Reference,
-    Session,
-    SessionStatus,
-    Unknown,
-    Untrustworthy,
-    Verdict,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Invalid, Unknown, Untrustworthy, Verdict
+from sidecar.model import UNOWNED, Headers, Reference, Session, SessionStatus
 from sidecar.profile.api_call import ApiCall, Meaning
 from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import SessionApi

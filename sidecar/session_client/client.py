@@ -11,7 +11,8 @@ import structlog
 
 from sidecar.cache.clock import elapsed
 from sidecar.guard.ports import Telemetry
-from sidecar.model import Absent, Created, Found, Invalid, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.guard.verdicts import Absent, Created, Found, Invalid, Unknown, Untrustworthy, Verdict
+from sidecar.model import Reference
 from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import SessionApi
 from sidecar.session_client.answers import OTHER_ID, Doubt, Interpreter, Reply

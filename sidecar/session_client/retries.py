@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sidecar.model import Unknown, Verdict
+from sidecar.guard.verdicts import Unknown, Verdict
 
 _PAUSES: Final = (0.05, 0.1)
 """Seconds before each time that it is asked again."""

@@ -9,20 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.model import (
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Owed,
-    Reference,
-    Session,
-    SessionKey,
-    SessionStatus,
-    Unknown,
-    Verdict,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Owed, Unknown, Verdict
+from sidecar.model import Reference, Session, SessionKey, SessionStatus
 
 Before: TypeAlias = Callable[[str, Reference], Awaitable[Verdict | None]]
 """Runs before a fake session service answers: may wait, and may answer in its place."""

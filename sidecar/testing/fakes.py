@@ -10,11 +10,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from sidecar.guard.decisions import Allow
 from sidecar.guard.permit import SEAL, Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import Allow, Grounds, Reason, Reference
+from sidecar.model import Grounds, Reason, Reference
 
 
 class FakeClock:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.guard.ports import Debts
-from sidecar.model import Conflict, Created, Gone, Owed, Reference, Session, SessionStatus
+from sidecar.guard.verdicts import Conflict, Created, Gone, Owed
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.outbox.outbox import Outbox
 from sidecar.testing import FakeDebts
 

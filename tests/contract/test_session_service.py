@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from sidecar.guard.ports import SessionService
-from sidecar.model import Absent, Conflict, Created, Found, Gone, Reference, Session, SessionStatus
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import FixedAddress

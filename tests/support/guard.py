@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import OnEnded
+from sidecar.guard.decisions import Allow, OnEnded
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import SEAL, Permit
-from sidecar.model import (
-    Allow,
-    Call,
-    Extraction,
-    Grounds,
-    Reason,
-    Reference,
-    RefusalFormat,
-    Refusals,
-    RuleKind,
-    Verdict,
-)
+from sidecar.guard.verdicts import Verdict
+from sidecar.model import Call, Extraction, Grounds, Reason, Reference, RefusalFormat, Refusals, RuleKind
 from sidecar.testing import Before, FakeClock, FakeDebts, FakeSessionService, FakeTelemetry
 
 

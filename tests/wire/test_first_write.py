@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from sidecar.model import Conflict, Created, Gone, Session, SessionStatus, Unknown, Untrustworthy
+from sidecar.guard.verdicts import Conflict, Created, Gone, Unknown, Untrustworthy
+from sidecar.model import Session, SessionStatus
 from tests.support import wire
 from tests.support.eventually import eventually
 from tests.support.guard import always

@@ -12,19 +12,8 @@ import orjson
 import stamina
 
 from service_kit.printable import printable
-from sidecar.model import (
-    UNOWNED,
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Invalid,
-    Reference,
-    Session,
-    SessionStatus,
-    Verdict,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Invalid, Verdict
+from sidecar.model import UNOWNED, Reference, Session, SessionStatus
 from sidecar.session_client.answers import Reply
 from sidecar.session_client.calls import bearer_field, write_call
 from sidecar.session_client.discovery import Discovery

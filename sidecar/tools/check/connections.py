@@ -15,7 +15,8 @@ from consul import ConsulException
 from service_kit.address import Unix, server_address
 from service_kit.consul_client import AsyncConsul
 from sidecar.guard.ports import Telemetry
-from sidecar.model import Absent, Found, Reference, Unknown, Untrustworthy, Verdict
+from sidecar.guard.verdicts import Absent, Found, Unknown, Untrustworthy, Verdict
+from sidecar.model import Reference
 from sidecar.profile.api_call import ApiCall
 from sidecar.profile.loading import find_profile, shipped_profiles
 from sidecar.profile.profile import Profile

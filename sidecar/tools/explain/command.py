@@ -14,9 +14,10 @@ import orjson
 
 from service_kit.printable import printable_json
 from sidecar.background import started
-from sidecar.guard.decisions import OnEnded, cannot_create, decide
+from sidecar.guard.decisions import Create, OnEnded, cannot_create, decide
 from sidecar.guard.ports import Telemetry
-from sidecar.model import Create, Head, Reference, Refusal, RuleKind, Verdict
+from sidecar.guard.verdicts import Verdict
+from sidecar.model import Head, Reference, Refusal, RuleKind
 from sidecar.session_client.client import HttpSessionService
 from sidecar.session_client.discovery import discovery_of
 from sidecar.session_client.transport import Transport

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from sidecar.model import Absent, Credentials, Gone, Reference, Verdict
+from sidecar.guard.verdicts import Absent, Gone, Verdict
+from sidecar.model import Credentials, Reference
 from sidecar.profile.api_call import ApiCall
 from sidecar.profile.profile import Owner, Profile
 from sidecar.profile.session_api import IdEquality

@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sidecar.model import Absent, Created, Found, Invalid, Reference, Unknown
+from sidecar.guard.verdicts import Absent, Created, Found, Invalid, Unknown
+from sidecar.model import Reference
 from sidecar.profile.profile import Owner, Profile
 from sidecar.session_client.transport import NoAnswer
 from sidecar.tools.probe.findings import ProbeFinding

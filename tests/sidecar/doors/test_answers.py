@@ -16,8 +16,9 @@ from sidecar.doors.answers import MAX_ANSWER, AnswerMiddleware
 from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.extract.extractor import Extractor
 from sidecar.guard.recovery import Recovery
+from sidecar.guard.verdicts import Conflict, Found, Unknown, Untrustworthy, Verdict
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import Conflict, Found, Reason, Reference, Session, SessionStatus, Unknown, Untrustworthy, Verdict
+from sidecar.model import Reason, Reference, Session, SessionStatus
 from sidecar.profile.loading import load_profile
 from sidecar.testing import FakeSessionService, FakeTelemetry
 from tests.support.asgi import Request

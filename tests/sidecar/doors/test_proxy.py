@@ -13,9 +13,11 @@ from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.middleware import EnforceMiddleware, GuardMiddleware
 from sidecar.doors.proxy import ForwardingApp, proxy_app
 from sidecar.extract.extractor import Extractor, NothingGuarded
+from sidecar.guard.decisions import Allow
 from sidecar.guard.guard import OpenGuard
+from sidecar.guard.verdicts import Unknown
 from sidecar.http.client.response import UpstreamError
-from sidecar.model import Allow, Grounds, Reason, Session, SessionStatus, Unknown
+from sidecar.model import Grounds, Reason, Session, SessionStatus
 from sidecar.testing import FakeForwarder, FakeTelemetry
 from tests.support.asgi import Request
 from tests.support.guard import House, always

@@ -14,8 +14,9 @@ from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.extract.extractor import Extractor
+from sidecar.guard.decisions import Allow
 from sidecar.guard.shadow import ShadowGuard
-from sidecar.model import Allow, Call, Extraction, Grounds, Reason, RefusalFormat
+from sidecar.model import Call, Extraction, Grounds, Reason, RefusalFormat
 from sidecar.testing import FakeForwarder, FakeSessionService, FakeTelemetry
 from tests.support.asgi import Request
 from tests.support.reading import ISA, STORE

@@ -6,27 +6,9 @@ import itertools
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded, cannot_create, decide, decide_by_session, owned_by_another
-from sidecar.model import (
-    UNOWNED,
-    Absent,
-    Allow,
-    Conflict,
-    Create,
-    Created,
-    Found,
-    Gone,
-    Grounds,
-    Owed,
-    Reason,
-    Reference,
-    Refusal,
-    RuleKind,
-    Session,
-    SessionStatus,
-    Unknown,
-    Untrustworthy,
-)
+from sidecar.guard.decisions import Allow, Create, OnEnded, cannot_create, decide, decide_by_session, owned_by_another
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Owed, Unknown, Untrustworthy
+from sidecar.model import UNOWNED, Grounds, Reason, Reference, Refusal, RuleKind, Session, SessionStatus
 
 ANN = Reference("s-1", "ann")
 ANN_REQUIRES = Reference("s-1", "ann", RuleKind.REQUIRE)

@@ -6,15 +6,13 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded, OnOutage
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
+from sidecar.guard.verdicts import Conflict, Gone, Unknown, Untrustworthy
 from sidecar.model import (
-    Allow,
     Call,
-    Conflict,
     Extraction,
-    Gone,
     Grounds,
     Reason,
     Reference,
@@ -24,8 +22,6 @@ from sidecar.model import (
     RuleKind,
     Session,
     SessionStatus,
-    Unknown,
-    Untrustworthy,
 )
 from tests.support.guard import House, always, batch, write
 

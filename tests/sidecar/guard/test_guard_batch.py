@@ -6,24 +6,9 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded, OnOutage
-from sidecar.model import (
-    UNOWNED,
-    Allow,
-    Call,
-    Conflict,
-    Found,
-    Gone,
-    Grounds,
-    Reason,
-    Reference,
-    Refusal,
-    Refusals,
-    RuleKind,
-    Session,
-    SessionStatus,
-    Unknown,
-)
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage
+from sidecar.guard.verdicts import Conflict, Found, Gone, Unknown
+from sidecar.model import UNOWNED, Call, Grounds, Reason, Reference, Refusal, Refusals, RuleKind, Session, SessionStatus
 from tests.support.guard import House, always, batch, write
 
 A = Reference("s-a", "ann")

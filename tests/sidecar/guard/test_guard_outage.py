@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded, OnOutage
-from sidecar.model import (
-    Absent,
-    Allow,
-    Conflict,
-    Gone,
-    Grounds,
-    Owed,
-    Reason,
-    Reference,
-    Refusals,
-    RuleKind,
-    Session,
-    SessionStatus,
-    Unknown,
-    Untrustworthy,
-)
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage
+from sidecar.guard.verdicts import Absent, Conflict, Gone, Owed, Unknown, Untrustworthy
+from sidecar.model import Grounds, Reason, Reference, Refusals, RuleKind, Session, SessionStatus
 from tests.support.guard import House, always, batch, write
 
 

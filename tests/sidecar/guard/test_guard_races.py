@@ -6,22 +6,10 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import OnEnded, OnOutage
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage
 from sidecar.guard.guard import Guard
-from sidecar.model import (
-    Absent,
-    Allow,
-    Created,
-    Found,
-    Grounds,
-    Reason,
-    Reference,
-    Refusals,
-    RuleKind,
-    Session,
-    SessionStatus,
-    Unknown,
-)
+from sidecar.guard.verdicts import Absent, Created, Found, Unknown
+from sidecar.model import Grounds, Reason, Reference, Refusals, RuleKind, Session, SessionStatus
 from tests.support.eventually import eventually
 from tests.support.guard import House, always, another_key, batch, write
 

@@ -28,22 +28,8 @@ from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
 from sidecar.guard.session_resolver import remember
-from sidecar.model import (
-    Call,
-    Conflict,
-    Created,
-    Extraction,
-    Found,
-    Gone,
-    Grounds,
-    Owed,
-    Reason,
-    Reference,
-    RefusalFormat,
-    Refusals,
-    RuleKind,
-    SessionStatus,
-)
+from sidecar.guard.verdicts import Conflict, Created, Found, Gone, Owed
+from sidecar.model import Call, Extraction, Grounds, Reason, Reference, RefusalFormat, Refusals, RuleKind, SessionStatus
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.client import HttpSessionService
 from sidecar.testing import FakeClock, FakeDebts, FakeDiscovery, FakeTelemetry

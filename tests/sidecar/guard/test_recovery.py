@@ -8,7 +8,8 @@ import pytest
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.recovery import Recovery
-from sidecar.model import Conflict, Invalid, Reference, Verdict
+from sidecar.guard.verdicts import Conflict, Invalid, Verdict
+from sidecar.model import Reference
 from sidecar.testing import FakeSessionService, FakeTelemetry
 
 ANN = Reference("s-1", "ann")

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.session_resolver import SessionResolver, remember
-from sidecar.model import (
+from sidecar.guard.verdicts import (
     Absent,
     Conflict,
     Created,
@@ -16,13 +16,11 @@ from sidecar.model import (
     Gone,
     Invalid,
     Owed,
-    Reference,
-    Session,
-    SessionStatus,
     Unknown,
     Untrustworthy,
     Verdict,
 )
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.testing import FakeClock
 from tests.support.state_table import state_table
 

@@ -9,6 +9,7 @@ import pytest
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decisions import OnEnded, OnOutage
 from sidecar.guard.shadow import ShadowGuard
+from sidecar.guard.verdicts import Unknown, Untrustworthy
 from sidecar.model import (
     Call,
     Extraction,
@@ -20,8 +21,6 @@ from sidecar.model import (
     RuleKind,
     Session,
     SessionStatus,
-    Unknown,
-    Untrustworthy,
 )
 from sidecar.testing import FakeClock, FakeSessionService, FakeTelemetry
 from tests.support.guard import House as EnforcingHouse

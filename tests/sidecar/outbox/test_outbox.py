@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.guard.ports import DebtNotWritten
-from sidecar.model import Conflict, Created, Found, Gone, Owed, Reference, Session, SessionStatus, Unknown
+from sidecar.guard.verdicts import Conflict, Created, Found, Gone, Owed, Unknown
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.outbox.journal import Journal
 from sidecar.outbox.outbox import Outbox
 

@@ -16,8 +16,7 @@ import pytest
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.ports import Telemetry
-from sidecar.model import (
-    UNOWNED,
+from sidecar.guard.verdicts import (
     Absent,
     Conflict,
     Created,
@@ -25,13 +24,11 @@ from sidecar.model import (
     Gone,
     Invalid,
     Owed,
-    Reference,
-    Session,
-    SessionStatus,
     Unknown,
     Untrustworthy,
     Verdict,
 )
+from sidecar.model import UNOWNED, Reference, Session, SessionStatus
 from sidecar.outbox.outbox import Outbox
 from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
 from tests.support.eventually import eventually

@@ -9,18 +9,8 @@ import httpx
 import orjson
 import pytest
 
-from sidecar.model import (
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Reference,
-    Session,
-    SessionStatus,
-    Unknown,
-    Untrustworthy,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Unknown, Untrustworthy
+from sidecar.model import Reference, Session, SessionStatus
 from sidecar.profile.api_call import ApiCall, Meaning
 from sidecar.profile.session_api import SessionApi, Style
 from tests.support.sessions import Recorder, error, session, target

@@ -14,17 +14,8 @@ import respx
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.guard import Guard
-from sidecar.model import (
-    Call,
-    Extraction,
-    Reason,
-    Reference,
-    RefusalFormat,
-    Refusals,
-    RuleKind,
-    Unknown,
-    Untrustworthy,
-)
+from sidecar.guard.verdicts import Unknown, Untrustworthy
+from sidecar.model import Call, Extraction, Reason, Reference, RefusalFormat, Refusals, RuleKind
 from sidecar.profile.session_api import DEFAULT_API
 from sidecar.session_client.answers import MOST_ANSWER
 from sidecar.session_client.client import HttpSessionService

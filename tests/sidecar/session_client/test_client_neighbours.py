@@ -9,19 +9,8 @@ import orjson
 import pytest
 
 from sidecar.extract.head_candidates import HeadReader
-from sidecar.model import (
-    UNOWNED,
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Invalid,
-    Reference,
-    Session,
-    SessionStatus,
-    Unknown,
-    Untrustworthy,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Invalid, Unknown, Untrustworthy
+from sidecar.model import UNOWNED, Reference, Session, SessionStatus
 from sidecar.profile.loading import find_profile, load_profile
 from sidecar.profile.profile import Profile
 from sidecar.session_client.breaker import FAILURES

@@ -10,20 +10,8 @@ import httpx
 import pytest
 import stamina
 
-from sidecar.model import (
-    UNOWNED,
-    Absent,
-    Conflict,
-    Created,
-    Found,
-    Gone,
-    Invalid,
-    Reference,
-    Session,
-    SessionStatus,
-    Unknown,
-    Verdict,
-)
+from sidecar.guard.verdicts import Absent, Conflict, Created, Found, Gone, Invalid, Unknown, Verdict
+from sidecar.model import UNOWNED, Reference, Session, SessionStatus
 from sidecar.session_client.discovery import FixedAddress
 from sidecar.tools.backfill.ensuring import InBulk, OneCallEach, Outcome, ServiceFailed
 from sidecar.tools.backfill.pairs import Pair
