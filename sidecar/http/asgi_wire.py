@@ -12,11 +12,11 @@ import asyncio
 import urllib.parse
 from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sidecar.http.ports import ResponseClient, Wire, WireHead
+from sidecar.http.ports import Wire, WireHead
 from sidecar.model import Extraction, Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
@@ -27,7 +27,7 @@ class ResponseCut(Exception):
 
 
 class AsgiWire(Wire):
-    """A wire over a bare scope. Its `receive` and `send` take the place of the server's."""
+    """A wire over a bare scope, in a `with` block. Its `receive` and `send` take the place of the server's."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.head = _head_of(scope)
@@ -73,22 +73,23 @@ class AsgiWire(Wire):
             self.answered = not message.get("more_body", False)
         await self._send(message)
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called when the client disconnects; with None, cease to watch."""
-        self._on_gone = callback
-        if callback is not None:
-            self._watch()
-        elif self._watcher is not None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cease to watch for the disconnect."""
+        if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the client disconnects."""
+        self._on_gone = callback
+        self._watch()
 
     def yield_continue(self) -> bool:
         """Say that no `100 Continue` is due: the server sends it by itself."""
         return False
-
-    def response_client(self) -> ResponseClient | None:
-        """Give none: ASGI takes messages."""
-        return None
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
         """Drop an interim response: ASGI cannot send any."""

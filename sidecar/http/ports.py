@@ -70,7 +70,7 @@ class Wire:
     """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
     wants_messages: bool
     """A layer around the forwarder reads the messages of the response. Unless one sets this, the upstream's response
-    goes to the client by plain calls, and no `send` sees any of it."""
+    goes to a wire that is a `ResponseClient` by plain calls, and no `send` sees any of it."""
 
     status: int | None
     """The status code of the response, once it has begun."""
@@ -91,16 +91,12 @@ class Wire:
         """Whether the client closed the connection before its answer was complete."""
         raise NotImplementedError
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
+    def on_gone(self, callback: Callable[[], None]) -> None:
         """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
         raise NotImplementedError
 
     def yield_continue(self) -> bool:
         """Leave `100 Continue` to the upstream; says whether the client is still waiting for one."""
-        raise NotImplementedError
-
-    def response_client(self) -> ResponseClient | None:
-        """Give what takes the upstream's response by plain calls; None where it has to be messages."""
         raise NotImplementedError
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:

@@ -1,26 +1,37 @@
-"""A client connection on the fast path: how requests are sent for it, and answered where the upstream does not.
+"""The fast path of a client connection: what can be decided from what is here and known is forwarded without a task.
 
-A request that no rule looks at is sent as it comes, and its body is streamed.
+It changes speed and nothing else: it decides and forwards by the same rules as the application.
 """
 
 from __future__ import annotations
 
 import logging
 from time import monotonic
+from typing import Final
 
 from sidecar.doors.fast_path.parts import FastPath
 from sidecar.doors.refusal import Response, identified
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
-from sidecar.http.client.response import UpstreamError
-from sidecar.http.framing import ForwardedHead, encode_chunk, read_framing
-from sidecar.http.ports import BodySink, ResponseClient
+from sidecar.http.client.response import IDEMPOTENT
+from sidecar.http.framing import ForwardedHead, read_framing
+from sidecar.http.ports import ResponseClient
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.serving import Shared
-from sidecar.model import BODY_LATE, Extraction
+from sidecar.model import Extraction
 from sidecar.request_context import on_behalf_of
+
+MAX_UNCOUNTED: Final = 64 * 1024
+"""Most bytes of a body that are decided at once without a place among the bodies that are held."""
+
+# The ways of a request, as its head says. 0 stands for a head that was not seen yet.
+_APPLICATION: Final = 1
+_UNGUARDED: Final = 2
+_GUARDED: Final = 3
+
+_NEVER: Final = frozenset({b"expect", b"upgrade"})
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +39,48 @@ logger = logging.getLogger(__name__)
 class ForwardingConnection(HardenedProtocol, ResponseClient):
     """Decides requests that are here, forwards those that get a permit, and takes their responses."""
 
-    __slots__ = ("_extraction", "_guard", "_unguarded", "unanswered", "upstream")
+    __slots__ = ("_classify", "_extraction", "_guard", "_limit", "_unguarded", "unanswered", "upstream")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         path: FastPath = shared.fast_path
         self.upstream = path.upstream
         self.unanswered = path.unanswered
+        self._classify = path.classify
         self._guard = path.guard
         self._unguarded = path.unguarded
+        self._limit = MAX_UNCOUNTED if path.authorize is None else path.budget.limit
         self._extraction: Extraction | None = None
+
+    def _begin(self, head: RequestHead) -> None:
+        """Serve a request: at once if it is here, known, and a connection is free; otherwise in a slower way."""
+        way = head.way or self._choose_way(head)
+        length = head.length
+        if way == _APPLICATION or (way == _GUARDED and length > self._limit):
+            self._begin_application(head)
+        elif head.chunked or length > len(self._buffer) or (way == _GUARDED and length > MAX_UNCOUNTED):
+            self._begin_incomplete(head, holds=way == _GUARDED or 0 < length <= MAX_UNCOUNTED)
+        else:
+            body, self._buffer = self._buffer[:length], self._buffer[length:]
+            self.serve(head, body)
+
+    def _choose_way(self, head: RequestHead) -> int:
+        """Choose the way of a request, once for all requests that repeat its head."""
+        head.way = _APPLICATION
+        if takes_fast_path(head):
+            try:
+                classification = head.classify(self._classify)
+            except Exception:
+                logger.exception("the fast path could not classify a request")
+                return _APPLICATION
+            if classification is None:
+                head.way = _UNGUARDED
+            elif (
+                # The application does all that a rule wants beside a look at the body.
+                head.length and classification.needs_body and classification.after is None
+            ) and b"content-encoding" not in head.fields:
+                head.way = _GUARDED
+        return head.way
 
     def serve(self, head: RequestHead, body: bytes) -> None:
         """Forward a whole request, if the guard permits it at once and a connection is free."""
@@ -53,11 +96,11 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         except Exception:
             logger.exception("the fast path could not decide a request")
             permit = None
-        if permit is not None:
+        if permit is None:
+            self.upstream.pool.release(line)
+            self.ask(head, body, self._extraction, arrived)
+        else:
             self.send(head, permit, line, body, arrived)
-            return
-        self.upstream.pool.release(line)
-        self.ask(head, body, self._extraction, arrived)
 
     def _permit(self, head: RequestHead, body: bytes) -> Permit | None:
         """Read the body, where a rule looks at it, and decide what needs no question."""
@@ -78,19 +121,6 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
             line.pause_reading()
         written = head.upstream_head or self.upstream.request_head(head, self.peer)
         response.send(line, written, arrived, complete=True, body=body)
-
-    def stream(self, head: RequestHead, line: UpstreamConnection) -> None:
-        """Send the head of a request that no rule looks at, and its body as it comes."""
-        arrived = monotonic()
-        self._extraction = None
-        response = ProxiedResponse(self.upstream, self, self._guard.pass_through(), head.method)
-        self._served = response
-        # First of all, so that a response to a request that is not whole closes the connection.
-        self._expect(head, StreamedBody(self, head, response, line))
-        self.expect_body(waiting=True)
-        self.follow(line)
-        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
-        self._feed_buffer()
 
     def look(self, head: RequestHead, piece: bytes) -> None:
         """Look for a name that the profile watches; a failure of that does not hold the request up."""
@@ -120,6 +150,10 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
 
     # Requests that are not forwarded at once
 
+    def _begin_incomplete(self, head: RequestHead, *, holds: bool) -> None:
+        """Begin a request whose body is still coming, or large: hold it, or stream it where no rule looks at it."""
+        raise NotImplementedError
+
     def ask(self, head: RequestHead, body: bytes, extraction: Extraction | None, arrived: float) -> None:
         """Have the guard decide a whole request with a question to the session service; an unread one gives way."""
         raise NotImplementedError
@@ -133,50 +167,15 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         raise NotImplementedError
 
 
-class StreamedBody(BodySink):
-    """The body of a request that no rule looks at, on its way to the upstream while the client still sends.
+def takes_fast_path(head: RequestHead) -> bool:
+    """Whether the fast path may try the request: it asks for nothing but its answer.
 
-    The client is not read while the upstream does not read.
+    A chunked request that may be repeated is the application's, which can.
     """
-
-    __slots__ = ("_client", "_head", "_is_first", "_line", "_response")
-
-    def __init__(
-        self, client: ForwardingConnection, head: RequestHead, response: ProxiedResponse, line: UpstreamConnection
-    ) -> None:
-        self._client = client
-        self._head = head
-        self._response = response
-        self._line = line
-        self._is_first = True
-
-    def feed(self, piece: bytes, *, complete: bool) -> None:
-        """Send a piece on, and the end."""
-        if self._is_first and (piece or complete):
-            self._is_first = False
-            self._client.look(self._head, piece)
-        if self._head.chunked:
-            piece = encode_chunk(piece, last=complete)
-        if piece:
-            self._line.write(piece)
-        if complete:
-            self._client.expect_body(waiting=False)
-            self._line.finish_request()
-        elif self._line.writing_held:
-            self._client.hold_reading()
-            self._client.expect_body(waiting=False)
-            self._client.run_beside(self._wait_for_upstream())
-        else:
-            self._client.expect_body(waiting=True)
-
-    def fail_body(self, failure: Exception) -> None:
-        """Give up: the rest did not come in time."""
-        error = UpstreamError(BODY_LATE.reason, BODY_LATE.detail)
-        error.__cause__ = failure
-        self._response.fail(error)
-
-    async def _wait_for_upstream(self) -> None:
-        await self._line.drain()
-        if self._client.is_fed_to(self):
-            self._client.release_reading()
-            self._client.expect_body(waiting=True)
+    return (
+        head.version == "1.1"
+        and head.target[:1] == b"/"
+        and not head.upgrade
+        and not (head.has_body and _NEVER.intersection(head.fields))
+        and not (head.chunked and head.method in IDEMPOTENT)
+    )

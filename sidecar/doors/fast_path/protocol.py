@@ -1,12 +1,12 @@
-"""The fast path: every request that can be decided from what is here and known, served without a task.
+"""A client connection with a fast path: what becomes of the requests that are not decided at once.
 
-It changes speed and nothing else. It decides and forwards by the same rules as the application; what it does not take,
-or cannot finish at once, goes to the application with what was learnt of it.
+A body that is still coming is held or streamed, a session that is not known is asked about. What the fast path does not
+take, or cannot finish at once, goes to the application with what was learnt of it.
 """
 
 from __future__ import annotations
 
-import logging
+from time import monotonic
 from typing import Final
 
 from sidecar.doors.body.bounded_body import BodyRefused
@@ -14,74 +14,33 @@ from sidecar.doors.fast_path.collected_body import CollectedBody
 from sidecar.doors.fast_path.connection import ForwardingConnection
 from sidecar.doors.fast_path.first_write import FirstWrite
 from sidecar.doors.fast_path.parts import FastPath
-from sidecar.http.client.response import IDEMPOTENT
+from sidecar.doors.fast_path.streamed_body import StreamedBody
+from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.proxied_response import ProxiedResponse
 from sidecar.http.server.connection import FAIL_BODY
 from sidecar.http.server.request_head import RequestHead
 from sidecar.http.server.serving import Shared
 from sidecar.model import Extraction
 
-MAX_UNCOUNTED: Final = 64 * 1024
-"""Most bytes of a body that are decided at once without a place among the bodies that are held."""
 HOLD: Final = 1.0
 """Seconds that the next piece of a held body may take to come; a slower one is the application's."""
-
-# The ways of a request, as its head says. 0 stands for a head that was not seen yet.
-_APPLICATION: Final = 1
-_UNGUARDED: Final = 2
-_GUARDED: Final = 3
-
-_NEVER: Final = frozenset({b"expect", b"upgrade"})
-
-logger = logging.getLogger(__name__)
 
 
 class FastPathProtocol(ForwardingConnection):
     """A client connection that takes what it can by the fast path."""
 
-    __slots__ = ("_authorize", "_budget", "_classify", "_limit")
+    __slots__ = ("_authorize", "_budget")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         path: FastPath = shared.fast_path
-        self._classify = path.classify
         self._authorize = path.authorize
         self._budget = path.budget
-        self._limit = MAX_UNCOUNTED if path.authorize is None else path.budget.limit
-
-    def _begin(self, head: RequestHead) -> None:
-        """Serve a request: at once if it is here, known, and a connection is free; otherwise in a slower way."""
-        way = head.way or self._choose_way(head)
-        length = head.length
-        if way == _APPLICATION or (way == _GUARDED and length > self._limit):
-            super()._begin(head)
-        elif head.chunked or length > len(self._buffer) or (way == _GUARDED and length > MAX_UNCOUNTED):
-            self._begin_incomplete(head, holds=way == _GUARDED or 0 < length <= MAX_UNCOUNTED)
-        else:
-            body, self._buffer = self._buffer[:length], self._buffer[length:]
-            self.serve(head, body)
-
-    def _choose_way(self, head: RequestHead) -> int:
-        """Choose the way of a request, once for all requests that repeat its head."""
-        head.way = _APPLICATION
-        if takes_fast_path(head):
-            try:
-                classification = head.classify(self._classify)
-            except Exception:
-                logger.exception("the fast path could not classify a request")
-                return _APPLICATION
-            if classification is None:
-                head.way = _UNGUARDED
-            elif (
-                # The application does all that a rule wants beside a look at the body.
-                head.length and classification.needs_body and classification.after is None
-            ) and b"content-encoding" not in head.fields:
-                head.way = _GUARDED
-        return head.way
 
     def _begin_incomplete(self, head: RequestHead, *, holds: bool) -> None:
         """Begin a request whose body is still coming, or large: hold it, or stream it where no rule looks at it."""
         if self._half_closed or self.write_paused:
-            super()._begin(head)
+            self._begin_application(head)
         elif holds:
             lease = self._budget.lease()
             self._when_over = lease.close
@@ -91,9 +50,22 @@ class FastPathProtocol(ForwardingConnection):
             self.wait_for_more()
             self._feed_buffer()
         elif (line := self.upstream.pool.take()) is not None:
-            self.stream(head, line)
+            self._stream(head, line)
         else:
-            super()._begin(head)
+            self._begin_application(head)
+
+    def _stream(self, head: RequestHead, line: UpstreamConnection) -> None:
+        """Send the head of a request that no rule looks at, and its body as it comes."""
+        arrived = monotonic()
+        self._extraction = None
+        response = ProxiedResponse(self.upstream, self, self._guard.pass_through(), head.method)
+        self._served = response
+        # First of all, so that a response to a request that is not whole closes the connection.
+        self._expect(head, StreamedBody(self, head, response, line))
+        self.expect_body(waiting=True)
+        self.follow(line)
+        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
+        self._feed_buffer()
 
     def wait_for_more(self) -> None:
         """Wait for another piece of a body that is held, but not for long."""
@@ -128,17 +100,3 @@ class FastPathProtocol(ForwardingConnection):
             self._sink = exchange
             exchange.feed(body, complete=False)
         self._run(exchange)
-
-
-def takes_fast_path(head: RequestHead) -> bool:
-    """Whether the fast path may try the request: it asks for nothing but its answer.
-
-    A chunked request that may be repeated is the application's, which can.
-    """
-    return (
-        head.version == "1.1"
-        and head.target[:1] == b"/"
-        and not head.upgrade
-        and not (head.has_body and _NEVER.intersection(head.fields))
-        and not (head.chunked and head.method in IDEMPOTENT)
-    )

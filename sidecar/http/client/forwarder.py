@@ -43,10 +43,11 @@ class Forwarder:
             loop = self._loop = asyncio.get_running_loop()
         over: asyncio.Future[Exception | None] = loop.create_future()
         wire: Wire | None = scope.get(WIRE)
-        if wire is None:
-            wire = bare = AsgiWire(scope, receive, send)
-            receive, send = bare.receive, bare.send
-        await ProxiedRequest(self._upstream, permit, wire, receive, send, over=over).run()
+        if wire is not None:
+            await ProxiedRequest(self._upstream, permit, wire, receive, send, over=over).run()
+            return
+        with AsgiWire(scope, receive, send) as bare:
+            await ProxiedRequest(self._upstream, permit, bare, bare.receive, bare.send, over=over).run()
 
 
 class ProxiedRequest:
@@ -71,12 +72,13 @@ class ProxiedRequest:
         self._permit = permit
         self._receive = receive
         self._over = over
-        direct = wire.response_client()
-        self._messages = None if direct is not None else ResponseMessages(wire, send)
-        client: ResponseClient | None = direct or self._messages
-        assert client is not None  # noqa: S101 # for the type checker: it is one or the other
-        self._client = client
-        self._response = ProxiedResponse(upstream, client, permit, wire.head.method, self._over)
+        self._client: ResponseClient
+        self._messages: ResponseMessages | None = None
+        if isinstance(wire, ResponseClient) and not wire.wants_messages:
+            self._client = wire
+        else:
+            self._client = self._messages = ResponseMessages(wire, send)
+        self._response = ProxiedResponse(upstream, self._client, permit, wire.head.method, self._over)
 
     async def run(self) -> None:
         """Send the request, and wait until its response is over. Raises PermitLapsed and UpstreamError."""
@@ -88,7 +90,6 @@ class ProxiedRequest:
                 await self._pass_on(self._messages)
             outcome = await self._over
             if isinstance(outcome, Upgraded):
-                self._wire.on_gone(None)
                 fields = self._upstream.rules.response_fields(outcome.head.headers, upgrade=True)
                 await self._wire.tunnel(outcome.head.reason, fields, outcome.transport, outcome.first)
             elif outcome is not None:
@@ -103,7 +104,6 @@ class ProxiedRequest:
             if self._messages is not None:
                 self._wire.break_off()
         finally:
-            self._wire.on_gone(None)
             if not self._over.done():
                 self._response.lose_client()
             if upload is not None:

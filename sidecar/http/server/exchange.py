@@ -77,19 +77,15 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
     def left(self) -> bool:
         return self.gone and not self.answered
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
+    def on_gone(self, callback: Callable[[], None]) -> None:
         """Have `callback` called when the client goes away; at once if it has gone already."""
         self._on_gone = callback
-        if self.gone and callback is not None:
+        if self.gone:
             callback()
 
     def yield_continue(self) -> bool:
         due, self._continue_due = self._continue_due, False
         return due
-
-    def response_client(self) -> ResponseClient | None:
-        """Give this exchange, unless a layer of the application reads the messages of the response."""
-        return None if self.wants_messages else self
 
     def break_off(self) -> None:
         """Break the connection in a way that even an answer delimited by its end cannot hide."""
@@ -233,6 +229,8 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
 
     def _complete(self) -> None:
         self.answered = True
+        # It leads back here.
+        self._on_gone = None
         self._wake()
 
     def _is_over(self) -> bool:

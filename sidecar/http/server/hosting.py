@@ -97,7 +97,7 @@ class HostingProtocol(HardenedProtocol):
 
     def _begin(self, head: RequestHead) -> None:
         if not (head.upgrade and _asks_for_websocket(head) and self._hosting.takes_websockets):
-            super()._begin(head)
+            self._begin_application(head)
         elif self.shared.draining:
             self._refuse(BadRequest(503, "the server is stopping"))
         else:

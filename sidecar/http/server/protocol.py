@@ -116,6 +116,10 @@ class HardenedProtocol(RespondingConnection):
             self._wait(self._patience.head, REFUSE_HEAD)
 
     def _begin(self, head: RequestHead) -> None:
+        """Serve a request whose head is here."""
+        self._begin_application(head)
+
+    def _begin_application(self, head: RequestHead) -> None:
         """Have the application serve a request."""
         length = head.length
         if length <= len(self._buffer) and not head.chunked:
