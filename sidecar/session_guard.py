@@ -125,6 +125,7 @@ class SessionGuard:
             follower = EventFollower(
                 discovery, known, self.telemetry, path=api.events, canonical=api.canonical, token=token
             )
+            self.metrics.publish("sidecar_events_connected", lambda: self.metrics.events_connected)
             await self._stack.enter_async_context(started(follower))
         service = HttpSessionService.from_settings(settings, transport, discovery, self.telemetry)
         self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)

@@ -92,7 +92,6 @@ class Metrics(Collector):
             "sidecar_upstream_errors": lambda: self.upstream_errors,
             "sidecar_session_calls": lambda: self.session_calls,
             "sidecar_breaker_open": lambda: self.breaker_open,
-            "sidecar_events_connected": lambda: self.events_connected,
             "sidecar_debts": lambda: 0,
             "sidecar_debt_conflicts": lambda: self.debt_conflicts,
             "sidecar_unguarded_session_writes": lambda: self.unguarded_writes,

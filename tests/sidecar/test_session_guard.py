@@ -156,6 +156,18 @@ async def test_a_middleware_without_a_guard_and_without_lifespan_says_what_is_mi
             await client.post(STORE, json=WRITE)
 
 
+@pytest.mark.parametrize(
+    ("settings", "published"), [({}, True), ({"profile": "langgraph"}, False), ({"mode": "off"}, False)], ids=str
+)
+async def test_the_event_stream_is_published_only_where_there_is_one(
+    sessions: SessionServiceApp, settings: dict[str, Any], published: bool
+) -> None:
+    """An alert asks for 0, which would fire for ever where no stream is followed."""
+    async with SessionGuard.from_settings(Settings(session_service=sessions.url, **settings)) as guard:
+        families = {family.name for family in guard.metrics.collect()}
+        assert ("sidecar_events_connected" in families) is published
+
+
 @pytest.mark.parametrize("mode", ["enforce", "shadow", "off"])
 async def test_a_guard_outside_of_its_block_is_an_error_and_lets_no_write_pass(
     sessions: SessionServiceApp, mode: str

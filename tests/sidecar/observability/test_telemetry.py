@@ -198,6 +198,7 @@ def test_a_gauge_may_have_one_label(metrics: Metrics) -> None:
 
 
 def test_the_stream_of_events_and_dropped_shadow_work_are_published(telemetry: LoggedMetrics, metrics: Metrics) -> None:
+    metrics.publish("sidecar_events_connected", lambda: metrics.events_connected)
     telemetry.events_connected(connected=True)
     telemetry.shadow_dropped()
     assert value(metrics, "sidecar_events_connected") == 1
