@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import click
 
@@ -72,9 +73,11 @@ def _with_defaults(data_dir: Path) -> dict[str, str]:
 
     An empty variable counts as unset, as it does for each of them.
     """
+    # A path in a database URL is percent-encoded (RFC 3986, section 3.3): `?` would begin the query.
+    folder = quote(str(data_dir))
     derived = {
-        "SESSION_DATABASE_URL": f"sqlite:///{data_dir}/sessions.db",
-        "MEMORY_DATABASE_URL": f"sqlite:///{data_dir}/memories.db",
+        "SESSION_DATABASE_URL": f"sqlite:///{folder}/sessions.db",
+        "MEMORY_DATABASE_URL": f"sqlite:///{folder}/memories.db",
         "SIDECAR_OUTBOX": f"{data_dir}/outbox.db",
         "SIDECAR_LOG": "console",
         "PYTHONUNBUFFERED": "1",
