@@ -36,16 +36,15 @@ class HealthProbe:
     `pick` gives None where there is no instance to ask.
     """
 
-    def __init__(self, pick: Callable[[], str | None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pick: Callable[[], str | None]) -> None:
         self._pick = pick
-        self._clock = clock
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[Health] | None = None
 
     async def look(self) -> Health:
         """Give the health of the service, at most `FRESH` seconds old. Never raises for what the service does."""
-        if self._asking is None or (self._asking.done() and self._clock() - self._asked_at > FRESH):
-            self._asked_at = self._clock()
+        if self._asking is None or (self._asking.done() and time.monotonic() - self._asked_at > FRESH):
+            self._asked_at = time.monotonic()
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,21 +23,14 @@ class Problems:
 class RecentProblems:
     """Problems by kind: the reason of a refusal, or the name of a warning.
 
-    `hide` takes from the fields what must not be shown. `clock` gives epoch seconds.
+    `hide` takes from the fields what must not be shown.
     """
 
-    def __init__(
-        self,
-        hide: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, hide: Callable[[Mapping[str, str]], Mapping[str, str]] = dict) -> None:
         self._hide = hide
-        self._clock = clock
-        self.kinds: dict[str, Problems] = {}
+        self.kinds: defaultdict[str, Problems] = defaultdict(Problems)
 
     def add(self, kind: str, fields: Mapping[str, str]) -> None:
-        problems = self.kinds.get(kind)
-        if problems is None:
-            problems = self.kinds[kind] = Problems()
+        problems = self.kinds[kind]
         problems.count += 1
-        problems.last.append((self._clock(), self._hide(fields)))
+        problems.last.append((time.time(), self._hide(fields)))

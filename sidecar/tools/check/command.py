@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import NoReturn
 
 import click
 
@@ -30,7 +31,7 @@ def check(*, strict: bool, connect: bool, wrap: str | None, verbose: bool) -> No
     try:
         settings = load_settings(Settings if wrap is None else WrapSettings)
     except BadSettings as bad:
-        _conclude(None, bad.problems + (warnings if strict else []), [] if strict else warnings)
+        _conclude(None, bad.problems, warnings, strict=strict)
     profile = settings.profile
     warnings += [f"profile {profile.name}: can never match: {rule}" for rule in profile.unreachable_rules()]
     if verbose:
@@ -39,7 +40,7 @@ def check(*, strict: bool, connect: bool, wrap: str | None, verbose: bool) -> No
     warnings += unused_variables(settings)
     problems = [] if wrap is None else _problem_of(wrap)
     problems += _try_connections(settings) if connect else []
-    _conclude(profile, problems + (warnings if strict else []), [] if strict else warnings)
+    _conclude(profile, problems, warnings, strict=strict)
 
 
 def _problem_of(application: str) -> list[str]:
@@ -65,8 +66,10 @@ def _try_connections(settings: Settings) -> list[str]:
     return problems
 
 
-def _conclude(profile: Profile | None, problems: list[str], warnings: list[str]) -> None:
+def _conclude(profile: Profile | None, problems: list[str], warnings: list[str], *, strict: bool) -> NoReturn:
     """Print what was found, end in one line as `nginx -t` does, and exit."""
+    if strict:
+        problems, warnings = problems + warnings, []
     for line in warnings:
         say(f"session-sidecar: warning: {line}", err=True)
     for problem in problems:

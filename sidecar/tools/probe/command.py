@@ -61,11 +61,7 @@ async def _probe(
         url = discovery.pick()
         if url is None:
             raise Failed(f"no passing instance of {session_service_of(settings)}", code=1)
-        uuids = settings.id_format == "uuid"
-        service = ProbedService(
-            settings.profile, url, transport, users=users, tokens=tokens, values=values, uuids=uuids
-        )
-        trying = Probe(service, settings.profile)
+        trying = Probe(ProbedService(settings, url, transport, users=users, tokens=tokens, values=values))
         try:
             await trying.run()
         except UnwritableCall as error:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from sidecar.guard.verdicts import Absent, Gone, Verdict
 from sidecar.model import Credentials, Reference
 from sidecar.profile.api_call import ApiCall
-from sidecar.profile.profile import Owner, Profile
+from sidecar.profile.profile import Owner
 from sidecar.profile.session_api import IdEquality
 from sidecar.session_client.answers import Doubt, Interpreter, Reply
 from sidecar.session_client.calls import SessionCall, bearer_field
 from sidecar.session_client.transport import Transport
+from sidecar.settings import Settings
+
+_TIMEOUT: Final = 10.0
+"""Seconds for one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +35,30 @@ class Seen:
 
 
 class ProbedService:
-    """Asks one session service by one profile, once for each call, and keeps what it created in `made`.
+    """Asks one session service by the profile of the settings, once for each call; keeps what it created in `made`.
 
     `users` are two names, `tokens` their bearer tokens where there are any, and `values` give scope and variables.
-    With `uuids` its session ids are UUIDs. `timeout` is in seconds. Its calls raise NoAnswer or TimeoutError where
-    there is no answer.
+    With `uuids` its session ids are UUIDs. Its calls raise NoAnswer or TimeoutError where there is no answer.
     """
 
     def __init__(
         self,
-        profile: Profile,
+        settings: Settings,
         url: str,
         transport: Transport,
         *,
         users: tuple[str, str],
-        tokens: Sequence[str] = (),
-        values: Mapping[str, str] | None = None,
-        uuids: bool = False,
-        timeout: float = 10.0,
+        tokens: tuple[str, ...],
+        values: Mapping[str, str],
     ) -> None:
+        profile = self.profile = settings.profile
         self.made: list[Reference] = []
-        self.tokens = tuple(tokens)
-        self.uuids = uuids or profile.service.id_equals is IdEquality.UUID
-        self._profile = profile
+        self.tokens = tokens
+        self.uuids = settings.id_format == "uuid" or profile.service.id_equals is IdEquality.UUID
         self._url = url
         self._transport = transport
         self._users = users
-        self._values = dict(values or {})
-        self._timeout = timeout
+        self._values = values
         self._interpreter = Interpreter(profile.service, profile.scope, profile.owner)
 
     def reference(self, user: int, session_id: str | None = None) -> Reference:
@@ -66,19 +66,19 @@ class ProbedService:
         known = {"user_id": self._users[user], **self._values}
         return Reference(
             session_id or (str(uuid.uuid4()) if self.uuids else f"probe-{uuid.uuid4().hex}"),
-            None if self._profile.owner is Owner.NONE else self._users[user],
-            scope=tuple(known.get(name, "probe") for name in self._profile.scope),
-            variables=tuple((name, known[name]) for name in self._profile.variables if name in known),
+            None if self.profile.owner is Owner.NONE else self._users[user],
+            scope=tuple(known.get(name, "probe") for name in self.profile.scope),
+            variables=tuple((name, known[name]) for name in self.profile.variables if name in known),
             credentials=bearer(self.tokens[min(user, len(self.tokens) - 1)]) if self.tokens else None,
         )
 
     async def look(self, reference: Reference) -> Seen:
-        reply = await self._ask(self._profile.service.look, reference)
+        reply = await self._ask(self.profile.service.look, reference)
         return Seen(self._interpreter.looked(reply, reference), reply.status, _object(reply))
 
     async def create(self, reference: Reference, *, marked: bool = False) -> Seen:
         """Make the profile's create call, which it must have; `marked` leaves a mark in the session's metadata."""
-        create = self._profile.service.create
+        create = self.profile.service.create
         assert create is not None  # noqa: S101 # the caller has made sure
         reply = await self._ask(_marked(create) if marked else create, reference)
         if reply.status < 300:
@@ -88,14 +88,14 @@ class ProbedService:
 
     async def delete(self, reference: Reference) -> bool:
         """Send DELETE to the path of the look; gives whether the session is gone then."""
-        look = self._profile.service.look
+        look = self.profile.service.look
         await self._ask(dataclasses.replace(look, method="DELETE"), reference)
         return isinstance((await self.look(reference)).verdict, (Absent, Gone))
 
     async def _ask(self, call: ApiCall, reference: Reference) -> Reply:
         headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
-        written = SessionCall(call, self._profile.scope, headers).write(self._url, reference)
-        return await self._transport.call(written, asyncio.get_running_loop().time() + self._timeout)
+        written = SessionCall(call, self.profile.scope, headers).write(self._url, reference)
+        return await self._transport.call(written, asyncio.get_running_loop().time() + _TIMEOUT)
 
 
 def bearer(token: str) -> Credentials:

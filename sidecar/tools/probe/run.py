@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sidecar.guard.verdicts import Absent, Created, Found, Invalid, Unknown
 from sidecar.model import Reference
-from sidecar.profile.profile import Owner, Profile
+from sidecar.profile.profile import Owner
 from sidecar.session_client.transport import NoAnswer
 from sidecar.tools.probe.findings import ProbeFinding
 from sidecar.tools.probe.probed_service import ProbedService, Seen, bearer
@@ -24,12 +24,12 @@ _TOUCHED: Final = ("updat", "modif", "access", "last_", "lastu")
 
 
 class Probe:
-    """Tries one session service by one profile. `pause` is in seconds, long enough for a time stamp to move on."""
+    """Tries one session service by its profile. `pause` is in seconds, long enough for a time stamp to move on."""
 
-    def __init__(self, service: ProbedService, profile: Profile, *, pause: float = 1.1) -> None:
+    def __init__(self, service: ProbedService, *, pause: float = 1.1) -> None:
         self.findings: list[ProbeFinding] = []
         self._service = service
-        self._profile = profile
+        self._profile = service.profile
         self._pause = pause
 
     async def run(self) -> None:
