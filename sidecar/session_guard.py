@@ -152,17 +152,11 @@ class SessionGuard:
                 on_outage=on_outage,
                 on_ended=on_ended,
             )
-            self._recovery = self._recovering(service, known)
+            if profile.acts_on_answers:
+                after_delete = settings.after_delete or profile.after_delete.value
+                self._recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
+                self._stack.push_async_callback(self._recovery.aclose)
         self._stack.push_async_callback(self.guard.aclose)
-
-    def _recovering(self, service: HttpSessionService, known: SessionCache) -> Recovery | None:
-        """What the profile's rules that act on answers need, if there are any."""
-        if not self.settings.profile.acts_on_answers:
-            return None
-        after_delete = self.settings.after_delete or self.settings.profile.after_delete.value
-        recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")
-        self._stack.push_async_callback(recovery.aclose)
-        return recovery
 
     async def _debts(self, service: SessionService, known: SessionCache) -> Outbox | None:
         """The journal, where one is wanted or where an earlier run left debts behind."""

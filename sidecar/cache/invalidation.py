@@ -95,6 +95,11 @@ class InvalidationClock:
         if self._clock() >= self.belief_ends:
             self.end_belief()
 
+    def grace_ends(self, lost_at: float) -> float:
+        """Give the time until which an entry that is learnt now may be believed, the stream being lost."""
+        now, ends = self._clock(), lost_at + LIFE_WITHOUT_EVENTS
+        return ends if now < ends else now + LIFE_WITHOUT_EVENTS
+
     def _advance(self) -> int:
         """Begin a new generation, later than everything so far."""
         self.generation += 1

@@ -45,7 +45,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias, final
 
 from sidecar.cache.clock import elapsed
-from sidecar.cache.invalidation import LIFE_WITHOUT_EVENTS, NEVER, InvalidationClock
+from sidecar.cache.invalidation import NEVER, InvalidationClock
 from sidecar.cache.lru import ShardedLru
 from sidecar.model import Session, SessionKey, SessionStatus
 
@@ -160,10 +160,7 @@ class SessionCache:
         return self._invalidation.generation
 
     def ticket_to_ask(self, key: SessionKey) -> int | None:
-        """Take a ticket before asking about a session, to be shown when the answer is remembered.
-
-        None where the session is known to be deleted: the session service may have no trace of that.
-        """
+        """Take a ticket for `remember`; None where the session is known to be deleted, and must not be asked about."""
         entry = self._entries.peek(key)
         if entry is not None and entry[1] == _DELETED and self._is_believed(key, entry):
             return None
@@ -242,10 +239,8 @@ class SessionCache:
         step = self._ttl / _STEPS
         spread = (self._ttl * JITTER - step) * random.random()  # noqa: S311 # spreads load, keeps no secret
         expires = _end_of_step(math.floor((now + self._ttl * (1 - JITTER) + spread) / step), step)
-        lost_at = self._invalidation.lost_at
-        if lost_at is not None:
-            grace = lost_at + LIFE_WITHOUT_EVENTS
-            expires = min(expires, grace if now < grace else now + LIFE_WITHOUT_EVENTS)
+        if self._invalidation.lost_at is not None:
+            expires = min(expires, self._invalidation.grace_ends(self._invalidation.lost_at))
         self._entries.put(key, (owner, status, self._invalidation.generation, expires))
 
 
