@@ -86,3 +86,15 @@ def test_names_of_metrics_follow_the_conventions(metric: Described) -> None:
     assert all(re.fullmatch(r"[a-z]+", label) for label in metric.labels)
     assert not {"le", "quantile", "job", "instance"}.intersection(metric.labels)
     assert metric.help.endswith(".")
+
+
+def test_every_event_of_the_page_about_log_lines_is_one_of_the_code() -> None:
+    """And each of its fields is a name or a text there."""
+    page = (ROOT / "docs/operators/configuration.md").read_text()
+    table = page.partition("| `event` | level |")[2].partition("\n\n")[0]
+    shown = {name for line in table.splitlines()[2:] for name in re.findall(r"`([\w ]+)`", line)}
+    assert len(shown) > 20
+    nodes = [node for file in SOURCES for node in ast.walk(ast.parse(file.read_text()))]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {node.arg for node in nodes if isinstance(node, ast.keyword)}
+    assert shown - texts - names == set()
