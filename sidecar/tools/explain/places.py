@@ -17,8 +17,9 @@ from sidecar.extract.form.multipart import read_multipart
 from sidecar.extract.header_name import fold
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Head
-from sidecar.profile.profile import REQUIRED_IF, Profile
+from sidecar.profile.profile import REQUIRED_IF, USER, Profile
 from sidecar.profile.templates import EACH
+from sidecar.settings import Settings
 
 _SIMILAR: Final = re.compile(r"session|thread|conversation|chat_?id|run_?id|dialog", re.IGNORECASE).search
 _DEEPEST: Final = 8
@@ -34,9 +35,13 @@ class Place:
 
 
 def places_of(
-    profile: Profile, head: Head, captured: Mapping[str, str], body: bytes, *, is_mcp: bool
+    settings: Settings, head: Head, captured: Mapping[str, str], body: bytes, *, is_mcp: bool
 ) -> Iterator[Place]:
-    """Every place of the profile, in the order path, JSON, form, query, header; for MCP the JSON of each call."""
+    """Every place of the profile, in the order path, JSON, form, query, header; for MCP the JSON of each call.
+
+    The user header of the settings comes last.
+    """
+    profile = settings.profile
     contents = list(_arguments(profile, body)) if is_mcp else [("", json_of(body))]
     form = _form(profile, head, body)
     query = dict(_query(head))
@@ -51,6 +56,9 @@ def places_of(
         yield from (Place(name, f"form {field}", form.get(field)) for field in places.form)
         yield from (Place(name, f"query {field}", query.get(field)) for field in places.query)
         yield from (Place(name, f"header {field}", _header(head, field)) for field in places.header)
+    if (header := settings.user_header) is not None:
+        sent = (value.decode("latin-1") for name, value in head.headers if name == header.lower().encode("ascii"))
+        yield Place(USER, f"header {header}", next(sent, None))
 
 
 def similar_names(head: Head, body: bytes, places: Iterable[Place]) -> list[str]:

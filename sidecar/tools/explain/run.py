@@ -84,7 +84,7 @@ def explain_request(settings: Settings, head: Head, body: bytes) -> Explanation:
     if classification is None:
         explanation.outcomes = [Outcome("passed", _why_unguarded(profile, head, segments, explanation.rules))]
         return explanation
-    explanation.places = list(places_of(profile, head, captured, seen, is_mcp=is_mcp))
+    explanation.places = list(places_of(settings, head, captured, seen, is_mcp=is_mcp))
     explanation.outcomes = [
         _outcome(classification, call, explanation.places, head, seen) for call in explanation.calls
     ]

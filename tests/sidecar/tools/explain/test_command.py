@@ -149,6 +149,14 @@ def test_a_place_of_every_kind_is_looked_at(tmp_path: Path) -> None:
     assert shown == {"path"} | {f"{kind} sid" for kind in kinds}
 
 
+def test_the_user_header_is_looked_at() -> None:
+    """Where the settings name a header for the user, what stands in it is shown."""
+    env = {"SIDECAR_USER_HEADER": "X-User"}
+    shown = {"name": "user_id", "where": "header X-User", "found": "ann"}
+    assert shown in as_json("-d", WRITE, "-H", "x-user: ann", STORE, **env)["places"]
+    assert {**shown, "found": None} in as_json("-d", WRITE, STORE, **env)["places"]
+
+
 def test_the_body_may_come_from_a_file_or_standard_input(tmp_path: Path) -> None:
     """`-d` takes `@FILE` and `-`, as curl does."""
     (tmp_path / "body.json").write_text(WRITE)
