@@ -19,7 +19,10 @@ REQUEST_ID: Final = b"x-request-id"
 
 _TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
 _USABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,200}")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+# Version ff and ids of zeros are invalid, and an invalid field is to be ignored.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 class RequestContext:

@@ -35,6 +35,8 @@ def test_the_clients_own_id_is_taken(headers: list[tuple[bytes, bytes]], expecte
         (b"x-request-id", b"a\xff"),
         (b"x-request-id", b"a" * 201),
         (b"traceparent", b"00-" + b"0" * 32 + b"-" + b"01" * 8 + b"-01"),
+        (b"traceparent", b"00-" + b"ab" * 16 + b"-" + b"0" * 16 + b"-01"),
+        (b"traceparent", b"ff-" + b"ab" * 16 + b"-" + b"01" * 8 + b"-01"),
         (b"traceparent", b"nonsense"),
     ],
 )
