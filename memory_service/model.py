@@ -1,4 +1,4 @@
-"""The words of the memory service: what a memory is, what clients are told of it, and the errors they can cause.
+"""The values of the memory service: memories, what responses hold of them, and the errors that clients can cause.
 
 Each model is used for REST and for MCP alike, so that both speak of the same fields.
 """

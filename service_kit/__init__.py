@@ -1,1 +1,1 @@
-"""What all three processes need and none of them is about: addresses, logs, serving, databases, registration."""
+"""What all three programs share: addresses, logs, serving, databases, registration."""

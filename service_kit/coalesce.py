@@ -1,4 +1,4 @@
-"""Work that arrives while other work is under way is done together, in one go, as soon as that is finished.
+"""Does work in batches: what arrives while a batch is under way makes up the next one.
 
 A lone item does not wait; items that arrive together share a transaction, and with it the one write to disk.
 """

@@ -1,4 +1,4 @@
-"""The garbage collector in a server: it looks for cycles seldom, and not among what lives until the end."""
+"""Sets the garbage collector of a server: it runs seldom, and passes over objects that live until the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps a library from importing optional parts that it would import for no reason but that they are installed."""
+"""Keeps a library from importing optional dependencies only because they are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls about sessions over HTTP: each asks `service.Sessions` and says what came of it as a status."""
+"""The calls about sessions over HTTP: each calls `service.Sessions` and turns the outcome into a status."""
 
 from __future__ import annotations
 

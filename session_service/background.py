@@ -1,4 +1,4 @@
-"""Ending a background task that works with the database.
+"""Ends a background task that works with the database.
 
 A cancellation that arrives together with the answer of a query may be lost in the driver. So a task is asked to end,
 by a flag of its own that it looks at between queries, and cancelled only where it does not get that far.

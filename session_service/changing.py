@@ -1,4 +1,4 @@
-"""Changing a session that there is, with an event where the change is one to tell.
+"""Changes existing sessions, with an event where followers have to know of the change.
 
 On Postgres a change and its event are one statement, as in `creation`: the event counter, for which every writer waits,
 is locked for no exchange with this process. SQLite has no statement like it, and no server to wait for.

@@ -1,4 +1,4 @@
-"""Finding sessions, and creating those that are missing.
+"""Finds sessions, and creates those that are missing.
 
 On Postgres all of it is one statement, and so one exchange with the server. Its parts take their locks in the order of
 `store`, since each reads what the part before it has written: the rows, in the order of their ids, then the counter.

@@ -1,4 +1,4 @@
-"""What a session is, and what can come of asking for one. Pure: no I/O."""
+"""Sessions, the outcomes of operations on them, and events, as values. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Looked: TypeAlias = Found | Conflict | Gone | Absent
 
 
 def judge(session: Session, user_id: str | None) -> Found | Conflict | Gone:
-    """What an existing session is to a user; None stands for any user. A tombstone is one for every user."""
+    """The outcome of a look at an existing session by a user, or by any user (None). A tombstone is Gone for all."""
     if session.status is Status.DELETED:
         return Gone()
     if user_id is not None and session.user_id != user_id:

@@ -1,4 +1,4 @@
-"""What callers send and get, as the OpenAPI page shows it."""
+"""The bodies of requests and responses, as OpenAPI shows them."""
 
 from __future__ import annotations
 

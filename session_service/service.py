@@ -1,4 +1,4 @@
-"""What may be asked of sessions, and what comes of it: the rules between the HTTP calls and the tables."""
+"""The operations on sessions and their outcomes: the rules between the HTTP calls and the tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sessions:
         return await again_if_stale(lambda: self._store.ensure(wanted))
 
     async def look(self, session_id: str, user_id: str | None) -> Looked:
-        """Say what the session is to a user, or to any user. Calls at the same time share a query."""
+        """Look the session up for a user, or for any user. Calls at the same time share a query."""
         session = await self._looking.submit(session_id)
         return Absent() if session is None else judge(session, user_id)
 

@@ -1,4 +1,4 @@
-"""Sessions in the database: what is asked of them. `creation` and `changing` write them, `events` tells of it.
+"""Queries of sessions. `creation` and `changing` write sessions, and `events` writes events.
 
 A change and its event are one transaction. Within it the sessions' rows are locked first, in the order of their ids,
 and the event counter last, so that transactions wait for each other but never in a circle.

@@ -1,4 +1,4 @@
-"""Refuses what a request says in vain, so that none of it is ignored in silence.
+"""Refuses parts of a request that the call does not read, so that none of them is ignored silently.
 
 That is a query parameter that the call does not know or is given twice, a key that an object has twice, and any field
 where the call reads no body.

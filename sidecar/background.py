@@ -1,4 +1,4 @@
-"""What works in the background while a block runs: it is started with the block and stopped at its end."""
+"""Parts that work in the background: each is started with a block and stopped at its end."""
 
 from __future__ import annotations
 

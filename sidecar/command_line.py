@@ -1,4 +1,4 @@
-"""The command line: parses words and hands on."""
+"""The command line: parses the arguments and calls the command."""
 
 from __future__ import annotations
 

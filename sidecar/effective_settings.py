@@ -1,4 +1,4 @@
-"""What a person is told of the settings: their effective values, and the variables that have no effect."""
+"""The settings as they are shown: their effective values, and the variables that have no effect."""
 
 from __future__ import annotations
 

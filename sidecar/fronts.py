@@ -1,4 +1,4 @@
-"""What stands behind the addresses of the sidecar: the guard around what forwards, or around an application here."""
+"""The applications behind the sidecar's addresses: the guard around the forwarder, or around a hosted application."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What a server serves: the application, and what reads its connections."""
+    """What a server serves: the application, and the protocol class of its connections."""
 
     app: ASGIApp
     protocol: type[HardenedProtocol]
@@ -45,7 +45,7 @@ class Fronts:
         self._log = log
 
     def proxy(self, upstream: Upstream) -> Front:
-        """Forward what is admitted."""
+        """The proxy: admitted requests are forwarded."""
         guard = self._guard
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
@@ -64,14 +64,14 @@ class Fronts:
         )
 
     def host(self, app: ASGIApp) -> Front:
-        """Hand what is admitted to an application in this process."""
+        """The host: admitted requests go to an application in this process."""
         from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
 
         hosted = self._traced(hosted_app(app, self._guarding, decision_header=self._settings.decision_header))
         return Front(self._logged(hosted), HostingProtocol, hosting=Hosting(hosted))
 
     def authorizer(self) -> ASGIApp:
-        """Answer other proxies."""
+        """The authoriser: answers other proxies."""
         return self._logged(
             Authorizer(
                 lambda admit: self._guard.guarding(admit, reads_answers=False),

@@ -1,4 +1,4 @@
-"""The clock by which knowledge grows old: monotonic seconds that go on while the machine is suspended.
+"""The clock of the cache: monotonic seconds that go on while the machine is suspended.
 
 `time.monotonic` stands still during a suspend on Linux, so an entry of the cache would outlive its time by as much.
 """

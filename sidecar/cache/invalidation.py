@@ -1,4 +1,4 @@
-"""What events, losses of the event stream and time have outdated: the generations of the cache.
+"""The generations of the cache: what is outdated by events, losses of the event stream and time.
 
 `session_cache` has the theory of operation.
 """

@@ -1,4 +1,4 @@
-"""What server side, client side and doors are to each other: wires, clients, and what is served or takes a body."""
+"""The interfaces between server side, client side and doors: wires, clients, served requests and body sinks."""
 
 from __future__ import annotations
 

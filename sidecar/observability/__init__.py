@@ -1,1 +1,1 @@
-"""What is told of decisions and calls: metrics, log lines and traces."""
+"""Metrics, log lines and traces of decisions and calls."""

@@ -1,4 +1,4 @@
-"""How the values of a profile's keys are read: which texts are allowed, and which names may stand in braces in them."""
+"""The types of a profile's values: which texts are allowed, and which names may stand in braces in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of a profile, for paths, for MCP tools and for upgrades: what each is about and what it wants."""
+"""The rules of a profile, for paths, for MCP tools and for upgrades: what each matches and the kind that it gives."""
 
 from __future__ import annotations
 

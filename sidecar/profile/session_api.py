@@ -1,4 +1,4 @@
-"""How a session service is spoken to, as data: which requests look and create, and where its answers tell what.
+"""The API of a session service, as data: which requests look and create, and where answers hold id, owner and state.
 
 The session service of this project needs one word (`style = "put"`). A foreign one is described call by call. Nothing
 about it is guessed: a status that is not described says nothing of a session, and is `Unknown` or `Untrustworthy`.

@@ -1,4 +1,4 @@
-"""What an answer of the session service says, once it is proven to speak of the session that was asked for.
+"""Turns an answer of the session service into a verdict, once it is proven to be about the session that was asked for.
 
 Pure. A reply that is not plainly one thing is `Unknown` (the service fails) or `Untrustworthy` (it says something
 else); neither is ever `Absent`.

@@ -1,4 +1,4 @@
-"""Where Consul says that the session service is. A pick takes what Consul said last and never waits for it.
+"""The instances of the session service in Consul. A pick takes the last known ones and never waits for Consul.
 
 Imported only where Consul is configured: its client brings half a dozen libraries along.
 """

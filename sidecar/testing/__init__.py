@@ -1,4 +1,4 @@
-"""What tests of this program, and of what is built on it, use in place of a network, a disk or a clock.
+"""Fakes for tests of this program, and of applications that use it, in place of a network, a disk or a clock.
 
 For users: `SessionServiceApp`, a session service in memory as an ASGI application, and the pytest plugin
 `sidecar.testing.pytest_plugin`, which serves one. The rest are fakes, one for each port of this program that stands

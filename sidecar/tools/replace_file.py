@@ -1,4 +1,4 @@
-"""Writes a small file so that a reader, or a kill at any moment, finds the old content or the new, and no mixture."""
+"""Writes a small file atomically: a reader, or a kill at any moment, finds the old content or the new one."""
 
 from __future__ import annotations
 

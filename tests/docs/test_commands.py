@@ -50,7 +50,7 @@ def commands(page: Path) -> list[str]:
 
 @dataclass
 class Reader:
-    """Somebody who follows a page: a directory, the variables exported so far, and a running platform."""
+    """A reader of a page: a directory, the variables exported so far, and a running platform."""
 
     directory: Path
     addresses: dict[str, str]

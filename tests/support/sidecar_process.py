@@ -1,4 +1,4 @@
-"""A real sidecar before an upstream of the test, with nobody to ask about sessions."""
+"""A real sidecar before an upstream of the test, without a session service."""
 
 from __future__ import annotations
 

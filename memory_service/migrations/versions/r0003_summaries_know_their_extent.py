@@ -1,4 +1,4 @@
-"""A summary knows how it was made and of how many messages, so that a good one need not be made again.
+"""A summary keeps its level and the number of its messages, so that a current one is not made again.
 
 Summaries from before do not know it: they are made anew when they are asked for.
 """

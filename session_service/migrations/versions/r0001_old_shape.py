@@ -1,4 +1,4 @@
-"""The shape that this service takes over: adopts a `sessions` table that is already there, or makes one like it."""
+"""The old shape of the schema: adopts a `sessions` table that exists, or makes one like it."""
 
 from __future__ import annotations
 

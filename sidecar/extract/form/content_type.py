@@ -1,4 +1,4 @@
-"""What a Content-Type declares as far as reading goes: a form, or nothing that matters.
+"""Which form a Content-Type declares, if any.
 
 JSON is read as JSON under every media type; the type only adds a reading. One that could make another reader see
 other characters (a charset) or other fields (an unclear form type) is refused.

@@ -1,4 +1,4 @@
-"""What an answer begins with, how its like is known again, and why there may be none."""
+"""Heads of responses, how a repeated head is recognised, and the failures in place of a response."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class BadResponse(UpstreamFailure):
 
 
 class ResponseTemplate:
-    """The head of a whole answer of declared length: when the same bytes come again, they mean the same again.
+    """The head of a whole response of declared length, to recognise the same bytes when they come again.
 
     `raw` are the head's bytes, `size` is how many the whole answer has.
     """
@@ -78,7 +78,7 @@ def read_head(
         raise BadResponse("the upstream used a transfer coding other than chunked")
     bodiless = bodiless or status in (204, 304)
     until_close = not (keep_alive or framing.chunked or framing.length is not None or bodiless)
-    # The upstream's connection is none of the client's business, but for an answer that ends with it.
+    # How the upstream's connection ends is not passed on, but for a response that ends with it.
     framing.close = framing.names_connection = until_close
     return ResponseHead(status, reason, headers, framing, until_close)
 
@@ -89,7 +89,7 @@ def may_repeat(method: str, failure: Exception) -> bool:
 
 
 def as_upstream_error(failure: Exception) -> UpstreamError:
-    """Translate a failure into what the doors understand."""
+    """Translate a failure into the exception that the doors handle."""
     if isinstance(failure, UpstreamError):
         return failure
     if isinstance(failure, NoFreeConnection):

@@ -1,4 +1,4 @@
-"""A receiver to wait on: it holds what came until it is fetched, and the upstream back meanwhile."""
+"""A receiver that holds a response until it is read, and pauses the upstream meanwhile."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ResponseBuffer(ResponseReceiver):
             self.connection.pause_reading()
 
     def flush(self) -> None:
-        """Let it be fetched."""
+        """Wake the reader."""
         self._wake()
 
     def end(self) -> None:
@@ -83,7 +83,7 @@ class ResponseBuffer(ResponseReceiver):
         self._wake()
 
     def failed(self, failure: Exception) -> None:
-        """There will be no more; what came before can still be fetched."""
+        """There will be no more; what came before can still be read."""
         if self._failure is None:
             self._failure = failure
         self._wake()

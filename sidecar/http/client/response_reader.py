@@ -1,4 +1,4 @@
-"""Reads answers off one upstream connection, without any I/O: llhttp parses, a receiver is told.
+"""Reads the responses of one upstream connection, without any I/O: llhttp parses, and a receiver gets the parts.
 
 It never looks behind the end of an answer: bytes that come there make the connection unfit for another request.
 """
