@@ -7,7 +7,6 @@ import contextlib
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Self
 
 from sidecar.http.client.connection import UpstreamConnection
@@ -31,7 +30,7 @@ class NoAnswer(Exception):
 
 
 class Transport:
-    """At most `connections` ordinary connections an instance, kept unused for `idle` seconds. Times are in seconds.
+    """At most `connections` ordinary connections an instance. `connect_timeout` is in seconds.
 
     `tls` is used for `https://`; without it a context is made for each instance, which takes a while. An idempotent
     call is repeated once where a used connection turns out to be closed. Use it in an `async with` block, or `aclose`
@@ -39,15 +38,9 @@ class Transport:
     """
 
     def __init__(
-        self,
-        *,
-        connections: int = 100,
-        idle: float = 4.0,
-        connect_timeout: float = 60.0,
-        tls: ssl.SSLContext | None = None,
+        self, *, connections: int = 100, connect_timeout: float = 60.0, tls: ssl.SSLContext | None = None
     ) -> None:
         self._connections = connections
-        self._idle = idle
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
@@ -56,9 +49,7 @@ class Transport:
         """Connections are opened when they are needed."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -119,7 +110,6 @@ class Transport:
             pool = self._pools[origin] = Pool(
                 origin,
                 connections=self._connections,
-                idle=self._idle,
                 connect_timeout=self._connect_timeout,
                 response_timeout=None,
                 tls=self._tls,
