@@ -164,11 +164,11 @@ class SessionGuard:
         if self.settings.on_outage != "forward" and not path.exists():
             return None
         from sidecar.outbox.outbox import Outbox  # noqa: PLC0415 # brings SQLite
-        from sidecar.outbox.relay import OutboxRelay, RelayLock  # noqa: PLC0415
+        from sidecar.outbox.relay import OutboxRelay  # noqa: PLC0415
 
         debts = Outbox(path)
         self._stack.push_async_callback(debts.aclose)
-        relay = OutboxRelay(debts, service, known, self.telemetry, RelayLock(path))
+        relay = OutboxRelay(debts, service, known, self.telemetry, path)
         await self._stack.enter_async_context(started(relay))
         self.metrics.publish("sidecar_debts", debts.count)
         self.has_outbox = True

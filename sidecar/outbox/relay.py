@@ -6,11 +6,12 @@ One process at a time pays from a file. The lock is the operating system's, so i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -38,29 +39,25 @@ AT_ONCE: Final = 32
 _log = structlog.get_logger()
 
 
-class RelayLock:
-    """The right to pay from one file, for one process at a time."""
+@contextlib.contextmanager
+def relay_lock(path: Path) -> Iterator[bool]:
+    """Hold the right to pay from the journal at `path` for the block; False where another process has it.
 
-    def __init__(self, path: Path) -> None:
-        """`path` is the journal's; the lock is a file beside it."""
-        self._path = path.with_name(f"{path.name}.lock")
-        self._descriptor: int | None = None
+    The lock is a file beside the journal. Raises OSError where that cannot be opened.
+    """
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
 
-    def take(self) -> bool:
-        """Take the right, unless another process has it. Raises OSError where the file cannot be opened."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
 
-    def give_back(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class OutboxRelay:
@@ -71,13 +68,14 @@ class OutboxRelay:
     """
 
     def __init__(
-        self, debts: Debts, service: SessionService, known: SessionCache, telemetry: Telemetry, lock: RelayLock
+        self, debts: Debts, service: SessionService, known: SessionCache, telemetry: Telemetry, path: Path
     ) -> None:
+        """`path` is the journal's."""
         self._debts = debts
         self._service = service
         self._known = known
         self._telemetry = telemetry
-        self._lock = lock
+        self._path = path
         self._task: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[Unknown | None]] = set()
         self._troubled = False
@@ -115,13 +113,9 @@ class OutboxRelay:
     async def _in_turn(self, pay: Callable[[], Awaitable[bool]]) -> bool:
         """Pay while this process has the right to; false where it has to wait for something."""
         try:
-            if not self._lock.take():
-                return False
-            try:
-                return await pay()
-            finally:
-                # Not kept: another process may reach a session service that this one cannot.
-                self._lock.give_back()
+            # Held for one round: another process may reach a session service that this one cannot.
+            with relay_lock(self._path) as is_ours:
+                return is_ours and await pay()
         except (DebtNotWritten, OSError) as error:
             self._note_trouble(str(error))
             return False

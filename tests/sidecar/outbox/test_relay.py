@@ -30,7 +30,7 @@ from sidecar.guard.verdicts import (
 )
 from sidecar.model import UNOWNED, Reference, Session, SessionStatus
 from sidecar.outbox.outbox import Outbox
-from sidecar.outbox.relay import AT_ONCE, OutboxRelay, RelayLock
+from sidecar.outbox.relay import AT_ONCE, OutboxRelay, relay_lock
 from tests.support.eventually import eventually
 
 
@@ -97,7 +97,7 @@ async def paying(
 ) -> AsyncIterator[OutboxRelay]:
     """A relay at work."""
     known = cache() if known is None else known
-    relay = OutboxRelay(outbox, service, known, telemetry, RelayLock(outbox._journal.path))
+    relay = OutboxRelay(outbox, service, known, telemetry, outbox._journal.path)
     await relay.start()
     try:
         yield relay
@@ -280,14 +280,14 @@ async def test_only_one_at_a_time_pays_from_a_file(
     service = Service()
     tries = Mock(wraps=fcntl.flock)
     monkeypatch.setattr("fcntl.flock", tries)
-    other = RelayLock(outbox._journal.path)
-    assert other.take()
     await outbox.owe(debts(1)[0])
-    async with paying(outbox, service, telemetry):
-        await eventually(lambda: tries.call_count > 1)
-        assert service.asked == {}
-        other.give_back()
-        await eventually(lambda: not outbox.any_owed())
+    with contextlib.ExitStack() as other:
+        assert other.enter_context(relay_lock(outbox._journal.path))
+        async with paying(outbox, service, telemetry):
+            await eventually(lambda: tries.call_count > 1)
+            assert service.asked == {}
+            other.close()
+            await eventually(lambda: not outbox.any_owed())
 
 
 async def test_two_who_pay_from_one_file_pay_no_debt_twice(
@@ -306,26 +306,28 @@ async def test_two_who_pay_from_one_file_pay_no_debt_twice(
 HOLD_AND_TELL = """
 import sys, time
 from pathlib import Path
-from sidecar.outbox.relay import RelayLock
+from sidecar.outbox.relay import relay_lock
 
-print(RelayLock(Path(sys.argv[1])).take(), flush=True)
-time.sleep(600)
+with relay_lock(Path(sys.argv[1])) as is_ours:
+    print(is_ours, flush=True)
+    time.sleep(600)
 """
 
 
 def test_the_right_to_pay_dies_with_its_holder(tmp_path: Path) -> None:
     """The right to pay is free again after its holder was killed."""
-    lock = RelayLock(tmp_path / "outbox.db")
+    path = tmp_path / "outbox.db"
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD_AND_TELL, str(tmp_path / "outbox.db")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD_AND_TELL, str(path)], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline().strip() == "True"
-        assert not lock.take()
+        with relay_lock(path) as is_ours:
+            assert not is_ours
         holder.kill()
         holder.wait()
-    assert lock.take()
-    lock.give_back()
+    with relay_lock(path) as is_ours:
+        assert is_ours
 
 
 async def test_pays_for_a_process_that_died(outbox: Outbox, tmp_path: Path, telemetry: Telemetry) -> None:
