@@ -21,11 +21,11 @@ from service_kit.logs import configure_logging
 from service_kit.migration_log import MigrationLog
 from service_kit.migrations import Migrations
 from service_kit.progress import progress_on_stderr
+from service_kit.report import Reader, Write, reading
 from service_kit.service_settings import ServiceSettings
 from service_kit.serving import serve
 from service_kit.settings import BadSettings, load, unknown_variables, variable
 
-Write = Callable[[str], object]
 SettingsType = TypeVar("SettingsType", bound=ServiceSettings)
 
 
@@ -55,7 +55,7 @@ class Program(Generic[SettingsType]):
     version_table: str
     settings: type[SettingsType]
     build: Callable[[SettingsType], Served]
-    report: Callable[[str, str, Write], Awaitable[None]]
+    report: Callable[[Reader, Write], Awaitable[None]]
 
     def commands(self) -> click.Group:
         """The commands of this service."""
@@ -101,7 +101,8 @@ class Program(Generic[SettingsType]):
                 click.echo(line)
 
     async def _report(self, settings: SettingsType) -> None:
-        await self.report(settings.database_url, settings.database_schema, click.echo)
+        async with reading(settings.database_url, settings.database_schema) as database:
+            await self.report(database, click.echo)
 
     def _migrations(self, settings: SettingsType, log: MigrationLog | None = None) -> Migrations:
         return Migrations(self.package, settings.database_url, settings.database_schema, self.version_table, log)

@@ -21,6 +21,7 @@ from service_kit.engine import create_engine, is_sqlite
 from service_kit.ids import unsafe_because
 from service_kit.migration_log import MigrationLog
 from service_kit.migrations import Migrations
+from service_kit.report import reading
 from session_service.app import SessionService
 from session_service.report import write_report
 from session_service.settings import VERSION_TABLE, Settings
@@ -43,6 +44,7 @@ JSON_TEXTS: Final = (('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ("[1,
 MIGRATE: Final = """
 import asyncio, sys
 from service_kit.migrations import Migrations
+from service_kit.report import reading
 asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 """
 
@@ -324,10 +326,17 @@ async def test_letter_case_that_a_uuid_column_folds_is_taken_from_the_memories(p
     await migrated(postgres_alone)
     (row,) = await table(postgres_alone, "sessions", "id")
     assert (row["session_id"], row["user_id"]) == (session, user)
-    lines: list[str] = []
-    await write_report(postgres_alone, SCHEMA, lines.append)
+    lines = await report(postgres_alone)
     assert "memory session without a session: 0 in all" in lines
     assert "memory session of another user than its session: 0 in all" in lines
+
+
+async def report(url: str) -> list[str]:
+    """The lines of `migrate --report`."""
+    lines: list[str] = []
+    async with reading(url, SCHEMA) as database:
+        await write_report(database, lines.append)
+    return lines
 
 
 async def test_the_report_compares_owners(url: str) -> None:
@@ -342,8 +351,7 @@ async def test_the_report_compares_owners(url: str) -> None:
         await connection.exec_driver_sql("INSERT INTO session_memories VALUES ('s', 'bob'), ('s', 'ann')")
     await engine.dispose()
     for _ in range(2):
-        lines: list[str] = []
-        await write_report(url, SCHEMA, lines.append)
+        lines = await report(url)
         assert "memory session of another user than its session: s bob" in lines
         assert "memory session of another user than its session: 1 in all" in lines
         await migrated(url)
