@@ -77,7 +77,9 @@ class OutboxRelay:
         self._telemetry = telemetry
         self._path = path
         self._task: asyncio.Task[None] | None = None
-        self._settling: set[asyncio.Task[Unknown | None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        # What the session service has answered although the file, on a full disk perhaps, does not take it.
+        self._unwritten: dict[Reference, Found | Created | Conflict | Gone] = {}
         self._troubled = False
         self._retry_pause = FIRST_RETRY
         self._retry_at = 0.0
@@ -121,8 +123,12 @@ class OutboxRelay:
             return False
 
     async def _pay_all(self) -> bool:
-        """Pay until nothing is due, or the session service does not answer: then false."""
-        while due := await self._debts.due(AT_ONCE):
+        """Pay until nothing is due; false where the session service does not answer, or the file takes no answer."""
+        for reference, answer in list(self._unwritten.items()):
+            await self._settle(reference, answer)
+            if reference in self._unwritten:
+                break
+        while due := await self._unanswered():
             paid, set_aside = await self._pay_batch(due)
             if set_aside:
                 # Soon at first, because the cause may be gone in a moment.
@@ -131,8 +137,13 @@ class OutboxRelay:
                 _log.warning("debts that cannot be paid are set aside", sessions=set_aside)
             if not paid + set_aside:
                 return False
-            self._troubled = False
-        return True
+            self._troubled = bool(self._unwritten)
+        return not self._unwritten
+
+    async def _unanswered(self) -> list[Reference]:
+        """Give the oldest debts, but for those that the session service has answered."""
+        due = await self._debts.due(AT_ONCE + len(self._unwritten))
+        return [reference for reference in due if reference not in self._unwritten]
 
     async def _retry_all(self) -> bool:
         """Try each debt that was set aside once, those that are due before it; false in an outage."""
@@ -181,18 +192,20 @@ class OutboxRelay:
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         # A cancellation must not come between taking a debt out and reporting it.
-        return await asyncio.shield(settling)
+        await asyncio.shield(settling)
+        return None
 
-    async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> Unknown | None:
+    async def _settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
         try:
             await self._debts.settle(reference, answer)
         except DebtNotWritten as error:
             self._note_trouble(str(error), reference)
-            return Unknown(str(error))
+            self._unwritten[reference] = answer
+            return
+        self._unwritten.pop(reference, None)
         outcome = unpayable(reference, answer)
         if outcome is not None:
             self._telemetry.debt_conflict(reference, outcome)
-        return None
 
     def _note_trouble(self, why: str, reference: Reference | None = None) -> None:
         if not self._troubled:

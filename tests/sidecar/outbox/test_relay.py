@@ -15,7 +15,7 @@ from unittest.mock import Mock, create_autospec
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.ports import Telemetry
+from sidecar.guard.ports import DebtNotWritten, Telemetry
 from sidecar.guard.verdicts import (
     Absent,
     Conflict,
@@ -339,6 +339,35 @@ async def test_pays_for_a_process_that_died(outbox: Outbox, tmp_path: Path, tele
         await eventually(lambda: not outbox.any_owed())
         await dying.aclose()
     assert service.created == {"s0": 1}
+
+
+class FullDisk(Outbox):
+    """A journal that can be read but, while it `is_full`, not written."""
+
+    is_full = True
+
+    async def settle(self, reference: Reference, answer: Found | Created | Conflict | Gone) -> None:
+        if self.is_full:
+            raise DebtNotWritten("the disk is full")
+        await super().settle(reference, answer)
+
+    async def set_aside(self, reference: Reference, why: str) -> None:
+        if self.is_full:
+            raise DebtNotWritten("the disk is full")
+        await super().set_aside(reference, why)
+
+
+async def test_a_full_disk_keeps_no_session_from_its_debt(tmp_path: Path, telemetry: Telemetry) -> None:
+    """Each session is created, once, although no debt can be struck off; they are as soon as there is room again."""
+    service, outbox = Service(), FullDisk(tmp_path / "outbox.db")
+    await asyncio.gather(*map(outbox.owe, debts(3 * AT_ONCE)))
+    async with paying(outbox, service, telemetry):
+        await eventually(lambda: len(service.created) == 3 * AT_ONCE)
+        assert outbox.count() == 3 * AT_ONCE
+        outbox.is_full = False
+        await eventually(lambda: not outbox.any_owed())
+    await outbox.aclose()
+    assert set(service.created.values()) == {1}
 
 
 async def test_a_journal_in_trouble_ends_nothing(outbox: Outbox, telemetry: Telemetry) -> None:
