@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from sidecar.doors.proxy import bare_proxy
 from sidecar.http.client.forwarder import Forwarder
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.server.protocol import HardenedProtocol
+from sidecar.http.server.serving import Shared
 from sidecar.session_guard import SessionGuard
 
 if TYPE_CHECKING:
@@ -30,8 +33,7 @@ class Front:
     """What a server serves: the application, and the protocol class of its connections."""
 
     app: ASGIApp
-    protocol: type[HardenedProtocol]
-    fast_path: FastPath | None = None
+    connect: Callable[[Shared], HardenedProtocol]
     hosting: Hosting | None = None
 
 
@@ -49,18 +51,18 @@ class Fronts:
         guard = self._guard
         # The fast path leaves no moment to log or trace a request.
         fast = self._settings.fast_path and not self._settings.access_log and self._tracing is None
+        path = FastPath(
+            guard.extractor.classify,
+            guard.guard,
+            upstream,
+            refuse_unanswered,
+            guard.budget,
+            guard.unguarded,
+            guard.authorize,
+        )
         return Front(
             self._logged(self._traced(bare_proxy(Forwarder(upstream), self._guarding))),
-            FastPathProtocol if fast else HardenedProtocol,
-            FastPath(
-                guard.extractor.classify,
-                guard.guard,
-                upstream,
-                refuse_unanswered,
-                guard.budget,
-                guard.unguarded,
-                guard.authorize,
-            ),
+            functools.partial(FastPathProtocol, path=path) if fast else HardenedProtocol,
         )
 
     def host(self, app: ASGIApp) -> Front:
@@ -68,7 +70,8 @@ class Fronts:
         from sidecar.http.server.hosting import Hosting, HostingProtocol  # noqa: PLC0415 # brings uvicorn
 
         hosted = self._traced(hosted_app(app, self._guarding, decision_header=self._settings.decision_header))
-        return Front(self._logged(hosted), HostingProtocol, hosting=Hosting(hosted))
+        hosting = Hosting(hosted)
+        return Front(self._logged(hosted), functools.partial(HostingProtocol, hosting=hosting), hosting)
 
     def authorizer(self) -> ASGIApp:
         """The authoriser: answers other proxies."""

@@ -8,7 +8,8 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from sidecar.http.ports import WIRE, Wire
+from sidecar.http.ports import WIRE
+from sidecar.http.server.exchange import Exchange
 from sidecar.model import Reason
 from sidecar.request_context import RequestContext, enter_request
 
@@ -34,13 +35,13 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wire: Wire = scope[WIRE]
-        request = enter_request(wire.head)
+        exchange: Exchange = scope[WIRE]
+        request = enter_request(exchange.head)
         started = time.monotonic()
         try:
             await self._app(scope, receive, send)
         finally:
-            status = wire.status
+            status = exchange.status
             self._log.info(
                 "request",
                 request_id=request.id,
@@ -49,11 +50,13 @@ class AccessLog:
                 status=status,
                 decision=request.decision,
                 reason=request.reason,
-                flags=response_flags(request, answering=status is not None, complete=wire.answered, left=wire.left),
-                received=wire.received,
-                sent=wire.sent,
+                flags=response_flags(
+                    request, answering=status is not None, complete=exchange.answered, left=exchange.left
+                ),
+                received=exchange.received,
+                sent=exchange.sent,
                 seconds=round(time.monotonic() - started, 6),
-                client=wire.peer,
+                client=exchange.peer,
             )
 
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.doors.asgi import begin
 from sidecar.doors.body.body_copy import BodyCopy
 from sidecar.doors.body.bounded_body import BodyBudget, Replay
 from sidecar.doors.body.content_coding import coding_of, decode
+from sidecar.doors.middleware import begin
 from sidecar.extract.extractor import Classification, Extractor
 from sidecar.extract.refused import RequestRefused
 from sidecar.guard.recovery import Recovery

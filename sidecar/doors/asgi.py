@@ -1,4 +1,4 @@
-"""What every ASGI door shares: the head of a request as it stood on the wire, and complete responses of our own."""
+"""What ASGI doors share: requests as foreign servers tell of them, and complete responses of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from starlette.types import Scope, Send
 from sidecar.doors.refusal import Response, identified
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.http.asgi_wire import routed_target, target_of
-from sidecar.http.ports import WIRE, Wire
 from sidecar.model import Head
 from sidecar.request_context import enter_request
 
@@ -17,29 +16,14 @@ PERMIT: Final = "session_guard"
 """Where the permit of an admitted request stands in its ASGI scope."""
 
 
-def begin(scope: Scope, extractor: Extractor | NothingGuarded) -> tuple[Head, Classification | None]:
-    """Classify a request, and have what is logged and asked from here on name it.
-
-    Gives the classification, and the head that it follows from.
-    """
-    wire: Wire | None = scope.get(WIRE)
-    if wire is None:
-        foreign = _head_of(scope)
-        enter_request(foreign)
-        return _classify_foreign(scope, foreign, extractor)
-    head = wire.head
-    enter_request(head)
-    return head, head.classify(extractor.classify)
-
-
-def _classify_foreign(
-    scope: Scope, head: Head, extractor: Extractor | NothingGuarded
-) -> tuple[Head, Classification | None]:
+def classify_foreign(scope: Scope, extractor: Extractor | NothingGuarded) -> tuple[Head, Classification | None]:
     """Classify a request that came by a foreign server; gives the head that it was classified by, too.
 
     Where the application is mounted below a path, or a layer before it has changed the path, the profile may speak of
     the whole target or of what the application routes by: no rule for the first lets the second pass.
     """
+    head = _head_of(scope)
+    enter_request(head)
     classification = extractor.classify(head)
     routed = routed_target(scope, head.target) if classification is None else None
     if routed is None or extractor.has_rule(head):

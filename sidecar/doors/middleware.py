@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 from mypy_extensions import mypyc_attr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sidecar.doors.asgi import PERMIT, begin, respond
+from sidecar.doors.asgi import PERMIT, classify_foreign, respond
 from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, ClientDisconnected
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
@@ -21,9 +21,23 @@ from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import UpstreamError
 from sidecar.http.ports import WIRE, Wire
-from sidecar.model import NOTIFICATION, Call, Extraction, Refusal, RefusalFormat
+from sidecar.model import NOTIFICATION, Call, Extraction, Head, Refusal, RefusalFormat
+from sidecar.request_context import enter_request
 
 _UNREAD: Final = Extraction(RefusalFormat.REST, (Call(),))
+
+
+def begin(scope: Scope, extractor: Extractor | NothingGuarded) -> tuple[Head, Classification | None]:
+    """Classify a request, and have what is logged and asked from here on name it.
+
+    Gives the classification, and the head that it follows from.
+    """
+    wire: Wire | None = scope.get(WIRE)
+    if wire is None:
+        return classify_foreign(scope, extractor)
+    head = wire.head
+    enter_request(head)
+    return head, head.classify(extractor.classify)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

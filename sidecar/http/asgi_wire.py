@@ -17,7 +17,7 @@ from typing import Final, Self
 from starlette.types import Message, Receive, Scope, Send
 
 from sidecar.http.ports import Wire, WireHead
-from sidecar.model import Extraction, Headers
+from sidecar.model import Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
 
@@ -33,13 +33,8 @@ class AsgiWire(Wire):
         self.head = _head_of(scope)
         client = scope.get("client")
         self.peer: str | None = client[0] if client else None
-        self.extraction: Extraction | None = None
         self.arrived = monotonic()
-        self.answered = False
         self.wants_messages = True
-        self.status: int | None = None
-        self.sent = self.received = 0
-        self._left = False
         self._receive = receive
         self._send = send
         self.body_complete = not self.head.has_body
@@ -50,11 +45,6 @@ class AsgiWire(Wire):
     def body_arrived(self) -> bool:
         """Say no: ASGI tells of the body when it is received."""
         return False
-
-    @property
-    def left(self) -> bool:
-        """Whether the client disconnected before its answer was complete."""
-        return self._left
 
     async def receive(self) -> Message:
         """Give the next message of the request."""
@@ -69,8 +59,6 @@ class AsgiWire(Wire):
         if message["type"] == "http.response.start":
             headers = [field for field in message["headers"] if field[0].lower() != b"transfer-encoding"]
             message = {"type": "http.response.start", "status": message["status"], "headers": headers}
-        else:
-            self.answered = not message.get("more_body", False)
         await self._send(message)
 
     def __enter__(self) -> Self:
@@ -111,7 +99,6 @@ class AsgiWire(Wire):
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._left = not self.answered
         if self._on_gone is not None:
             self._on_gone()
 

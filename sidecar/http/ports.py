@@ -72,23 +72,9 @@ class Wire:
     """A layer around the forwarder reads the messages of the response. Unless one sets this, the upstream's response
     goes to a wire that is a `ResponseClient` by plain calls, and no `send` sees any of it."""
 
-    status: int | None
-    """The status code of the response, once it has begun."""
-    sent: int
-    """Bytes of the response's body so far."""
-    received: int
-    """Bytes of the request's body so far."""
-    answered: bool
-    """The answer was complete, or the connection became a tunnel."""
-
     @property
     def body_arrived(self) -> bool:
         """Some of the body, or its end, is there: the first `receive` will not wait."""
-        raise NotImplementedError
-
-    @property
-    def left(self) -> bool:
-        """Whether the client closed the connection before its answer was complete."""
         raise NotImplementedError
 
     def on_gone(self, callback: Callable[[], None]) -> None:

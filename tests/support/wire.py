@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,7 @@ from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.hosting import Hosting, HostingProtocol
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.server import Server
+from sidecar.http.server.serving import Shared
 from sidecar.model import Call, Extraction, Grounds, Head, RefusalFormat
 from sidecar.testing import permit
 from tests.support.eventually import eventually
@@ -262,7 +264,12 @@ async def running(
     """
     upstream = Upstream(url, telemetry=Telemetry(), **options)
     served: Any = app(upstream)
-    protocol = HostingProtocol if hosted else FastPathProtocol if fast_path else HardenedProtocol
+    hosting = Hosting(served) if hosted else None
+    connect: Callable[[Shared], HardenedProtocol] = HardenedProtocol
+    if hosting is not None:
+        connect = functools.partial(HostingProtocol, hosting=hosting)
+    elif fast_path:
+        connect = functools.partial(FastPathProtocol, path=(parts or _fast_path_of(app))(upstream))
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     port = listener.getsockname()[1]
@@ -272,11 +279,10 @@ async def running(
         listener,
         drain_timeout=drain_timeout,
         patience=patience,
-        protocol=protocol,
-        fast_path=(parts or _fast_path_of(app))(upstream),
+        connect=connect,
         on_ready=ready.set,
         handle_signals=False,
-        hosting=Hosting(served) if hosted else None,
+        hosting=hosting,
     )
     serving = asyncio.create_task(server.run_until_stopped())
     try:

@@ -17,7 +17,8 @@ class BodyCopy:
         self._limit = limit
         self.pieces: list[bytes] = []
         # A request that declares no body is whole before anything is received.
-        self.is_whole = not _declares_body(headers)
+        fields = dict(headers)
+        self.is_whole = b"transfer-encoding" not in fields and int(fields.get(b"content-length", b"0")) == 0
         self._is_given_up = False
 
     async def receive(self) -> Message:
@@ -39,9 +40,3 @@ class BodyCopy:
             self._is_given_up = True
             return
         self.pieces.append(piece[:room])
-
-
-def _declares_body(headers: Headers) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and int(value) > 0) for name, value in headers
-    )

@@ -119,9 +119,10 @@ class HeldBody(Replay):
 
     async def __aenter__(self) -> Self:
         try:
-            length, is_coded = _described(self._headers)
-            coding = coding_of(self._headers) if is_coded else IDENTITY
-            if length > self._limit:
+            fields = dict(self._headers)
+            coding = coding_of(self._headers) if b"content-encoding" in fields else IDENTITY
+            # The server lets no malformed length through.
+            if int(fields.get(b"content-length", b"0")) > self._limit:
                 self._refuse_size()
             self.raw = self.content = await self._receive_all()
             if coding != IDENTITY:
@@ -156,17 +157,3 @@ class HeldBody(Replay):
 
     def _refuse_size(self) -> NoReturn:
         raise BodyRefused(too_large(self._limit))
-
-
-def _described(headers: Headers) -> tuple[int, bool]:
-    """Give the Content-Length in bytes, and whether there is a content coding.
-
-    The length is 0 where none is declared; the server refuses a malformed one.
-    """
-    length, is_coded = 0, False
-    for name, value in headers:
-        if name == b"content-length":
-            length = int(value)
-        elif name == b"content-encoding":
-            is_coded = True
-    return length, is_coded

@@ -41,9 +41,8 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
 
     __slots__ = ("_classify", "_extraction", "_guard", "_limit", "_unguarded", "unanswered", "upstream")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, path: FastPath) -> None:
         super().__init__(shared)
-        path: FastPath = shared.fast_path
         self.upstream = path.upstream
         self.unanswered = path.unanswered
         self._classify = path.classify

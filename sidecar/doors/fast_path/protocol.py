@@ -31,9 +31,8 @@ class FastPathProtocol(ForwardingConnection):
 
     __slots__ = ("_authorize", "_budget")
 
-    def __init__(self, shared: Shared) -> None:
-        super().__init__(shared)
-        path: FastPath = shared.fast_path
+    def __init__(self, shared: Shared, path: FastPath) -> None:
+        super().__init__(shared, path)
         self._authorize = path.authorize
         self._budget = path.budget
 

@@ -38,7 +38,9 @@ class ClientDisconnected(OSError):
 class Exchange(Wire, ResponseClient, Served, BodySink):
     """What the protocol and the application know of the request being served.
 
-    `body` is the whole body, or None where `feed` brings it.
+    `body` is the whole body, or None where `feed` brings it. `received` are the bytes of the body so far, `status` is
+    that of the response once it has begun, and `sent` are the bytes of its body so far. `answered` says that the
+    response was complete, or the connection became a tunnel.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
 
     @property
     def left(self) -> bool:
+        """Whether the client closed the connection before its answer was complete."""
         return self.gone and not self.answered
 
     def on_gone(self, callback: Callable[[], None]) -> None:

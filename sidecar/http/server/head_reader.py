@@ -6,6 +6,7 @@ recognised instead of read, and keeps what follows from what it shares.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sidecar.http.server.request_head import (
@@ -14,7 +15,6 @@ from sidecar.http.server.request_head import (
     ORIGIN_FORM,
     BadRequest,
     RequestHead,
-    around_length,
     parse_head,
     read_request_line,
     skip_empty_lines,
@@ -23,15 +23,21 @@ from sidecar.http.server.request_head import (
 MAX_REMEMBERED: Final = 4 * 1024
 """Most bytes of a head that a connection remembers, so that idle connections hold little."""
 
+_LENGTH_FIELD: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _MOST_DIGITS: Final = 18
 
 
 class HeadReader:
-    """Reads the heads of one connection. It remembers the last, and the bytes around the declared length of that."""
+    """Reads the heads of one connection. It remembers the last.
+
+    Of a head with a body it remembers also what stands around the declared length, in the head as it came and as it is
+    written to the upstream.
+    """
 
     def __init__(self) -> None:
         self._last: RequestHead | None = None
-        self._before = self._after = b""
+        self._before = self._behind = b""
+        self._written_before = self._written_behind = b""
 
     def read(self, buffer: bytes, seen: int = 0) -> RequestHead | None:
         """Give the head at the start of `buffer`; None while its end has not come. Raises BadRequest.
@@ -57,8 +63,9 @@ class HeadReader:
 
     def _remember(self, head: RequestHead) -> None:
         self._last = head if len(head.raw) <= MAX_REMEMBERED else None
+        self._written_before = b""
         if head.length:
-            self._before, self._after = around_length(head.raw)
+            self._before, self._behind = _around_length(head.raw)
 
     def _with_length(self, last: RequestHead, buffer: bytes) -> RequestHead | None:
         """Give the head at the start of `buffer`, if it declares another length than the last and is else the same."""
@@ -69,11 +76,17 @@ class HeadReader:
         while end < most and 48 <= buffer[end] <= 57:
             length = 10 * length + buffer[end] - 48
             end += 1
-        behind = end + len(self._after)
+        body = end + len(self._behind)
         # Whether there is a body decides about more than its length.
-        if not length or buffer[end:behind] != self._after:
+        if not length or buffer[end:body] != self._behind:
             return None
-        return last.with_length(buffer[:behind], buffer[start:end], length)
+        digits = buffer[start:end]
+        head = last.with_length(buffer[:body], digits, length)
+        if last.upstream_head is not None:
+            if not self._written_before:
+                self._written_before, self._written_behind = _around_length(last.upstream_head)
+            head.upstream_head = self._written_before + digits + self._written_behind
+        return head
 
 
 def _with_target(last: RequestHead, raw: bytes) -> RequestHead | None:
@@ -84,6 +97,13 @@ def _with_target(last: RequestHead, raw: bytes) -> RequestHead | None:
     if raw.startswith(last.raw[:start]) and raw.endswith(behind) and ORIGIN_FORM.fullmatch(raw, start, end):
         return last.with_target(raw, raw[start:end])
     return None
+
+
+def _around_length(head: bytes) -> tuple[bytes, bytes]:
+    """Give what stands in a head before and behind the digits of its declared length, which it has."""
+    length = _LENGTH_FIELD.search(head)
+    assert length is not None  # noqa: S101 # for the type checker
+    return head[: length.start(1)], head[length.end(1) :]
 
 
 def find_head(buffer: bytes, seen: int = 0) -> int:

@@ -83,13 +83,13 @@ class Hosting:
 
 
 class HostingProtocol(HardenedProtocol):
-    """One client connection of a hosted application. What it shares has a `Hosting`."""
+    """One client connection of a hosted application."""
 
     __slots__ = ("_hosting",)
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, hosting: Hosting) -> None:
         super().__init__(shared)
-        self._hosting: Hosting = shared.hosting
+        self._hosting = hosting
 
     def _scope_of(self, head: RequestHead) -> Scope:
         """Give each request its own fields, and a copy of the lifespan state (ASGI lifespan, version 2.0)."""

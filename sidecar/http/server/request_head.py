@@ -35,7 +35,6 @@ FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n){1,%d}" % MAX_EMPTY_LINES)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_LENGTH_FIELD: Final = re.compile(rb"\r\nContent-Length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 class BadRequest(Exception):
@@ -76,7 +75,6 @@ class RequestHead(WireHead):
     length = 0
     keep_alive = True
     expects_continue = False
-    around_upstream_length: tuple[bytes, bytes] | None = None
 
     def __init__(
         self,
@@ -114,10 +112,6 @@ class RequestHead(WireHead):
         head = self._alike(raw, self.target, self.section.with_length(digits))
         head.length = length
         head.classified, head.classification, head.way = self.classified, self.classification, self.way
-        if self.upstream_head is not None:
-            around = self.around_upstream_length or around_length(self.upstream_head)
-            head.around_upstream_length = around
-            head.upstream_head = around[0] + digits + around[1]
         return head
 
     def _alike(self, raw: bytes, target: bytes, section: HeaderSection) -> RequestHead:
@@ -179,13 +173,6 @@ def _bad_fields(head: bytes, lines: int) -> BadRequest:
     if lines > MAX_FIELDS:
         return BadRequest(431, "more than 100 header fields")
     return BadRequest(400, "malformed header field")
-
-
-def around_length(head: bytes) -> tuple[bytes, bytes]:
-    """Give what stands in a head before and behind the digits of its declared length, which it has."""
-    length = _LENGTH_FIELD.search(head)
-    assert length is not None  # noqa: S101 # for the type checker
-    return head[: length.start(1)], head[length.end(1) :]
 
 
 def _check_host(request: RequestHead) -> None:

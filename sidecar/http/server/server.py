@@ -44,10 +44,9 @@ class StartFailed(Exception):
 class Server:
     """Serves `app` on `listener`, which it closes. `drain_timeout` is in seconds.
 
-    `protocol` serves each connection; it finds `fast_path` and `hosting` in what all connections share.
-    `on_ready` is called when connections are accepted, `on_drain` as soon as it was asked to stop. Without
-    `handle_signals` only `stop` stops it. `hosting` gives the application its lifespan and WebSockets; `protocol` is
-    HostingProtocol then.
+    `connect` makes what serves a connection from what all of them share. `on_ready` is called when connections are
+    accepted, `on_drain` as soon as it was asked to stop. Without `handle_signals` only `stop` stops it. `hosting` gives
+    the application its lifespan and WebSockets; `connect` makes a HostingProtocol then.
     """
 
     def __init__(
@@ -57,15 +56,14 @@ class Server:
         *,
         drain_timeout: float = 30.0,
         patience: Timeouts | None = None,
-        protocol: type[HardenedProtocol] = HardenedProtocol,
-        fast_path: object = None,
+        connect: Callable[[Shared], HardenedProtocol] = HardenedProtocol,
         on_ready: Callable[[], None] = _nothing,
         on_drain: Callable[[], None] = _nothing,
         handle_signals: bool = True,
         hosting: Hosting | None = None,
     ) -> None:
-        self.shared = Shared(app, patience or Timeouts(), fast_path=fast_path, hosting=hosting)
-        self._protocol = protocol
+        self.shared = Shared(app, patience or Timeouts())
+        self._connect = connect
         self._hosting = hosting
         self._listener = listener
         self._drain_timeout = drain_timeout
@@ -97,7 +95,7 @@ class Server:
             loop = asyncio.get_running_loop()
             try:
                 accepting = await loop.create_server(
-                    lambda: self._protocol(self.shared), sock=self._listener, backlog=_BACKLOG
+                    lambda: self._connect(self.shared), sock=self._listener, backlog=_BACKLOG
                 )
             except OSError as error:
                 address = bound_address(self._listener)

@@ -19,15 +19,10 @@ PIPELINE_HIGH_WATER: Final = 64 * 1024
 
 @dataclass(slots=True)
 class Shared:
-    """What all connections of a server share: what each is made from, and what the server knows of all.
-
-    `fast_path` is for FastPathProtocol, and `hosting` for HostingProtocol.
-    """
+    """What all connections of a server share: what each is made from, and what the server knows of all."""
 
     app: Any
     patience: Timeouts = field(default_factory=Timeouts)
-    fast_path: Any = None
-    hosting: Any = None
     connections: set[ServingConnection] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     draining: bool = False
