@@ -16,10 +16,10 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, respond
-from sidecar.doors.body.bounded_body import ClientDisconnected
 from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
+from sidecar.http.client.response import ClientGone
 from sidecar.http.ports import WIRE, Wire, WireHead
 from sidecar.http.server.request_head import TOKEN
 from sidecar.model import Extraction, Head, Headers, Reason, Refusal
@@ -194,7 +194,7 @@ async def _admit(_scope: Scope, receive: Receive, send: Send) -> None:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise ClientDisconnected
+            raise ClientGone
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})

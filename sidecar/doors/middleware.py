@@ -12,14 +12,14 @@ from mypy_extensions import mypyc_attr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, classify_foreign, respond
-from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused, ClientDisconnected
+from sidecar.doors.body.bounded_body import BodyBudget, BodyRefused
 from sidecar.doors.refusal import Response, refuse_extraction, refuse_request
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.guard import Guard, ImmediateGuard
 from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.guard.ports import Telemetry
-from sidecar.http.client.response import UpstreamError
+from sidecar.http.client.response import ClientGone, UpstreamError
 from sidecar.http.ports import WIRE, Wire
 from sidecar.model import NOTIFICATION, Call, Extraction, Head, Refusal, RefusalFormat
 from sidecar.request_context import enter_request
@@ -127,7 +127,7 @@ class EnforceMiddleware(GuardMiddleware):
         except BodyRefused as refused:
             self._telemetry.decided("refused", refused.refuse.reason, None, refused.refuse.detail)
             await respond(scope, send, refuse_request(classification.refusal_format, refused.refuse))
-        except ClientDisconnected:
+        except ClientGone:
             return
 
     async def _decide(self, extraction: Extraction, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import urllib.parse
-from collections.abc import Callable
 from time import monotonic
 from typing import Final, Self
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sidecar.http.ports import Wire, WireHead
+from sidecar.http.ports import Served, Wire, WireHead
 from sidecar.model import Headers
 
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
@@ -38,7 +37,8 @@ class AsgiWire(Wire):
         self._receive = receive
         self._send = send
         self.body_complete = not self.head.has_body
-        self._on_gone: Callable[[], None] | None = None
+        self.response: Served | None = None
+        self.gone = False
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -62,6 +62,8 @@ class AsgiWire(Wire):
         await self._send(message)
 
     def __enter__(self) -> Self:
+        """Begin to watch for the disconnect."""
+        self._watch()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,11 +71,6 @@ class AsgiWire(Wire):
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the client disconnects."""
-        self._on_gone = callback
-        self._watch()
 
     def yield_continue(self) -> bool:
         """Say that no `100 Continue` is due: the server sends it by itself."""
@@ -93,14 +90,15 @@ class AsgiWire(Wire):
 
     def _watch(self) -> None:
         """Wait for the disconnect, once the request is complete: before that, its pieces are being received."""
-        if self.body_complete and self._on_gone is not None and self._watcher is None:
+        if self.body_complete and self._watcher is None:
             self._watcher = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
 
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if self._on_gone is not None:
-            self._on_gone()
+        self.gone = True
+        if self.response is not None:
+            self.response.lose_client()
 
 
 def _head_of(scope: Scope) -> WireHead:

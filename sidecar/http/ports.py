@@ -68,6 +68,10 @@ class Wire:
     """What the fast path extracted from the body before it gave way; None where the body is still to be parsed."""
     arrived: float
     """When the head was complete, or the whole body where that has come since (`time.monotonic`)."""
+    response: Served | None
+    """Is told when the client goes away before its answer is complete."""
+    gone: bool
+    """Whether the client has gone."""
     wants_messages: bool
     """A layer around the forwarder reads the messages of the response. Unless one sets this, the upstream's response
     goes to a wire that is a `ResponseClient` by plain calls, and no `send` sees any of it."""
@@ -75,10 +79,6 @@ class Wire:
     @property
     def body_arrived(self) -> bool:
         """Some of the body, or its end, is there: the first `receive` will not wait."""
-        raise NotImplementedError
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, once and at once, when the client goes away before its answer is complete."""
         raise NotImplementedError
 
     def yield_continue(self) -> bool:

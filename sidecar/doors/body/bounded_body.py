@@ -8,6 +8,7 @@ from starlette.types import Message, Receive
 
 from sidecar.doors.body.content_coding import IDENTITY, coding_of, decode
 from sidecar.extract.refused import RequestRefused
+from sidecar.http.client.response import ClientGone
 from sidecar.model import BODY_LATE, RETRY_AFTER, Headers, Reason, Refusal
 
 
@@ -17,10 +18,6 @@ class BodyRefused(Exception):
     def __init__(self, refuse: Refusal) -> None:
         super().__init__(refuse.detail)
         self.refuse = refuse
-
-
-class ClientDisconnected(Exception):
-    """The client went away before its body was complete: no response can reach it."""
 
 
 def too_large(limit: int) -> Refusal:
@@ -50,7 +47,7 @@ class BodyBudget:
         """Read a request's body in an `async with` block; it counts as held until the block ends.
 
         What the head alone rules out is refused before anything is received, so that no `100 Continue` is sent.
-        Entering the block raises BodyRefused and ClientDisconnected.
+        Entering the block raises BodyRefused and ClientGone.
         """
         return HeldBody(headers, receive, self)
 
@@ -146,7 +143,7 @@ class HeldBody(Replay):
             except TimeoutError:
                 raise BodyRefused(BODY_LATE) from None
             if message["type"] != "http.request":
-                raise ClientDisconnected
+                raise ClientGone
             piece = message.get("body", b"")
             if self._lease.size + len(piece) > self._limit:
                 self._refuse_size()

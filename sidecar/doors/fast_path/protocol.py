@@ -63,7 +63,8 @@ class FastPathProtocol(ForwardingConnection):
         self._expect(head, StreamedBody(self, head, response, line))
         self.expect_body(waiting=True)
         self.follow(line)
-        response.send(line, self.upstream.request_head(head, self.peer), arrived, complete=False)
+        written = head.upstream_head or self.upstream.request_head(head, self.peer)
+        response.send(line, written, arrived, complete=False)
         self._feed_buffer()
 
     def wait_for_more(self) -> None:
@@ -98,4 +99,4 @@ class FastPathProtocol(ForwardingConnection):
         if not is_whole:
             self._sink = exchange
             exchange.feed(body, complete=False)
-        self._run(exchange)
+        self.run_beside(exchange.run())

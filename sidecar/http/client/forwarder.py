@@ -82,7 +82,7 @@ class ProxiedRequest:
 
     async def run(self) -> None:
         """Send the request, and wait until its response is over. Raises PermitLapsed and UpstreamError."""
-        self._wire.on_gone(self._response.lose_client)
+        self._wire.response = self._response
         upload = None
         try:
             upload = await self._send_request()
@@ -120,7 +120,9 @@ class ProxiedRequest:
     async def _send_request(self) -> asyncio.Task[None] | None:
         """Send the head, and the body if it is there already; otherwise give the task that sends it."""
         wire = self._wire
-        head = self._upstream.request_head(wire.head, wire.peer)
+        if wire.gone:
+            raise ClientGone
+        head = wire.head.upstream_head or self._upstream.request_head(wire.head, wire.peer)
         # First of all, so that nothing has been received yet should the permit lapse.
         connection = self._upstream.pool.take() or await self._wait_for_connection()
         if not wire.head.has_body:

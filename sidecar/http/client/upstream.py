@@ -79,8 +79,6 @@ class Upstream:
 
     def request_head(self, head: WireHead, peer: str | None) -> bytes:
         """Write the head of a request as the upstream gets it, for the client at the address `peer`."""
-        if head.upstream_head is not None:
-            return head.upstream_head
         written = head.upstream_fields
         if written is None:
             fields = self.rules.write_request_fields(head.raw_headers, peer=peer, upgrade=head.upgrade)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
@@ -51,10 +51,10 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self.extraction: Extraction | None = None
         self.arrived = time.monotonic()
         self.wants_messages = False
+        self.response: Served | None = None
         self.status: int | None = None
         self.sent = 0
         self.received = len(body or b"")
-        self.task: asyncio.Task[None] | None = None
         self._scope = scope
         self.body_complete = body is not None
         self.answered = False
@@ -65,7 +65,6 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._held = 0
         self._told_end = False
         self._failure: Exception | None = None
-        self._on_gone: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         scope[WIRE] = self
 
@@ -79,12 +78,6 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
     def left(self) -> bool:
         """Whether the client closed the connection before its answer was complete."""
         return self.gone and not self.answered
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the client goes away; at once if it has gone already."""
-        self._on_gone = callback
-        if self.gone:
-            callback()
 
     def yield_continue(self) -> bool:
         due, self._continue_due = self._continue_due, False
@@ -168,9 +161,9 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         """Report that the client has gone to each part that waits for it."""
         self.gone = True
         self._wake()
-        callback, self._on_gone = self._on_gone, None
-        if callback is not None and not self.answered:
-            callback()
+        response, self.response = self.response, None
+        if response is not None and not self.answered:
+            response.lose_client()
 
     def end_stream(self) -> None:
         """Give up what streams the answer, which the connection ends."""
@@ -181,17 +174,13 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
 
     async def run(self) -> None:
         """Have the application serve the request; an application that leaves the response incomplete is an error."""
-        # Both hold this exchange: held by it in turn, they would need the garbage collector.
+        # It holds this exchange: held by it in turn, it would need the garbage collector.
         scope, self._scope = self._scope, {}
-        task, self.task = self.task, None
         try:
             await self._protocol.shared.app(scope, self.receive, self.send)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")
-        finally:
-            if task is not None:
-                self._protocol.shared.tasks.discard(task)
         if not (self.gone or self.answered):
             await self._answer_for_application()
 
@@ -233,7 +222,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
     def _complete(self) -> None:
         self.answered = True
         # It leads back here.
-        self._on_gone = None
+        self.response = None
         self._wake()
 
     def _is_over(self) -> bool:

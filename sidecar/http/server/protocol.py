@@ -7,7 +7,6 @@ before it have been given. Refuses by itself what cannot be read in one way only
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context
 
 from starlette.types import Scope
 
@@ -124,7 +123,7 @@ class HardenedProtocol(RespondingConnection):
         length = head.length
         if length <= len(self._buffer) and not head.chunked:
             body, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._run(self._hand_over(head, body))
+            self.run_beside(self._hand_over(head, body).run())
             return
         exchange = self._hand_over(head, None)
         self._expect(head, exchange)
@@ -135,7 +134,7 @@ class HardenedProtocol(RespondingConnection):
             # The rest of the body will never come.
             self._finish()
             return
-        self._run(exchange)
+        self.run_beside(exchange.run())
 
     def _hand_over(self, head: RequestHead, body: bytes | None) -> Exchange:
         """Make what the application gets of a request; `body` is its whole body, or None where that is still read."""
@@ -145,11 +144,6 @@ class HardenedProtocol(RespondingConnection):
 
     def _scope_of(self, head: RequestHead) -> Scope:
         return request_scope(self._scope, head)
-
-    def _run(self, exchange: Exchange) -> None:
-        task = self.loop.create_task(exchange.run(), context=Context())
-        exchange.task = task
-        self.shared.tasks.add(task)
 
     def answered(self, *, closes: bool) -> None:
         """The answer is complete; go on to the next request, or close."""

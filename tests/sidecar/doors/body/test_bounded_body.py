@@ -12,8 +12,8 @@ from starlette.types import Message, Receive
 from sidecar.doors.body.bounded_body import (
     BodyBudget,
     BodyRefused,
-    ClientDisconnected,
 )
+from sidecar.http.client.response import ClientGone
 from sidecar.model import RETRY_AFTER, Headers, Reason, Refusal
 
 TOO_LARGE = Refusal(Reason.BODY_TOO_LARGE, "The body has more than 10 bytes, the most that is read for a session id.")
@@ -131,7 +131,7 @@ async def test_a_client_that_goes_away_is_nobody_to_answer() -> None:
 
     gone: Message = {"type": "http.disconnect"}
     for receive in (sending(), half):
-        with pytest.raises(ClientDisconnected):
+        with pytest.raises(ClientGone):
             async with budget.hold([], receive):
                 raise AssertionError("there is no body")
         assert budget.held == 0
