@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 class Decision:
     """What `SessionGuard.decide` says of a request: exactly one of the two is set.
 
-    `permit` admits it, and every session that it names exists by then. `response` refuses it: status, fields and body
-    as the proxy would answer.
+    `permit` admits it; in mode `enforce` every session that it names exists by then. `response` refuses it: status,
+    fields and body as the proxy would answer.
     """
 
     permit: Permit | None = None
@@ -226,8 +226,11 @@ class SessionGuard:
 
         `target` is the request target of RFC 9112, section 3.2, percent-encoded as it was sent. `headers` are the
         fields, as a mapping of texts or as pairs of bytes in which a name may stand twice; letter case does not matter.
-        `body` is without content coding. In mode `shadow` and `off` every request is permitted. Raises RuntimeError
-        outside of the `async with` block, and UnicodeEncodeError for a target with characters outside of ASCII.
+        `body` is without content coding. In mode `shadow` and `off` every request is permitted, and so is one under a
+        rule that acts on the answer (`recover`, `forget`).
+
+        Raises RuntimeError outside of the `async with` block, and UnicodeEncodeError for a target outside of ASCII or a
+        field outside of Latin-1.
         """
         self._check_open()
         head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
