@@ -34,6 +34,31 @@ def test_no_compiled_coroutine_waits_in_a_finally_block() -> None:
     assert [f"{path}:{line}" for path in COMPILED for line in waits_at_last(path)] == []
 
 
+def attributes(node: ast.AST, context: type[ast.expr_context]) -> Iterator[str]:
+    """Give the attributes of `self` that a node reads or sets."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, context) and ast.unparse(each.value) == "self":
+            yield each.attr
+
+
+def read_as_none(function: ast.AST) -> Iterator[int]:
+    """Give the lines that read an attribute of `self` which was last set to None in the same block."""
+    for block in (getattr(each, "body", None) for each in ast.walk(function)):
+        nothing: set[str] = set()
+        for statement in block if isinstance(block, list) else ():
+            if nothing.intersection(attributes(statement, ast.Load)):
+                yield statement.lineno
+            nothing -= set(attributes(statement, ast.Store))
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.value) == "None":
+                nothing.update(attributes(statement, ast.Store))
+
+
+def test_no_compiled_function_reads_an_attribute_that_it_has_set_to_none() -> None:
+    """mypyc holds it to be None there, though a method that was called meanwhile may have set it: a TypeError."""
+    trees = {path: ast.parse((ROOT / path).read_text()) for path in COMPILED}
+    assert [f"{path}:{line}" for path, tree in trees.items() for line in read_as_none(tree)] == []
+
+
 def test_every_line_names_a_module_once() -> None:
     assert len(COMPILED) == len(set(COMPILED))
     assert [path for path in COMPILED if not (ROOT / path).is_file()] == []

@@ -83,18 +83,13 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
 
     def serve(self, head: RequestHead, body: bytes) -> None:
         """Forward a whole request, if the guard permits it at once and a connection is free."""
-        self._extraction = None
         # A client that does not read its answers is made to wait by the application; the fast path never waits.
         line = None if self.write_paused else self.upstream.pool.take()
         if line is None:
             self.give_way(head, body, None)
             return
         arrived = monotonic()
-        try:
-            permit = self._permit(head, body)
-        except Exception:
-            logger.exception("the fast path could not decide a request")
-            permit = None
+        permit = self._permit(head, body)
         if permit is None:
             self.upstream.pool.release(line)
             self.ask(head, body, self._extraction, arrived)
@@ -102,14 +97,20 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
             self.send(head, permit, line, body, arrived)
 
     def _permit(self, head: RequestHead, body: bytes) -> Permit | None:
-        """Read the body, where a rule looks at it, and decide what needs no question."""
-        classification = head.classification
-        if classification is None:
-            permit = self._guard.pass_through()
-            self.look(head, body)
-            return permit
-        extraction = self._extraction = classification.extract(body)
-        return self._guard.permit_known(extraction)
+        """Read the body, where a rule looks at it, and decide what needs no question; None also where that failed."""
+        # Not where `_extraction` is used again: mypy, and so mypyc, would hold it to be None there.
+        self._extraction = None
+        try:
+            classification = head.classification
+            if classification is None:
+                permit = self._guard.pass_through()
+                self.look(head, body)
+                return permit
+            extraction = self._extraction = classification.extract(body)
+            return self._guard.permit_known(extraction)
+        except Exception:
+            logger.exception("the fast path could not decide a request")
+            return None
 
     def send(self, head: RequestHead, permit: Permit, line: UpstreamConnection, body: bytes, arrived: float) -> None:
         """Send a whole request, which had arrived at `arrived`."""
