@@ -51,5 +51,4 @@ class MemoryApp:
             await self._database.close()
 
     async def _reach_database(self) -> None:
-        async with self._database.reading() as connection:
-            await connection.execute(select(1))
+        await self._database.read(lambda connection: connection.execute(select(1)).close())

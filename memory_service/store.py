@@ -11,9 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from memory_service.model import Compression, Memory, MemoryType
 from memory_service.search import SearchQuery, matching, ranked, search_terms
@@ -65,21 +78,22 @@ class Store:
     async def add(self, memory: Memory, now: dt.datetime) -> None:
         """Keep a new memory, for good when this returns. Repeating it with the same id keeps it once."""
         values = {**memory.model_dump(mode="python"), "search_terms": search_terms(memory.content)}
+
+        def insert_one(connection: Connection) -> None:
+            connection.execute(_INSERT, values)
+            if memory.expires_at is not None:
+                connection.execute(delete(memories).where(memories.c.expires_at <= now))
+
         try:
-            async with self._database.writing() as connection:
-                await connection.execute(_INSERT, values)
-                if memory.expires_at is not None:
-                    await connection.execute(delete(memories).where(memories.c.expires_at <= now))
+            await self._database.write(insert_one)
         except IntegrityError:
             if await self.get(memory.memory_type, memory.id, now) is None:
                 raise
 
     async def get(self, memory_type: MemoryType, memory_id: str, now: dt.datetime) -> Memory | None:
         """One memory, deactivated or not."""
-        async with self._database.reading() as connection:
-            query = select(*_FIELDS).where(_is(memory_type, memory_id), _alive(now))
-            row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else _memory(row)
+        found = await self._read(select(*_FIELDS).where(_is(memory_type, memory_id), _alive(now)))
+        return found[0] if found else None
 
     async def change(self, memory: Memory, values: Mapping[str, Any], now: dt.datetime) -> Memory | None:
         """Replace the named fields; None where the memory is gone by now."""
@@ -91,17 +105,24 @@ class Store:
             .values(updated_at=now, **values)
             .returning(*_FIELDS)
         )
-        async with self._database.writing() as connection:
-            row = (await connection.execute(statement)).mappings().one_or_none()
-            await _forget_summary(connection, memory)
+
+        def update_one(connection: Connection) -> RowMapping | None:
+            row = connection.execute(statement).mappings().one_or_none()
+            _forget_summary(connection, memory)
+            return row
+
+        row = await self._database.write(update_one)
         return None if row is None else _memory(row)
 
     async def remove(self, memory: Memory) -> bool:
         """Delete a memory, and say whether there was one."""
-        async with self._database.writing() as connection:
-            removed = await connection.execute(delete(memories).where(_is(memory.memory_type, memory.id)))
-            await _forget_summary(connection, memory)
-        return removed.rowcount > 0
+
+        def delete_one(connection: Connection) -> int:
+            removed = connection.execute(delete(memories).where(_is(memory.memory_type, memory.id)))
+            _forget_summary(connection, memory)
+            return removed.rowcount
+
+        return await self._database.write(delete_one) > 0
 
     async def page(
         self, which: Which, before: int | None, limit: int, now: dt.datetime
@@ -110,8 +131,7 @@ class Store:
         query = select(memories.c.seq, *_FIELDS).where(self._matches(which, now)).order_by(memories.c.seq.desc())
         if before is not None:
             query = query.where(memories.c.seq < before)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query.limit(limit + 1))).mappings().all()
+        rows = await self._rows(query.limit(limit + 1))
         found = [_memory(row) for row in rows[:limit]]
         return found, rows[limit - 1]["seq"] if len(rows) > limit else None
 
@@ -137,8 +157,10 @@ class Store:
         )
 
     async def _read(self, statement: Select[tuple[Any, ...]]) -> list[Memory]:
-        async with self._database.reading() as connection:
-            return [_memory(row) for row in (await connection.execute(statement)).mappings()]
+        return [_memory(row) for row in await self._rows(statement)]
+
+    async def _rows(self, statement: Select[tuple[Any, ...]]) -> Sequence[RowMapping]:
+        return await self._database.read(lambda connection: connection.execute(statement).mappings().all())
 
     async def count(self, which: Which, now: dt.datetime) -> list[Count]:
         """The number of memories of each type of which there are any."""
@@ -152,26 +174,27 @@ class Store:
             .where(self._matches(which, now))
             .group_by(memories.c.memory_type)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+        rows = await self._rows(query)
         return [Count(**{**row, "memory_type": MemoryType(row["memory_type"])}) for row in rows]
 
     async def count_sessions(self, user_id: str, now: dt.datetime) -> int:
         """The number of sessions in which the user has messages."""
         which = Which(user_id, [MemoryType.SESSION])
         query = select(func.count(memories.c.session_id.distinct())).where(self._matches(which, now))
-        async with self._database.reading() as connection:
-            return (await connection.execute(query)).scalar_one()
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def deactivate(self, user_id: str, session_id: str, now: dt.datetime) -> int:
         """Deactivate the messages of a session; gives how many."""
         messages = self._matches(Which(user_id, [MemoryType.SESSION], session_id), now)
-        async with self._database.writing() as connection:
+
+        def deactivate_all(connection: Connection) -> int:
             # An update locks rows in the order in which it meets them, and might wait for `keep_summary` in a circle.
-            await connection.execute(select(memories.c.seq).where(messages).order_by(memories.c.seq).with_for_update())
-            changed = await connection.execute(update(memories).where(messages).values(active=False, updated_at=now))
-            await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
-        return changed.rowcount
+            connection.execute(select(memories.c.seq).where(messages).order_by(memories.c.seq).with_for_update())
+            changed = connection.execute(update(memories).where(messages).values(active=False, updated_at=now))
+            connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
+            return changed.rowcount
+
+        return await self._database.write(deactivate_all)
 
     async def keep_summary(self, user_id: str, session_id: str, summary: Summary, of: Sequence[Memory]) -> None:
         """Make this the summary of a session, unless a message that it was made of has changed meanwhile.
@@ -189,11 +212,13 @@ class Store:
             "total_messages": summary.total_messages,
             "created_at": summary.created_at,
         }
-        async with self._database.writing() as connection:
-            rows = await connection.execute(unchanged)
-            if {row.id: row.updated_at for row in rows} == made_of:
-                await connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
-                await connection.execute(insert(session_summaries).values(values))
+
+        def replace_summary(connection: Connection) -> None:
+            if {row.id: row.updated_at for row in connection.execute(unchanged)} == made_of:
+                connection.execute(delete(session_summaries).where(_summary_of(user_id, session_id)))
+                connection.execute(insert(session_summaries).values(values))
+
+        await self._database.write(replace_summary)
 
     async def summary(self, user_id: str, session_id: str) -> Summary | None:
         """The latest summary of a session."""
@@ -203,10 +228,10 @@ class Store:
             .order_by(session_summaries.c.seq.desc())
             .limit(1)
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
+        rows = await self._rows(query)
+        if not rows:
             return None
+        row = rows[0]
         level = row["compression_level"]
         compression = None if level is None else Compression(level)
         return Summary(row["summary"], compression, row["total_messages"], row["created_at"])
@@ -232,9 +257,9 @@ def _summary_of(user_id: str, session_id: str) -> ColumnElement[bool]:
     return and_(session_summaries.c.user_id == user_id, session_summaries.c.session_id == session_id)
 
 
-async def _forget_summary(connection: AsyncConnection, memory: Memory) -> None:
+def _forget_summary(connection: Connection, memory: Memory) -> None:
     if memory.memory_type is MemoryType.SESSION and memory.session_id is not None:
-        await connection.execute(delete(session_summaries).where(_summary_of(memory.user_id, memory.session_id)))
+        connection.execute(delete(session_summaries).where(_summary_of(memory.user_id, memory.session_id)))
 
 
 def _memory(row: RowMapping) -> Memory:
