@@ -269,6 +269,27 @@ async def test_the_body_may_come_in_pieces():
         assert [seen.body for seen in upstream.seen] == [SMALL] * 3
 
 
+async def test_a_held_body_that_is_whole_is_waited_for_no_more():
+    """The request is sent once, however long its response takes."""
+    go = asyncio.Event()
+
+    async def answer(_seen: Seen, _writer) -> bytes:
+        await go.wait()
+        return OK
+
+    async with stage(answer) as (upstream, sidecar, door), raw_client(sidecar.port) as client:
+        request = post("/", SMALL)
+        await client.send(request[:-10])
+        await eventually(lambda: held_bytes(sidecar) == len(request) - 10)
+        await client.send(request[-10:])
+        await eventually(lambda: len(upstream.seen) == 1)
+        (connection,) = sidecar.server.shared.connections
+        connection.sweep(asyncio.get_running_loop().time() + 3600)
+        go.set()
+        assert (await client.answer()).body == b"ok"
+        assert (door.by_fast_path, door.by_application, len(upstream.seen)) == (1, 0, 1)
+
+
 async def test_a_body_behind_another_request_is_read_on():
     """A client that was held while its next request came is read again when that request is streamed."""
     go = asyncio.Event()

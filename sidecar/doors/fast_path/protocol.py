@@ -94,6 +94,7 @@ class FastPathProtocol(ForwardingConnection):
         """Leave a request to the application, with what is here of its body and what was learnt of it."""
         is_whole = self._body is None
         self._forget_request()
+        self.expect_body(waiting=False)
         exchange = self._hand_over(head, body if is_whole else None)
         exchange.extraction = extraction
         if not is_whole:

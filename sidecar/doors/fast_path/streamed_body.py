@@ -36,7 +36,6 @@ class StreamedBody(BodySink):
         if piece:
             self._line.write(piece)
         if complete:
-            self._client.expect_body(waiting=False)
             self._line.finish_request()
         elif self._line.writing_held:
             self._client.hold_reading()

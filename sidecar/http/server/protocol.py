@@ -121,10 +121,13 @@ class HardenedProtocol(RespondingConnection):
     def _begin_application(self, head: RequestHead) -> None:
         """Have the application serve a request."""
         length = head.length
-        if length <= len(self._buffer) and not head.chunked:
+        if head.chunked or length > len(self._buffer):
+            self._begin_before_body(head)
+        else:
             body, self._buffer = self._buffer[:length], self._buffer[length:]
             self.run_beside(self._hand_over(head, body).run())
-            return
+
+    def _begin_before_body(self, head: RequestHead) -> None:
         exchange = self._hand_over(head, None)
         self._expect(head, exchange)
         self._feed_buffer()
@@ -199,6 +202,7 @@ class HardenedProtocol(RespondingConnection):
             return b""
         if body.complete:
             self._body = None
+            self.expect_body(waiting=False)
         sink.feed(piece, complete=body.complete)
         return rest
 
