@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sidecar.model import SessionKey
@@ -33,7 +34,16 @@ class SingleFlight(Generic[T]):
         led = question is None
         if question is None:
             question = self._under_way[key] = loop.create_task(self._ask(key, ask))
-        await asyncio.wait((question,), timeout=None if deadline is None else deadline - loop.time())
+        # `asyncio.wait` does the same in twice the time.
+        woken: asyncio.Future[None] = loop.create_future()
+        wake = partial(_wake, woken)
+        question.add_done_callback(wake)
+        timer = None if deadline is None else loop.call_at(deadline, wake)
+        try:
+            await woken
+        finally:
+            if timer is not None:
+                timer.cancel()
         if not question.done():
             raise TimeoutError
         return question.result(), led
@@ -49,3 +59,8 @@ class SingleFlight(Generic[T]):
         finally:
             # Before any caller gets the answer: a later caller asks for what became known meanwhile.
             del self._under_way[key]
+
+
+def _wake(woken: asyncio.Future[None], _: object = None) -> None:
+    if not woken.done():
+        woken.set_result(None)
