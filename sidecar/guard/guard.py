@@ -18,6 +18,8 @@ from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Debts, SessionService, Telemetry
 from sidecar.model import Call, Extraction, Grounds, Reason, Refusal, Refusals, RuleKind
 
+_PASSED: Final = Allow(Grounds.PASSED)
+_KNOWN: Final = Allow(Grounds.KNOWN)
 _UNGUARDED: Final = Permit(SEAL, Grounds.PASSED)
 
 _EVENTFUL: Final = (Grounds.PASSED, Grounds.KNOWN, Grounds.FOUND, Grounds.CREATED, Grounds.OWED)
@@ -93,9 +95,7 @@ class Guard(ImmediateGuard):
         """
         calls = extraction.calls
         if len(calls) != 1:
-            decisions = [self._decider.decide_locally(call) for call in calls]
-            allowed = [decision for decision in decisions if isinstance(decision, Allow)]
-            return self._permit(extraction, allowed) if len(allowed) == len(decisions) else None
+            return self._permit_known_batch(extraction)
         call = calls[0]
         if call.refusal is not None:
             return None
@@ -124,6 +124,20 @@ class Guard(ImmediateGuard):
     async def aclose(self) -> None:
         """Wait for what is being asked or written down."""
         await self._decider.aclose()
+
+    def _permit_known_batch(self, extraction: Extraction) -> Permit | None:
+        allowed: list[Allow] = []
+        for call in extraction.calls:
+            reference = call.reference
+            if call.refusal is not None:
+                return None
+            if reference is None or reference.kind is RuleKind.PASS:
+                allowed.append(_PASSED)
+            elif self._known.admits(reference.key, reference.user_id):
+                allowed.append(_KNOWN)
+            else:
+                return None
+        return self._permit(extraction, allowed)
 
     def _permit(self, extraction: Extraction, allowed: Sequence[Allow]) -> Permit:
         """Permit a request of which every call is allowed."""

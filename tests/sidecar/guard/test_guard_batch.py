@@ -163,6 +163,13 @@ async def test_a_batch_with_one_unknown_session_is_not_admitted_at_once(house):
     assert house.telemetry.decisions == []
 
 
+async def test_a_batch_is_looked_up_once(house):
+    """The figures of the cache count one look for each call, although the fast path asks before the guard decides."""
+    assert house.permit_known(batch(A, B)) is None
+    await house.decide(batch(A, B))
+    assert (house.known.hits, house.known.misses) == (0, 2)
+
+
 @pytest.mark.parametrize("calls", [(), (Call(),), (Call(), Call(Reference("s-a", "ann", RuleKind.PASS)))])
 async def test_a_batch_without_guarded_calls_passes(house, calls):
     """A batch that names no session is permitted without a question."""
