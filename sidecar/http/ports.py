@@ -10,6 +10,7 @@ from mypy_extensions import mypyc_attr, trait
 
 from sidecar.extract.extractor import Classification
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import ForwardedHead
 from sidecar.model import Extraction, Head, Headers
 
@@ -136,7 +137,7 @@ class ResponseClient:
         """End the response."""
         raise NotImplementedError
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: UpstreamError) -> None:
         """There is no response, or no more of it: one that has begun must not look complete."""
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from starlette.types import Message, Send
 
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import ResponseClient, Wire
 from sidecar.model import Headers
@@ -71,7 +72,7 @@ class ResponseMessages(ResponseClient):
         self._pieces.append(data)
         self._held += len(data)
         if self._held > HIGH_WATER and self._line is not None:
-            self._line.pause_reading()
+            self._line.hold_reading()
 
     def flush(self) -> None:
         """Have what is held sent."""
@@ -83,7 +84,7 @@ class ResponseMessages(ResponseClient):
         self._has_ended = True
         self._wake()
 
-    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
+    def fail(self, failure: UpstreamError) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
         """Hold no upstream back any more; what is held is still sent."""
         self._line = None
 
@@ -109,7 +110,7 @@ class ResponseMessages(ResponseClient):
         self._pieces = []
         self._held = 0
         if self._line is not None:
-            self._line.resume_reading()
+            self._line.release_reading()
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     def _wake(self) -> None:

@@ -7,17 +7,19 @@ import contextlib
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Final, Self
 
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
-from sidecar.http.client.response import ClientGone, ConnectionLost, UpstreamFailure, may_repeat
-from sidecar.http.client.response_buffer import ResponseBuffer
+from sidecar.http.client.response import ConnectionLost, UpstreamFailure, may_repeat
 from sidecar.http.client.response_reader import ResponseReceiver
 from sidecar.http.framing import ResponseHead
 from sidecar.session_client.answers import MOST_ANSWER, Reply
 from sidecar.session_client.calls import WrittenCall, origin_of
+
+_MOST_PIECES: Final = 16
+"""Pieces of a streamed answer, each one read from the socket, that are held before the server is no longer read."""
 
 
 class NoAnswer(Exception):
@@ -79,15 +81,16 @@ class Transport:
 
         The connection is closed when the block ends. Raises NoAnswer, also for what breaks off inside the block.
         """
-        buffer = ResponseBuffer(asyncio.get_running_loop())
         try:
-            buffer.connection = await self._pool_to(origin_of(call.base)).acquire(fresh=True)
-            buffer.connection.start(buffer, call.encode(), method=call.method, complete=True)
-            yield await buffer.response(), _pieces(buffer)
+            connection = await self._pool_to(origin_of(call.base)).acquire(fresh=True)
+            answer = _StreamedAnswer(connection)
+            connection.start(answer, call.encode(), method=call.method, complete=True)
+            try:
+                yield await answer.begin(), answer.pieces()
+            finally:
+                answer.leave()
         except UpstreamFailure as failure:
             raise NoAnswer.because_of(failure) from failure
-        finally:
-            buffer.give_up(ClientGone())
 
     async def _call(self, pool: Pool, call: WrittenCall, deadline: float, *, fresh: bool) -> Reply:
         connection = None if fresh else pool.take()
@@ -119,22 +122,11 @@ class Transport:
         return pool
 
 
-async def _pieces(buffer: ResponseBuffer) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        piece, more = await buffer.read()
-        if piece:
-            yield piece
+class _Answer(ResponseReceiver):
+    """The receiver of one answer, which somebody waits for."""
 
-
-class _WholeAnswer(ResponseReceiver):
-    """The receiver of an answer that is waited for as a whole: `reply`, read within bounds."""
-
-    def __init__(self, connection: UpstreamConnection, reply: asyncio.Future[Reply]) -> None:
-        self.reply = reply
+    def __init__(self, connection: UpstreamConnection) -> None:
         self._connection: UpstreamConnection | None = connection
-        self._head: ResponseHead | None = None
-        self._body = bytearray()
 
     def leave(self) -> None:
         """Release the connection; it is closed where the answer has not ended."""
@@ -142,14 +134,78 @@ class _WholeAnswer(ResponseReceiver):
         if connection is not None:
             connection.abort()
 
+    def interim(self, head: ResponseHead) -> None:
+        """Wait on: the answer itself follows."""
+
+    def flush(self) -> None:
+        """Wait on: what has come is told already."""
+
+
+class _StreamedAnswer(_Answer):
+    """An answer that is read as it comes: its head, and the pieces of its body."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        super().__init__(connection)
+        self._head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
+        # The end is told as the failure in its place, or as None.
+        self._pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+
+    async def begin(self) -> ResponseHead:
+        """Wait for the head. Raises UpstreamFailure."""
+        return await self._head
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body, piece by piece. Raises UpstreamFailure where it breaks off."""
+        while (piece := await self._pieces.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            if self._connection is not None:
+                self._connection.release_reading()
+            yield piece
+
+    # What the connection tells
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        self.head(head)
+        self._pieces.put_nowait(body)
+        self.end()
+
+    def head(self, head: ResponseHead) -> None:
+        if not self._head.done():
+            self._head.set_result(head)
+
+    def body(self, data: bytes) -> None:
+        """Hold a piece of the body, and the server back where there are too many."""
+        self._pieces.put_nowait(data)
+        if self._pieces.qsize() > _MOST_PIECES and self._connection is not None:
+            self._connection.hold_reading()
+
+    def end(self) -> None:
+        self._connection = None
+        self._pieces.put_nowait(None)
+
+    def failed(self, failure: Exception) -> None:
+        self._connection = None
+        if self._head.done():
+            self._pieces.put_nowait(failure)
+        else:
+            self._head.set_exception(failure)
+
+
+class _WholeAnswer(_Answer):
+    """An answer that is waited for as a whole: `reply`, read within bounds."""
+
+    def __init__(self, connection: UpstreamConnection, reply: asyncio.Future[Reply]) -> None:
+        super().__init__(connection)
+        self.reply = reply
+        self._head: ResponseHead | None = None
+        self._body = bytearray()
+
     def expire(self) -> None:
         if not self.reply.done():
             self.reply.set_exception(TimeoutError())
 
     # What the connection tells
-
-    def interim(self, head: ResponseHead) -> None:
-        """Wait on: the answer itself follows."""
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         self._connection = None
@@ -164,9 +220,6 @@ class _WholeAnswer(ResponseReceiver):
         self._body += data
         if len(self._body) > MOST_ANSWER and self._head is not None and not self.reply.done():
             self.reply.set_result(Reply.of(self._head.status, self._head.headers, None))
-
-    def flush(self) -> None:
-        """Wait on: only the whole answer is of use."""
 
     def end(self) -> None:
         assert self._head is not None  # noqa: S101 # for the type checker: the head comes first

@@ -14,7 +14,7 @@ from sidecar.doors.refusal import Response, identified
 from sidecar.guard.permit import Permit
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse
-from sidecar.http.client.response import IDEMPOTENT
+from sidecar.http.client.response import IDEMPOTENT, UpstreamError
 from sidecar.http.framing import ForwardedHead, read_framing
 from sidecar.http.ports import ResponseClient
 from sidecar.http.server.protocol import HardenedProtocol
@@ -118,7 +118,7 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
         self._served = response
         self._line = line
         if self.write_paused:
-            line.pause_reading()
+            line.hold_reading()
         written = head.upstream_head or self.upstream.request_head(head, self.peer)
         response.send(line, written, arrived, complete=True, body=body)
 
@@ -130,16 +130,16 @@ class ForwardingConnection(HardenedProtocol, ResponseClient):
             except Exception:
                 logger.exception("the fast path could not look at an unguarded request")
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: UpstreamError) -> None:
         """Answer in the upstream's place, or break the answer off that it had begun."""
         head = self._head
         assert head is not None  # noqa: S101 # for the type checker: a request is being served
         with on_behalf_of(head):
-            error = self.upstream.explain(failure)
+            self.upstream.note(failure)
             if self.has_begun:
                 self.break_off()
                 return
-            self.respond(self.unanswered(self._extraction, error))
+            self.respond(self.unanswered(self._extraction, failure))
 
     def respond(self, response: Response) -> None:
         """Answer in the upstream's place, with the id of the current request."""

@@ -56,7 +56,8 @@ class FirstWrite(Served):
         try:
             answer = await self._decide(arrived)
         except UpstreamError as failure:
-            answer = self._client.unanswered(self._extraction, self._client.upstream.explain(failure))
+            self._client.upstream.note(failure)
+            answer = self._client.unanswered(self._extraction, failure)
         except Exception:
             logger.exception("the fast path could not decide a request")
             answer = _FAILED
@@ -73,7 +74,7 @@ class FirstWrite(Served):
         while isinstance(decided := await self._authorize(self._extraction, lapses), Permit):
             line = upstream.pool.take()
             if line is None:
-                line = await upstream.connect(fresh=False)
+                line = await upstream.pool.acquire()
                 if not decided.still_valid():
                     upstream.pool.release(line)
                     lapses += 1

@@ -37,7 +37,7 @@ class StreamedBody(BodySink):
             self._line.write(piece)
         if complete:
             self._line.finish_request()
-        elif self._line.writing_held:
+        elif self._line.write_paused:
             self._client.hold_reading()
             self._client.expect_body(waiting=False)
             self._client.run_beside(self._wait_for_upstream())

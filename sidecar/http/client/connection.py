@@ -52,6 +52,7 @@ from typing import cast
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.response import ConnectionLost, ResponseTemplate, ResponseTimeout, UpstreamFailure
 from sidecar.http.client.response_reader import ResponseReader, ResponseReceiver
+from sidecar.http.flow_control import FlowControlled
 from sidecar.http.framing import ResponseHead
 
 
@@ -80,12 +81,16 @@ class ConnectionOwner:
         raise NotImplementedError
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """A connection that belongs to a `Pool` and carries one request at a time."""
+class UpstreamConnection(FlowControlled):
+    """A connection that belongs to a `Pool` and carries one request at a time.
+
+    `arrivals` can be polled for what has arrived and the event loop has not told of yet: bytes unasked for, or the end.
+    They would be read as the answer to the next request.
+    """
 
     def __init__(self, pool: ConnectionOwner) -> None:
+        super().__init__()
         self.pool = pool
-        self.transport: asyncio.Transport = None  # type: ignore[assignment] # set before the pool gives it out
         self.counted = True
         self.idle_since = 0.0
         self.deadline: float | None = None
@@ -95,10 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._used = False
         self._switched = False
         self._request_sent = True
-        self._writable: asyncio.Future[None] | None = None
-        self.writing_held = False
-        self._reading_held = False
-        self._arrivals = select.poll()
+        self.arrivals = select.poll()
 
     @property
     def state(self) -> str:
@@ -119,7 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
         state = self.state
         times = f" for {monotonic() - self.sent:.1f} s" if state in ("sending", "awaiting", "receiving") else ""
         due = "" if self.deadline is None else f", due in {self.deadline - monotonic():.1f} s"
-        holds = (", reading held" if self._reading_held else "") + (", writing held" if self.writing_held else "")
+        holds = (", reading held" if self.reading_held else "") + (", writing held" if self.write_paused else "")
         kind = "" if self.counted else ", stream or tunnel"
         used = "used before" if self._used else "new"
         return f"<UpstreamConnection to {self.pool.origin} {state}{times}{due}{holds}{kind}, {used}>"
@@ -146,13 +148,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = complete
         self.deadline = self.sent + self.pool.response_timeout if complete else None
 
-    def is_quiet(self) -> bool:
-        """Whether nothing has arrived that the event loop has not reported yet: unsolicited bytes, or the end.
-
-        What arrived would be read as the answer to the next request.
-        """
-        return not self._arrivals.poll(0)
-
     def write(self, data: bytes) -> None:
         """Write a piece of the request's body."""
         self.transport.write(data)
@@ -165,27 +160,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = self.sent + self.pool.response_timeout
 
     async def drain(self) -> None:
-        """Wait until the upstream has read enough for more to be written."""
-        if self.writing_held and not self.transport.is_closing():
-            self._writable = asyncio.get_running_loop().create_future()
+        """Wait until the upstream has read enough for more to be written; it has to do so in time."""
+        if self.write_paused and not self.transport.is_closing():
             self.deadline = monotonic() + self.pool.response_timeout
             try:
-                await self._writable
+                await FlowControlled.drain(self)
             finally:
                 self.deadline = None
-                self._writable = None
-
-    def pause_reading(self) -> None:
-        """Read no more of the answer until `resume_reading`."""
-        if not self._reading_held and not self.transport.is_closing():
-            self._reading_held = True
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading."""
-        if self._reading_held and not self.transport.is_closing():
-            self._reading_held = False
-            self.transport.resume_reading()
 
     def abort(self) -> None:
         """Give the exchange up: the receiver gets no further call, and the connection is closed."""
@@ -204,9 +185,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self.transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self.idle_since = monotonic()
-        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self.arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Read what the upstream sent."""
@@ -233,16 +214,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(ConnectionLost("the upstream broke the connection", stale=self._is_untouched()))
         self.resume_writing()
         self.pool.discard(self)
-
-    def pause_writing(self) -> None:
-        """The upstream reads slower than the client sends."""
-        self.writing_held = True
-
-    def resume_writing(self) -> None:
-        """The upstream has caught up."""
-        self.writing_held = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
@@ -294,8 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._reader.unfit or not self._request_sent:
             self._drop()
         else:
-            if self._reading_held:
-                self.resume_reading()
+            self.release_reading()
             self.pool.release(self)
 
     def _ended(self) -> None:

@@ -15,7 +15,7 @@ from sidecar.guard.permit import Permit, PermitLapsed
 from sidecar.http.asgi_wire import AsgiWire
 from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.proxied_response import ProxiedResponse, Upgraded
-from sidecar.http.client.response import ClientGone, UpstreamError, UpstreamFailure
+from sidecar.http.client.response import ClientGone, UpstreamError
 from sidecar.http.client.upstream import Upstream
 from sidecar.http.framing import encode_chunk
 from sidecar.http.ports import WIRE, ResponseClient, Wire
@@ -96,10 +96,10 @@ class ProxiedRequest:
                 raise outcome
         except ClientGone:
             return
-        except (UpstreamFailure, UpstreamError) as failure:
-            error = self._upstream.explain(failure)
+        except UpstreamError as failure:
+            self._upstream.note(failure)
             if not self._response.begun:
-                raise error from failure
+                raise
             # Plain calls have broken the connection already.
             if self._messages is not None:
                 self._wire.break_off()

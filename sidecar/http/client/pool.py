@@ -64,7 +64,7 @@ class Pool(ConnectionOwner):
         oldest = monotonic() - self.idle
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since > oldest and not connection.transport.is_closing() and connection.is_quiet():
+            if connection.idle_since > oldest and _is_usable(connection):
                 return connection
             connection.abort()
         return None
@@ -81,7 +81,7 @@ class Pool(ConnectionOwner):
         if self._count < self._limit and not self._waiting:
             self._count += 1
         elif (handed := await self._wait_for_turn()) is not None:
-            if not fresh and not handed.transport.is_closing() and handed.is_quiet():
+            if not fresh and _is_usable(handed):
                 return handed
             handed.abort()
             return await self.acquire(fresh=fresh)
@@ -165,22 +165,18 @@ class Pool(ConnectionOwner):
 
     async def _connect(self) -> UpstreamConnection:
         """Open a connection in a place that has been counted already."""
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                connection = await self._open_connection()
-        except TimeoutError:
-            self._give_back_place()
-            raise ConnectTimeout("the upstream did not accept the connection in time") from None
-        except OSError as error:
-            self._give_back_place()
-            raise ConnectFailed(f"the upstream cannot be reached: {error.strerror or error}") from error
-        except UnicodeError as error:
-            # The standard library's resolver raises it for what is no name, such as one with an empty label.
-            self._give_back_place()
-            raise ConnectFailed(f"the upstream cannot be reached: {error}") from error
-        except BaseException:
-            self._give_back_place()
-            raise
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._give_back_place)
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    connection = await self._open_connection()
+            except TimeoutError:
+                raise ConnectTimeout("the upstream did not accept the connection in time") from None
+            except (OSError, UnicodeError) as error:
+                # The resolver raises UnicodeError for what is no name, such as one with an empty label.
+                why = getattr(error, "strerror", None) or error
+                raise ConnectFailed(f"the upstream cannot be reached: {why}") from error
+            on_failure.pop_all()
         self._open.add(connection)
         if self._sweeper is None:
             self._sweep()
@@ -234,3 +230,8 @@ class Pool(ConnectionOwner):
             return
         pause = min(_COARSEST_SWEEP, max(min(self.idle, self.response_timeout) / 4, 0.01))
         self._sweeper = asyncio.get_running_loop().call_later(pause, self._sweep)
+
+
+def _is_usable(connection: UpstreamConnection) -> bool:
+    """Whether a request can be sent on the connection: it is open, and nothing has arrived on it."""
+    return not connection.transport.is_closing() and not connection.arrivals.poll(0)

@@ -112,7 +112,7 @@ class ProxiedResponse(ResponseReceiver, Served):
             self._stop()
             self._finish(failure)
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: UpstreamError) -> None:
         """Give the exchange up, unless it is over, and answer in the upstream's place or break the response off."""
         if self._over is None or not self._over.done():
             self._stop()
@@ -172,7 +172,7 @@ class ProxiedResponse(ResponseReceiver, Served):
         else:
             self._finish(Upgraded(head, transport, first))
 
-    def failed(self, failure: Exception) -> None:
+    def failed(self, failure: UpstreamError) -> None:
         """Repeat a request whose connection was stale; otherwise tell the client."""
         if self._request and self._repetition is None and may_repeat(self._method, failure):
             self._repetition = self._client.run_beside(self._repeat(failure))
@@ -180,10 +180,10 @@ class ProxiedResponse(ResponseReceiver, Served):
             self._client.fail(failure)
             self._finish(failure)
 
-    async def _repeat(self, failure: Exception) -> None:
+    async def _repeat(self, failure: UpstreamError) -> None:
         """Send the request once more, on a new connection; where its permit lapsed meanwhile, it failed."""
         try:
-            line = await self._upstream.connect()
+            line = await self._upstream.pool.acquire(fresh=True)
         except UpstreamError as error:
             self.failed(error)
             return

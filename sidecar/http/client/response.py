@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from sidecar.http.framing import ResponseHead, read_framing
 from sidecar.model import RETRY_AFTER, Reason
@@ -11,22 +11,40 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 """Methods of requests that may be sent twice (RFC 9110, section 9.2.2)."""
 
 
+_LATE: Final = (Reason.UPSTREAM_TIMEOUT, "The memory service did not answer in time.", None)
+
+
 class ClientGone(Exception):
     """No client waits for the response any more."""
 
 
 class UpstreamError(Exception):
-    """The memory service gave no answer; `reason` is one of `upstream_*`, `overloaded` or `body_timeout`."""
+    """The memory service gave no answer, or no whole one.
 
-    def __init__(self, reason: Reason, detail: str, retry_after: int | None = None) -> None:
-        super().__init__(detail)
+    `reason` (one of `upstream_*`, `overloaded` or `body_timeout`), `detail` and `retry_after`, in seconds, are for the
+    client; the message says `why`, for the log.
+    """
+
+    def __init__(self, reason: Reason, detail: str, retry_after: int | None = None, why: str = "") -> None:
+        super().__init__(why or detail)
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
 
 
-class UpstreamFailure(Exception):
-    """No answer, or no whole answer; each subclass says why."""
+class UpstreamFailure(UpstreamError):
+    """What went wrong with a connection; each subclass says what."""
+
+    told: ClassVar[tuple[Reason, str, int | None]] = (
+        Reason.UPSTREAM_UNAVAILABLE,
+        "The memory service could not be reached or gave no whole answer.",
+        None,
+    )
+    """What the client is told: the arguments of `UpstreamError`."""
+
+    def __init__(self, why: str) -> None:
+        reason, detail, retry_after = self.told
+        super().__init__(reason, detail, retry_after, why)
 
 
 class ConnectFailed(UpstreamFailure):
@@ -36,21 +54,27 @@ class ConnectFailed(UpstreamFailure):
 class ConnectTimeout(UpstreamFailure):
     """The upstream took too long to accept the connection."""
 
+    told = _LATE
+
 
 class NoFreeConnection(UpstreamFailure):
     """All connections are taken, and so are the places to wait for one, or the wait was too long."""
+
+    told = (Reason.OVERLOADED, "No connection to the memory service came free.", RETRY_AFTER)
 
 
 class ConnectionLost(UpstreamFailure):
     """The upstream closed the connection. `stale` means before any byte of the answer, on a connection used before."""
 
-    def __init__(self, detail: str, *, stale: bool = False) -> None:
-        super().__init__(detail)
+    def __init__(self, why: str, *, stale: bool = False) -> None:
+        super().__init__(why)
         self.stale = stale
 
 
 class ResponseTimeout(UpstreamFailure):
     """The upstream did not begin its answer, or did not read the request, in time."""
+
+    told = _LATE
 
 
 class BadResponse(UpstreamFailure):
@@ -86,16 +110,3 @@ def read_head(
 def may_repeat(method: str, failure: Exception) -> bool:
     """Whether a request that failed may be sent once more: it is idempotent, and its connection was stale."""
     return method in IDEMPOTENT and isinstance(failure, ConnectionLost) and failure.stale
-
-
-def as_upstream_error(failure: Exception) -> UpstreamError:
-    """Translate a failure into the exception that the doors handle."""
-    if isinstance(failure, UpstreamError):
-        return failure
-    if isinstance(failure, NoFreeConnection):
-        return UpstreamError(Reason.OVERLOADED, "No connection to the memory service came free.", RETRY_AFTER)
-    if isinstance(failure, ResponseTimeout | ConnectTimeout):
-        return UpstreamError(Reason.UPSTREAM_TIMEOUT, "The memory service did not answer in time.")
-    return UpstreamError(
-        Reason.UPSTREAM_UNAVAILABLE, "The memory service could not be reached or gave no whole answer."
-    )

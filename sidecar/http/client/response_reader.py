@@ -12,7 +12,7 @@ from typing import Final
 import httptools
 from mypy_extensions import mypyc_attr
 
-from sidecar.http.client.response import BadResponse, ResponseTemplate, UpstreamFailure, read_head
+from sidecar.http.client.response import BadResponse, ResponseTemplate, UpstreamError, UpstreamFailure, read_head
 from sidecar.http.framing import Framing, ResponseHead
 
 MAX_HEAD: Final = 256 * 1024
@@ -64,7 +64,7 @@ class ResponseReceiver:
         transport.abort()
         self.failed(BadResponse("the upstream switched protocols"))
 
-    def failed(self, failure: Exception) -> None:
+    def failed(self, failure: UpstreamError) -> None:
         """There will be no answer, or no more of it."""
         raise NotImplementedError
 

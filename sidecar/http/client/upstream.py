@@ -7,10 +7,9 @@ from typing import Final
 
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import Telemetry
-from sidecar.http.client.connection import UpstreamConnection
 from sidecar.http.client.origin import Origin
 from sidecar.http.client.pool import Pool
-from sidecar.http.client.response import UpstreamError, UpstreamFailure, as_upstream_error
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import ForwardedHead, Framing, ResponseHead
 from sidecar.http.headers import DECISION_HEADER, HeaderRules, IpNetwork
 from sidecar.http.ports import WireHead
@@ -60,22 +59,10 @@ class Upstream:
         """How many connections are `idle`, `active` and `streaming`, and how many requests are `waiting` for one."""
         return self.pool.counts()
 
-    async def connect(self, *, fresh: bool = True) -> UpstreamConnection:
-        """Open a new connection, or wait until one may be opened. Raises UpstreamError.
-
-        Unless `fresh`, one that was used before and comes free will do.
-        """
-        try:
-            return await self.pool.acquire(fresh=fresh)
-        except UpstreamFailure as failure:
-            raise as_upstream_error(failure) from failure
-
-    def explain(self, failure: Exception) -> UpstreamError:
-        """Say what a failure means, and take note of it if it is the upstream's."""
-        error = as_upstream_error(failure)
-        if error.reason is not Reason.BODY_TIMEOUT:
-            self.telemetry.upstream_failed(error.reason, str(failure) or type(failure).__name__)
-        return error
+    def note(self, failure: UpstreamError) -> None:
+        """Count a failure and log it, if it is the upstream's."""
+        if failure.reason is not Reason.BODY_TIMEOUT:
+            self.telemetry.upstream_failed(failure.reason, str(failure))
 
     def request_head(self, head: WireHead, peer: str | None) -> bytes:
         """Write the head of a request as the upstream gets it, for the client at the address `peer`."""

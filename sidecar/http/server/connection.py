@@ -7,9 +7,10 @@ import select
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from sidecar.http import tunnel
+from sidecar.http.flow_control import FlowControlled
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -37,7 +38,7 @@ class Timeouts:
     """When stopping: for requests that are on their way on an idle connection."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(FlowControlled):
     """What every client connection can do. At most one thing is waited for at a time."""
 
     __slots__ = (
@@ -46,34 +47,23 @@ class ClientConnection(asyncio.Protocol):
         "_half_closed",
         "_on_deadline",
         "_patience",
-        "_transport",
         "_tunnel",
         "_unread_deadline",
-        "_writable",
         "loop",
-        "reading_held",
-        "write_paused",
     )
 
     def __init__(self, patience: Timeouts) -> None:
-        self.write_paused = False
+        super().__init__()
         self._patience = patience
         self.loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = None  # type: ignore[assignment] # set before anything else happens
-        self.reading_held = False
         self._half_closed = False
         self._closing = False
         self._tunnel: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._on_deadline: int = ABORT
         self._unread_deadline: float | None = None
-        self._writable: asyncio.Future[None] | None = None
 
     # What the transport tells
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- a reset and an end mean the same here
         """Wait for nothing any more."""
@@ -83,39 +73,19 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads slower than the answer comes."""
-        self.write_paused = True
+        super().pause_writing()
         self._unread_deadline = self.loop.time() + self._patience.unread
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self.write_paused = False
+        super().resume_writing()
         self._unread_deadline = None
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     # What others ask for
 
     def write(self, data: bytes) -> None:
         """Write to the client."""
-        self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written, or has gone."""
-        while self.write_paused:
-            self._writable = self.loop.create_future()
-            await self._writable
-
-    def hold_reading(self) -> None:
-        """Read no more from the client for now."""
-        if not self.reading_held and not self._transport.is_closing():
-            self.reading_held = True
-            self._transport.pause_reading()
-
-    def release_reading(self) -> None:
-        """Read on."""
-        if self.reading_held and not self._transport.is_closing():
-            self.reading_held = False
-            self._transport.resume_reading()
+        self.transport.write(data)
 
     def sweep(self, now: float) -> None:
         """Act on what is overdue. One timer for all connections is cheaper than one for each request."""
@@ -132,26 +102,26 @@ class ClientConnection(asyncio.Protocol):
         if not hard:
             self._close()
             return
-        client = self._transport.get_extra_info("socket")
+        client = self.transport.get_extra_info("socket")
         if client is not None and client.family != socket.AF_UNIX:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
+        self.transport.abort()
 
     def abort(self) -> None:
         """Close at once, and cut what is in flight."""
         if self._tunnel is not None:
             self._tunnel.cancel()
         else:
-            self._transport.abort()
+            self.transport.abort()
 
     async def tunnel(self, upstream: asyncio.Transport, first: bytes) -> None:
         """Hand the connection over to a tunnel, `first` being the upstream's first bytes; returns when it has ended."""
         self._tunnel = asyncio.current_task()
         self._deadline = None
-        self._transport.write(first)
+        self.transport.write(first)
         self.release_reading()
         try:
-            await tunnel.join(self._transport, upstream)
+            await tunnel.join(self.transport, upstream)
         finally:
             self.connection_lost(None)
 
@@ -159,7 +129,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _is_reset(self) -> bool:
         """Whether the client has broken the connection, which a transport that does not read is never told."""
-        client = self._transport.get_extra_info("socket")
+        client = self.transport.get_extra_info("socket")
         if client is None or client.fileno() < 0:
             return False
         broken = select.poll()
@@ -170,16 +140,16 @@ class ClientConnection(asyncio.Protocol):
         """Close this side, then read what still comes: a reset could discard the answer before the client reads it."""
         self._closing = True
         self.release_reading()
-        if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():
+        if self._half_closed or self.transport.is_closing() or not self.transport.can_write_eof():
             self._close()
         else:
-            self._transport.write_eof()
+            self.transport.write_eof()
             self._wait(patience, CLOSE)
 
     def _close(self) -> None:
         """Close when all is written, and if that never happens, anyway."""
         self._closing = True
-        self._transport.close()
+        self.transport.close()
         self._wait(self._patience.unread, ABORT)
 
     def _wait(self, seconds: float, then: int) -> None:

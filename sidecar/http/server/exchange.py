@@ -16,6 +16,7 @@ from mypy_extensions import mypyc_attr
 from starlette.types import Message, Scope
 
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import UpstreamError
 from sidecar.http.framing import ForwardedHead
 from sidecar.http.headers import encode_fields
 from sidecar.http.ports import WIRE, BodySink, ResponseClient, Served, Wire
@@ -128,7 +129,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._protocol.end()
         self._complete()
 
-    def fail(self, failure: Exception) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
+    def fail(self, failure: UpstreamError) -> None:  # noqa: ARG002 # the forwarder gets it too, and raises it
         """Break the answer off, if it has begun."""
         if self.status is not None:
             self.break_off()

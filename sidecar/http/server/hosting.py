@@ -112,8 +112,8 @@ class HostingProtocol(HardenedProtocol):
         handshake = b"%b%b\r\n%b" % (line, encode_fields(head.headers), self._buffer)
         self._buffer = b""
         protocol = self._hosting.websocket_protocol()
-        protocol.connection_made(self._transport)
-        self._transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
         protocol.data_received(handshake)
 
 

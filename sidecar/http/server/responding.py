@@ -116,13 +116,13 @@ class RespondingConnection(ServingConnection):
         """Hold the upstream back while the client does not read."""
         super().pause_writing()
         if self._line is not None:
-            self._line.pause_reading()
+            self._line.hold_reading()
 
     def resume_writing(self) -> None:
         """Let the upstream go on."""
         super().resume_writing()
         if self._line is not None:
-            self._line.resume_reading()
+            self._line.release_reading()
 
     # A response: begin, any number of pieces, end; or whole; or broken off
 
@@ -130,7 +130,7 @@ class RespondingConnection(ServingConnection):
         """Hold `line` back from now on while the client does not read, until the response is over."""
         self._line = line
         if self.write_paused:
-            line.pause_reading()
+            line.hold_reading()
 
     def inform(self, status: int, reason: bytes, headers: Headers) -> None:
         """Write an interim response, for a client that knows what it is (HTTP/1.1)."""
@@ -146,7 +146,7 @@ class RespondingConnection(ServingConnection):
             written = head.written[closes] = self._write_head(head, closes=closes).head
         # The upstream connection may lie idle already; held back for this client, it would never be read again.
         self._line = None
-        self._transport.write(written + body)
+        self.transport.write(written + body)
         self.shared.responses[head.status // 100] += 1
         self.answered(closes=closes)
 
@@ -164,7 +164,7 @@ class RespondingConnection(ServingConnection):
     def flush(self) -> None:
         """Write what waits."""
         if self._unsent:
-            self._transport.write(self._unsent)
+            self.transport.write(self._unsent)
             self._unsent = b""
 
     def end(self) -> None:
@@ -216,7 +216,7 @@ class RespondingConnection(ServingConnection):
         self._writer = None
         self._unsent = b""
         if data:
-            self._transport.write(data)
+            self.transport.write(data)
         self.answered(closes=closes)
 
     def _write_head(self, head: ForwardedHead, *, closes: bool) -> ResponseWriter:

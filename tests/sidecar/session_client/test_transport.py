@@ -80,6 +80,25 @@ async def test_a_stream_is_read_as_it_comes_and_can_be_left():
         await eventually(lambda: upstream.open == 0)
 
 
+async def test_a_stream_that_is_not_read_holds_the_server_back():
+    """The server is not read while too much of its stream waits, and nothing of it is lost."""
+    size = 32 * 1024 * 1024
+
+    async def answer(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        writer.write(b"x" * size)
+        await writer.drain()
+
+    async with (
+        talking(answer) as (_, calls),
+        calls.transport.stream(write_call(calls.base, "GET", "/", [])) as (_, pieces),
+    ):
+        ((connection,),) = [pool._open for pool in calls.transport._pools.values()]
+        await eventually(lambda: connection.reading_held)
+        assert sum([len(piece) async for piece in pieces]) == size
+        assert not connection.reading_held
+
+
 async def test_a_stream_that_breaks_off_says_so():
     """What came before is given; the break is the transport's own failure."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"

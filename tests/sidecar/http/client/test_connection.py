@@ -92,7 +92,7 @@ async def test_its_repr_says_where_it_leads_and_what_it_waits_for(upstream, rece
     assert f"http://127.0.0.1:{upstream.port} awaiting for " in repr(connection)
     assert ", due in " in repr(connection)
     await eventually(lambda: upstream.accepted)
-    connection.pause_reading()
+    connection.hold_reading()
     assert "reading held" in repr(connection)
     connection.abort()
     assert "closed" in repr(connection)
