@@ -107,7 +107,7 @@ class McpReader:
         return claims, kinds
 
     def _tools(self, message: object) -> Iterator[tuple[RuleKind, object]]:
-        """The tool calls in a message, each with its arguments: none, one, or two where a meta-tool wraps another.
+        """The tool calls in a message, each with its arguments: none, one, or more where meta-tools wrap others.
 
         What a meta-tool wraps is judged by its own name, and the wrapping by its own: otherwise an argument named
         like the meta-tool's would turn any guarded call into one that passes. Raises RequestRefused.
@@ -120,11 +120,14 @@ class McpReader:
             return
         params = member(message, "params")
         arguments = self._unfolded(member(params, "arguments"))
-        if self._meta is not None:
-            inner_name = member(arguments, self._meta.name)
-            inner = self._unfolded(member(arguments, self._meta.arguments))
-            if inner_name is not None and isinstance(inner, dict):
-                yield self.kind(inner_name), inner
+        wrapping = arguments
+        while self._meta is not None:
+            inner_name = member(wrapping, self._meta.name)
+            inner = self._unfolded(member(wrapping, self._meta.arguments))
+            if inner_name is None or not isinstance(inner, dict):
+                break
+            yield self.kind(inner_name), inner
+            wrapping = inner
         yield self.kind(member(params, "name")), arguments
 
     def _unfolded(self, value: object) -> object:

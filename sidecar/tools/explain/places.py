@@ -91,9 +91,13 @@ def _arguments(profile: Profile, body: bytes) -> Iterator[tuple[str, Any]]:
     for number, message in enumerate(content if isinstance(content, list) else [content], 1):
         arguments = value_at(message, ("params", "arguments"))
         meta = profile.meta_tool
-        inner = None if meta is None else _opened(value_at(arguments, (meta.arguments,), opens_texts=True))
+        while meta is not None:
+            inner = _opened(value_at(arguments, (meta.arguments,), opens_texts=True))
+            if not isinstance(inner, dict):
+                break
+            arguments = inner
         of_call = f"message {number}, " if isinstance(content, list) else ""
-        yield of_call, inner if isinstance(inner, dict) else arguments
+        yield of_call, arguments
 
 
 def value_at(content: Any, path: tuple[str, ...], *, opens_texts: bool = False) -> Any:

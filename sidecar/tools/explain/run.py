@@ -188,9 +188,12 @@ def _tool_names(profile: Profile, content: Any) -> Iterator[str]:
     meta = profile.meta_tool
     for message in content if isinstance(content, list) else [content]:
         if value_at(message, ("method",)) == "tools/call":
-            inner = meta and value_at(message, ("params", "arguments", meta.name), opens_texts=True)
-            outer = value_at(message, ("params", "name"))
-            yield from (name for name in (inner, outer) if isinstance(name, str))
+            arguments = value_at(message, ("params", "arguments"))
+            while meta is not None and isinstance(name := value_at(arguments, (meta.name,), opens_texts=True), str):
+                yield name
+                arguments = value_at(arguments, (meta.arguments,), opens_texts=True)
+            if isinstance(name := value_at(message, ("params", "name")), str):
+                yield name
 
 
 def _verdict(profile: Profile, rule: AnyRule, why: str, *, matched: bool) -> RuleVerdict:

@@ -26,6 +26,15 @@ def test_the_inner_name_of_a_meta_tool_decides(inner: object, guarded: bool) -> 
     assert call(tool("get_tool_and_run", {"tool_name": "store", "parameters": BOTH})).reference == REFERENCE
 
 
+def test_a_meta_tool_may_wrap_a_meta_tool() -> None:
+    """However deep a guarded call is wrapped, also in names that pass, its session is found."""
+    wrapped = {"tool_name": "store", "parameters": BOTH}
+    for name in ("execute_tool", "get_tool_and_run", "search"):
+        wrapped = {"tool_name": name, "parameters": wrapped}
+        assert call(tool(name, wrapped)).reference == REFERENCE
+        assert call(tool(name, {**wrapped, "parameters": json.dumps(wrapped["parameters"])})).reference == REFERENCE
+
+
 def test_a_meta_tools_arguments_do_not_hide_a_call_of_its_own() -> None:
     """The outer call of a meta-tool is guarded by its own name too."""
     hidden = {**BOTH, "tool_name": "get_x", "parameters": {}}
