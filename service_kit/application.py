@@ -54,6 +54,8 @@ def service_application(
         return Health()
 
     app.add_api_route("/health", health, tags=["health"], responses=problems.responses(503))
+    # Many health checks ask by HEAD, `wget --spider` among them.
+    app.add_api_route("/health", health, methods=["HEAD"], include_in_schema=False)
     problems.install(app)
     install_docs(app)
     telemetry.install(app, metrics)

@@ -208,7 +208,7 @@ async def test_what_is_not_there_is_said_in_the_same_shape(
         ("PUT", "/api/v1/memories", "GET, POST"),
         ("POST", "/api/v1/memories/factual/a", "DELETE, GET, PATCH"),
         ("PUT", "/api/v1/memories/session/store", "DELETE, GET, PATCH, POST"),
-        ("DELETE", "/health", "GET"),
+        ("DELETE", "/health", "GET, HEAD"),
         ("PUT", "/docs/favicon-32x32.png", "GET, HEAD"),
     ],
 )

@@ -44,7 +44,6 @@ JSON_TEXTS: Final = (('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ("[1,
 MIGRATE: Final = """
 import asyncio, sys
 from service_kit.migrations import Migrations
-from service_kit.report import reading
 asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 """
 
