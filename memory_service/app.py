@@ -16,7 +16,7 @@ from memory_service.session_memories import Clock
 from memory_service.settings import Settings
 from memory_service.store import Store
 from service_kit.application import LARGEST_BODY, service_application
-from service_kit.database import Database
+from service_kit.database import Database, repeated_if_stale
 
 
 def build(settings: Settings) -> MemoryApp:
@@ -50,5 +50,6 @@ class MemoryApp:
         finally:
             await self._database.close()
 
+    @repeated_if_stale
     async def _reach_database(self) -> None:
         await self._database.read(lambda connection: connection.execute(select(1)).close())

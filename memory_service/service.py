@@ -14,7 +14,6 @@ from memory_service.requests import Change, Listing, NewDialog, NewMemory, NewMe
 from memory_service.search import SearchQuery, read_query
 from memory_service.session_memories import Clock, SessionMemories
 from memory_service.store import Store, Which
-from service_kit.database import again_if_stale
 from service_kit.problems import Refused
 
 _NAME_A_SESSION: Final = (
@@ -50,7 +49,7 @@ class MemoryService:
             importance_score=new.importance_score,
             metadata=new.extras,
         )
-        await self._keep(memory)
+        await self._store.add(memory, self._now())
         return _stored(memory, "store_session_message", "The message is stored.")
 
     async def extract(self, memory_type: MemoryType, new: NewDialog) -> Stored:
@@ -81,12 +80,12 @@ class MemoryService:
             metadata={**new.extras, **new.metadata},
             ttl=(new.ttl_seconds or DEFAULT_TTL) if new.memory_type is MemoryType.WORKING else None,
         )
-        await self._keep(memory)
+        await self._store.add(memory, self._now())
         return memory
 
     async def memory(self, memory_type: MemoryType, memory_id: str, user_id: str | None = None) -> Memory:
         """One memory. Refused as not found, also for another user's where a user is named."""
-        found = await again_if_stale(lambda: self._store.get(memory_type, memory_id, self._now()))
+        found = await self._store.get(memory_type, memory_id, self._now())
         if found is None or user_id not in {None, found.user_id}:
             raise _not_found(memory_type, memory_id)
         return found
@@ -103,7 +102,7 @@ class MemoryService:
             if memory_type is not MemoryType.WORKING:
                 raise _invalid("ttl_seconds: is for working memories only")
             values["expires_at"] = self._in(change.ttl_seconds)
-        changed = await again_if_stale(lambda: self._store.change(memory, values, self._now()))
+        changed = await self._store.change(memory, values, self._now())
         if changed is None:
             raise _not_found(memory_type, memory_id)
         return changed
@@ -111,13 +110,13 @@ class MemoryService:
     async def forget(self, memory_type: MemoryType, memory_id: str, user_id: str | None = None) -> None:
         """Delete a memory. Refused where there is none."""
         memory = await self.memory(memory_type, memory_id, user_id)
-        await again_if_stale(lambda: self._store.remove(memory))
+        await self._store.remove(memory)
 
     async def newest(self, listing: Listing) -> Page:
         """A page of a user's memories."""
         which = Which(listing.user_id, listing.memory_type, listing.session_id)
         before = int(listing.cursor) if listing.cursor else None
-        found, rest = await again_if_stale(lambda: self._store.page(which, before, listing.limit, self._now()))
+        found, rest = await self._store.page(which, before, listing.limit, self._now())
         return _page(found, None if rest is None else str(rest))
 
     async def search(self, search: Search) -> Page:
@@ -127,27 +126,26 @@ class MemoryService:
         """
         which, query = Which(search.user_id, search.types, search.session_id), _query("q", search.q)
         words, _, skipped = (search.cursor or "all-0").partition("-")
-        skip = int(skipped)
+        skip, now = int(skipped), self._now()
         found, more = list[Memory](), False
         if words == "all":
-            found, more = await self._best(which, query, skip, search.limit)
+            found, more = await self._store.best(which, query, skip, search.limit, now)
         if words == "any" or (search.cursor is None and not found):
             words = "any"
-            found, more = await self._best(which, query.loosened(), skip, search.limit)
+            found, more = await self._store.best(which, query.loosened(), skip, search.limit, now)
         return _page(found, f"{words}-{skip + search.limit}" if more else None)
 
     async def about(self, memory_type: MemoryType, user_id: str, label: str, value: str, limit: int) -> Page:
         """The memories of a type whose `label` holds the value, then those whose content has all of its words."""
         which, query = Which(user_id, [memory_type]), _query(label, value)
-        now = self._now()
-        found = await again_if_stale(lambda: self._store.about(which, label, value, query, limit=limit, now=now))
+        found = await self._store.about(which, label, value, query, limit=limit, now=self._now())
         return _page(found, None)
 
     async def statistics(self, of: OfUser) -> Statistics:
         """How much is remembered of a user."""
         now = self._now()
-        counts = await again_if_stale(lambda: self._store.count(Which(of.user_id), now))
-        sessions = await again_if_stale(lambda: self._store.count_sessions(of.user_id, now))
+        counts = await self._store.count(Which(of.user_id), now)
+        sessions = await self._store.count_sessions(of.user_id, now)
         by_type = dict.fromkeys(MemoryType, 0) | {count.memory_type: count.total for count in counts}
         return Statistics(
             user_id=of.user_id,
@@ -175,12 +173,6 @@ class MemoryService:
 
     def _in(self, seconds: int) -> dt.datetime:
         return self._now() + dt.timedelta(seconds=seconds)
-
-    async def _keep(self, memory: Memory) -> None:
-        await again_if_stale(lambda: self._store.add(memory, self._now()))
-
-    async def _best(self, which: Which, query: SearchQuery, skip: int, limit: int) -> tuple[list[Memory], bool]:
-        return await again_if_stale(lambda: self._store.best(which, query, skip, limit, self._now()))
 
 
 def _invalid(detail: str) -> Refused:

@@ -11,7 +11,6 @@ from memory_service.model import Deactivated, Memory, MemoryType, Message, Sessi
 from memory_service.requests import ContextOf, OfSession, SummaryOf
 from memory_service.store import Store, Summary, Which
 from memory_service.summary import Spoken, summarize
-from service_kit.database import again_if_stale
 
 Clock: TypeAlias = Callable[[], dt.datetime]
 
@@ -32,7 +31,7 @@ class SessionMemories:
         recent, total = await self._messages(which, wanted.max_recent_messages)
         summary = None
         if wanted.include_summaries:
-            kept = await again_if_stale(lambda: self._store.summary(wanted.user_id, wanted.session_id))
+            kept = await self._store.summary(wanted.user_id, wanted.session_id)
             summary = kept.text if kept else None
         return SessionContext(
             session_found=total > 0,
@@ -47,7 +46,7 @@ class SessionMemories:
         """Make a summary of the session as it is now and keep it for its context, unless the kept one is as good."""
         which = Which(of.user_id, [MemoryType.SESSION], of.session_id)
         recent, total = await self._messages(which, _SUMMARIZED)
-        kept = await again_if_stale(lambda: self._store.summary(of.user_id, of.session_id))
+        kept = await self._store.summary(of.user_id, of.session_id)
         good = kept and (kept.compression, kept.total_messages) == (of.compression_level, total)
         if of.force_update or not good:
             kept = await self._keep_summary(of, recent, total)
@@ -64,7 +63,7 @@ class SessionMemories:
 
     async def deactivate(self, session: OfSession) -> Deactivated:
         """Put the session's messages aside: they can still be read one by one, but no longer come up."""
-        count = await again_if_stale(lambda: self._store.deactivate(session.user_id, session.session_id, self._now()))
+        count = await self._store.deactivate(session.user_id, session.session_id, self._now())
         return Deactivated(
             session_found=count > 0, session_id=session.session_id, user_id=session.user_id, deactivated=count
         )
@@ -76,17 +75,17 @@ class SessionMemories:
         if text is None:
             return None
         summary = Summary(text, of.compression_level, total, self._now())
-        await again_if_stale(lambda: self._store.keep_summary(of.user_id, of.session_id, summary, recent))
+        await self._store.keep_summary(of.user_id, of.session_id, summary, recent)
         return summary
 
     async def _messages(self, which: Which, limit: int) -> tuple[list[Memory], int]:
         """The latest messages, oldest first, and how many there are in all."""
         now = self._now()
-        counts = await again_if_stale(lambda: self._store.count(which, now))
+        counts = await self._store.count(which, now)
         total = sum(count.total for count in counts)
         if not limit or not total:
             return [], total
-        newest, _ = await again_if_stale(lambda: self._store.page(which, None, limit, now))
+        newest, _ = await self._store.page(which, None, limit, now)
         return newest[::-1], total
 
 

@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from memory_service.model import Compression, Memory, MemoryType
 from memory_service.search import SearchQuery, matching, ranked, search_terms
 from memory_service.tables import memories, session_summaries
-from service_kit.database import Database
+from service_kit.database import Database, repeated_if_stale
 
 _INSERT = insert(memories)
 _FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.model_fields)
@@ -67,7 +67,7 @@ class Summary:
 
 
 class Store:
-    """Reads and changes memories. Every method may raise DatabaseUnavailable; all may be repeated.
+    """Reads and changes memories. Every method may raise DatabaseUnavailable.
 
     No method sees a memory that has expired by `now`.
     """
@@ -75,6 +75,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated_if_stale
     async def add(self, memory: Memory, now: dt.datetime) -> None:
         """Keep a new memory, for good when this returns. Repeating it with the same id keeps it once."""
         values = {**memory.model_dump(mode="python"), "search_terms": search_terms(memory.content)}
@@ -90,11 +91,13 @@ class Store:
             if await self.get(memory.memory_type, memory.id, now) is None:
                 raise
 
+    @repeated_if_stale
     async def get(self, memory_type: MemoryType, memory_id: str, now: dt.datetime) -> Memory | None:
         """One memory, deactivated or not."""
         found = await self._read(select(*_FIELDS).where(_is(memory_type, memory_id), _alive(now)))
         return found[0] if found else None
 
+    @repeated_if_stale
     async def change(self, memory: Memory, values: Mapping[str, Any], now: dt.datetime) -> Memory | None:
         """Replace the named fields; None where the memory is gone by now."""
         if "content" in values:
@@ -114,6 +117,7 @@ class Store:
         row = await self._database.write(update_one)
         return None if row is None else _memory(row)
 
+    @repeated_if_stale
     async def remove(self, memory: Memory) -> bool:
         """Delete a memory, and say whether there was one."""
 
@@ -124,6 +128,7 @@ class Store:
 
         return await self._database.write(delete_one) > 0
 
+    @repeated_if_stale
     async def page(
         self, which: Which, before: int | None, limit: int, now: dt.datetime
     ) -> tuple[list[Memory], int | None]:
@@ -135,6 +140,7 @@ class Store:
         found = [_memory(row) for row in rows[:limit]]
         return found, rows[limit - 1]["seq"] if len(rows) > limit else None
 
+    @repeated_if_stale
     async def best(
         self, which: Which, query: SearchQuery, skip: int, limit: int, now: dt.datetime
     ) -> tuple[list[Memory], bool]:
@@ -144,6 +150,7 @@ class Store:
         found = await self._read(statement.offset(skip).limit(limit + 1))
         return found[:limit], len(found) > limit
 
+    @repeated_if_stale
     async def about(
         self, which: Which, label: str, value: str, query: SearchQuery, *, limit: int, now: dt.datetime
     ) -> list[Memory]:
@@ -162,6 +169,7 @@ class Store:
     async def _rows(self, statement: Select[tuple[Any, ...]]) -> Sequence[RowMapping]:
         return await self._database.read(lambda connection: connection.execute(statement).mappings().all())
 
+    @repeated_if_stale
     async def count(self, which: Which, now: dt.datetime) -> list[Count]:
         """The number of memories of each type of which there are any."""
         query = (
@@ -177,12 +185,14 @@ class Store:
         rows = await self._rows(query)
         return [Count(**{**row, "memory_type": MemoryType(row["memory_type"])}) for row in rows]
 
+    @repeated_if_stale
     async def count_sessions(self, user_id: str, now: dt.datetime) -> int:
         """The number of sessions in which the user has messages."""
         which = Which(user_id, [MemoryType.SESSION])
         query = select(func.count(memories.c.session_id.distinct())).where(self._matches(which, now))
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
+    @repeated_if_stale
     async def deactivate(self, user_id: str, session_id: str, now: dt.datetime) -> int:
         """Deactivate the messages of a session; gives how many."""
         messages = self._matches(Which(user_id, [MemoryType.SESSION], session_id), now)
@@ -196,6 +206,7 @@ class Store:
 
         return await self._database.write(deactivate_all)
 
+    @repeated_if_stale
     async def keep_summary(self, user_id: str, session_id: str, summary: Summary, of: Sequence[Memory]) -> None:
         """Make this the summary of a session, unless a message that it was made of has changed meanwhile.
 
@@ -220,6 +231,7 @@ class Store:
 
         await self._database.write(replace_summary)
 
+    @repeated_if_stale
     async def summary(self, user_id: str, session_id: str) -> Summary | None:
         """The latest summary of a session."""
         query = (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Executable, Row, event
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
@@ -21,6 +22,7 @@ _OF_THE_SERVER: Final = frozenset({"08", "25", "40", "53", "54", "55", "57", "58
 """SQLSTATE classes of errors that say nothing of the rows: connections, transactions, resources, shutdown, faults."""
 
 _Answer = TypeVar("_Answer")
+_Parameters = ParamSpec("_Parameters")
 
 
 class DatabaseUnavailable(Exception):
@@ -137,18 +139,24 @@ class _SqliteThreads:
             return work(connection)
 
 
-async def again_if_stale(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """Await a call that may safely be repeated, a second time where its connection turned out to be broken.
+def repeated_if_stale(
+    call: Callable[_Parameters, Awaitable[_Answer]],
+) -> Callable[_Parameters, Coroutine[Any, Any, _Answer]]:
+    """Decorate a call that may safely be repeated: it is, once, where its connection turned out to be broken.
 
     A database that was restarted leaves broken connections in the pool; the first to meet one need not suffer.
-    Raises DatabaseUnavailable.
     """
-    try:
-        return await call()
-    except DatabaseUnavailable as unavailable:
-        if not unavailable.stale:
-            raise
-        return await call()
+
+    @functools.wraps(call)
+    async def repeated(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Answer:
+        try:
+            return await call(*arguments, **named)
+        except DatabaseUnavailable as unavailable:
+            if not unavailable.stale:
+                raise
+            return await call(*arguments, **named)
+
+    return repeated
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from service_kit.database import Database
+from service_kit.database import Database, repeated_if_stale
 from session_service.model import Change, Event, History, Session
 from session_service.tables import session_event_counter, session_events
 
@@ -42,11 +42,13 @@ class EventLog:
         connection.execute(insert(session_events), [_row(event) for event in events])
         return events
 
+    @repeated_if_stale
     async def history(self) -> History:
         """How far the events reach at this moment."""
         row = await self._database.read(lambda connection: connection.execute(select(session_event_counter)).one())
         return History(base=row.base, last=row.last)
 
+    @repeated_if_stale
     async def after(self, number: int, limit: int) -> list[Event]:
         """The next events after a number, in order. Where the first is not `number + 1`, some were pruned."""
         query = (
@@ -58,6 +60,7 @@ class EventLog:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [Event(row.number, Change(row.change), row.session_id, row.user_id, row.at) for row in rows]
 
+    @repeated_if_stale
     async def prune(self, keep: int) -> None:
         """Forget all but the newest `keep` events."""
         oldest_kept = (await self.history()).last - keep

@@ -17,7 +17,6 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from service_kit.database import again_if_stale
 from session_service.background import ended
 from session_service.events import EventLog
 from session_service.model import Event
@@ -163,7 +162,7 @@ class Feed:
         while not self._stopping.is_set():
             self._alarm.clear()
             try:
-                more = await again_if_stale(self._read_once)
+                more = await self._read_once()
             except Exception as error:  # noqa: BLE001 -- without a reader no follower would ever get an event again
                 if self.sighted:
                     _log.warning("cannot read session events", error=str(error), kind=type(error).__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service_kit.database import Database
+from service_kit.database import Database, repeated_if_stale
 from service_kit.engine import is_sqlite
 from session_service import changing, creation, rows
 from session_service.events import EventLog
@@ -22,7 +22,10 @@ from session_service.tables import sessions
 
 
 class Store:
-    """Reads and changes sessions. `committed` is given the events of each transaction once it has been committed."""
+    """Reads and changes sessions. `committed` is given the events of each transaction once it has been committed.
+
+    Every method may raise DatabaseUnavailable.
+    """
 
     def __init__(
         self, database: Database, events: EventLog, committed: Callable[[Sequence[Event]], None] = lambda _events: None
@@ -31,11 +34,13 @@ class Store:
         self._events = events
         self._committed = committed
 
+    @repeated_if_stale
     async def get(self, session_ids: Sequence[str]) -> list[Session | None]:
         """The sessions in the order of the ids, tombstones included; None for one that never was."""
         known = await self._database.read(lambda connection: rows.known(connection, session_ids))
         return [known.get(session_id) for session_id in session_ids]
 
+    @repeated_if_stale
     async def ensure(self, wanted: Sequence[Wanted]) -> list[Ensured]:
         """Create the sessions that are missing and say for each what came of it, in one transaction at most.
 
@@ -63,6 +68,7 @@ class Store:
         """Replace the named columns of a session that was not deleted."""
         return await self._change(changing.replacing(values), session_id, user_id)
 
+    @repeated_if_stale
     async def page(self, user_id: str | None, status: Status | None, limit: int, cursor: int | None) -> Page:
         """Sessions, newest first; tombstones only where they are asked for."""
         query = select(*rows.COLUMNS, sessions.c.id).order_by(sessions.c.id.desc()).limit(limit + 1)
@@ -75,6 +81,7 @@ class Store:
         more = len(found) > limit
         return Page(tuple(rows.to_session(row[:-1]) for row in found[:limit]), found[limit - 1].id if more else None)
 
+    @repeated_if_stale
     async def _change(self, wanted: changing.Changing, session_id: str, user_id: str | None) -> Session | None:
         """Give the session as it is afterwards, changed or not; None where there never was one."""
         asked = {"asked": session_id, "owner": user_id, "now": dt.datetime.now(dt.UTC)}

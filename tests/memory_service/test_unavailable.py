@@ -67,6 +67,8 @@ async def test_a_restarted_database_is_not_noticed(postgres: PostgresServer) -> 
     async with client_of(database) as client:
         assert (await client.post("/api/v1/memories/session/store", json=MESSAGE)).status_code == 200
         await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        assert (await client.get("/health")).status_code == 200
+        await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         assert (await client.post("/api/v1/memories/session/store", json=MESSAGE)).status_code == 200
         await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         context = await client.get("/api/v1/memories/session/s/context", params={"user_id": "u"})

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from service_kit.database import Database, DatabaseUnavailable, again_if_stale
+from service_kit.database import Database, DatabaseUnavailable, repeated_if_stale
 from tests.support.postgres import PostgresServer, fresh_database, postgres
 
 __all__ = ["postgres"]
@@ -235,14 +235,15 @@ async def test_what_may_be_repeated_is_repeated_once_after_a_stale_connection() 
     """Not after any other outage, and not for ever."""
     failures = [DatabaseUnavailable("died in the pool", stale=True)]
 
+    @repeated_if_stale
     async def call() -> str:
         if failures:
             raise failures.pop()
         return "done"
 
-    assert await again_if_stale(call) == "done"
+    assert await call() == "done"
     for lasting in ([DatabaseUnavailable("away")], [DatabaseUnavailable("died", stale=True) for _ in range(2)]):
         failures.extend(lasting)
         with pytest.raises(DatabaseUnavailable):
-            await again_if_stale(call)
+            await call()
         assert failures == []

@@ -10,12 +10,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from service_kit.database import DatabaseUnavailable
+from service_kit.database import Database, DatabaseUnavailable
 from session_service import app as assembly
 from session_service.app import SessionService
 from session_service.direct import DirectCalls
 from session_service.settings import Settings
-from session_service.store import Store
 from tests.session_service.conftest import migrations
 
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+Z")
@@ -203,8 +202,7 @@ async def test_both_ways_say_alike_that_the_database_is_away(tmp_path, monkeypat
         raise DatabaseUnavailable("away")
 
     async with both(tmp_path, monkeypatch) as (direct, framework):
-        monkeypatch.setattr(Store, "get", away)
-        monkeypatch.setattr(Store, "ensure", away)
+        monkeypatch.setattr(Database, "read", away)
         for method, body in (("GET", []), ("PUT", [BODIES[0]])):
             await agreeing(direct, framework, method, "/api/v1/sessions/s-1", b"", JSON, body)
         _, [(status, headers)], _ = await direct("GET", "/api/v1/sessions/s-1", b"", [], [])

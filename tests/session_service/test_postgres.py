@@ -70,6 +70,7 @@ async def test_no_call_fails_because_of_connections_that_died_while_idle(url: st
             ("POST", "/sessions:ensure", {"sessions": []}, 200),
             ("POST", "/sessions/durable/end", None, 200),
             ("DELETE", "/sessions/durable", None, 204),
+            ("GET", "http://service/health", None, 200),
         ]
         for method, path, body, expected in calls:
             await break_connections(other)
