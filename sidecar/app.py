@@ -88,7 +88,7 @@ class _Sidecar:
         self._authorizer: SideServer | None = None
         self._patience = Timeouts(body=settings.body_timeout)
         self._metrics = Metrics()
-        recent = RecentProblems(ids.hidden) if ids is not None else RecentProblems()
+        recent = RecentProblems(dict if ids is None else ids.hidden)
         self._tracing = open_tracing(log)
         self._telemetry = LoggedMetrics(
             self._metrics,
