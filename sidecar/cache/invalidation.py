@@ -72,7 +72,7 @@ class InvalidationClock:
         self.belief_ends = self._clock() + SILENCE + LIFE_WITHOUT_EVENTS
 
     def alive(self, told_until: float) -> None:
-        """Note a sign of life: the stream is up and has told everything that happened until then, by the clock."""
+        """Note a sign of life: the stream is up, and everything that happened until then, by the clock, has arrived."""
         self._end_belief_in_time()
         if self.lost_at is None:
             self.belief_ends = told_until + SILENCE + LIFE_WITHOUT_EVENTS

@@ -214,7 +214,7 @@ class SessionCache:
         self._invalidation.stream_up()
 
     def alive(self, told_until: float) -> None:
-        """Note a sign of life: the stream is up and has told everything that happened until then, by the clock."""
+        """Note a sign of life: the stream is up, and everything that happened until then, by the clock, has arrived."""
         self._invalidation.alive(told_until)
 
     def stream_down(self) -> None:

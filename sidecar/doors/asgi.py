@@ -1,4 +1,4 @@
-"""What ASGI doors share: requests as foreign servers tell of them, and complete responses of our own."""
+"""What ASGI doors share: the heads of requests under foreign servers, and the sidecar's own complete responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERMIT: Final = "session_guard"
 def classify_foreign(scope: Scope, extractor: Extractor | NothingGuarded) -> tuple[Head, Classification | None]:
     """Classify a request that came by a foreign server; gives the head that it was classified by, too.
 
-    Where the application is mounted below a path, or a layer before it has changed the path, the profile may speak of
+    Where the application is mounted below a path, or a layer before it has changed the path, the profile may name
     the whole target or of what the application routes by: no rule for the first lets the second pass.
     """
     head = _head_of(scope)

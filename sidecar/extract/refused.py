@@ -1,4 +1,4 @@
-"""The exception by which a part of the extraction refuses a request; it carries what the client will be told."""
+"""The exception by which a part of the extraction refuses a request; it carries the refusal."""
 
 from __future__ import annotations
 

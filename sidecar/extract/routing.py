@@ -65,7 +65,7 @@ class Router:
         return route
 
     def has_rule(self, method: str, path: bytes) -> bool:
-        """Whether the profile speaks of such a request, if only to let it pass. Not remembered: it is rarely asked."""
+        """Whether a rule of the profile matches such a request, if only to let it pass. Nothing is remembered."""
         segments = read_path(without_origin(path))
         return segments is not None and (
             any(is_under(segments, prefix) for prefix in self._profile.mcp)
@@ -76,7 +76,7 @@ class Router:
         )
 
     def upgrade_route(self, path: bytes) -> Route | Refusal | None:
-        """The route of a request that asks to speak another protocol."""
+        """The route of a request that asks for an upgrade."""
         segments = self._segments(path) if self._upgrade_rules else None
         if segments is None or isinstance(segments, Refusal):
             return segments

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, final
 from sidecar.model import Extraction, Grounds, Reference
 
 Recheck: TypeAlias = Callable[[Extraction], bool]
-"""Tells whether an extraction would be permitted now, at once, by what is known."""
+"""Whether an extraction would be permitted now, by what is known, without a wait."""
 
 
 class _Seal:

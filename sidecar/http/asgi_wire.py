@@ -1,6 +1,6 @@
 """The wire of a request under a foreign ASGI server, made from its scope: the forwarder needs no more to work.
 
-What ASGI does not tell is given up, as docs/users/transparency.md lists: the case of field names, the form of the
+What ASGI does not pass on is given up, as docs/users/transparency.md lists: the case of field names, the form of the
 target, reason phrases, interim responses and tunnels.
 """
 
@@ -43,7 +43,7 @@ class AsgiWire(Wire):
 
     @property
     def body_arrived(self) -> bool:
-        """Say no: ASGI tells of the body when it is received."""
+        """False: under ASGI the body is there only when it is received."""
         return False
 
     async def receive(self) -> Message:
@@ -116,7 +116,7 @@ def _head_of(scope: Scope) -> WireHead:
 
 
 def target_of(scope: Scope) -> bytes:
-    """Give the request target in origin form (RFC 9112, section 3.2.1), as it was sent where the server tells."""
+    """Give the request target in origin form (RFC 9112, section 3.2.1), as it was sent if the server keeps it."""
     raw: bytes | None = scope.get("raw_path")
     if not raw:
         raw = urllib.parse.quote(scope["path"], safe=_PATH_SAFE).encode("ascii")

@@ -46,7 +46,7 @@ class ResponseMessages(ResponseClient):
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
 
-    # What the response tells: ports.ResponseClient
+    # Calls of the response: ports.ResponseClient
 
     def follow(self, line: UpstreamConnection) -> None:
         """Hold `line` back while too much waits to be sent."""

@@ -34,7 +34,7 @@ class LoggedMetrics(Telemetry):
     """The `Telemetry` port over `Metrics` and a structured log.
 
     Of lines with the same decision and reason, ten in a second are written and the others counted. `upstream_url` is
-    named where the memory service fails. `on_session_call` is told of each call too. `clock` gives seconds.
+    named where the memory service fails. `on_session_call` is called for each call too. `clock` gives seconds.
     """
 
     def __init__(

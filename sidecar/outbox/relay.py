@@ -64,7 +64,7 @@ class OutboxRelay:
     """Pays in the background what is in the file, debts of ended processes included.
 
     A debt that fails while the session service answers is set aside: it is tried again, with growing pauses, and holds
-    up no other. What the service says of a session is told to `known`, as if a write had asked.
+    up no other. What the service answers of a session is remembered in `known`, as after a write.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ Statuses: TypeAlias = Annotated[Mapping[HttpStatus, Meaning], BeforeValidator(_b
 
 @dataclass(frozen=True, slots=True, config=STRICT, kw_only=True)
 class BodyMeaning(AnswerPattern):
-    """An answer that its body tells from others with the same status."""
+    """An answer that differs by its body from others with the same status."""
 
     means: Meaning
 

@@ -114,7 +114,7 @@ class ToolRule:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class UpgradeRule:
-    """What a request to one of the paths wants that asks to speak another protocol (RFC 9110, section 7.8)."""
+    """The kind of a request to one of the paths that asks for an upgrade (RFC 9110, section 7.8)."""
 
     kind: GuardKind
     paths: Paths

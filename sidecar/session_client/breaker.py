@@ -31,7 +31,7 @@ class Breaker:
     """Open, half-open and closed in one rule: when open, one call may pass each time the pause is over.
 
     Sessions that have failed before try in a turn of their own: their failures are no sign of the service's health, and
-    must not take the turn of another session. `on_change` is told with True when it opens and False when it closes.
+    must not take the turn of another session. `on_change` is called with True when it opens and False when it closes.
     `clock` gives monotonic seconds.
     """
 

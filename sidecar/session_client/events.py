@@ -1,7 +1,8 @@
 """Follows the session service's event stream, so that the cache learns of sessions that end or are deleted.
 
-The stream counts as up once the service has said that everything was told, and as down when it breaks or falls silent,
-or when this process did not read it for as long: what then lies in the buffers may be of any age.
+The stream counts as up from the first heartbeat, before which all missed events arrive. It counts as down when it
+breaks or falls silent, or when this process did not read it for as long: what then lies in the buffers may be of any
+age.
 """
 
 from __future__ import annotations
@@ -163,11 +164,11 @@ class EventFollower:
                 self._news.forget_all()
 
     def _note_up(self) -> None:
-        """The service has told everything that happened: only then can what is known be believed again."""
+        """Note that everything that happened has arrived: only then can what is known be believed again."""
         if self._up:
             return
         if self._up is not None and not self._position:
-            # There was nothing to resume from, so what happened in between will never be told.
+            # There was nothing to resume from, so events in between will never arrive.
             self._news.forget_all()
         self._up = True
         self._news.stream_up()

@@ -205,7 +205,7 @@ class _WholeAnswer(_Answer):
         if not self.reply.done():
             self.reply.set_exception(TimeoutError())
 
-    # What the connection tells
+    # Calls of the connection: ResponseReceiver
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         self._connection = None

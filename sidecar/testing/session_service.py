@@ -124,7 +124,7 @@ class SessionServiceApp:
         return StreamingResponse(self._tell(told), media_type="text/event-stream")
 
     async def _tell(self, told: int) -> AsyncIterator[str]:
-        """Tell all events after number `told` as they happen, and heartbeats in between."""
+        """Send all events after number `told` as they happen, and heartbeats in between."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:

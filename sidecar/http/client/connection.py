@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream. It carries one request at a time and tells the response to a receiver.
+"""One HTTP/1.1 connection to an upstream. It carries one request at a time and gives the response to a receiver.
 
 Theory of operation
 -------------------
@@ -137,11 +137,11 @@ class UpstreamConnection(FlowControlled):
         """
         self.sent = monotonic()
         if self.transport.is_closing():
-            # It was lost between being handed over and being used, when it had no receiver to tell.
+            # It was lost between being handed over and being used, when it had no receiver.
             self.pool.discard(self)
             receiver.failed(ConnectionLost("the upstream closed the connection", stale=self._used))
             return
-        # First of all, so that the bytes leave; what arrives is told in a later turn of the event loop.
+        # First of all, so that the bytes leave; what arrives is handled in a later turn of the event loop.
         self.transport.write(data)
         self._receiver = receiver
         self._reader.begin(receiver, is_head=method == "HEAD", upgrade=upgrade)
@@ -178,10 +178,10 @@ class UpstreamConnection(FlowControlled):
         self._fail(ResponseTimeout("the upstream did not answer in time"))
 
     def shut(self) -> None:
-        """Close the connection; a receiver that waits is told."""
+        """Close the connection, and fail a receiver that waits."""
         self._fail(ConnectionLost("the connection was closed"))
 
-    # What the transport tells
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -257,7 +257,7 @@ class UpstreamConnection(FlowControlled):
             receiver.end()
 
     def _finish(self) -> None:
-        """Be ready for another request, or close; the receiver has still to be told."""
+        """Be ready for another request, or close; the caller still has to inform the receiver."""
         self._receiver = None
         self.deadline = None
         self.idle_since = monotonic()

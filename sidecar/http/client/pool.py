@@ -122,7 +122,7 @@ class Pool(ConnectionOwner):
         return {"idle": idle, "active": self._count - idle, "streaming": streaming, "waiting": waiting}
 
     async def close(self) -> None:
-        """Close every connection; each receiver that waits for a response is told that it will not come."""
+        """Close every connection, and fail each receiver that waits for a response."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

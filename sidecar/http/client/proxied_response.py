@@ -119,7 +119,7 @@ class ProxiedResponse(ResponseReceiver, Served):
             self._client.fail(failure)
             self._finish(failure)
 
-    # What the upstream connection tells: ResponseReceiver
+    # Calls of the upstream connection: ResponseReceiver
 
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on, but a 100 only where it is waited for."""
@@ -173,7 +173,7 @@ class ProxiedResponse(ResponseReceiver, Served):
             self._finish(Upgraded(head, transport, first))
 
     def failed(self, failure: UpstreamError) -> None:
-        """Repeat a request whose connection was stale; otherwise tell the client."""
+        """Repeat a request whose connection was stale; otherwise fail the response."""
         if self._request and self._repetition is None and may_repeat(self._method, failure):
             self._repetition = self._client.run_beside(self._repeat(failure))
         else:

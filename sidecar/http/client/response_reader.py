@@ -49,7 +49,7 @@ class ResponseReceiver:
         raise NotImplementedError
 
     def flush(self) -> None:
-        """All that one read brought has been told."""
+        """Everything that one read brought has been passed on."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -143,7 +143,7 @@ class ResponseReader:
         """Give the head of the 101 after which `feed` gave bytes."""
         return ResponseHead(101, self._reason, self._headers, Framing())
 
-    # What the parser tells
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         """A status line begins: that of this request's response, or of an unsolicited one."""
@@ -181,7 +181,7 @@ class ResponseReader:
         self._receiver.head(self.head)
 
     def on_body(self, data: bytes) -> None:
-        """Tell the receiver; bytes after a complete response belong to none."""
+        """End the response; bytes after a complete response belong to none."""
         if self.done:
             self.unfit = True
         elif self._receiver is not None:

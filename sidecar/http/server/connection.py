@@ -63,7 +63,7 @@ class ClientConnection(FlowControlled):
         self._on_deadline: int = ABORT
         self._unread_deadline: float | None = None
 
-    # What the transport tells
+    # Callbacks of the transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- a reset and an end mean the same here
         """Wait for nothing any more."""
@@ -128,7 +128,7 @@ class ClientConnection(FlowControlled):
     # Ends
 
     def _is_reset(self) -> bool:
-        """Whether the client has broken the connection, which a transport that does not read is never told."""
+        """Whether the client has broken the connection, which a transport that does not read never notices."""
         client = self.transport.get_extra_info("socket")
         if client is None or client.fileno() < 0:
             return False

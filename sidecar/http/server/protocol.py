@@ -31,7 +31,7 @@ class HardenedProtocol(RespondingConnection):
         self._scope: Scope = {}
         self._heads = HeadReader()
 
-    # What the transport tells
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
@@ -73,7 +73,7 @@ class HardenedProtocol(RespondingConnection):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell what serves a request of this client."""
+        """Give up the request that is served: its client is gone."""
         super().connection_lost(exc)
         self.shared.connections.discard(self)
         served = self._served

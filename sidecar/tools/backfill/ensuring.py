@@ -150,7 +150,7 @@ class DryRun:
 
 
 def _outcomes(pairs: Sequence[Pair], reply: Reply, url: str) -> list[Outcome]:
-    """Read a bulk answer, and believe it only if it speaks of the pairs that were sent, in their order."""
+    """Read a bulk answer, and accept it only if it is about the pairs that were sent, in their order."""
     if reply.status >= 500 or reply.status == 429:
         raise _NotNow(f"the session service at {url} answers {reply.status}")
     if reply.status != 200:

@@ -90,7 +90,7 @@ async def _consul(where: InConsul, within: float) -> tuple[Finding, str | None]:
 
 
 async def _session_service(url: str, settings: Settings) -> Finding:
-    """Look up a session that cannot exist; only a service that speaks what the profile says knows that it does not."""
+    """Look up a session that cannot exist; only a service with the API of the profile answers that there is none."""
     at_upstream = settings.profile.service.at is At.UPSTREAM
     where = f"SIDECAR_UPSTREAM, which keeps the sessions: {url}" if at_upstream else f"SIDECAR_SESSION_SERVICE: {url}"
     async with Transport() as transport:

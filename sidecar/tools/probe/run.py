@@ -110,7 +110,7 @@ class Probe:
             self._find("P106", f"of {_AT_ONCE} creates at once {count} are answered {', '.join(map(str, failed))}")
 
     def _says_created(self) -> bool:
-        """Whether a status of the create call tells a new session from one that is there."""
+        """Whether the statuses of the create call distinguish a new session from an existing one."""
         create = self._profile.service.create
         return create is not None and not self._profile.service.idempotent_create and len(create.meanings) > 1
 
