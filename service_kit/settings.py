@@ -132,7 +132,9 @@ def _problems(kind: type[BaseSettings], invalid: ValidationError) -> list[str]:
         if location not in kind.model_fields and not location.isupper():
             problems.add(message)
             continue
-        shown = "is not set" if error["type"] == "missing" else _PASSWORD.sub(r"\1***@", repr(error["input"]))
+        # A default has been read already, and is shown as it is written.
+        given = error["input"] if isinstance(error["input"], str) else str(error["input"])
+        shown = "is not set" if error["type"] == "missing" else _PASSWORD.sub(r"\1***@", repr(given))
         shown = "(hidden)" if _is_secret(kind, location) else shown
         problems.add(f"{variable(kind, location)}: {shown}: {message}")
     return sorted(problems)

@@ -30,7 +30,12 @@ PREFIX: Final = "SIDECAR_"
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_NEVER_A_USER: Final = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding"})
+_NEVER_A_USER: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "http2-settings"}
+    | {"keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_SET_BY_THE_SIDECAR: Final = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-sidecar-")
+"""What the names of the fields begin with that the sidecar replaces or removes."""
 
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
 
@@ -165,6 +170,8 @@ class Settings(ConsulSettings):
             raise ValueError("a header name of letters, digits and hyphens is allowed")
         if name is not None and name.lower() in _NEVER_A_USER:
             raise ValueError("HTTP itself uses this header; one that names the user is allowed")
+        if name is not None and name.lower().startswith(_SET_BY_THE_SIDECAR):
+            raise ValueError("the sidecar sets this header itself; one that names the user is allowed")
         return name
 
     @field_validator("register_as")
