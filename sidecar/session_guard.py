@@ -22,7 +22,7 @@ from sidecar.doors.refusal import Response, refuse_extraction
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.doors.unguarded import UnguardedWrites
 from sidecar.extract.extractor import Extractor, NothingGuarded
-from sidecar.guard.decisions import OnEnded, OnOutage
+from sidecar.guard.decisions import OnEnded, OnOutage, Policy
 from sidecar.guard.guard import Guard, OpenGuard
 from sidecar.guard.permit import Permit
 from sidecar.guard.ports import SessionService
@@ -131,27 +131,12 @@ class SessionGuard:
         self.metrics.publish("sidecar_creation_stopped", lambda: service.mints)
         extractor = self.extractor = Extractor(profile, id_format=settings.id_format, user_header=settings.user_header)
         self.unguarded = UnguardedWrites(profile.session_names, extractor.has_rule, self.telemetry)
-        on_outage, on_ended = OnOutage(settings.on_outage), OnEnded(settings.on_ended)
+        policy = Policy(settings.session_timeout, OnOutage(settings.on_outage), OnEnded(settings.on_ended))
         if settings.mode == "shadow":
-            self.guard = ShadowGuard(
-                known,
-                service,
-                self.telemetry,
-                timeout=settings.session_timeout,
-                on_outage=on_outage,
-                on_ended=on_ended,
-                creates=api.creates_by_id,
-            )
+            self.guard = ShadowGuard(known, service, self.telemetry, policy, creates=api.creates_by_id)
         else:
-            self.guard = Guard(
-                known,
-                service,
-                self.telemetry,
-                timeout=settings.session_timeout,
-                debts=await self._debts(service, known),
-                on_outage=on_outage,
-                on_ended=on_ended,
-            )
+            debts = await self._debts(service, known)
+            self.guard = Guard(known, service, self.telemetry, policy, debts)
             if profile.acts_on_answers:
                 after_delete = settings.after_delete or profile.after_delete.value
                 self._recovery = Recovery(service, known, self.telemetry, refuse_deleted=after_delete == "refuse")

@@ -16,8 +16,8 @@ from sidecar.guard.decisions import (
     Allow,
     Create,
     Decision,
-    OnEnded,
     OnOutage,
+    Policy,
     cannot_create,
     decide,
     decide_by_session,
@@ -53,26 +53,22 @@ Plan: TypeAlias = Decision | Owe
 class Decider:
     """Decides about sessions, and creates or owes those that are missing.
 
-    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them. `timeout` is in seconds
-    and covers everything that is asked of the session service for one request.
+    `debts` are consulted wherever they are given; outages may be forwarded only with them.
     """
 
     def __init__(
         self,
         known: SessionCache,
         service: SessionService,
-        *,
-        timeout: float,
-        on_outage: OnOutage,
-        on_ended: OnEnded,
+        policy: Policy,
         debts: Debts | None = None,
     ) -> None:
         self._known = known
         self._resolver = SessionResolver(service, known)
         self._debts = debts
-        self._forwards = on_outage is OnOutage.FORWARD
-        self._on_ended = on_ended
-        self._timeout = timeout
+        self._forwards = policy.on_outage is OnOutage.FORWARD
+        self._on_ended = policy.on_ended
+        self._timeout = policy.timeout
 
     async def decide(self, calls: Sequence[Call]) -> list[Decided | None]:
         """Decide each call; None for one that was left undecided because another was refused.

@@ -24,6 +24,29 @@ from sidecar.guard.verdicts import (
 from sidecar.model import RETRY_AFTER, UNOWNED, Grounds, Reason, Reference, Refusal, RuleKind, Session, SessionStatus
 
 
+class OnEnded(enum.StrEnum):
+    """What becomes of a write to an ended session."""
+
+    FORWARD = "forward"
+    REJECT = "reject"
+
+
+class OnOutage(enum.StrEnum):
+    """What becomes of a write while it is unknown whether its session exists."""
+
+    REJECT = "reject"
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings leave open. `timeout` is in seconds; it covers everything that is asked for one request."""
+
+    timeout: float
+    on_outage: OnOutage = OnOutage.REJECT
+    on_ended: OnEnded = OnEnded.FORWARD
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """The decision that one call may go; a guard turns the decisions of a whole request into a permit."""
@@ -44,20 +67,6 @@ LAPSED: Final = Refusal(
     retry_after=RETRY_AFTER,
 )
 """Refuses a request whose permit lapsed too often before it was used."""
-
-
-class OnEnded(enum.StrEnum):
-    """What becomes of a write to an ended session."""
-
-    FORWARD = "forward"
-    REJECT = "reject"
-
-
-class OnOutage(enum.StrEnum):
-    """What becomes of a write while it is unknown whether its session exists."""
-
-    REJECT = "reject"
-    FORWARD = "forward"
 
 
 def decide(  # noqa: PLR0911 # a table: one return for each answer

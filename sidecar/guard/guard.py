@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider
-from sidecar.guard.decisions import LAPSED, Allow, OnEnded, OnOutage
+from sidecar.guard.decisions import LAPSED, Allow, OnOutage, Policy
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import Debts, SessionService, Telemetry
 from sidecar.model import Call, Extraction, Grounds, Reason, Refusal, Refusals, RuleKind
@@ -61,8 +61,7 @@ class OpenGuard(ImmediateGuard):
 class Guard(ImmediateGuard):
     """Decides requests.
 
-    `debts` are consulted wherever they are given; `on_outage` may be `FORWARD` only with them (ValueError otherwise).
-    `timeout` is in seconds and covers everything that is asked of the session service for one request.
+    `debts` are consulted wherever they are given; outages may be forwarded only with them (ValueError otherwise).
     """
 
     def __init__(
@@ -70,16 +69,13 @@ class Guard(ImmediateGuard):
         known: SessionCache,
         service: SessionService,
         telemetry: Telemetry,
-        *,
-        timeout: float,
+        policy: Policy,
         debts: Debts | None = None,
-        on_outage: OnOutage = OnOutage.REJECT,
-        on_ended: OnEnded = OnEnded.FORWARD,
     ) -> None:
-        if on_outage is OnOutage.FORWARD and debts is None:
+        if policy.on_outage is OnOutage.FORWARD and debts is None:
             raise ValueError("forwarding in an outage needs a journal of debts")
         self._known = known
-        self._decider = Decider(known, service, timeout=timeout, on_outage=on_outage, on_ended=on_ended, debts=debts)
+        self._decider = Decider(known, service, policy, debts)
         self._telemetry = telemetry
         self._recheck = self._would_permit
 

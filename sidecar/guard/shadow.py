@@ -12,7 +12,7 @@ from typing import Final
 
 from sidecar.cache.session_cache import SessionCache
 from sidecar.guard.decider import Decided, Decider, Owe, Plan
-from sidecar.guard.decisions import Allow, Create, OnEnded, OnOutage, cannot_create
+from sidecar.guard.decisions import Allow, Create, Policy, cannot_create
 from sidecar.guard.guard import ImmediateGuard, record_decisions
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.ports import SessionService, Telemetry
@@ -35,17 +35,8 @@ class _Forecaster(Decider):
     `creates` says whether the session service creates sessions under the ids that it is given.
     """
 
-    def __init__(
-        self,
-        known: SessionCache,
-        service: SessionService,
-        *,
-        timeout: float,
-        on_outage: OnOutage,
-        on_ended: OnEnded,
-        creates: bool,
-    ) -> None:
-        super().__init__(known, service, timeout=timeout, on_outage=on_outage, on_ended=on_ended)
+    def __init__(self, known: SessionCache, service: SessionService, policy: Policy, *, creates: bool) -> None:
+        super().__init__(known, service, policy)
         self._creates = creates
 
     async def make_sure(self, reference: Reference, deadline: float) -> Decided:
@@ -62,8 +53,8 @@ class _Forecaster(Decider):
 class ShadowGuard(ImmediateGuard):
     """The guard of mode `shadow`: it permits every request.
 
-    It needs a running event loop, and has to be closed. `timeout` is in seconds and covers everything that is asked
-    of the session service for one request. `creates` says whether that creates sessions under the ids it is given.
+    It needs a running event loop, and has to be closed. `creates` says whether the session service creates sessions
+    under the ids that it is given.
     """
 
     def __init__(
@@ -71,16 +62,12 @@ class ShadowGuard(ImmediateGuard):
         known: SessionCache,
         service: SessionService,
         telemetry: Telemetry,
+        policy: Policy,
         *,
-        timeout: float,
-        on_outage: OnOutage = OnOutage.REJECT,
-        on_ended: OnEnded = OnEnded.FORWARD,
         creates: bool = True,
         room: int = ROOM,
     ) -> None:
-        self._forecaster = _Forecaster(
-            known, service, timeout=timeout, on_outage=on_outage, on_ended=on_ended, creates=creates
-        )
+        self._forecaster = _Forecaster(known, service, policy, creates=creates)
         self._telemetry = telemetry
         # Each extraction comes with the context of its request, so that its log lines name it.
         self._waiting: asyncio.Queue[tuple[Extraction, Context]] = asyncio.Queue(room)

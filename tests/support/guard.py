@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import Allow, OnEnded
+from sidecar.guard.decisions import Allow, OnEnded, Policy
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import SEAL, Permit
 from sidecar.guard.verdicts import Verdict
@@ -28,7 +28,8 @@ class House:
             1000, 300.0, ended_admits=policy.get("on_ended") is not OnEnded.REJECT, clock=self.clock
         )
         self.known.stream_up()
-        self.guard = Guard(self.known, self.service, self.telemetry, **{"debts": self.debts, "timeout": 10.0, **policy})
+        debts = policy.pop("debts", self.debts)
+        self.guard = Guard(self.known, self.service, self.telemetry, Policy(**{"timeout": 10.0, **policy}), debts)
 
     async def decide(self, reading: Extraction) -> Allow | Refusals:
         """What the guard decides, without what the permit is bound to."""

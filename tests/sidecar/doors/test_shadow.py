@@ -14,7 +14,7 @@ from sidecar.doors.body.bounded_body import BodyBudget
 from sidecar.doors.proxy import ForwardingApp
 from sidecar.doors.shadow import ShadowMiddleware
 from sidecar.extract.extractor import Extractor
-from sidecar.guard.decisions import Allow
+from sidecar.guard.decisions import Allow, Policy
 from sidecar.guard.shadow import ShadowGuard
 from sidecar.model import Call, Extraction, Grounds, Reason, RefusalFormat
 from sidecar.testing import FakeForwarder, FakeSessionService, FakeTelemetry
@@ -32,7 +32,7 @@ class Stage:
         self.telemetry = FakeTelemetry()
         self.forwarder = FakeForwarder()
         self.budget = BodyBudget(limit=limit, total=budget)
-        self.shadow = ShadowGuard(SessionCache(100, 300), self.service, self.telemetry, timeout=2.0)
+        self.shadow = ShadowGuard(SessionCache(100, 300), self.service, self.telemetry, Policy(timeout=2.0))
         self.proxy = ShadowMiddleware(
             ForwardingApp(self.forwarder),
             extractor=Extractor(ISA),

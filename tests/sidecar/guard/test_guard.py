@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import Allow, OnEnded, OnOutage
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage, Policy
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
 from sidecar.guard.verdicts import Conflict, Gone, Unknown, Untrustworthy
@@ -253,4 +253,4 @@ async def test_everything_asked_for_one_write_has_one_deadline(kind):
 def test_forwarding_in_an_outage_needs_a_journal(house):
     """`OnOutage.FORWARD` without a journal is a ValueError."""
     with pytest.raises(ValueError, match=r"^forwarding in an outage needs a journal of debts$"):
-        Guard(house.known, house.service, house.telemetry, on_outage=OnOutage.FORWARD, timeout=1.0)
+        Guard(house.known, house.service, house.telemetry, Policy(1.0, OnOutage.FORWARD))

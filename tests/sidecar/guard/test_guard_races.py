@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.guard.decisions import Allow, OnEnded, OnOutage
+from sidecar.guard.decisions import Allow, OnEnded, OnOutage, Policy
 from sidecar.guard.guard import Guard
 from sidecar.guard.verdicts import Absent, Created, Found, Unknown
 from sidecar.model import Grounds, Reason, Reference, Refusals, RuleKind, Session, SessionStatus
@@ -45,7 +45,7 @@ async def test_a_thousand_first_writes_ask_once(house):
 async def test_two_sidecars_leave_one_session_with_one_owner(house):
     """A thousand first writes by two users through two processes leave one session with one owner."""
     other = House()
-    other.guard = Guard(other.known, house.service, other.telemetry, timeout=10.0)
+    other.guard = Guard(other.known, house.service, other.telemetry, Policy(10.0))
     decisions = await asyncio.gather(
         *(one.decide(write(user=user)) for _ in range(250) for one in (house, other) for user in ("ann", "bob"))
     )

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import OnEnded, OnOutage
+from sidecar.guard.decisions import OnEnded, OnOutage, Policy
 from sidecar.guard.guard import Guard
 from sidecar.guard.permit import Permit
 from sidecar.guard.session_resolver import remember
@@ -95,10 +95,8 @@ class Guarding(RuleBasedStateMachine):
             self.known,
             self.service,
             telemetry,
-            debts=self.debts,
-            on_outage=self.on_outage,
-            on_ended=self.on_ended,
-            timeout=3600.0,
+            Policy(3600.0, self.on_outage, self.on_ended),
+            self.debts,
         )
         self.writes: list[Write] = []
         self.asked_for: set[tuple[str, str | None]] = set()

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from sidecar.cache.session_cache import SessionCache
-from sidecar.guard.decisions import OnEnded, OnOutage
-from sidecar.guard.shadow import ShadowGuard
+from sidecar.guard.decisions import OnEnded, OnOutage, Policy
+from sidecar.guard.shadow import ROOM, ShadowGuard
 from sidecar.guard.verdicts import Unknown, Untrustworthy
 from sidecar.model import (
     Call,
@@ -28,12 +28,19 @@ from tests.support.guard import always, batch, write
 
 
 class House:
-    def __init__(self, **settings) -> None:
+    def __init__(self, *, creates: bool = True, room: int = ROOM, **policy) -> None:
         self.service = FakeSessionService()
         self.telemetry = FakeTelemetry()
         self.clock = FakeClock()
         self.known = SessionCache(100, 300.0, clock=self.clock)
-        self.shadow = ShadowGuard(self.known, self.service, self.telemetry, **{"timeout": 10.0, **settings})
+        self.shadow = ShadowGuard(
+            self.known,
+            self.service,
+            self.telemetry,
+            Policy(**{"timeout": 10.0, **policy}),
+            creates=creates,
+            room=room,
+        )
 
     async def would(self, reading: Extraction) -> list[tuple[str, Reason | None]]:
         """What shadow mode says of a reading."""

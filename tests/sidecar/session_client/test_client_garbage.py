@@ -13,6 +13,7 @@ import pytest
 import respx
 
 from sidecar.cache.session_cache import SessionCache
+from sidecar.guard.decisions import Policy
 from sidecar.guard.guard import Guard
 from sidecar.guard.verdicts import Unknown, Untrustworthy
 from sidecar.model import Call, Extraction, Reason, Reference, RefusalFormat, Refusals, RuleKind
@@ -180,7 +181,7 @@ class House:
             HttpxCaller(self.transport), discovery, self.telemetry, DEFAULT_API, timeout=timeout
         )
         self.known = SessionCache(100, 300.0)
-        self.guard = Guard(self.known, self.service, self.telemetry, timeout=timeout)
+        self.guard = Guard(self.known, self.service, self.telemetry, Policy(timeout))
 
     async def reasons(self, *references: Reference) -> list[Reason | None]:
         decision = await self.guard.authorize(
