@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, field_validator
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from service_kit.address import Tcp, is_loopback_host, socket_path
@@ -72,6 +72,14 @@ class ConsulSettings(BaseSettings):
         if host is not None and set(host) & set("/?#@ "):
             raise ValueError("a host name or an IP address is allowed; the port goes into CONSUL_PORT")
         return host
+
+    @field_validator("register_as", check_fields=False)
+    @classmethod
+    def _registers_in_consul(cls, name: str | None, info: ValidationInfo) -> str | None:
+        """Check the name under which a program registers; each has a variable of its own for it."""
+        if name is not None and not has_agent(info.data):
+            raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
+        return name
 
     @property
     def consul(self) -> ConsulAgent | None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from service_kit.address import Tcp
-from service_kit.consul import ConsulSettings, has_agent
+from service_kit.consul import ConsulSettings
 from service_kit.engine import parse_url
 from service_kit.settings import ListenAddress, variable
 
@@ -42,12 +42,8 @@ class ServiceSettings(ConsulSettings):
     @field_validator("register_as")
     @classmethod
     def _registers_somewhere(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if name is None:
-            return None
-        if not has_agent(info.data):
-            raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
         where = info.data.get("advertise") or info.data.get("listen")
-        if not isinstance(where, Tcp) or where.port == 0 or where.is_wildcard:
+        if name is not None and (not isinstance(where, Tcp) or where.port == 0 or where.is_wildcard):
             raise ValueError(f"registering needs a HOST:PORT that others can reach: set {variable(cls, 'advertise')}")
         return name
 

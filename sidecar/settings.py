@@ -177,12 +177,8 @@ class Settings(ConsulSettings):
     @field_validator("register_as")
     @classmethod
     def _registers_somewhere(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if name is None:
-            return None
-        if not has_agent(info.data):
-            raise ValueError("registering needs Consul: set CONSUL_HTTP_ADDR or CONSUL_HOST")
         address = info.data.get("advertise") or info.data.get("listen")
-        if isinstance(address, Unix) or (isinstance(address, Tcp) and address.is_wildcard):
+        if name is not None and (isinstance(address, Unix) or (isinstance(address, Tcp) and address.is_wildcard)):
             raise ValueError("registering needs an address that others can reach: set SIDECAR_ADVERTISE")
         return name
 
