@@ -96,6 +96,6 @@ def free_port() -> int:
 
 
 def get(port: int, path: str) -> str:
-    """The body of a 2xx answer. Raises OSError for any other, and where nobody listens."""
+    """The body of a 2xx answer. Raises OSError for any other, and where no process listens."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
         return str(response.read().decode())

@@ -10,7 +10,7 @@ import urllib.request
 
 
 def own_admin() -> str:
-    """The readiness URL of the sidecar in this container, over loopback whatever address it binds."""
+    """The readiness URL of the sidecar in this container, over loopback for every address that it binds."""
     anywhere = {"0.0.0.0", "[::]"}  # noqa: S104 # compared with, not bound
     host, _, port = os.environ.get("SIDECAR_ADMIN", "127.0.0.1:9901").rpartition(":")
     return f"http://{'127.0.0.1' if host in anywhere else host}:{port}/readyz"

@@ -40,7 +40,7 @@ class _Forecaster(Decider):
         self._creates = creates
 
     async def make_sure(self, reference: Reference, deadline: float) -> Decided:
-        """Look the session up, whatever would be done about it."""
+        """Look the session up, for every kind of rule."""
         return await self.carry_out(reference, await self.plan(reference, deadline), deadline)
 
     async def carry_out(self, reference: Reference, plan: Plan, deadline: float) -> Decided:  # noqa: ARG002 # asks nothing

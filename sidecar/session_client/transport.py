@@ -123,7 +123,7 @@ class Transport:
 
 
 class _Answer(ResponseReceiver):
-    """The receiver of one answer, which somebody waits for."""
+    """The receiver of one answer, which a call waits for."""
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection: UpstreamConnection | None = connection

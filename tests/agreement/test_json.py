@@ -81,7 +81,7 @@ def node_views(texts: Iterable[bytes], places: Sequence[Sequence[str]]) -> list[
 
 
 def check(call: Call, seen: Iterable[View], sessions: slice, users: slice) -> None:
-    """Whoever reads the text finds the ids that were checked, and no others."""
+    """Every reader of the text finds the ids that were checked, and no others."""
     if call.refusal is not None:
         return
     readable = [one for one in seen if one is not None]

@@ -21,7 +21,7 @@ def counts(upstream: int, **decisions: int) -> Counts:
 
 
 def test_decisions_are_summed_over_reasons() -> None:
-    """Only the decision counter is read, whatever its reasons."""
+    """Only the decision counter is read, with all of its reasons."""
     assert decisions_in(PAGE) == {"known": 41, "refused": 3}
 
 

@@ -11,7 +11,7 @@ WRITES = (wire.SMALL_WRITE, wire.CHINESE_RAW, wire.CHINESE_ESCAPED, wire.TOOLS_C
 
 @pytest.mark.parametrize("number", [0, 1, 999_999, 0xFFFF0000])
 def test_ids_have_the_width_that_content_length_counts_on(number: int) -> None:
-    """Whatever the number, the placeholders' lengths hold."""
+    """The placeholders keep their lengths for every number."""
     assert len(wire.session_id(number)) == wire.SESSION_WIDTH
     assert number >= 10**8 or len(wire.user_id(number)) == wire.USER_WIDTH
 

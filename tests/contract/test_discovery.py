@@ -31,7 +31,7 @@ def test_instances_are_given_in_turn(several):
 
 @pytest.mark.parametrize("discovery", [FakeDiscovery(["http://one.test"]), FixedAddress("http://one.test")])
 def test_the_only_instance_is_given_whatever_is_said_of_it(discovery):
-    """The only instance is picked, whatever is reported of it."""
+    """The only instance is picked after every report about it."""
     for ok in (True, False):
         discovery.report("http://one.test", ok=ok)
         assert discovery.pick() == "http://one.test"

@@ -90,13 +90,13 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 @pytest.fixture
 def ann() -> Reference:
-    """A session that nobody has named before."""
+    """A session that was never named before."""
     return Reference(f"s-{next(_numbers)}", "ann")
 
 
 @pytest.fixture
 def bob(ann: Reference) -> Reference:
-    """The same session, named by somebody else."""
+    """The same session, named by another user."""
     return Reference(ann.session_id, "bob")
 
 

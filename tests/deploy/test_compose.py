@@ -18,7 +18,7 @@ def test_it_follows_the_compose_specification() -> None:
 
 
 def test_only_the_sidecar_publishes_a_port_for_clients() -> None:
-    """Of our three programs; it is bound to loopback, for whatever terminates TLS in front."""
+    """Of our three programs; it is bound to loopback, for the TLS terminator in front."""
     published = {name: service["ports"] for name, service in OURS.items() if "ports" in service}
     assert published == {"sidecar": ["127.0.0.1:8080:8080"]}
 
@@ -73,7 +73,7 @@ def test_every_mounted_file_exists() -> None:
 
 
 def test_ports_are_the_programs_defaults() -> None:
-    """Somebody who knows one way of running it finds the same ports in the others."""
+    """All ways of running it have the same ports."""
     defaults = {
         "SIDECAR_LISTEN": sidecar.settings.Settings.model_fields["listen"].default,
         "SIDECAR_ADMIN": sidecar.settings.Settings.model_fields["admin"].default,

@@ -1,4 +1,4 @@
-"""The image, built from whatever base is at hand: what is in it, and that it runs read-only under its numeric user."""
+"""The image, built from the base that is available: its content, and that it runs read-only under its numeric user."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_it_has_time_to_stop(name: str, pod: Manifest) -> None:
 
 @each_memory_pod
 def test_probes_and_scraping_use_the_admin_address(name: str, pod: Manifest) -> None:
-    """It is not loopback, or neither would reach it, so it has a token for whatever is more than health and metrics."""
+    """It is not loopback, or neither would reach it, so all but health and metrics needs a token."""
     (sidecar,) = pod["containers"]
     variables = environment(sidecar)
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}

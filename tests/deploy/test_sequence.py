@@ -78,7 +78,7 @@ class Load:
         return sum(map(len, list(self.acknowledged.values())))
 
     def more(self) -> None:
-        """Wait for further messages to be acknowledged, so that whatever comes next comes under load."""
+        """Wait for further messages to be acknowledged, so that what comes next comes under load."""
         wanted = self.count + 5 * CLIENTS
         wait_until(lambda: self.failed or self.count >= wanted, "more writes")
 

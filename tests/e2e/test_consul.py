@@ -62,14 +62,14 @@ class Deployment:
 
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
-        """Start all of them, and kill whatever still runs at the end."""
+        """Start all of them, and kill those that still run at the end."""
         migrate("session_service", f"sqlite:///{self._folder}/sessions.db")
         migrate("memory_service", f"sqlite:///{self._folder}/memories.db")
         try:
             with ThreadPoolExecutor() as at_once:
                 list(at_once.map(Service.start, (*self.sessions, self.memories)))
             self.settled(SESSIONS, 2)
-            # An address that was set explicitly, and where nobody is: Consul must make it irrelevant.
+            # An address that was set explicitly, where no process listens: Consul must make it irrelevant.
             environment = {
                 **self._sidecar_environment,
                 "SIDECAR_UPSTREAM": self.memories.running.url(),
@@ -88,7 +88,7 @@ class Deployment:
         wait_until(lambda: len(self.agent.passing(name)) == count, f"{count} passing instances of {name}")
 
     def first_write(self) -> httpx.Response:
-        """Write for a session that nobody knows, through the sidecar."""
+        """Write for a session that was never named, through the sidecar."""
         assert self.sidecar is not None
         body = {"user_id": "alice", "session_id": f"s-{uuid.uuid4()}", "message_content": "Hello"}
         return httpx.post(self.sidecar.running.url() + STORE, json=body, timeout=30, trust_env=False)

@@ -83,7 +83,7 @@ def test_debts_survive_kill_and_are_paid_or_listed(outage: Outage) -> None:
     for user, session in (("alice", "new"), ("alice", "bobs"), ("alice", "deleted"), ("alice", "new")):
         stored = outage.store(user, session)
         assert (stored.status_code, stored.headers.get("x-sidecar-session")) == (200, "owed"), stored.text
-    # Locally the session belongs to whoever claimed it first.
+    # Locally the session belongs to its first claimant.
     assert outage.store("mallory", "new").json()["reason"] == "session_owned_by_another_user"
     assert outage.metric("sidecar_debts") == 3
 

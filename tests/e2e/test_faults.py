@@ -183,7 +183,7 @@ class Faults:
         yield
         proxy.weather = Weather.FAIR
         if weather is Weather.GARBLED:
-            # A changed byte may have fallen into a session's id: then nothing is created until somebody restarts it.
+            # A changed byte may have fallen into a session's id: then nothing is created until a restart.
             await asyncio.to_thread(self._cluster.sidecar.kill)
             await asyncio.to_thread(self._cluster.sidecar.start)
 
@@ -304,7 +304,7 @@ def debts(path: Path) -> list[str]:
 
 
 async def a_new_session_is_created(base: str) -> None:
-    """Whatever can never be paid, nothing new is owed while the session service answers."""
+    """Nothing new is owed while the session service answers, also with unpayable debts in the file."""
     body = {"user_id": "ann", "session_id": f"s-{uuid.uuid4()}", "message_content": "hello"}
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=20) as http:
         response = await http.post(STORE, json=body)

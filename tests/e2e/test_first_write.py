@@ -69,7 +69,7 @@ def test_summarizing_names_its_session_in_the_path_and_its_user_in_the_query(pla
 
 
 def test_reading_never_creates_a_session(platform: Platform) -> None:
-    """GET requests pass, whatever session they name."""
+    """GET requests pass with any session id."""
     user, session = new_id("user"), new_id("session")
     platform.context(user, session)
     assert platform.session(session).status_code == 404

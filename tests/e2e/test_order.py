@@ -96,7 +96,7 @@ def test_the_memory_service_sees_nothing_before_the_session_exists(
 def test_where_the_session_service_does_not_agree_the_memory_service_never_sees_the_write(
     sidecar: str, sessions: SlowSessions, memories: Memories, status: int
 ) -> None:
-    """Whatever it says instead of yes, the write is refused and not sent."""
+    """For every answer but a session, the write is refused and not sent."""
     sessions.status = status
     sessions.may_answer.set()
     response = httpx.post(sidecar + STORE, json=WRITE, timeout=60, trust_env=False)

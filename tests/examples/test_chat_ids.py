@@ -18,7 +18,7 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 @given(st.text(min_size=1, max_size=40))
 def test_a_session_id_for_a_user_passes_every_check(user_id: str) -> None:
-    """Whatever the user is called, the id made for them is a prefixed UUID."""
+    """The id made for a user of any name is a prefixed UUID."""
     made = new_session_id_for(user_id)
     assert is_prefixed_uuid(made)
     assert len(made) == min(len(user_id), 12) + 37

@@ -1,4 +1,4 @@
-"""Whatever is sent is stored as it is or refused in so many words, on both databases; nothing in between."""
+"""Every input is stored as it is or refused with a reason, on both databases."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_client_that_initializes_gets_a_session(http: httpx.Client, revision: 
 
 
 def test_a_client_without_a_session_is_served(http: httpx.Client) -> None:
-    """Nobody has to initialize to call a tool."""
+    """A client can call a tool without initializing."""
     response = http.post("/mcp", json=request("tools/list"), headers={"accept": BOTH})
     assert response.headers["content-type"].startswith("text/event-stream")
     assert "mcp-session-id" not in response.headers

@@ -121,7 +121,7 @@ async def test_fields_of_the_types_own_are_kept(client: httpx.AsyncClient, user:
 async def test_fields_of_a_memory_are_unknown_to_a_dialogue_and_kept(
     client: httpx.AsyncClient, user: str, path: str
 ) -> None:
-    """A dialogue has its type from its path and its text from `dialog_content`, whatever stands beside them."""
+    """A dialogue has its type from its path and its text from `dialog_content`, beside any other fields."""
     extras = {"memory_type": "session", "content": "other", "role": "", "message_type": 7, "id": "x", "expires_at": 1}
     extras |= {"ttl_seconds": "long"} if path == "factual/extract" else {}
     body = {"user_id": user, "dialog_content": "We talked.", **extras}

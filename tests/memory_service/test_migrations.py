@@ -245,7 +245,7 @@ def test_a_million_rows_are_moved_in_little_memory(url: str, tmp_path: Path) -> 
 
 
 def test_a_table_of_another_kind_is_left_alone(url: str) -> None:
-    """A table of that name without its columns is somebody else's."""
+    """A table of that name without its columns belongs to another program."""
 
     def make(connection: sa.Connection) -> None:
         if connection.dialect.name == "postgresql":

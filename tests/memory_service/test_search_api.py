@@ -91,13 +91,13 @@ async def test_chinese_is_not_found_by_what_it_does_not_say(client: httpx.AsyncC
     "text", ["emoji 🙂 inside", "ひらがな", "ｶﾀｶﾅ", "한국어 문장", "ภาษาไทย", "𠮷野家", "naïve", "Ünïcödé", "مرحبا"]
 )
 async def test_other_scripts_find_themselves(client: httpx.AsyncClient, user: str, text: str) -> None:
-    """A text is found by itself, whatever it is written in."""
+    """A text in any script is found by itself."""
     await remember(client, user, text)
     assert await found(client, user, text) == [text]
 
 
 async def test_search_is_one_users(client: httpx.AsyncClient, user: str) -> None:
-    """Nobody finds what another remembers."""
+    """No user finds the memories of another."""
     await remember(client, user, "a secret")
     assert await found(client, f"{user}-other", "secret") == []
 

@@ -34,7 +34,7 @@ async def texts(client: httpx.AsyncClient, user: str, session: str, **query: obj
 
 
 async def test_a_message_is_stored_under_any_session(client: httpx.AsyncClient, user: str, session: str) -> None:
-    """Nobody has to have heard of a session before."""
+    """A session need not be known before."""
     response = await store(client, user, session, "hello")
     assert response.status_code == 200
     stored = response.json()
@@ -294,7 +294,7 @@ async def test_fields_of_the_clients_own_are_kept(client: httpx.AsyncClient, use
 
 
 async def test_times_are_rfc_3339_in_utc(client: httpx.AsyncClient, user: str, session: str, clock: Clock) -> None:
-    """Whatever zone the clock is in, clients see UTC."""
+    """Clients see UTC for every zone of the clock."""
     clock.now = dt.datetime(2026, 7, 1, 2, 0, tzinfo=dt.timezone(dt.timedelta(hours=5)))
     stored = (await store(client, user, session, "hello")).json()
     assert (await client.get(f"/memories/session/{stored['id']}")).json()["created_at"] == "2026-06-30T21:00:00Z"

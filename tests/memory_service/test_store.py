@@ -96,7 +96,7 @@ async def test_a_summary_and_a_deactivation_wait_for_each_other_in_one_order(dat
 
 
 async def test_no_line_knows_who_else_is_there() -> None:
-    """The service asks nobody whether a session exists: it has neither the words nor the means."""
+    """The service does not ask whether a session exists: no module of it names a session service."""
     for file in Path(memory_service.__file__).parent.rglob("*.py"):
         source = file.read_text().lower()
         for word in ("session service", "session-service", "session_service", "8205", "httpx", "requests.get"):

@@ -1,4 +1,4 @@
-"""What clients are told while the database is away, and that nobody suffers when it is back."""
+"""The answers while the database is away, and that calls work as before when it is back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MESSAGE = {"user_id": "u", "session_id": "s", "message_content": "hello"}
 
 @pytest.fixture
 async def unreachable() -> AsyncIterator[Database]:
-    """A database where nobody listens."""
+    """A database address where no process listens."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         database = Database(f"postgresql://127.0.0.1:{nobody.getsockname()[1]}/x", SCHEMA)

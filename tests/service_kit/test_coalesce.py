@@ -1,4 +1,4 @@
-"""Work that comes together is done together, and nobody pays for his neighbour."""
+"""Items that come together are done together, and no item fails because of another."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_nobody_fails_for_anothers_sake() -> None:
 
 @pytest.mark.parametrize("item", [1, 13, 99])
 async def test_a_caller_that_goes_away_changes_nothing_for_the_others(item: int) -> None:
-    """Its item is done all the same, whatever comes of it."""
+    """Its item is done all the same."""
     work = Work()
     work.gate.clear()
     leaving, staying = (asyncio.create_task(work.coalescer.submit(one)) for one in (item, 2))

@@ -39,7 +39,7 @@ def test_reads_every_form_of_address(text: str, url: str, socket: str | None) ->
 
 @pytest.mark.parametrize("text", ["consul.example:8500", "http://consul.example:8500"])
 def test_asking_for_tls_encrypts_plain_addresses_too(text: str) -> None:
-    """CONSUL_HTTP_SSL wins over a plain scheme, so that nobody is downgraded by an address."""
+    """CONSUL_HTTP_SSL wins over a plain scheme, so that an address cannot switch TLS off."""
     assert parse_consul_address(text, tls=True)[0] == "https://consul.example:8500"
 
 
@@ -67,7 +67,7 @@ def test_refuses_what_is_no_address(text: str) -> None:
 
 
 def test_no_variable_means_no_consul() -> None:
-    """Consul is off unless somebody names it; a port alone names nothing."""
+    """Consul is off unless an address or a host is set; a port alone is none."""
     assert load(ConsulSettings).consul is None
 
 
@@ -81,7 +81,7 @@ def test_address_wins_over_host_and_port(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_reads_token_and_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials reach the client, and the token stays out of whatever prints the agent."""
+    """Credentials reach the client, and the token stays out of every text form of the agent."""
     ca = tmp_path / "ca.pem"
     ca.touch()
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "consul.example:8501")

@@ -20,7 +20,7 @@ SECRET = "4e1ed0b6-5c33-4b0e-9f0c-2b5a3d4f6a7b"
 
 
 async def node_names(agent: ConsulAgent) -> list[str]:
-    """Ask the agent something that every agent knows, and tells whoever may read it."""
+    """Ask the agent something that every agent answers."""
     client = AsyncConsul(agent, timeout=5)
     try:
         return [node["Node"] for node in (await client.catalog.nodes())[1]]
@@ -69,7 +69,7 @@ async def test_speaks_tls_with_a_client_certificate_and_a_server_name(consul_age
 
 
 async def test_distrusts_a_server_of_another_name(consul_agent: Agent, certificates: Path) -> None:
-    """A valid certificate for somebody else is no certificate."""
+    """A valid certificate of another name is refused."""
     agent = ConsulAgent(
         f"https://{consul_agent.tls_address}",
         ca_file=certificates / "consul-agent-ca.pem",
@@ -82,7 +82,7 @@ async def test_distrusts_a_server_of_another_name(consul_agent: Agent, certifica
 
 
 async def test_verification_can_be_switched_off(consul_agent: Agent, certificates: Path) -> None:
-    """CONSUL_HTTP_SSL_VERIFY=false accepts a certificate that nobody vouches for."""
+    """CONSUL_HTTP_SSL_VERIFY=false accepts a certificate of an unknown authority."""
     agent = ConsulAgent(
         f"https://{consul_agent.tls_address}",
         verify=False,

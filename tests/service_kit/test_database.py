@@ -176,7 +176,7 @@ async def test_a_broken_rule_is_the_callers_fault_and_no_outage(database: Databa
 
 
 async def test_a_server_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
-    """Whatever the driver calls it."""
+    """Under every name that drivers give the error."""
     database = Database(f"postgresql://nobody@/nothing?host={tmp_path}", "dev")
     with pytest.raises(DatabaseUnavailable):
         await numbers(database)

@@ -18,7 +18,7 @@ from service_kit.engine import parse_url, quoted
     ],
 )
 def test_every_spelling_of_the_two_databases_is_understood(url: str, driver: str) -> None:
-    """Whatever driver a URL names, the one that is installed is used."""
+    """The installed driver is used for a URL that names any driver."""
     assert parse_url(url).drivername == driver
 
 

@@ -1,4 +1,4 @@
-"""Log lines: every line of the process in one format, whoever wrote it."""
+"""Log lines: every line of the process, of libraries too, in one format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service is in Consul while it runs, whatever happens to the agent meanwhile."""
+"""A service is in Consul while it runs, also after the agent was away."""
 
 from __future__ import annotations
 

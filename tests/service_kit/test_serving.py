@@ -90,7 +90,7 @@ def test_a_stream_that_the_hook_ends_does_not_hold_up_the_stop(tmp_path: Path) -
 
 
 def test_a_request_that_never_ends_is_given_up_after_the_drain_time(tmp_path: Path) -> None:
-    """The stop is bounded, whatever is in flight."""
+    """The stop is bounded also while requests are in flight."""
     with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/for-ever", trust_env=False):
         assert process.stop() == 0
 

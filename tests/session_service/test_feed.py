@@ -147,7 +147,7 @@ async def _is_somebody_waiting(database: Database) -> bool:
 
 
 async def test_following_from_zero_tells_everything_there_ever_was(feed: Feed, store: Store, log: EventLog) -> None:
-    """0 is the beginning, whatever number the history starts with."""
+    """0 is the beginning of a history that starts with any number."""
     await store.ensure(wanted(ids(3)))
     history = await log.history()
     follower = Follower(feed, 0)

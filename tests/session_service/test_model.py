@@ -1,4 +1,4 @@
-"""What a session is to whoever asks for it."""
+"""The outcome of a look at a session, by the user that asks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def session(status: Status) -> Session:
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.ENDED])
 @pytest.mark.parametrize("asked_by", [None, "ann"])
 def test_a_session_that_lives_or_has_ended_is_found(status: Status, asked_by: str | None) -> None:
-    """By its owner, or where nobody in particular asks."""
+    """By its owner, or without a user."""
     assert judge(session(status), asked_by) == Found(session(status))
 
 

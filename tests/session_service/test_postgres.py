@@ -44,7 +44,7 @@ async def other(url: str) -> AsyncIterator[Database]:
 
 
 async def break_connections(database: Database) -> None:
-    """What a restart of the server does to everybody's connections, but for the one that asks."""
+    """What a restart of the server does to all connections but the one that asks."""
     others = "datname = current_database() AND pid <> pg_backend_pid()"
     async with database.reading() as connection:
         await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))

@@ -49,7 +49,7 @@ async def test_put_creates_a_session_with_what_it_was_given(client: httpx.AsyncC
 
 
 async def test_put_again_changes_nothing(client: httpx.AsyncClient) -> None:
-    """A second PUT of the same owner answers 200 with the session as it was, whatever it brings along."""
+    """A second PUT of the same owner answers 200 with the session as it was, and changes nothing."""
     session_id = new_id()
     first = await put(client, session_id, metadata={"kept": True})
     again = await put(client, session_id, metadata={"kept": False})

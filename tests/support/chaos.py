@@ -19,7 +19,7 @@ class Weather(Enum):
 
 
 class ChaosProxy:
-    """Stands before `upstream` (host and port); requests go on untouched, so that nobody's write is altered."""
+    """Stands before `upstream` (host and port); requests go on untouched, so that no write is altered."""
 
     def __init__(self, upstream: tuple[str, int], seed: int) -> None:
         self.weather = Weather.FAIR

@@ -46,7 +46,7 @@ class House:
         return Allow(self.guard.pass_through().grounds)
 
     def would_permit(self, reading: Extraction) -> bool:
-        """Whether a permit for the reading, issued on whatever grounds, would still be valid."""
+        """Whether a permit for the reading, issued on any grounds, would still be valid."""
         return Permit(SEAL, Grounds.PASSED, reading, self.guard._recheck).still_valid()
 
     async def reason(self, reading: Extraction) -> Reason | None:

@@ -94,7 +94,7 @@ class Pod:
         return ended
 
     def kill(self) -> None:
-        """End whatever still runs, and let go of the pipes."""
+        """End the processes that still run, and close the pipes."""
         for process in self.processes.values():
             process.kill()
             process.close()

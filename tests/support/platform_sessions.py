@@ -1,6 +1,6 @@
 """A stand-in for the isA platform's own session service: POST creates, PUT updates, DELETE only ends.
 
-A create call for a session that is there answers 200 with that session, whoever owns it. Every call answers 404 while
+A create call for a session that is there answers 200 with that session, of any owner. Every call answers 404 while
 `is_down` says that the database is down.
 """
 

@@ -53,7 +53,7 @@ class PostgresServer:
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Remove a database, also while clients are connected."""
         name = url.partition("?")[0].rpartition("/")[2]
         asyncio.run(self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 

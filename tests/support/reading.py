@@ -102,7 +102,7 @@ path = "/threads"
 body = { thread_id = "{session_id}", if_exists = "do_nothing", metadata = {} }
 statuses = { found = [200], taken = [409] }
 """)
-"""A LangGraph server: the session is a thread in the path, and belongs to nobody."""
+"""A LangGraph server: the session is a thread in the path, and has no owner."""
 
 AGNO = load_profile(
     """

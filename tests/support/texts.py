@@ -1,4 +1,4 @@
-"""A corpus of JSON texts and near misses, made systematically: whatever readers are known to disagree about."""
+"""A corpus of JSON texts and near misses, made systematically: what readers are known to disagree about."""
 
 from __future__ import annotations
 

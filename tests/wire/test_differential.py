@@ -249,7 +249,7 @@ def own_connection(got: Got, request: Sent) -> Got:
 
 
 def compare(bench: tuple[asyncio.Runner, Bench], planned: Planned) -> None:
-    """Do the same on all ways; whatever differs must be on the list."""
+    """Do the same on all ways; every difference must be on the list."""
     runner, ways = bench
     sent, got = runner.run(ways.exchange("direct", planned))
     asked = Asked(sent, ways.authority)

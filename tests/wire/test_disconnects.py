@@ -18,7 +18,7 @@ from tests.support.wire import RawClient, Seen, get, post, raw_client, raw_upstr
 CLIENTS = 8
 NOBODY = {"idle": 0, "active": 0, "streaming": 0, "waiting": 0}
 HASTY = Timeouts(half_closed=0.1, linger=0.1)
-"""A client that has closed may still wait for its answer; here nobody gives it long."""
+"""A client that has closed may still wait for its answer; here it does not get long."""
 
 HEADS = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
@@ -203,7 +203,7 @@ async def test_a_client_that_leaves_while_its_session_is_asked_for(running, hous
 
 
 PATIENT = Timeouts(half_closed=3600, body=3600)
-"""So patient that whatever ends on time ends for another reason."""
+"""Time-outs so long that what ends in time ends for another reason."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fast path: what takes it, what gives way, and that nobody at either end can tell which it was."""
+"""The fast path: what takes it, what gives way, and that neither end can tell which it was."""
 
 from __future__ import annotations
 

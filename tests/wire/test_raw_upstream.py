@@ -1,4 +1,4 @@
-"""The upstream of these tests leaves no connection behind, whatever its client does."""
+"""The upstream of these tests leaves no connection behind for any behaviour of its client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is forwarded is one request to every server behind the sidecar, whatever its method, fields and timing.
+"""What is forwarded is one request to every server behind the sidecar, with every method, fields and timing.
 
 The upstreams are real servers, each in a process of its own, since their parsers disagree on CONNECT and upgrades. Node
 and Caddy (for Go's net/http) take part where they are installed; uvicorn always does, with both of its parsers.

@@ -43,7 +43,7 @@ class BusyUpstream:
 
 @dataclass
 class Load:
-    """Clients that ask without a pause until nobody takes their connections any more.
+    """Clients that ask without a pause until their connections are refused.
 
     `sent` holds what was written before the signal on connections that had been answered before: those are surely
     accepted. `cut` holds every answer that had begun and did not end.
@@ -66,7 +66,7 @@ class Load:
                         accepted = True
                         count += 1
             except ConnectionError:
-                # Refused, or reset in the queue of connections that nobody had accepted yet.
+                # Refused, or reset in the queue of connections that were not accepted yet.
                 assert self.signalled, self.sidecar.process.stderr[-20:]
             if self.signalled:
                 return

@@ -1,4 +1,4 @@
-"""Streams of events pass one event at a time, may be quiet, and harm nobody by being many."""
+"""Streams of events pass one event at a time, may be quiet, and many of them do not disturb other requests."""
 
 from __future__ import annotations
 

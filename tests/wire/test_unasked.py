@@ -1,4 +1,4 @@
-"""Bytes that an upstream sends unasked are nobody's answer."""
+"""Bytes that an upstream sends unasked belong to no response."""
 
 from __future__ import annotations
 
