@@ -60,6 +60,10 @@ class FieldNames:
             ambiguous("A field has a name that some readers take for a session or user id.")
         return False
 
+    def reads_value(self, name: str) -> bool:
+        """Whether `collect` looks at the value of a field of this name."""
+        return name in self._names or "charset" in name
+
     def may_begin(self, name: str) -> bool:
         """Whether the text, decoded as often as any reader might, begins like a watched name."""
         return any(map(self._begins, map(_ascii, _decodings(name))))
@@ -101,5 +105,7 @@ def _decodings(name: str) -> Iterator[str]:
     for _ in range(MOST_DECODINGS):
         if "%" not in name:
             return
-        name = unquote(_UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), name))
+        before, name = name, unquote(_UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), name))
+        if name == before:
+            return
         yield name

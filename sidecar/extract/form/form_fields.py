@@ -11,6 +11,9 @@ from sidecar.extract.form.field_names import LONGEST_NAME, FieldNames
 from sidecar.extract.refused import ambiguous, unreadable
 
 MOST_FIELDS: Final = 10_000
+LONGEST_VALUE: Final = 64 * 1024
+"""Bytes of a value that are decoded, more than any id has: to decode megabytes stops all other work for a second."""
+_MOST_SPACE: Final = 4 * 1024
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]").search
 _AMPERSAND = re.compile(rb"&")
@@ -38,19 +41,22 @@ def _pairs(raw: bytes, separator: re.Pattern[bytes], names: FieldNames, *, stric
     for piece in pieces:
         raw_name, _, value = piece.partition(b"=")
         if len(raw_name) > LONGEST_NAME:
-            if names.may_begin(_beginning(raw_name)):
+            beginning = _beginning(raw_name)
+            if beginning is None or names.may_begin(beginning):
                 ambiguous("A long field name begins like a session or user id, and some readers cut it there.")
             continue
         name = _decoded(raw_name)
         if strict and (_BAD_PERCENT(raw_name) or _CONTROLS(name)):
             unreadable("The name of a field cannot be read.")
-        yield name, _decoded(value)
+        yield name, _decoded(value[:LONGEST_VALUE]) if names.reads_value(name) else ""
 
 
-def _beginning(raw_name: bytes) -> str:
-    """The first part of a long name, without the space before it, which some readers trim."""
-    space = _LEADING_SPACE(raw_name)
+def _beginning(raw_name: bytes) -> str | None:
+    """The first part of a long name, without the space before it, which some readers trim; None behind too much."""
+    space = _LEADING_SPACE(raw_name, 0, _MOST_SPACE)
     start = space.end() if space else 0
+    if start > _MOST_SPACE - len("%20"):  # whose last escape may have been cut
+        return None
     return _decoded(raw_name[start : start + LONGEST_NAME])
 
 

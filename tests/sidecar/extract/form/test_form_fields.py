@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.extract.form.field_names import LONGEST_NAME, FieldNames
-from sidecar.extract.form.form_fields import MOST_FIELDS, read_urlencoded
+from sidecar.extract.form.form_fields import LONGEST_VALUE, MOST_FIELDS, read_urlencoded
 from sidecar.extract.refused import RequestRefused
 from sidecar.model import Reason
 
@@ -136,6 +136,22 @@ def test_there_is_an_end_to_fields() -> None:
     """A form with more fields than are allowed is refused, and one with as many is read."""
     assert read(b"a&" * (MOST_FIELDS - 1) + b"session_id=a") == {"session_id": "a"}
     assert refusal(b"a&" * MOST_FIELDS + b"a") == (Reason.UNREADABLE_BODY, "There are more than 10000 fields.")
+
+
+def test_what_is_not_watched_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To decode megabytes takes a second, in which no other request is served."""
+    decoded: list[int] = []
+
+    def counted(raw: bytes) -> bytes:
+        decoded.append(len(raw))
+        return unquote_to_bytes(raw)
+
+    monkeypatch.setattr("sidecar.extract.form.form_fields.unquote_to_bytes", counted)
+    long = b"%41" * 1_000_000
+    assert read(b"session_id=a&a=" + long + b"&b=" + long) == {"session_id": "a"}
+    assert read(b"session_id=" + long) == {"session_id": "A" * (LONGEST_VALUE // 3) + "%"}
+    assert refusal(b"%20" * 1_000_000 + b"a=b") == (Reason.AMBIGUOUS_SESSION, LONG)
+    assert sum(decoded) < 2 * LONGEST_VALUE
 
 
 def test_very_long_names_are_not_decoded() -> None:
