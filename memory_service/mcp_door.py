@@ -21,6 +21,8 @@ from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from service_kit.serving import ENDLESS
+
 _OPENING: Final = "initialize"
 _NO_LIMIT: Final = sys.maxsize
 """`service_kit.body` bounds all bodies, and the application answers a problem; the SDK would answer plain text."""
@@ -80,6 +82,7 @@ class McpDoor:
         self, manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve a stream, and give it a proper end where it is stopped half way."""
+        scope[ENDLESS] = True
         started = False
 
         async def watched(message: Message) -> None:

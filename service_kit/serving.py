@@ -25,7 +25,11 @@ from service_kit.signals import STOPS, hangups
 
 Hook = Callable[[], Awaitable[None]]
 
+ENDLESS: Final = "service_kit.endless"
+"""A key that an application sets in the scope of an event stream, which its `on_stopping` ends."""
+
 _HOOK_WAIT: Final = 5.0
+_STREAM_WAIT: Final = 2.0
 _IDLE_CONNECTION: Final = 75
 
 
@@ -92,7 +96,16 @@ class _Server(uvicorn.Server):
         if self._on_stopping is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._on_stopping(), _HOOK_WAIT)
+        cutting = asyncio.get_running_loop().call_later(_STREAM_WAIT, self._cut_streams_off)
         await super().shutdown(sockets)
+        cutting.cancel()
+
+    def _cut_streams_off(self) -> None:
+        """Abort event streams whose clients do not read: the end waits behind all that they were not told yet."""
+        for connection in list(self.server_state.connections):
+            scope = getattr(connection, "scope", None)  # None before the first request
+            if scope is not None and ENDLESS in scope:
+                connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from service_kit.database import DatabaseUnavailable
+from service_kit.serving import ENDLESS
 from session_service.feed import Feed, Heartbeat, Reset, Told
 from session_service.model import Event
 
@@ -30,6 +31,7 @@ async def followed(request: Request) -> Feed:
 
 @router.get("/api/v1/session-events", response_class=StreamingResponse, responses={200: {"content": _CONTENT}})
 async def session_events(
+    request: Request,
     feed: Annotated[Feed, Depends(followed)],
     after: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -40,6 +42,7 @@ async def session_events(
     beginning. A `reset` event says that this past is not kept: forget what you know. A comment comes as soon as
     everything that had happened was told, and every few seconds while nothing happens.
     """
+    request.scope[ENDLESS] = True
     present = await feed.present()
     asked = _number(last_event_id) if last_event_id else after
     following = _encoded(feed.follow(present if asked is None else asked))

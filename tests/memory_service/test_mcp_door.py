@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
+from starlette.types import Receive, Scope, Send
 
 from memory_service.app import MemoryApp
 from service_kit.application import LARGEST_BODY
 from service_kit.database import Database
+from service_kit.serving import ENDLESS
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.servers import served
 
@@ -67,6 +70,24 @@ def test_a_client_that_initializes_gets_a_session(http: httpx.Client, revision: 
     assert len(answer(listed)["result"]["tools"]) == 10
     assert http.delete("/mcp", headers=headers).status_code == 200
     assert http.post("/mcp", json=request("tools/list"), headers=headers).status_code == 404
+
+
+def test_the_server_is_told_that_a_stream_has_no_end(tmp_path: Path) -> None:
+    """So it cuts the stream off when it stops and the client does not read."""
+    url = f"sqlite:///{tmp_path}/memory.db"
+    asyncio.run(memory_migrations(url).move())
+    app, scopes = MemoryApp(Database(url, SCHEMA)).app, []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await app(scope, receive, send)
+
+    with served(watched, lifespan="on") as base_url, httpx.Client(base_url=base_url, trust_env=False) as http:
+        opened = http.post("/mcp", json=initialize("2025-11-25"), headers={"accept": BOTH})
+        headers = {"accept": "text/event-stream", "mcp-session-id": opened.headers["mcp-session-id"]}
+        with http.stream("GET", "/mcp", headers=headers) as stream:
+            assert stream.status_code == 200
+    assert [ENDLESS in scope for scope in scopes if scope["type"] == "http"] == [False, True]
 
 
 def test_a_client_without_a_session_is_served(http: httpx.Client) -> None:

@@ -18,7 +18,7 @@ from tests.support.processes import Running, wait_until
 APPLICATION = """
 import asyncio, sys
 from service_kit.address import parse_address
-from service_kit.serving import serve
+from service_kit.serving import ENDLESS, serve
 
 stopping = asyncio.Event()
 note = lambda word: print(word, file=sys.stderr, flush=True)
@@ -38,6 +38,11 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
     if scope["path"] == "/stream":
         await stopping.wait()
+    if scope["path"] == "/flood":
+        scope[ENDLESS] = True
+        while not stopping.is_set():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        note("flood over")
     if scope["path"] == "/for-ever":
         await asyncio.sleep(3600)
     await send({"type": "http.response.body", "body": b"done"})
@@ -49,13 +54,14 @@ async def stop():
     note("stopping")
     stopping.set()
 
-sys.exit(serve(app, parse_address(sys.argv[1]), "demo", on_started=started, on_stopping=stop, drain=1))
+sys.exit(serve(app, parse_address(sys.argv[1]), "demo", on_started=started, on_stopping=stop, drain=float(sys.argv[2])))
 """
 
 
 @contextlib.contextmanager
-def serving(tmp_path: Path, listen: str = "127.0.0.1:0") -> Iterator[Running]:
-    process = Running([sys.executable, "-c", APPLICATION, listen], {"PYTHONPATH": str(Path.cwd())}, tmp_path)
+def serving(tmp_path: Path, listen: str = "127.0.0.1:0", drain: int = 1) -> Iterator[Running]:
+    command = [sys.executable, "-c", APPLICATION, listen, str(drain)]
+    process = Running(command, {"PYTHONPATH": str(Path.cwd())}, tmp_path)
     try:
         process.wait_ready("demo")
         yield process
@@ -87,6 +93,17 @@ def test_a_stream_that_the_hook_ends_does_not_hold_up_the_stop(tmp_path: Path) -
     with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/stream", trust_env=False) as response:
         assert process.stop() == 0
         assert response.read() == b"begun done"
+
+
+def test_a_stream_whose_client_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    """It ends by itself, long before the drain time gives it up: its end could not be sent."""
+    with serving(tmp_path, drain=20) as process:
+        host, port = process.addresses["listen"].split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"GET /flood HTTP/1.1\r\nHost: demo\r\n\r\n")
+            assert client.recv(16)
+            assert process.stop() == 0
+            assert process.stderr == ["started", "stopping", "flood over", "lifespan over"]
 
 
 def test_a_request_that_never_ends_is_given_up_after_the_drain_time(tmp_path: Path) -> None:
@@ -130,7 +147,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         process = subprocess.run(
-            [sys.executable, "-c", APPLICATION, listen], capture_output=True, text=True, check=False
+            [sys.executable, "-c", APPLICATION, listen, "1"], capture_output=True, text=True, check=False
         )
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr == f"demo: cannot listen on {listen}: the address is already in use\n"
@@ -139,7 +156,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
 def test_an_application_that_cannot_start_is_a_failure(tmp_path: Path) -> None:
     """Nothing claims to be ready."""
     process = subprocess.run(
-        [sys.executable, "-c", APPLICATION, "127.0.0.1:0", "fails"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", APPLICATION, "127.0.0.1:0", "1", "fails"], capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stdout) == (1, "")
     assert "no luck" in process.stderr

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from service_kit.serving import ENDLESS
 from session_service.app import SessionService
 from session_service.settings import Settings
 from tests.support.event_stream import event_stream
@@ -38,6 +40,20 @@ async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
 async def create(client: httpx.AsyncClient, *session_ids: str) -> None:
     for session_id in session_ids:
         (await client.put(f"/sessions/{session_id}", json={"user_id": "ann"})).raise_for_status()
+
+
+async def test_the_server_is_told_that_the_stream_has_no_end(database_url: str) -> None:
+    """So it cuts the stream off when it stops and the client does not read."""
+    service, scopes = SessionService(Settings(SESSION_DATABASE_URL=database_url)), []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await service.app(scope, receive, send)
+
+    with served(watched, lifespan="on") as base_url:
+        async with event_stream(base_url) as stream:
+            await stream.up()
+    assert ENDLESS in scopes[-1]
 
 
 async def test_a_change_arrives_with_its_number_and_what_it_is_about(url: str, client: httpx.AsyncClient) -> None:
