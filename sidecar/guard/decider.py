@@ -16,8 +16,8 @@ from sidecar.guard.decisions import (
     Allow,
     Create,
     Decision,
-    OnOutage,
     Policy,
+    becomes_debt,
     cannot_create,
     decide,
     decide_by_session,
@@ -27,7 +27,7 @@ from sidecar.guard.decisions import (
 from sidecar.guard.ports import DebtNotWritten, Debts, SessionService
 from sidecar.guard.session_resolver import SessionResolver
 from sidecar.guard.verdicts import Conflict, Gone, Owed, Unknown, Verdict
-from sidecar.model import Call, Grounds, Reason, Reference, Refusal, RuleKind
+from sidecar.model import Call, Grounds, Reference, Refusal, RuleKind
 
 Decided: TypeAlias = Allow | Refusal
 
@@ -66,7 +66,7 @@ class Decider:
         self._known = known
         self._resolver = SessionResolver(service, known)
         self._debts = debts
-        self._forwards = policy.on_outage is OnOutage.FORWARD
+        self._on_outage = policy.on_outage
         self._on_ended = policy.on_ended
         self._timeout = policy.timeout
 
@@ -164,15 +164,11 @@ class Decider:
     async def _ask(
         self, ask: Callable[[Reference, float], Awaitable[Verdict | Owed]], reference: Reference, deadline: float
     ) -> Plan:
-        """Ask, and decide by the answer. In an outage a debt is written where outages are forwarded.
-
-        A session that a rule only requires is not created, neither now nor later.
-        """
+        """Ask, and decide by the answer, or that a debt is written."""
         # The session may have been owed to another user since it was found to be unknown.
         claim = self._claim(reference)
         decision = self._decide_by(reference, await ask(reference, deadline) if claim is None else claim)
-        is_outage = isinstance(decision, Refusal) and decision.reason is Reason.SESSION_SERVICE_UNAVAILABLE
-        return Owe() if self._forwards and is_outage and reference.kind is RuleKind.ENSURE else decision
+        return Owe() if becomes_debt(reference, decision, self._on_outage) else decision
 
     def _claim(self, reference: Reference) -> Owed | Unknown | None:
         """Give the owner of an owed session; None where the session service has to be asked.

@@ -109,6 +109,15 @@ def decide_by_session(reference: Reference, session: Session, how: Grounds, on_e
     return Allow(how)
 
 
+def becomes_debt(reference: Reference, decision: Decision, on_outage: OnOutage) -> bool:
+    """Whether a debt is written in place of a refusal: the outage is forwarded.
+
+    A session that a rule only requires is not created, neither now nor later.
+    """
+    is_outage = isinstance(decision, Refusal) and decision.reason is Reason.SESSION_SERVICE_UNAVAILABLE
+    return is_outage and on_outage is OnOutage.FORWARD and reference.kind is RuleKind.ENSURE
+
+
 def cannot_create(reference: Reference) -> Refusal:
     """Refuse a write to a session that is missing and that the session service cannot create under its id."""
     return _refuse(

@@ -14,7 +14,7 @@ import orjson
 
 from service_kit.printable import printable_json
 from sidecar.background import started
-from sidecar.guard.decisions import Create, OnEnded, cannot_create, decide
+from sidecar.guard.decisions import Create, OnEnded, OnOutage, becomes_debt, cannot_create, decide
 from sidecar.guard.ports import Telemetry
 from sidecar.guard.verdicts import Verdict
 from sidecar.model import Head, Reference, Refusal, RuleKind
@@ -88,6 +88,8 @@ def _asked(settings: Settings, reference: Reference, verdict: Verdict) -> Outcom
     if reference.kind in (RuleKind.RECOVER, RuleKind.FORGET):
         return Outcome("passed", f"forwarded at once; the session is {seen} now")
     decision = decide(reference, verdict, OnEnded(settings.on_ended))
+    if becomes_debt(reference, decision, OnOutage(settings.on_outage)):
+        return Outcome("admitted", "the session service gives no answer; the session would be owed")
     if isinstance(decision, Refusal):
         return refused(decision)
     if isinstance(decision, Create) and not settings.profile.service.creates_by_id:

@@ -232,6 +232,19 @@ def test_asking_a_service_that_is_down_shows_the_refusal() -> None:
     assert "refused 503 session_service_unavailable" in last(result)
 
 
+def test_asking_a_service_that_is_down_shows_what_would_be_owed(tmp_path: Path) -> None:
+    """Where outages are forwarded, a write that ensures its session is admitted, and nothing is written down."""
+    env = {
+        "SIDECAR_SESSION_SERVICE": "http://127.0.0.1:9",
+        "SIDECAR_ON_OUTAGE": "forward",
+        "SIDECAR_OUTBOX": str(tmp_path / "outbox.db"),
+    }
+    result = run("--ask", "-d", WRITE, STORE, **env)
+    assert result.exit_code == 0
+    assert last(result) == "admitted: the session service gives no answer; the session would be owed"
+    assert not (tmp_path / "outbox.db").exists()
+
+
 def test_asking_a_service_that_is_down_prints_nothing_but_json() -> None:
     """Calls that are made again leave no lines of their own on standard output."""
     arguments = ["explain", "--ask", "--json", "-d", WRITE, STORE]
