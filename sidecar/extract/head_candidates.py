@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.form.form_fields import read_urlencoded
 from sidecar.extract.header_name import fold
+from sidecar.extract.refused import ambiguous
 from sidecar.model import Credentials, Headers
 from sidecar.profile.profile import Profile
 
@@ -64,11 +65,20 @@ class HeadReader:
         return HeadCandidates(claims, self._query_claims(query) if query else {}, users, credentials)
 
     def _add_headers(self, claims: Candidates, headers: Headers) -> None:
-        """Every line of a header is a claim; so is a look-alike that some servers fold into it."""
+        """Add what a header says, or a look-alike that some servers take for it.
+
+        Raises RequestRefused where it comes twice: Node and WSGI servers join the values to one.
+        """
+        seen: set[bytes] = set()
         for header, value in headers:
-            name = self._headers.get(fold(header))
-            if name is not None:
-                claims[name].append(_text(value))
+            folded = fold(header)
+            name = self._headers.get(folded)
+            if name is None:
+                continue
+            if folded in seen:
+                ambiguous(f"The header {folded.decode()} is there more than once.")
+            seen.add(folded)
+            claims[name].append(_text(value))
 
     def _query_claims(self, query: bytes) -> Candidates:
         fields = read_urlencoded(query, self._query_names, strict=False)

@@ -7,7 +7,7 @@ import pytest
 from sidecar.extract.ids import CANONICAL
 from sidecar.model import Reason, Reference, Refusal, RuleKind
 from sidecar.profile.loading import find_profile
-from tests.support.reading import STORE, found, reason, refused
+from tests.support.reading import AGNO, STORE, found, reason, refused
 
 BOTH = {"session_id": "s1", "user_id": "u1"}
 REFERENCE = Reference("s1", "u1", RuleKind.ENSURE, ())
@@ -99,3 +99,13 @@ def test_the_gateways_header_is_in_the_grammar(value: bytes) -> None:
 def test_other_spellings_of_the_gateways_header_do_not_count() -> None:
     """A spelling with other punctuation is no user header."""
     assert found(BOTH, (b"x-user", b"u1"), (b"x_user", b"u2"), user_header="x-user") == REFERENCE
+
+
+@pytest.mark.parametrize("second", [b"x-session-id", b"x_session_id", b"x-user-id", b"x_user.id"])
+def test_a_header_that_names_an_id_may_be_there_once(second: bytes) -> None:
+    """Servers that join two fields of a name, or of look-alikes, would find an id that was not checked."""
+    once = [(b"x-session-id", b"s1"), (b"x-user-id", b"u1")]
+    target = "/agents/a/runs"
+    assert found(b"", *once, target=target, profile=AGNO) == REFERENCE
+    value = b"s1" if b"session" in second else b"u1"
+    assert reason(b"", *once, (second, value), target=target, profile=AGNO) is Reason.AMBIGUOUS_SESSION
