@@ -38,18 +38,16 @@ from service_kit.problems import Explanation, Refused, invalid, unavailable
 
 NAME: Final = "memory-service"
 
-Arguments = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """One tool: the models of its arguments and of its result, and its call, which validates the arguments."""
+    """One tool: the models of its arguments and of its result, and its call from the one to the other."""
 
     name: str
     description: str
     takes: type[BaseModel]
     gives: type[BaseModel]
-    call: Callable[[Arguments], Awaitable[BaseModel]]
+    call: Callable[[Any], Awaitable[BaseModel]]
     reads_only: bool = False
 
     def definition(self) -> Tool:
@@ -91,10 +89,10 @@ def memory_server(service: MemoryService, version: str) -> Server[Any]:
     )
 
 
-async def _result(tool: _Tool, arguments: Arguments) -> CallToolResult:
+async def _result(tool: _Tool, arguments: Mapping[str, Any]) -> CallToolResult:
     """The result of the tool. A failure is a result too, so that a model can read its reason."""
     try:
-        given = await tool.call(arguments)
+        given = await tool.call(tool.takes.model_validate(arguments))
     except ValidationError as error:
         return _failure(invalid(error))
     except DatabaseUnavailable:
@@ -117,14 +115,14 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
             "Store a message of a session.",
             NewMessage,
             Stored,
-            lambda arguments: service.store_message(NewMessage.model_validate(arguments)),
+            service.store_message,
         ),
         _Tool(
             "get_session_context",
             "Get the latest messages of a session, oldest first, and its summary.",
             ContextOf,
             SessionContext,
-            lambda arguments: service.sessions.context(ContextOf.model_validate(arguments)),
+            service.sessions.context,
             reads_only=True,
         ),
         _Tool(
@@ -132,15 +130,15 @@ def _session_tools(service: MemoryService) -> list[_Tool]:
             "Summarize a session in sentences of its own and keep the summary for its context.",
             SummaryOf,
             SessionSummary,
-            lambda arguments: service.sessions.summarize(SummaryOf.model_validate(arguments)),
+            service.sessions.summarize,
         ),
     ]
 
 
 def _storing_tools(service: MemoryService) -> list[_Tool]:
-    def storing(memory_type: MemoryType, description: str, takes: type[BaseModel] = NewContent) -> _Tool:
-        async def store(arguments: Arguments) -> BaseModel:
-            return await service.store_memory(NewMemory.model_validate({**arguments, "memory_type": memory_type}))
+    def storing(memory_type: MemoryType, description: str, takes: type[NewContent] = NewContent) -> _Tool:
+        async def store(new: NewContent) -> Memory:
+            return await service.store_memory(NewMemory(**{**new.model_dump(), "memory_type": memory_type}))
 
         return _Tool(f"store_{memory_type}_memory", description, takes, Memory, store)
 
@@ -160,7 +158,7 @@ def _finding_tools(service: MemoryService) -> list[_Tool]:
             "Find memories by the words of q: all of them, or any where no memory has all; most relevant first.",
             Search,
             Page,
-            lambda arguments: service.search(Search.model_validate(arguments)),
+            service.search,
             reads_only=True,
         ),
         _Tool(
@@ -168,7 +166,7 @@ def _finding_tools(service: MemoryService) -> list[_Tool]:
             "Count a user's memories by type.",
             OfUser,
             Statistics,
-            lambda arguments: service.statistics(OfUser.model_validate(arguments)),
+            service.statistics,
             reads_only=True,
         ),
     ]
