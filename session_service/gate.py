@@ -18,7 +18,7 @@ class BearerToken:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._expected = f"Bearer {token}".encode()
+        self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -29,5 +29,6 @@ class BearerToken:
         await ProblemResponse(refused, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
     def _is_named(self, scope: Scope) -> bool:
-        named = Headers(scope=scope).get("authorization", "")
-        return hmac.compare_digest(named.encode("latin-1"), self._expected)
+        # The name of the scheme is case-insensitive, and any number of spaces may follow it (RFC 9110, section 11.4).
+        scheme, _, named = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(named.lstrip(" ").encode("latin-1"), self._token)

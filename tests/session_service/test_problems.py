@@ -155,11 +155,13 @@ async def test_a_token_guards_the_calls_and_nothing_else(database_url: str) -> N
     service = SessionService(settings)
     transport = httpx.ASGITransport(service.app)
     async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+        for named in (None, "Bearer wrong", "s3cret", "Basic s3cret"):
+            headers = {} if named is None else {"Authorization": named}
             response = await client.get("/api/v1/sessions", headers=headers)
             assert reason(response) == (401, "unauthorized")
             assert response.headers["www-authenticate"] == "Bearer"
-        assert (await client.get("/api/v1/sessions", headers={"Authorization": "Bearer s3cret"})).status_code == 200
+        for named in ("Bearer s3cret", "bearer s3cret", "BEARER  s3cret"):
+            assert (await client.get("/api/v1/sessions", headers={"Authorization": named})).status_code == 200
         for path in ("/health", "/openapi.json", "/docs"):
             assert (await client.get(path)).status_code == 200
 
