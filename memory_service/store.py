@@ -77,7 +77,7 @@ class Store:
 
     @repeated_if_stale
     async def add(self, memory: Memory, now: dt.datetime) -> None:
-        """Keep a new memory, for good when this returns. Repeating it with the same id keeps it once."""
+        """Store a new memory; it is durable when this returns. A repetition with the same id stores it once."""
         values = {**memory.model_dump(mode="python"), "search_terms": search_terms(memory.content)}
 
         def insert_one(connection: Connection) -> None:

@@ -26,7 +26,7 @@ _Parameters = ParamSpec("_Parameters")
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer, or gave up half way; the statement is not to blame.
+    """The database did not answer, or broke off; the statement itself is valid.
 
     `stale` is true where a pooled connection turned out to be broken: the next attempt takes a fresh one.
     """

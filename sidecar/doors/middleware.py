@@ -64,7 +64,7 @@ class GuardMiddleware:
         self._unguarded = unguarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or hand on what is none."""
+        """Serve one request, or pass on a scope of another type."""
         if scope["type"] not in self.types:
             await self._app(scope, receive, send)
             return

@@ -94,7 +94,7 @@ class EventFollower:
             try:
                 await self._follow_once()
             except StreamLost as lost:
-                # A stream that was up is missed at once; one that does not come up is left alone longer and longer.
+                # A stream that was up is connected to again at once; after attempts that fail the pause grows.
                 pause = SHORTEST_PAUSE if self._up else min(pause * 2, LONGEST_PAUSE)
                 self._note_down(str(lost))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 # spreads load, keeps no secret

@@ -58,7 +58,7 @@ class HardenedProtocol(RespondingConnection):
             self.hold_reading()
 
     def eof_received(self) -> bool:
-        """The client sends no more. It may have gone altogether, or wait for its answer.
+        """The client sends no more. It may have closed altogether, or wait for its answer.
 
         It has gone if its request is not whole, or its answer a stream, which is not about to end. Otherwise the answer
         has a while to come.
