@@ -265,7 +265,8 @@ class UpstreamConnection(FlowControlled):
         if self._reader.unfit or not self._request_sent:
             self._drop()
         else:
-            self.release_reading()
+            if self.reading_held:
+                self.release_reading()
             self.pool.release(self)
 
     def _ended(self) -> None:
