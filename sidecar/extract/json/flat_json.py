@@ -17,7 +17,7 @@ import orjson
 from sidecar.extract.ids import IdFormat, session_id_check, user_id_check
 from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
 from sidecar.extract.mcp import NAMES
-from sidecar.model import NOTIFICATION, Call, Notification, Reference, RuleKind
+from sidecar.model import NOTIFICATION, Call, Extraction, Notification, Reference, RefusalFormat, RuleKind
 from sidecar.profile.profile import SESSION, USER, IdGrammar, Owner, Profile
 from sidecar.profile.session_api import IdEquality
 
@@ -105,14 +105,14 @@ class FlatJsonExtractor(FlatReader):
     def __init__(self, profile: Profile, json: JsonReader, id_format: IdFormat) -> None:
         super().__init__(profile, json, id_format, [frozenset()])
 
-    def read(self, body: bytes, kind: RuleKind) -> Call | None:
-        """Give what a flat body names; None for any other."""
+    def read(self, body: bytes, kind: RuleKind) -> Extraction | None:
+        """Extract from a flat body; None for any other."""
         value = _value(body)
         if type(value) is not dict:
             return None
         keys = self._keys_of(body, _quotes_of(value), tuple(value))
         reference = None if keys is None else self._reference(value, keys, kind)
-        return None if reference is None else Call(reference)
+        return None if reference is None else Extraction(RefusalFormat.REST, (Call(reference),))
 
 
 class FlatCallExtractor(FlatReader):
@@ -127,8 +127,8 @@ class FlatCallExtractor(FlatReader):
         super().__init__(profile, json, id_format, [_CALL, _NOTIFICATION])
         self._kind = kind
 
-    def read(self, body: bytes) -> Call | None:
-        """Give what a flat call names; None for any other body."""
+    def read(self, body: bytes) -> Extraction | None:
+        """Extract from a flat call; None for any other body."""
         message = _value(body)
         if type(message) is not dict or message.get("method") != "tools/call":
             return None
@@ -145,7 +145,9 @@ class FlatCallExtractor(FlatReader):
             return None
         kind = self._kind(params.get("name"))
         reference = None if kind is RuleKind.PASS else self._reference(arguments, keys, kind)
-        return None if reference is None else Call(reference, rpc_id=rpc_id)
+        if reference is None:
+            return None
+        return Extraction(RefusalFormat.RPC, (Call(reference, rpc_id=rpc_id),))
 
 
 def _value(body: bytes) -> Any:

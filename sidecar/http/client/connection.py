@@ -50,7 +50,7 @@ from time import monotonic
 from typing import cast
 
 from sidecar.http.client.origin import Origin
-from sidecar.http.client.response import ConnectionLost, ResponseTemplate, ResponseTimeout, UpstreamFailure
+from sidecar.http.client.response import ConnectionLost, ResponseTemplate, UpstreamFailure
 from sidecar.http.client.response_reader import ResponseReader, ResponseReceiver
 from sidecar.http.flow_control import FlowControlled
 from sidecar.http.framing import ResponseHead
@@ -173,13 +173,13 @@ class UpstreamConnection(FlowControlled):
         self._receiver = None
         self._drop()
 
-    def expire(self) -> None:
-        """Fail the exchange because the upstream took too long."""
-        self._fail(ResponseTimeout("the upstream did not answer in time"))
-
-    def shut(self) -> None:
+    def fail(self, failure: UpstreamFailure) -> None:
         """Close the connection, and fail a receiver that waits."""
-        self._fail(ConnectionLost("the connection was closed"))
+        receiver, self._receiver = self._receiver, None
+        self.deadline = None
+        self._drop()
+        if receiver is not None:
+            receiver.failed(failure)
 
     # Callbacks of the transport
 
@@ -211,7 +211,7 @@ class UpstreamConnection(FlowControlled):
         if exc is None:
             self._ended()
         else:
-            self._fail(ConnectionLost("the upstream broke the connection", stale=self._is_untouched()))
+            self.fail(ConnectionLost("the upstream broke the connection", stale=self._is_untouched()))
         self.resume_writing()
         self.pool.discard(self)
 
@@ -222,7 +222,7 @@ class UpstreamConnection(FlowControlled):
         try:
             first = reader.feed(data)
         except UpstreamFailure as failure:
-            self._fail(failure)
+            self.fail(failure)
             return
         if first is not None:
             self._switch(reader.switching_head(), first)
@@ -275,17 +275,10 @@ class UpstreamConnection(FlowControlled):
             self._reader.done = True
             self._end()
         else:
-            self._fail(ConnectionLost("the upstream closed the connection", stale=self._is_untouched()))
+            self.fail(ConnectionLost("the upstream closed the connection", stale=self._is_untouched()))
 
     def _is_untouched(self) -> bool:
         return self._used and not self._reader.touched
-
-    def _fail(self, failure: UpstreamFailure) -> None:
-        receiver, self._receiver = self._receiver, None
-        self.deadline = None
-        self._drop()
-        if receiver is not None:
-            receiver.failed(failure)
 
     def _drop(self) -> None:
         self.transport.abort()

@@ -16,7 +16,13 @@ from typing import Final
 
 from sidecar.http.client.connection import ConnectionOwner, UpstreamConnection
 from sidecar.http.client.origin import Origin
-from sidecar.http.client.response import ConnectFailed, ConnectTimeout, NoFreeConnection
+from sidecar.http.client.response import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimeout,
+    NoFreeConnection,
+    ResponseTimeout,
+)
 
 LEAST_PLACES_TO_WAIT: Final = 1024
 _COARSEST_SWEEP: Final = 0.5
@@ -132,7 +138,7 @@ class Pool(ConnectionOwner):
                 place.set_exception(NoFreeConnection("shutting down"))
         self._waiting.clear()
         for connection in list(self._open):
-            connection.shut()
+            connection.fail(ConnectionLost("the connection was closed"))
         # Transports close in the next turn of the loop.
         await asyncio.sleep(0)
 
@@ -224,7 +230,7 @@ class Pool(ConnectionOwner):
         for connection in [each for each in self._idle if each.idle_since <= now - self.idle]:
             connection.abort()
         for connection in [each for each in self._open if each.deadline is not None and each.deadline <= now]:
-            connection.expire()
+            connection.fail(ResponseTimeout("the upstream did not answer in time"))
         if not self._open:
             self._sweeper = None
             return

@@ -10,7 +10,7 @@ from sidecar.extract.json.flat_json import FlatCallExtractor, FlatJsonExtractor,
 from sidecar.extract.json.json_paths import JsonPathExtractor
 from sidecar.extract.json.strict_json import MOST_VALUES, JsonReader
 from sidecar.extract.mcp import McpReader
-from sidecar.model import NOTIFICATION, Call, Reference, RuleKind
+from sidecar.model import NOTIFICATION, Call, Extraction, Reference, RefusalFormat, RpcId, RuleKind
 from sidecar.profile.loading import find_profile, load_profile
 from sidecar.profile.profile import Profile
 
@@ -21,6 +21,14 @@ CALLS = FlatCallExtractor(PROFILE, MCP.json, IdFormat.OPAQUE, MCP.kind)
 
 def flat_reader(profile: Profile) -> FlatJsonExtractor:
     return FlatJsonExtractor(profile, JsonReader(JsonPathExtractor(profile).keys), IdFormat.OPAQUE)
+
+
+def rest(reference: Reference) -> Extraction:
+    return Extraction(RefusalFormat.REST, (Call(reference),))
+
+
+def rpc(reference: Reference, rpc_id: RpcId) -> Extraction:
+    return Extraction(RefusalFormat.RPC, (Call(reference, rpc_id=rpc_id),))
 
 
 READER = flat_reader(PROFILE)
@@ -40,7 +48,7 @@ READER = flat_reader(PROFILE)
 )
 def test_a_plain_body_gives_its_ids(body):
     """Both ids are given, in any order and beside any other names."""
-    assert READER.read(body, RuleKind.REQUIRE) == Call(Reference("s", "u", RuleKind.REQUIRE))
+    assert READER.read(body, RuleKind.REQUIRE) == rest(Reference("s", "u", RuleKind.REQUIRE))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_any_of_several_spellings_will_do_but_only_one():
         """
     )
     reader = flat_reader(profile)
-    assert reader.read(b'{"sessionId":"s","user_id":"u"}', RuleKind.ENSURE) == Call(Reference("s", "u"))
+    assert reader.read(b'{"sessionId":"s","user_id":"u"}', RuleKind.ENSURE) == rest(Reference("s", "u"))
     assert reader.read(b'{"sessionId":"s","session_id":"s","user_id":"u"}', RuleKind.ENSURE) is None
 
 
@@ -112,7 +120,7 @@ def call(arguments='{"session_id": "s", "user_id": "u"}', name='"store"', method
 @pytest.mark.parametrize(("more", "rpc_id"), [("", NOTIFICATION), ('"id": 1,', 1), ('"id": "x", "trace": [1],', "x")])
 def test_a_plain_call_gives_the_ids_of_its_arguments(more, rpc_id):
     """Both ids of the arguments are given, for a call and for a notification."""
-    assert CALLS.read(call(more=more)) == Call(Reference("s", "u"), rpc_id=rpc_id)
+    assert CALLS.read(call(more=more)) == rpc(Reference("s", "u"), rpc_id)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +180,7 @@ def write(
     """The reference of a write."""
     body = f'{{"session_id":"{session_id or f"s-{number}"}","user_id":"ann","{name}":1}}'
     found = reader.read(body.encode(), RuleKind.ENSURE)
-    return None if found is None else found.reference
+    return None if found is None else found.calls[0].reference
 
 
 @pytest.fixture
@@ -201,8 +209,8 @@ def test_a_remembered_id_is_compared_with_its_user_and_rule(reader: FlatJsonExtr
     for _ in range(16):
         write(reader, 1)
     body = b'{"session_id":"s-1","user_id":"%b"}'
-    assert reader.read(body % b"bob", RuleKind.ENSURE) == Call(Reference("s-1", "bob"))
-    assert reader.read(body % b"ann", RuleKind.REQUIRE) == Call(Reference("s-1", "ann", RuleKind.REQUIRE))
+    assert reader.read(body % b"bob", RuleKind.ENSURE) == rest(Reference("s-1", "bob"))
+    assert reader.read(body % b"ann", RuleKind.REQUIRE) == rest(Reference("s-1", "ann", RuleKind.REQUIRE))
 
 
 def test_of_ids_that_come_once_few_are_kept(reader: FlatJsonExtractor) -> None:

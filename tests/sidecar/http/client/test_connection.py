@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.http.client.connection import UpstreamConnection
+from sidecar.http.client.response import ResponseTimeout
 from tests.support.eventually import eventually
 from tests.support.state_table import state_table
 
@@ -31,7 +32,7 @@ SENT: dict[str, bytes] = {
 
 DONE: dict[str, Callable[[UpstreamConnection], None]] = {
     "rest of the request": lambda connection: (connection.write(b"hello"), connection.finish_request())[0],
-    "deadline": UpstreamConnection.expire,
+    "deadline": lambda connection: connection.fail(ResponseTimeout("late")),
     "abort": UpstreamConnection.abort,
 }
 """What the borrower or the pool does."""
