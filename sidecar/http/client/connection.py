@@ -84,8 +84,8 @@ class ConnectionOwner:
 class UpstreamConnection(FlowControlled):
     """A connection that belongs to a `Pool` and carries one request at a time.
 
-    `arrivals` can be polled for what has arrived and the event loop has not told of yet: bytes unasked for, or the end.
-    They would be read as the answer to the next request.
+    `arrivals` can be polled for what has arrived and the event loop has not reported yet: unsolicited bytes, or the
+    end. The bytes would be read as the answer to the next request.
     """
 
     def __init__(self, pool: ConnectionOwner) -> None:
