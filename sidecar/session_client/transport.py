@@ -19,7 +19,7 @@ from sidecar.session_client.answers import MOST_ANSWER, Reply
 from sidecar.session_client.calls import WrittenCall, origin_of
 
 _MOST_PIECES: Final = 16
-"""Pieces of a streamed answer, each one read from the socket, that are held before the server is no longer read."""
+"""Pieces of a streamed answer that are held before the server is no longer read."""
 
 
 class NoAnswer(Exception):
@@ -138,7 +138,7 @@ class _Answer(ResponseReceiver):
         """Wait on: the answer itself follows."""
 
     def flush(self) -> None:
-        """Wait on: what has come is told already."""
+        """Wait on: each piece is taken as it comes."""
 
 
 class _StreamedAnswer(_Answer):
@@ -147,7 +147,7 @@ class _StreamedAnswer(_Answer):
     def __init__(self, connection: UpstreamConnection) -> None:
         super().__init__(connection)
         self._head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
-        # The end is told as the failure in its place, or as None.
+        # None is the end of the body, and an exception the failure in place of it.
         self._pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
 
     async def begin(self) -> ResponseHead:
@@ -163,7 +163,7 @@ class _StreamedAnswer(_Answer):
                 self._connection.release_reading()
             yield piece
 
-    # What the connection tells
+    # Calls of the connection: ResponseReceiver
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
         self.head(head)

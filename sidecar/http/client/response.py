@@ -35,15 +35,15 @@ class UpstreamError(Exception):
 class UpstreamFailure(UpstreamError):
     """What went wrong with a connection; each subclass says what."""
 
-    told: ClassVar[tuple[Reason, str, int | None]] = (
+    refusal: ClassVar[tuple[Reason, str, int | None]] = (
         Reason.UPSTREAM_UNAVAILABLE,
         "The memory service could not be reached or gave no whole answer.",
         None,
     )
-    """What the client is told: the arguments of `UpstreamError`."""
+    """The answer to the client: the first arguments of `UpstreamError`."""
 
     def __init__(self, why: str) -> None:
-        reason, detail, retry_after = self.told
+        reason, detail, retry_after = self.refusal
         super().__init__(reason, detail, retry_after, why)
 
 
@@ -54,13 +54,13 @@ class ConnectFailed(UpstreamFailure):
 class ConnectTimeout(UpstreamFailure):
     """The upstream took too long to accept the connection."""
 
-    told = _LATE
+    refusal = _LATE
 
 
 class NoFreeConnection(UpstreamFailure):
     """All connections are taken, and so are the places to wait for one, or the wait was too long."""
 
-    told = (Reason.OVERLOADED, "No connection to the memory service came free.", RETRY_AFTER)
+    refusal = (Reason.OVERLOADED, "No connection to the memory service came free.", RETRY_AFTER)
 
 
 class ConnectionLost(UpstreamFailure):
@@ -74,7 +74,7 @@ class ConnectionLost(UpstreamFailure):
 class ResponseTimeout(UpstreamFailure):
     """The upstream did not begin its answer, or did not read the request, in time."""
 
-    told = _LATE
+    refusal = _LATE
 
 
 class BadResponse(UpstreamFailure):
