@@ -68,7 +68,8 @@ class PostgresServer:
     def kill(self) -> None:
         """End it as a crash would, every process of it."""
         postmaster = psutil.Process(self._server.get_pid())
-        victims = [*postmaster.children(recursive=True), postmaster]
+        # The postmaster first: it would notice that its children die, and start others that nothing kills.
+        victims = [postmaster, *postmaster.children(recursive=True)]
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
