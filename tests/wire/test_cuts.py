@@ -166,3 +166,11 @@ async def test_a_cut_upstream_deceives_nobody(running, rounds, seed):
         await eventually(lambda: not sidecar.server.shared.connections)
     await eventually(lambda: len(asyncio.all_tasks()) == tasks)
     await eventually(lambda: sockets() == open_before)
+
+
+async def test_what_came_with_a_malformed_chunk_is_passed_on(stage):
+    """A client sees the head and the piece before it, as it would without the sidecar, and that the rest is missing."""
+    broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabX"
+    async with stage(broken) as (_, sidecar), raw_client(sidecar.port) as client:
+        await client.send(get("/"))
+        assert await client.rest() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"

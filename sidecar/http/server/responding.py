@@ -174,7 +174,8 @@ class RespondingConnection(ServingConnection):
         self._end(writer.end(), closes=writer.closes)
 
     def break_off(self) -> None:
-        """Break the connection so that the response begun cannot look complete."""
+        """Break the connection behind what has come, so that the response begun cannot look complete."""
+        self.flush()
         self.cut(hard=self._writer is not None and not self._writer.delimited)
 
     def count_response(self, status: int) -> None:
