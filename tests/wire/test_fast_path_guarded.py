@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.doors.middleware import GuardMiddleware
+from sidecar.doors.proxy import bare_proxy
+from sidecar.doors.unguarded import UnguardedWrites
+from sidecar.extract.extractor import Extractor
+from sidecar.http.client.forwarder import Forwarder
 from sidecar.model import Session, SessionStatus
 from tests.support import wire
 from tests.support.guarded import GuardedHouse
+from tests.support.reading import ISA
 from tests.support.wire import Seen, get, post, raw_client, raw_upstream
 
 TARGETS = [
@@ -63,3 +71,29 @@ async def everything_seen(requests: list[bytes], *, fast_path: bool) -> tuple[ob
         above = [(seen.head, seen.body) for seen in upstream.seen]
     await house.guard.aclose()
     return answers, above, house.service.asked, house.telemetry.notes
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "application"])
+async def test_a_watched_name_in_the_target_is_noticed_without_a_body(fast_path):
+    """A write that no rule looks at counts as unguarded on both paths, though it has no body."""
+    house = GuardedHouse()
+    watch = UnguardedWrites(["session_id"], lambda _head: False, house.telemetry)
+
+    def app(upstream):
+        return bare_proxy(
+            Forwarder(upstream),
+            lambda app: GuardMiddleware(app, extractor=Extractor(ISA), guard=house.guard, unguarded=watch),
+        )
+
+    def parts(upstream):
+        return dataclasses.replace(house.fast_path(upstream), unguarded=watch)
+
+    async with (
+        raw_upstream() as upstream,
+        wire.running(upstream.url, app=app, parts=parts, fast_path=fast_path) as sidecar,
+        raw_client(sidecar.port) as client,
+    ):
+        await client.send(b"POST /elsewhere?session_id=s HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await client.answer()).status == 200
+        assert house.telemetry.notes.count(("unguarded_write",)) == 1
+    await house.guard.aclose()
