@@ -10,10 +10,11 @@ import uuid
 from typing import Any, Final
 
 from memory_service.model import DEFAULT_TTL, JsonObject, Memory, MemoryType, Page, Statistics, Stored
+from memory_service.records import Which
 from memory_service.requests import Change, Listing, NewDialog, NewMemory, NewMessage, NewWorkingDialog, OfUser, Search
 from memory_service.search import SearchQuery, read_query
 from memory_service.session_memories import Clock, SessionMemories
-from memory_service.store import Store, Which
+from memory_service.store import Store
 from service_kit.problems import Refused
 
 _NAME_A_SESSION: Final = (

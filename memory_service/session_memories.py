@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from memory_service.model import Deactivated, Memory, MemoryType, Message, SessionContext, SessionSummary
+from memory_service.records import Summary, Which
 from memory_service.requests import ContextOf, OfSession, SummaryOf
-from memory_service.store import Store, Summary, Which
+from memory_service.store import Store
 from memory_service.summary import Spoken, summarize
 
 Clock: TypeAlias = Callable[[], dt.datetime]

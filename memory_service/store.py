@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -29,41 +28,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from memory_service.model import Compression, Memory, MemoryType
+from memory_service.records import Count, Summary, Which
 from memory_service.search import SearchQuery, matching, ranked, search_terms
 from memory_service.tables import memories, session_summaries
 from service_kit.database import Database, repeated_if_stale
 
 _INSERT = insert(memories)
 _FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.model_fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Which:
-    """The memories of one user that are of some types or of some session; all active ones if empty."""
-
-    user_id: str
-    types: Sequence[MemoryType] = ()
-    session_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many memories of a type a user has, and when the first and the last were stored."""
-
-    memory_type: MemoryType
-    total: int
-    oldest_at: dt.datetime
-    newest_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A session's summary, how it was made, of how many messages, and when. A summary of an old database has gaps."""
-
-    text: str
-    compression: Compression | None
-    total_messages: int | None
-    created_at: dt.datetime
 
 
 class Store:

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 import memory_service
 from memory_service.model import Compression, Memory, MemoryType
-from memory_service.store import Store, Summary, Which
+from memory_service.records import Summary, Which
+from memory_service.store import Store
 from service_kit.database import Database
 from tests.support.eventually import eventually
 from tests.support.memories import SCHEMA, START
