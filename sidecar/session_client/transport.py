@@ -155,13 +155,19 @@ class _StreamedAnswer(_Answer):
         return await self._head
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Give the body, piece by piece. Raises UpstreamFailure where it breaks off."""
-        while (piece := await self._pieces.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
+        """Give the body as it comes; what has arrived by then is one piece. Raises UpstreamFailure if it breaks off."""
+        last: bytes | Exception | None = b""
+        while isinstance(last, bytes):
+            arrived = [await self._pieces.get()]
+            while not self._pieces.empty():
+                arrived.append(self._pieces.get_nowait())
+            last = arrived[-1]
             if self._connection is not None:
                 self._connection.release_reading()
-            yield piece
+            if data := b"".join(piece for piece in arrived if isinstance(piece, bytes)):
+                yield data
+        if last is not None:
+            raise last
 
     # Calls of the connection: ResponseReceiver
 

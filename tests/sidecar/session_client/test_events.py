@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from unittest.mock import call, create_autospec
@@ -244,6 +245,30 @@ async def test_a_sign_of_life_says_no_more_than_was_read_before_it(news: Session
             go_on.set()
             await eventually(lambda: len(news.mock_calls) == 3)  # type: ignore[attr-defined] # autospec
     assert news.mock_calls == [call.stream_up(), call.alive(1000.0), call.alive(1000.0)]  # type: ignore[attr-defined] # autospec
+
+
+async def test_no_sign_of_life_counts_from_another_that_came_with_it(news: SessionCache, telemetry: Telemetry) -> None:
+    """Heartbeats that one read brings, each in a chunk of its own, were all sent before that read."""
+    clock = itertools.count(1000)
+    go_on = asyncio.Event()
+
+    def chunk(data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    async def beat(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"))
+        writer.write(chunk(HEARTBEAT) * 3)
+        await go_on.wait()
+        writer.write(chunk(event("ended", 1, "a")))
+        await asyncio.Event().wait()
+
+    async with Stage(beat).playing() as stage:
+        follower = EventFollower(FixedAddress(stage.url), news, telemetry, clock=lambda: float(next(clock)))
+        async with started(follower):
+            await eventually(lambda: call.stream_up() in heard(news))
+            go_on.set()
+            await eventually(lambda: call.ended("a") in heard(news))
+    assert news.mock_calls == [call.stream_up(), call.alive(1000.0), call.ended("a"), call.alive(1001.0)]  # type: ignore[attr-defined] # autospec
 
 
 async def test_what_was_not_read_for_long_counts_as_down(news: SessionCache, telemetry: Telemetry) -> None:
