@@ -15,7 +15,7 @@ class FlowControlled(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set before anything else happens
         self.reading_held = False
         self.write_paused = False
-        self._writable: asyncio.Future[None] | None = None
+        self._writable: asyncio.Event | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -28,14 +28,17 @@ class FlowControlled(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer has caught up, or has gone."""
         self.write_paused = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
 
     async def drain(self) -> None:
         """Wait until the peer has read enough for more to be written, or has gone."""
         while self.write_paused:
-            self._writable = asyncio.get_running_loop().create_future()
-            await self._writable
+            # Several tasks of an application may write to one client.
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            await self._writable.wait()
 
     def hold_reading(self) -> None:
         """Read no more from the peer until `release_reading`."""

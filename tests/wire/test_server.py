@@ -283,3 +283,50 @@ async def test_a_hosted_application_may_change_the_fields_of_a_request():
         for _ in range(2):
             await client.send(get("/count"))
             assert (await client.answer()).body == b"2"
+
+
+async def test_two_tasks_of_an_application_may_send_to_a_client_that_reads_slowly(running):
+    """Both go on once the client has caught up, as those of an event stream and its pings have to."""
+    sent = 64 * [bytes(1_000_000)]
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_all() -> None:
+            for piece in sent:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Connection", b"close")]})
+        await asyncio.gather(send_all(), send_all())
+        await send({"type": "http.response.body", "body": b""})
+
+    async with (
+        running("http://127.0.0.1:1", app=serving(stream)) as sidecar,
+        raw_client(sidecar.port) as client,
+        asyncio.timeout(30),
+    ):
+        await client.send(get("/stream"))
+        await eventually(lambda: any(connection.write_paused for connection in sidecar.server.shared.connections))
+        assert (await client.rest()).count(b"\0") == 2 * len(sent) * len(sent[0])
+
+
+async def test_an_application_that_asks_whether_its_client_has_gone_still_gets_the_disconnect(running):
+    """A `receive` that is given up, as by `Request.is_disconnected`, takes nothing from another that waits."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        watching = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        asking = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        asked.set()
+        assert (await watching)["type"] == "http.disconnect"
+        left.set()
+
+    async with running("http://127.0.0.1:1", app=serving(watch)) as sidecar:
+        async with raw_client(sidecar.port) as client:
+            await client.send(get("/watch"))
+            await asked.wait()
+        async with asyncio.timeout(10):
+            await left.wait()

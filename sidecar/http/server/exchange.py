@@ -66,7 +66,7 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         self._held = 0
         self._told_end = False
         self._failure: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Event | None = None
         scope[WIRE] = self
 
     # For the forwarder: what is not described here is described in `ports.Wire`
@@ -230,15 +230,17 @@ class Exchange(Wire, ResponseClient, Served, BodySink):
         return self.gone or self.answered
 
     async def _wait(self) -> None:
-        self._waiter = self._protocol.loop.create_future()
+        # Several tasks of an application may receive: one that asks whether the client has gone, beside one that waits.
+        if self._waiter is None:
+            self._waiter = asyncio.Event()
         self._protocol.expect_body(waiting=not self.body_complete)
         try:
-            await self._waiter
+            await self._waiter.wait()
         finally:
-            self._waiter = None
             if not self._is_over():  # otherwise the connection may wait for another request's body by now
                 self._protocol.expect_body(waiting=False)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._waiter.set()
+            self._waiter = None
