@@ -42,13 +42,18 @@ class _End(asyncio.Protocol):
             self._over.set_result(None)
 
 
-async def join(client: asyncio.Transport, upstream: asyncio.Transport) -> None:
-    """Connect the two until either connection ends; the other is closed with it, cancelled or not."""
+async def join(client: asyncio.Transport, upstream: asyncio.Transport, *, half_closed: bool) -> None:
+    """Connect the two until either connection ends; the other is closed with it, cancelled or not.
+
+    `half_closed` says that the client has sent all already.
+    """
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     ends = _End(upstream, over), _End(client, over)
     ends[0].opposite, ends[1].opposite = ends[1], ends[0]
     client.set_protocol(ends[0])
     upstream.set_protocol(ends[1])
+    if half_closed and not ends[0].eof_received():
+        client.close()
     try:
         await over
     finally:

@@ -158,3 +158,28 @@ async def test_bytes_before_and_after_the_101_are_not_lost(running):
         assert await client.reader.readexactly(11) == b"first words"
         await eventually(lambda: len(upstream.seen) == 2)
         assert upstream.seen[1].head == early
+
+
+async def test_a_half_close_before_the_101_is_passed_on(running):
+    """A client that has sent all before the upstream switched ends the upstream's side of the tunnel, too."""
+    half_closed = asyncio.Event()
+
+    async def answer(seen, writer):
+        await half_closed.wait()
+        writer.write(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: odd\r\n\r\n")
+        writer.write(await seen.reader.read() + b" and all")
+        writer.close()
+
+    async with (
+        raw_upstream(answer) as upstream,
+        running(upstream.url) as sidecar,
+        raw_client(sidecar.port) as client,
+        asyncio.timeout(10),
+    ):
+        await client.send(get("/", "Connection: upgrade", "Upgrade: odd") + b"early")
+        client.writer.write_eof()
+        (connection,) = sidecar.server.shared.connections
+        await eventually(lambda: connection._half_closed)
+        half_closed.set()
+        assert (await client.answer()).status == 101
+        assert await client.rest() == b"early and all"

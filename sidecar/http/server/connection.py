@@ -121,7 +121,7 @@ class ClientConnection(FlowControlled):
         self.transport.write(first)
         self.release_reading()
         try:
-            await tunnel.join(self.transport, upstream)
+            await tunnel.join(self.transport, upstream, half_closed=self._half_closed)
         finally:
             self.connection_lost(None)
 
