@@ -102,7 +102,8 @@ class SessionGuard:
         self._is_open = False
         await self._stack.aclose()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise RuntimeError outside of the `async with` block."""
         if not self._is_open:
             raise RuntimeError("the SessionGuard is not open: it decides in its `async with` block")
 
@@ -165,7 +166,7 @@ class SessionGuard:
         Without `reads_answers` the rules that act on the memory service's answers do nothing: `app` does not give them.
         Raises RuntimeError outside of the `async with` block.
         """
-        self._check_open()
+        self.check_open()
         guard, extractor, recovery = self.guard, self.extractor, self._recovery
         if isinstance(extractor, NothingGuarded) or isinstance(guard, OpenGuard):
             return GuardMiddleware(app, extractor=NothingGuarded(), guard=OpenGuard(self.telemetry))
@@ -217,7 +218,7 @@ class SessionGuard:
         Raises RuntimeError outside of the `async with` block, and UnicodeEncodeError for a target outside of ASCII or a
         field outside of Latin-1.
         """
-        self._check_open()
+        self.check_open()
         head = Head(method, target.encode("ascii") if isinstance(target, str) else target, _fields(headers))
         enter_request(head)
         classification = self.extractor.classify(head)

@@ -21,25 +21,29 @@ class SessionGuardMiddleware:
     def __init__(self, app: ASGIApp, guard: SessionGuard | None = None) -> None:
         self._app = app
         self._guard = guard
+        self._makes_guard = guard is None
         self._guarded: ASGIApp | None = None
+        self._guarded_by: object = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifespan.
 
-        Raises RuntimeError for a request that comes before the guard has started.
+        Raises RuntimeError for a request that comes while the guard is not open.
         """
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        if self._guarded is None:
-            if self._guard is None:
-                raise RuntimeError("SessionGuardMiddleware has no guard: pass one, or serve with the lifespan protocol")
-            self._guarded = self._guard.guarding(self._app)
+        if self._guard is None:
+            raise RuntimeError("SessionGuardMiddleware has no guard: pass one, or serve with the lifespan protocol")
+        self._guard.check_open()
+        # A guard that is opened again has other parts.
+        if self._guarded is None or self._guarded_by is not self._guard.guard:
+            self._guarded, self._guarded_by = self._guard.guarding(self._app), self._guard.guard
         await self._guarded(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open the guard before the application starts, and close it after the application has stopped."""
-        if self._guard is not None:
+        if not self._makes_guard:
             await self._app(scope, receive, send)
             return
         stack = contextlib.AsyncExitStack()
@@ -47,8 +51,7 @@ class SessionGuardMiddleware:
         async def starting() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                guard = await stack.enter_async_context(SessionGuard.from_settings(load_settings()))
-                self._guarded = guard.guarding(self._app)
+                self._guard = await stack.enter_async_context(SessionGuard.from_settings(load_settings()))
             return message
 
         async def stopping(message: Message) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 import sidecar
 from sidecar import SessionGuard, SessionGuardMiddleware, Settings
@@ -188,6 +188,62 @@ async def test_a_guard_outside_of_its_block_is_an_error_and_lets_no_write_pass(
         assert (await guard.decide("GET", STORE)).permit is not None
     with pytest.raises(RuntimeError, match="not open"):
         await guard.decide("POST", STORE)
+    assert reached == []
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow", "off"])
+async def test_a_middleware_lets_no_write_pass_after_its_guard_was_closed(
+    sessions: SessionServiceApp, mode: str
+) -> None:
+    """A session that was known, and a mode that permits everything, admit nothing that would go unwatched."""
+    guard = SessionGuard.from_settings(Settings(session_service=sessions.url, mode=mode))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    async with client_of(SessionGuardMiddleware(app, guard=guard)) as client:
+        async with guard:
+            assert (await client.post(STORE, json=WRITE)).text == "ok"
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.post(STORE, json=WRITE)
+
+
+async def test_a_middleware_follows_its_guard_when_that_is_opened_again(sessions: SessionServiceApp) -> None:
+    """A guard made once with its application is opened by each lifespan, with a new cache and new connections."""
+    guard = SessionGuard.from_settings(Settings(session_service=sessions.url))
+    async with client_of(SessionGuardMiddleware(answer, guard=guard)) as client:
+        for session_id in ("s1", "s2"):
+            async with guard:
+                assert (await client.post(STORE, json=WRITE | {"session_id": session_id})).status_code == 200
+                assert guard.known is not None
+                assert guard.known.peek(session_id) is not None
+
+
+async def test_an_application_that_fails_at_its_lifespan_gets_no_write_from_a_closed_guard(
+    sessions: SessionServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some applications take the first message of any scope for a request; their servers go on without lifespan."""
+    reached: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if scope["type"] != "http":
+            raise NotImplementedError
+        reached.append(scope)
+
+    async def startup() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(_message: Message) -> None:
+        raise AssertionError
+
+    monkeypatch.setenv("SIDECAR_SESSION_SERVICE", sessions.url)
+    guarded = SessionGuardMiddleware(app)
+    with pytest.raises(NotImplementedError):
+        await guarded({"type": "lifespan"}, startup, send)
+    async with client_of(guarded) as client:
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.post(STORE, json=WRITE)
     assert reached == []
 
 
