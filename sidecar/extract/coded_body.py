@@ -6,8 +6,9 @@ that is JSON before it is inflated. To such a reader a compressed body may name 
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from sidecar.extract.form.content_type import declared_form
 from sidecar.extract.form.field_names import FieldNames
@@ -15,7 +16,11 @@ from sidecar.extract.form.form_fields import read_urlencoded
 from sidecar.extract.refused import ambiguous
 from sidecar.model import Headers
 
-_BEGINS_AS_JSON = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*[\[{]").match
+_OPENS_A_VALUE = re.compile(rb"[\xef\xbb\xbf\xff\xfe\x00 \t\r\n]*([\[{])").match
+_LOOKED_AT: Final = 4096
+"""Bytes of a list that are read to see whether it is one; a whole number of characters in any encoding."""
+_LONGEST_TOKEN: Final = 16
+"""Characters before the end of these bytes in which a mistake may come of the cut."""
 
 
 def check_coded(raw: bytes, content: bytes, headers: Headers, names: FieldNames) -> None:
@@ -24,13 +29,39 @@ def check_coded(raw: bytes, content: bytes, headers: Headers, names: FieldNames)
     `headers` declare the body, and `names` are the fields that a form is searched for. Raises RequestRefused.
     """
     form = declared_form(headers)
-    if _BEGINS_AS_JSON(raw) or (form is not None and form.boundary is not None and b"--" + form.boundary in raw):
+    if _begins_as_json(raw) or (form is not None and form.boundary is not None and b"--" + form.boundary in raw):
         _refuse()
     if form is not None and form.boundary is None:
         seen = read_urlencoded(raw, names, strict=False)
         said = read_urlencoded(content, names, strict=False) if seen else {}
         if any(said.get(name) != value for name, value in seen.items()):
             _refuse()
+
+
+def _begins_as_json(raw: bytes) -> bool:
+    """Whether a lenient reader may take the text for JSON.
+
+    A bracket alone is no sign of that: each brotli stream of 64 KiB to 1 MiB of content begins with one.
+    """
+    opening = _OPENS_A_VALUE(raw)
+    if opening is None or opening[1] == b"{":
+        return opening is not None
+    text = raw[:_LOOKED_AT]
+    in_ascii = text[opening.start(1) :].replace(b"\0", b"").decode("latin-1")
+    in_its_encoding = text.decode(json.detect_encoding(text), "replace").lstrip("\ufeff\0 \t\r\n")
+    return _begins_a_list(in_ascii) or _begins_a_list(in_its_encoding)
+
+
+def _begins_a_list(text: str) -> bool:
+    """Whether a text is JSON, or is up to its end."""
+    try:
+        json.JSONDecoder(strict=False).raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or error.pos > len(text) - _LONGEST_TOKEN
+    except (RecursionError, ValueError):
+        # Nested deeply, or with an integer of more digits than are read.
+        return True
+    return True
 
 
 def _refuse() -> NoReturn:

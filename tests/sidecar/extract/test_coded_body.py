@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 import zlib
 from typing import Final
 from urllib.parse import parse_qs
 
+import brotli
 import pytest
 import zstandard
 
@@ -62,8 +64,28 @@ def test_the_hidden_form_is_one_to_a_reader_of_forms() -> None:
     assert parse_qs(raw.decode("latin-1"))["session_id"] == ["s2"]
 
 
+def repr_of_few(raw: bytes) -> str:
+    return repr(raw[:24])
+
+
 @pytest.mark.parametrize("target", [STORE, "/mcp"])
-@pytest.mark.parametrize("raw", [b'\r{"session_id": "s2"}', b"\xef\xbb\xbf[{}]", b"{"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'\r{"session_id": "s2"}',
+        b"\xef\xbb\xbf[{}]",
+        b"{",
+        b'[{"session_id": "s2"}] ',
+        b'[0, {"session_id": "s\xff2"}',
+        b'["' + b"x" * 5000 + b'", {"session_id": "s2"}]',
+        b"[" * 5000,
+        b"[" + b"1" * 5000 + b"]",
+        b"[true," * 5000,
+        '[{"session_id": "\u2200"}]'.encode("utf-16"),
+        '[{"session_id": "\u2200"}]'.encode("utf-32-be"),
+    ],
+    ids=repr_of_few,
+)
 def test_a_coded_body_that_begins_like_json_is_refused(raw: bytes, target: str) -> None:
     """Some deflate streams consist of printable bytes."""
     content = b'{"session_id": "s1", "user_id": "u1"}'
@@ -77,4 +99,15 @@ def test_a_coded_body_that_begins_like_json_is_refused(raw: bytes, target: str) 
 def test_what_real_codecs_make_is_read(compress, content: bytes, declared: list[tuple[bytes, bytes]]) -> None:
     """Also where a codec leaves a short body as it is, so that parts of it stand in the coded body."""
     (call,) = extract(compress(content), content, *declared).calls
+    assert call.reference == Reference("s1", "u1", RuleKind.ENSURE, ())
+
+
+@pytest.mark.parametrize("length", range(65_000, 1_000_000, 31_013))
+def test_a_large_brotli_body_is_read(length: int) -> None:
+    """Brotli begins a stream of 64 KiB to 1 MiB with an opening bracket."""
+    text = random.Random(length).randbytes(length // 2).hex().encode()
+    content = b'{"session_id": "s1", "user_id": "u1", "content": "%b"}' % text
+    raw = brotli.compress(content, quality=4)
+    assert length < 70_000 or raw.startswith(b"[")
+    (call,) = extract(raw, content).calls
     assert call.reference == Reference("s1", "u1", RuleKind.ENSURE, ())
