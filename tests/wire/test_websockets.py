@@ -110,6 +110,30 @@ async def test_tunnels_are_ended_when_the_server_stops(sidecar):
         assert await asyncio.wait_for(asyncio.shield(sidecar.serving), 10) == 0
 
 
+async def test_a_tunnel_that_begins_while_the_server_stops_is_ended(running):
+    """An upgrade that is on its way when the server stops is answered, and its tunnel closed."""
+    draining = asyncio.Event()
+
+    async def answer(seen, writer):
+        await draining.wait()
+        writer.write(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: odd\r\n\r\n")
+        assert await seen.reader.read() == b""
+
+    async with (
+        raw_upstream(answer) as upstream,
+        running(upstream.url) as sidecar,
+        raw_client(sidecar.port) as client,
+        asyncio.timeout(5),
+    ):
+        await client.send(get("/", "Connection: upgrade", "Upgrade: odd"))
+        await eventually(lambda: upstream.seen)
+        sidecar.server.stop()
+        await eventually(lambda: sidecar.server.shared.draining)
+        draining.set()
+        assert (await client.answer()).status == 101
+        assert await client.rest() == b""
+
+
 async def test_an_upgrade_that_the_upstream_refuses_is_an_ordinary_answer(running):
     """The client gets the upstream's own status."""
     async with (

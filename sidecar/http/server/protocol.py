@@ -238,7 +238,10 @@ class HardenedProtocol(RespondingConnection):
     def sweep(self, now: float) -> None:
         """Act on what is overdue, and when stopping on what would never end."""
         super().sweep(now)
-        if self._is_event_stream():
+        if self._tunnel is not None:
+            if self.shared.draining:
+                self._tunnel.cancel()
+        elif self._is_event_stream():
             if self._half_closed:
                 self.abort()
             elif self.shared.draining:
@@ -246,8 +249,6 @@ class HardenedProtocol(RespondingConnection):
 
     def drain_connection(self) -> None:
         """Begin to stop: end what would never end, and take no new request but those on their way."""
-        if self._tunnel is not None:
-            self._tunnel.cancel()
-        elif self._served is None and not self._closing:
+        if self._served is None and not self._closing:
             self._wait(self._patience.last_call, CLOSE)
         self.sweep(self.loop.time())
