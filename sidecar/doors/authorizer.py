@@ -16,7 +16,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.doors.asgi import PERMIT, respond
-from sidecar.doors.refusal import STATUS, Response, identified, refuse_request
+from sidecar.doors.refusal import STATUS, Response, refuse_request
 from sidecar.extract.extractor import Classification, Extractor, NothingGuarded
 from sidecar.guard.ports import Telemetry
 from sidecar.http.client.response import ClientGone
@@ -97,9 +97,11 @@ class Authorizer:
             try:
                 asked = question.original = read_question(question)
             except _BadQuestion as bad:
+                enter_request(question)
                 await respond(scope, send, _bad_question(str(bad)))
                 return
         if asked is None:
+            enter_request(question)
             await respond(scope, send, _NOT_FOUND)
             return
         original = _original(scope, asked, has_body=question.has_body)
@@ -235,4 +237,4 @@ class _RefusedSend:
 def _bad_question(detail: str) -> Response:
     body = f"{detail}\n".encode()
     fields = ((b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)))
-    return identified(Response(400, fields, body))
+    return Response(400, fields, body)

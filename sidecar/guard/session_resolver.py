@@ -32,9 +32,10 @@ What a request gets from the answer to another step, or to one that began before
 
 An event may arrive while a question is under way. The resolver takes a ticket of the cache before it asks, and the
 cache refuses the answer of a ticket that an event has outdated. Such an answer is neither remembered nor believed: the
-resolver asks again, at most three times, and then answers `Unknown`. It asks nothing where the cache knows
-that the session was deleted: a session service without a trace of that would create it anew. Answers that say nothing
-of a session (`Unknown`, `Absent`, `Conflict`, `Invalid`, `Untrustworthy`) are never remembered.
+resolver asks again, at most three times, and then answers `Unknown`. A session that is found then, as the answer before
+created it, counts as created. It asks nothing where the cache knows that the session was deleted: a session service
+without a trace of that would create it anew. Answers that say nothing of a session (`Unknown`, `Absent`, `Conflict`,
+`Invalid`, `Untrustworthy`) are never remembered.
 """
 
 from __future__ import annotations
@@ -126,13 +127,17 @@ class SessionResolver:
             began_earlier = False
 
     async def _ask(self, ask: Callable[[Reference], Awaitable[Verdict]], reference: Reference) -> Verdict:
+        created: Session | None = None
         for _ in range(_MOST_ASKED):
             ticket = self._known.ticket_to_ask(reference.key)
             if ticket is None:
                 return Gone()
             answer = await ask(reference)
+            if isinstance(answer, Created):
+                created = answer.session
             if remember(self._known, reference, answer, ticket):
-                return answer
+                # The session is found now because an answer before this one, which an event outdated, created it.
+                return Created(answer.session) if isinstance(answer, Found) and answer.session == created else answer
         return _OVERTAKEN
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
 import socket
 from collections.abc import Iterator
@@ -130,6 +132,18 @@ def test_a_question_that_does_not_name_its_request_once_is_refused(world: World,
     answer = ask(world.authz, "GET", target, fields)
     assert answer.status == 400
     assert b"question" in answer.body
+
+
+@pytest.mark.parametrize("target", ["/nginx", "/elsewhere"])
+def test_a_refused_question_names_its_request_once(world: World, target: str) -> None:
+    """A question that is not read further is answered with one X-Request-ID field, and with one of its own."""
+    seen = set()
+    for _ in range(2):
+        with contextlib.closing(http.client.HTTPConnection(world.authz, timeout=45)) as connection:
+            connection.request("GET", target)
+            (request_id,) = connection.getresponse().headers.get_all("X-Request-ID", [])
+            seen.add(request_id)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,33 @@ async def test_a_step_that_begins_after_requests_have_come_answers_all_that_ask_
     assert await asyncio.gather(*waiting) == [answer, shared, shared]
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (Found(ANNS), Created(ANNS)),
+        (Found(Session("ann", SessionStatus.ENDED)), Found(Session("ann", SessionStatus.ENDED))),
+        (Found(Session("bob", SessionStatus.ACTIVE)), Found(Session("bob", SessionStatus.ACTIVE))),
+        (Gone(), Gone()),
+    ],
+    ids=["as it was created", "ended since", "of another user", "deleted since"],
+)
+async def test_a_creation_whose_answer_is_overtaken_counts_as_one(second: Verdict, expected: Verdict) -> None:
+    """A session that is found at the second question as the first one created it is answered as created."""
+    known = SessionCache(10, 300.0, followed=True)
+    answers = [second, Created(ANNS)]
+
+    class Service:
+        async def ensure(self, _reference: Reference) -> Verdict:
+            answer = answers.pop()
+            if isinstance(answer, Created):
+                known.stream_up()
+            return answer
+
+    resolver = SessionResolver(Service(), known)  # type: ignore[arg-type]
+    assert await resolver.ensure(ANN, asyncio.get_running_loop().time() + 30) == expected
+    assert not answers
+
+
 async def test_what_the_resolver_looks_up_by_itself_is_no_lookup_of_a_write() -> None:
     """The figures of the cache count one look for each write, none of the resolver's own."""
     known = SessionCache(10, 300.0, followed=False)
