@@ -42,8 +42,8 @@ from memory_service.requests import (
 )
 from memory_service.service import MemoryService
 from service_kit.ids import Id
-from service_kit.paths import WHOLE
-from service_kit.problems import Refused, responses
+from service_kit.web.paths import WHOLE
+from service_kit.web.problems import Refused, responses
 
 _MEMORIES: Final = "/api/v1/memories"
 _SESSION: Final = f"{_MEMORIES}/session/{{session_id:{WHOLE}}}"

@@ -15,8 +15,8 @@ from memory_service.service import MemoryService, utc_now
 from memory_service.session_memories import Clock
 from memory_service.settings import Settings
 from memory_service.store import Store
-from service_kit.application import LARGEST_BODY, service_application
-from service_kit.database import Database, repeated_if_stale
+from service_kit.sql.database import Database, repeated_if_stale
+from service_kit.web.application import LARGEST_BODY, service_application
 
 
 def build(settings: Settings) -> MemoryApp:

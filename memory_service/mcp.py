@@ -33,8 +33,8 @@ from memory_service.requests import (
     SummaryOf,
 )
 from memory_service.service import MemoryService
-from service_kit.database import DatabaseUnavailable
-from service_kit.problems import Explanation, Refused, invalid, unavailable
+from service_kit.sql.database import DatabaseUnavailable
+from service_kit.web.problems import Explanation, Refused, invalid, unavailable
 
 NAME: Final = "memory-service"
 

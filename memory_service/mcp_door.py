@@ -21,11 +21,11 @@ from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from service_kit.serving import ENDLESS
+from service_kit.process.serving import ENDLESS
 
 _OPENING: Final = "initialize"
 _NO_LIMIT: Final = sys.maxsize
-"""`service_kit.body` bounds all bodies, and the application answers a problem; the SDK would answer plain text."""
+"""`service_kit.web.body` bounds all bodies, and the application answers a problem; the SDK would answer plain text."""
 
 
 class McpDoor:

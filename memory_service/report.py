@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import TableClause, Text, cast, column, func, select, table
 
 from service_kit.ids import is_uuid, is_uuid_or_prefixed
-from service_kit.report import Reader, Write
+from service_kit.sql.report import Reader, Write
 
 _FORMATS: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "session_id": (is_uuid_or_prefixed, "no UUID or prefix_UUID"),

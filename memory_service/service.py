@@ -15,7 +15,7 @@ from memory_service.requests import Change, Listing, NewDialog, NewMemory, NewMe
 from memory_service.search import SearchQuery, read_query
 from memory_service.session_memories import Clock, SessionMemories
 from memory_service.store import Store
-from service_kit.problems import Refused
+from service_kit.web.problems import Refused
 
 _NAME_A_SESSION: Final = (
     "session_id: a session memory needs one, beside the content or as context.session_id or metadata.session_id"

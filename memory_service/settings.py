@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field
 
-from service_kit.address import Tcp
+from service_kit.process.address import Tcp
 from service_kit.service_settings import DatabaseUrl, SchemaName, ServiceSettings
 from service_kit.settings import ListenAddress
 

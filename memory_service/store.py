@@ -31,7 +31,7 @@ from memory_service.model import Compression, Memory, MemoryType
 from memory_service.records import Count, Summary, Which
 from memory_service.search import SearchQuery, matching, ranked, search_terms
 from memory_service.tables import memories, session_summaries
-from service_kit.database import Database, repeated_if_stale
+from service_kit.sql.database import Database, repeated_if_stale
 
 _INSERT = insert(memories)
 _FIELDS: tuple[Column[Any], ...] = tuple(memories.c[name] for name in Memory.model_fields)

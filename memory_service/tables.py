@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-from service_kit.columns import UtcDateTime, id_type
+from service_kit.sql.columns import UtcDateTime, id_type
 
 metadata: Final = MetaData()
 

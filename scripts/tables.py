@@ -21,8 +21,8 @@ from pydantic_settings import BaseSettings
 import memory_service.settings
 import session_service.settings
 from service_kit.settings import variables
+from sidecar.admin.effective_settings import effective
 from sidecar.doors.refusal import STATUS
-from sidecar.effective_settings import effective
 from sidecar.observability.catalog import CATALOG, Described
 from sidecar.observability.remedies import REMEDIES
 from sidecar.settings import Settings

@@ -16,15 +16,15 @@ import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.types import ASGIApp
 
-from service_kit.extras import DISTRIBUTION
 from service_kit.logs import configure_logging
-from service_kit.migration_log import MigrationLog
-from service_kit.migrations import Migrations
+from service_kit.process.extras import DISTRIBUTION
+from service_kit.process.serving import serve
 from service_kit.progress import progress_on_stderr
-from service_kit.report import Reader, Write, reading
 from service_kit.service_settings import ServiceSettings
-from service_kit.serving import serve
 from service_kit.settings import BadSettings, load, unknown_variables, variable
+from service_kit.sql.migration_log import MigrationLog
+from service_kit.sql.migrations import Migrations
+from service_kit.sql.report import Reader, Write, reading
 
 SettingsType = TypeVar("SettingsType", bound=ServiceSettings)
 

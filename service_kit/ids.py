@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from service_kit.columns import ID_LENGTH
+from service_kit.sql.columns import ID_LENGTH
 
 SAFE_PATTERN: Final = rf"^[A-Za-z0-9._~:@|+=-]{{1,{ID_LENGTH}}}$"
 """The safe grammar as a JSON Schema can say it; `.` and `..` are excluded besides."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from service_kit.address import Tcp
-from service_kit.consul import ConsulSettings
-from service_kit.engine import parse_url
+from service_kit.consul.variables import ConsulSettings
+from service_kit.process.address import Tcp
 from service_kit.settings import ListenAddress, variable
+from service_kit.sql.engine import parse_url
 
 if TYPE_CHECKING:
-    from service_kit.registration import Registration
+    from service_kit.consul.registration import Registration
 
 
 def _readable(url: str) -> str:
@@ -52,6 +52,6 @@ class ServiceSettings(ConsulSettings):
         where = self.advertise or self.listen
         if self.register_as is None or self.consul is None or not isinstance(where, Tcp):
             return None
-        from service_kit.registration import Registration  # noqa: PLC0415 # brings Consul's client
+        from service_kit.consul.registration import Registration  # noqa: PLC0415 # brings Consul's client
 
         return Registration(self.consul, name=self.register_as, advertise=where, health="/health")

@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, PlainSerializer, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
-from service_kit.address import Tcp, Unix, parse_address
+from service_kit.process.address import Tcp, Unix, parse_address
 
 ENV_FILE: Final = ".env"
 _PASSWORD: Final = re.compile(r"(://[^:@/]*:).*@", re.DOTALL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service_kit.extras import require_extra
+from service_kit.process.extras import require_extra
 
 require_extra("services", "session-service")
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service_kit.ids import Id, unsafe_because
-from service_kit.paths import WHOLE
-from service_kit.problems import Refused, responses
+from service_kit.web.paths import WHOLE
+from service_kit.web.problems import Refused, responses
 from session_service.model import Absent, Conflict, Created, Ensured, Found, Gone, Looked, Session, Status, Wanted
 from session_service.schemas import (
     EnsureMany,

@@ -10,10 +10,10 @@ from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.middleware import Middleware
 
-from service_kit import problems
-from service_kit.application import service_application
-from service_kit.database import Database
-from service_kit.engine import is_sqlite
+from service_kit.sql.database import Database
+from service_kit.sql.engine import is_sqlite
+from service_kit.web import problems
+from service_kit.web.application import service_application
 from session_service import api, stream
 from session_service.direct import DirectCalls
 from session_service.events import EventLog

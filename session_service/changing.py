@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Select, Update, bindparam, exists, insert, literal, or_, select, true, update
 
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from session_service import rows
 from session_service.events import EventLog
 from session_service.model import Change, Event, Session, Status

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Connection, column, text
 from sqlalchemy.dialects import sqlite
 
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from session_service import rows
 from session_service.events import EventLog
 from session_service.model import Change, Event, Session

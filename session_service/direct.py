@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.database import DatabaseUnavailable
 from service_kit.ids import unsafe_because
-from service_kit.problems import RETRY_AFTER, ProblemResponse, Refused, unavailable
+from service_kit.sql.database import DatabaseUnavailable
+from service_kit.web.problems import RETRY_AFTER, ProblemResponse, Refused, unavailable
 from session_service.api import SESSION, SESSIONS, ensured, looked_up
 from session_service.model import Session
 from session_service.schemas import EnsureSession, SessionOut

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from service_kit.database import Database, repeated_if_stale
+from service_kit.sql.database import Database, repeated_if_stale
 from session_service.model import Change, Event, History, Session
 from session_service.tables import session_event_counter, session_events
 

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service_kit.problems import ProblemResponse, Refused
+from service_kit.web.problems import ProblemResponse, Refused
 
 _GUARDED: Final = "/api/"
 

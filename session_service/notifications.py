@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from service_kit.database import Database, DatabaseUnavailable
+from service_kit.sql.database import Database, DatabaseUnavailable
 from session_service.background import ended
 
 CHANNEL: Final = "session_events"

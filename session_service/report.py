@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Select, TableClause, Text, cast, column, select, table
 
 from service_kit.ids import is_uuid, is_uuid_or_prefixed
-from service_kit.report import Reader, Write
+from service_kit.sql.report import Reader, Write
 
 _SESSIONS: Final = table("sessions", column("session_id"), column("user_id"))
 _QUARANTINES: Final = {

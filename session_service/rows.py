@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ARRAY, Connection, Select, any_, bindparam, select
 
-from service_kit.engine import is_sqlite
+from service_kit.sql.engine import is_sqlite
 from session_service.model import Session, Status
 from session_service.tables import sessions
 

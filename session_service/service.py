@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from service_kit.coalesce import Coalescer
-from service_kit.database import DatabaseUnavailable
+from service_kit.sql.database import DatabaseUnavailable
 from session_service.model import Absent, Ensured, Looked, Page, Session, Status, Wanted, judge
 from session_service.store import Store
 

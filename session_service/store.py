@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service_kit.database import Database, repeated_if_stale
-from service_kit.engine import is_sqlite
+from service_kit.sql.database import Database, repeated_if_stale
+from service_kit.sql.engine import is_sqlite
 from session_service import changing, creation, rows
 from session_service.events import EventLog
 from session_service.model import Created, Ensured, Event, Page, Session, Status, Wanted, judge

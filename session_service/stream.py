@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, cast
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from service_kit.database import DatabaseUnavailable
-from service_kit.serving import ENDLESS
+from service_kit.process.serving import ENDLESS
+from service_kit.sql.database import DatabaseUnavailable
 from session_service.feed import Feed, Heartbeat, Reset, Told
 from session_service.model import Event
 

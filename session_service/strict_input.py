@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from service_kit.problems import Refused
+from service_kit.web.problems import Refused
 
 
 class RepeatedKey(ValueError):

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import JSON, BigInteger, Column, Dialect, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeDecorator
 
-from service_kit.columns import UtcDateTime, id_type
+from service_kit.sql.columns import UtcDateTime, id_type
 
 _Process = Callable[[Any], Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from service_kit.collector import collect_seldom
+from service_kit.process.collector import collect_seldom
 
 
 def main() -> None:

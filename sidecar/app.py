@@ -14,15 +14,15 @@ import uvloop
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from service_kit.address import Address, Tcp, bound_address, listening
-from service_kit.collector import leave_out_what_lives
 from service_kit.logs import configure_logging
+from service_kit.process.address import Address, Tcp, bound_address, listening
+from service_kit.process.collector import leave_out_what_lives
 from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
+from sidecar.admin.effective_settings import effective
 from sidecar.admin.health import HealthProbe
 from sidecar.admin.state import DashboardState
 from sidecar.background import SideServer, started
-from sidecar.effective_settings import effective
 from sidecar.fronts import Fronts
 from sidecar.guard.ports import DebtNotWritten
 from sidecar.http.client.upstream import Upstream
@@ -38,7 +38,7 @@ from sidecar.session_guard import SessionGuard
 from sidecar.settings import Settings, text_of
 
 if TYPE_CHECKING:
-    from service_kit.registration import Registration
+    from service_kit.consul.registration import Registration
 
 
 _ADMIN_DRAIN: Final = 1.0
@@ -211,7 +211,7 @@ class _Sidecar:
         advertise = settings.advertise or listen
         if settings.register_as is None or settings.consul is None or not isinstance(advertise, Tcp):
             return
-        from service_kit.registration import Registration, health_url  # noqa: PLC0415 # brings Consul's client
+        from service_kit.consul.registration import Registration, health_url  # noqa: PLC0415 # brings Consul's client
 
         health = health_url(admin, "/readyz", advertise=advertise, agent=settings.consul)
         self._registration = Registration(

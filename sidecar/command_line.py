@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from service_kit.extras import DISTRIBUTION
+from service_kit.process.extras import DISTRIBUTION
 from sidecar.observability.metrics import is_compiled
 
 _TOOLS: Final = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from service_kit.optional_imports import not_found
+from service_kit.process.optional_imports import not_found
 from service_kit.settings import BadSettings
-from sidecar.effective_settings import unknown_variables, unused_variables, wants_json_logs
+from sidecar.admin.effective_settings import unknown_variables, unused_variables, wants_json_logs
 from sidecar.settings import Settings, WrapSettings, load_settings
 from sidecar.tools.probe.record import unsafe_create
 

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from service_kit.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
-from service_kit.consul import ConsulSettings, has_agent
+from service_kit.consul.variables import ConsulSettings, has_agent
+from service_kit.process.address import Address, Tcp, Unix, overlap, parse_base_url, server_address
 from service_kit.settings import ENV_FILE, ListenAddress, Token, load, read_by, variable
 from sidecar.profile.loading import find_profile
 from sidecar.profile.profile import Profile

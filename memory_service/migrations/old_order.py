@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from memory_service.migrations.old_rows import OLD_TABLE, old_time
-from service_kit.old_values import Unreadable
-from service_kit.revision import execute, has_rowid, on_postgres
+from service_kit.sql.old_values import Unreadable
+from service_kit.sql.revision import execute, has_rowid, on_postgres
 
 NUMBER: Final = "came.number"
 BY: Final = "came.at IS NULL, came.at, came.number"

@@ -17,7 +17,7 @@ from typing import Any, Final
 from memory_service.fields import storable_object
 from memory_service.search import search_terms
 from service_kit.ids import unsafe_because
-from service_kit.old_values import Unreadable, read_json, read_time
+from service_kit.sql.old_values import Unreadable, read_json, read_time
 
 OLD_TABLE: Final = "session_memories"
 CERTAIN: Final = ("session_id", "user_id")

@@ -12,8 +12,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.migration_log import migration_log
-from service_kit.revision import columns
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.revision import columns
 
 _SESSIONS: Final = "sessions"
 _RESTORE: Final = {

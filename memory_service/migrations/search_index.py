@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from service_kit.revision import execute, on_postgres
+from service_kit.sql.revision import execute, on_postgres
 
 _POSTGRES: Final = ["CREATE INDEX memories_by_terms ON memories USING gin (string_to_array(search_terms, ' '))"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.revision import columns, count, execute
+from service_kit.sql.revision import columns, count, execute
 
 
 def is_unique(column: str, table: str) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.engine import quoted
-from service_kit.migration_log import migration_log
-from service_kit.revision import columns, count, execute, fetch, has_rowid, has_table, on_postgres
+from service_kit.sql.engine import quoted
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.revision import columns, count, execute, fetch, has_rowid, has_table, on_postgres
 
 IDS: Final = ("session_id", "user_id")
 # Where a memory service keeps its rows, or kept them before.

@@ -16,10 +16,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.columns import UtcDateTime
-from service_kit.migration_log import migration_log
-from service_kit.old_values import Unreadable, read_json, read_time
-from service_kit.revision import count, execute, fetch, has_table, on_postgres
+from service_kit.sql.columns import UtcDateTime
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.old_values import Unreadable, read_json, read_time
+from service_kit.sql.revision import count, execute, fetch, has_table, on_postgres
 
 QUARANTINE: Final = "session_values_quarantine"
 JSON_COLUMNS: Final = ("conversation_data", "metadata")

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service_kit.address import Address, Tcp, Unix, is_loopback
+from service_kit.process.address import Address, Tcp, Unix, is_loopback
 from sidecar.http.date import http_date
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import sidecar.model
-from service_kit.extras import installed_version
+from service_kit.process.extras import installed_version
 from sidecar.observability.catalog import CATALOG
 
 # fmt: off

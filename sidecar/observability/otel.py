@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from service_kit.extras import installed_version, missing
+from service_kit.process.extras import installed_version, missing
 
 if TYPE_CHECKING:
     from sidecar.observability.otlp_metrics import MetricsExport

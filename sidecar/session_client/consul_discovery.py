@@ -17,9 +17,9 @@ import structlog
 from consul import ConsulException
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-from service_kit.address import Tcp, server_address
-from service_kit.consul import ConsulAgent
-from service_kit.consul_client import AsyncConsul
+from service_kit.consul.client import AsyncConsul
+from service_kit.consul.variables import ConsulAgent
+from service_kit.process.address import Tcp, server_address
 
 QUERY_SECONDS: Final = 10
 """How long Consul may hold a question whose answer has not changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from service_kit.consul import ConsulAgent
+from service_kit.consul.variables import ConsulAgent
 from sidecar.profile.session_api import At
 from sidecar.settings import Settings
 

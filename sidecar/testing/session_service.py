@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service_kit.address import Tcp, bind, bound_address
+from service_kit.process.address import Tcp, bind, bound_address
 
 Status: TypeAlias = Literal["active", "ended", "deleted"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.effective_settings import unknown_variables
+from sidecar.admin.effective_settings import unknown_variables
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.address import Address, Tcp, Unix, bound_address, listening
+from service_kit.process.address import Address, Tcp, Unix, bound_address, listening
 from tests.support.deployment import DEPLOY
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.address import Tcp
+from service_kit.process.address import Tcp
 from sidecar.settings import Settings
 from tests.support.built import ROOT
 from tests.support.deployment import (

@@ -17,7 +17,7 @@ from tests.support.built import ROOT
 from tests.support.deployment import alerts
 
 RUNBOOK = next((ROOT / "docs").rglob("operating.md")).read_text()
-SOURCES = [*sorted((ROOT / "sidecar").rglob("*.py")), ROOT / "service_kit/registration.py"]
+SOURCES = [*sorted((ROOT / "sidecar").rglob("*.py")), ROOT / "service_kit/consul/registration.py"]
 LOUD = {"warning", "error", "critical", "exception"}
 NOT_AN_EVENT = {"interrupted", "request failed"}
 """A person's Ctrl-C; a line of the services."""

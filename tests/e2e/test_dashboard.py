@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from service_kit.address import Tcp
+from service_kit.process.address import Tcp
 from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
 from sidecar.admin.state import DashboardState

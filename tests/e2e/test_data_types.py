@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from memory_service.settings import VERSION_TABLE as MEMORY_VERSION_TABLE
-from service_kit.migrations import Migrations
+from service_kit.sql.migrations import Migrations
 from session_service.__main__ import main as session_service
 from session_service.settings import VERSION_TABLE as SESSION_VERSION_TABLE
 from tests.support.memories import SCHEMA, memory_migrations

@@ -29,7 +29,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     [
         "consul",  # Consul is not configured
         "requests",
-        "service_kit.registration",
+        "service_kit.consul.registration",
         "sidecar.session_client.consul_discovery",
         "sidecar.tools.backfill.command",  # other commands
         "sidecar.tools.explain.command",

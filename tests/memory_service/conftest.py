@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from memory_service.app import MemoryApp
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from tests.support.memories import SCHEMA, Clock, memory_migrations
 from tests.support.postgres import empty_database, postgres
 from tests.support.servers import served

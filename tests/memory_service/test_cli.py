@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from memory_service.__main__ import main
-from service_kit.address import Tcp, bind, bound_address
+from service_kit.process.address import Tcp, bind, bound_address
 from tests.support.memories import environment, memory_migrations
 from tests.support.old_memories import in_database, make_old_table
 from tests.support.postgres import fresh_database

@@ -14,9 +14,9 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 from starlette.types import Receive, Scope, Send
 
 from memory_service.app import MemoryApp
-from service_kit.application import LARGEST_BODY
-from service_kit.database import Database
-from service_kit.serving import ENDLESS
+from service_kit.process.serving import ENDLESS
+from service_kit.sql.database import Database
+from service_kit.web.application import LARGEST_BODY
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.servers import served
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from memory_service.app import MemoryApp
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.old_memories import in_database
 from tests.support.postgres import fresh_database

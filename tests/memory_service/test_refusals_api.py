@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service_kit.application import LARGEST_BODY
+from service_kit.web.application import LARGEST_BODY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from memory_service.app import MemoryApp
 from memory_service.search import ranked, read_query
 from memory_service.tables import memories
-from service_kit.database import Database
-from service_kit.engine import is_sqlite
+from service_kit.sql.database import Database
+from service_kit.sql.engine import is_sqlite
 from tests.support.memories import SCHEMA
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,7 +12,7 @@ import memory_service
 from memory_service.model import Compression, Memory, MemoryType
 from memory_service.records import Summary, Which
 from memory_service.store import Store
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from tests.support.eventually import eventually
 from tests.support.memories import SCHEMA, START
 

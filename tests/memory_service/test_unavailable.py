@@ -14,7 +14,7 @@ from memory_service.app import MemoryApp
 from memory_service.mcp import memory_server
 from memory_service.service import MemoryService
 from memory_service.store import Store
-from service_kit.database import Database
+from service_kit.sql.database import Database
 from tests.support.memories import SCHEMA, memory_migrations
 from tests.support.postgres import PostgresServer
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service_kit.database import Database
-from service_kit.migrations import Migrations
+from service_kit.sql.database import Database
+from service_kit.sql.migrations import Migrations
 from session_service.app import SessionService
 from session_service.settings import VERSION_TABLE, Settings
 from tests.support.postgres import empty_database, postgres, postgres_url

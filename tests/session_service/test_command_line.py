@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from service_kit.registration import Registration
+from service_kit.consul.registration import Registration
 from session_service.__main__ import main
 from session_service.settings import Settings
 from tests.support.consul import Agent, consul_agent

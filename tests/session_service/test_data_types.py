@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from service_kit.database import Database
-from service_kit.migrations import Migrations
+from service_kit.sql.database import Database
+from service_kit.sql.migrations import Migrations
 from tests.session_service.conftest import SCHEMA, migrations
 from tests.support.memories import memory_migrations
 

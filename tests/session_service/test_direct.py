@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from service_kit.database import Database, DatabaseUnavailable
+from service_kit.sql.database import Database, DatabaseUnavailable
 from session_service import app as assembly
 from session_service.app import SessionService
 from session_service.direct import DirectCalls

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from service_kit.database import Database
-from service_kit.engine import is_sqlite
+from service_kit.sql.database import Database
+from service_kit.sql.engine import is_sqlite
 from session_service.events import EventLog
 from session_service.feed import Feed, Heartbeat, Reset
 from session_service.model import Change, Event, Session, Status, Wanted

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.database import Database
-from service_kit.engine import create_engine, is_sqlite
 from service_kit.ids import unsafe_because
+from service_kit.sql.database import Database
+from service_kit.sql.engine import create_engine, is_sqlite
 from session_service.events import EventLog
 from session_service.model import Wanted
 from session_service.settings import VERSION_TABLE
@@ -59,7 +59,7 @@ BAD = [
 
 MIGRATE_AND_WEIGH = """
 import asyncio, resource, sys
-from service_kit.migrations import Migrations
+from service_kit.sql.migrations import Migrations
 asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

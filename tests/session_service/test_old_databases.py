@@ -16,12 +16,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from service_kit.database import Database
-from service_kit.engine import create_engine, is_sqlite
 from service_kit.ids import unsafe_because
-from service_kit.migration_log import MigrationLog
-from service_kit.migrations import Migrations
-from service_kit.report import reading
+from service_kit.sql.database import Database
+from service_kit.sql.engine import create_engine, is_sqlite
+from service_kit.sql.migration_log import MigrationLog
+from service_kit.sql.migrations import Migrations
+from service_kit.sql.report import reading
 from session_service.app import SessionService
 from session_service.report import write_report
 from session_service.settings import VERSION_TABLE, Settings
@@ -43,7 +43,7 @@ JSON_TEXTS: Final = (('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ("[1,
 
 MIGRATE: Final = """
 import asyncio, sys
-from service_kit.migrations import Migrations
+from service_kit.sql.migrations import Migrations
 asyncio.run(Migrations("session_service", sys.argv[1], sys.argv[2], sys.argv[3]).move())
 """
 

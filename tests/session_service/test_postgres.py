@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from service_kit.database import Database
-from service_kit.migrations import Migrations
+from service_kit.sql.database import Database
+from service_kit.sql.migrations import Migrations
 from session_service.app import SessionService
 from session_service.events import EventLog
 from session_service.feed import Feed, Told

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service_kit.serving import ENDLESS
+from service_kit.process.serving import ENDLESS
 from session_service.app import SessionService
 from session_service.settings import Settings
 from tests.support.event_stream import event_stream

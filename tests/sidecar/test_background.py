@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from starlette.responses import PlainTextResponse
 
-from service_kit.address import Tcp, bound_address, listening
+from service_kit.process.address import Tcp, bound_address, listening
 from sidecar.background import SideServer, started
 from tests.support.wire import ask, get
 

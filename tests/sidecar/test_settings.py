@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.address import Tcp, Unix
+from service_kit.process.address import Tcp, Unix
 from service_kit.settings import BadSettings
-from sidecar.effective_settings import effective, unknown_variables
+from sidecar.admin.effective_settings import effective, unknown_variables
 from sidecar.settings import Settings, load_settings
 
 

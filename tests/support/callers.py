@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from service_kit.address import socket_path
+from service_kit.process.address import socket_path
 from sidecar.session_client.answers import MOST_ANSWER, Reply
 from sidecar.session_client.calls import WrittenCall, write_call
 from sidecar.session_client.transport import NoAnswer, Transport

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service_kit.consul import ConsulAgent
+from service_kit.consul.variables import ConsulAgent
 from tests.support.ports import free_ports
 from tests.support.processes import wait_until
 

@@ -15,7 +15,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as HypercornConfig
 from starlette.types import Receive, Scope, Send
 
-from service_kit.address import Tcp, bind, bound_address
+from service_kit.process.address import Tcp, bind, bound_address
 from sidecar.testing import SessionServiceApp
 from tests.doors.cases import Case
 from tests.support.processes import wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from memory_service.settings import VERSION_TABLE
-from service_kit.migrations import Migrations
+from service_kit.sql.migrations import Migrations
 
 SCHEMA = "dev"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service_kit.migrations import Migrations
+from service_kit.sql.migrations import Migrations
 
 
 def migrate(package: str, url: str) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from service_kit.engine import create_engine
+from service_kit.sql.engine import create_engine
 from tests.support.memories import SCHEMA
 
 Answer = TypeVar("Answer")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import uvicorn
 
-from service_kit.address import Tcp, bind, bound_address
+from service_kit.process.address import Tcp, bind, bound_address
 from tests.support.processes import wait_until
 
 

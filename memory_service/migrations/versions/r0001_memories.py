@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from alembic import op
 
 from memory_service.migrations import search_index
-from service_kit.columns import UtcDateTime, id_type
-from service_kit.migration_log import migration_log
-from service_kit.revision import has_table, is_empty
+from service_kit.sql.columns import UtcDateTime, id_type
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.revision import has_table, is_empty
 
 revision = "r0001"
 down_revision = None

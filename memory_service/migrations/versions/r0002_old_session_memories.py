@@ -30,10 +30,10 @@ from memory_service.migrations.old_rows import (
     why_not,
 )
 from memory_service.migrations.old_spelling import restore_spelling
-from service_kit.columns import UtcDateTime
-from service_kit.migration_log import migration_log
-from service_kit.revision import columns as columns_of
-from service_kit.revision import on_postgres
+from service_kit.sql.columns import UtcDateTime
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.revision import columns as columns_of
+from service_kit.sql.revision import on_postgres
 
 revision = "r0002"
 down_revision = "r0001"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.revision import has_table, is_empty
+from service_kit.sql.revision import has_table, is_empty
 
 revision = "r0001"
 down_revision = None

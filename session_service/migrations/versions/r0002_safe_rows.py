@@ -12,8 +12,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.migration_log import migration_log
-from service_kit.revision import columns, count, execute, fetch, has_table, on_postgres
+from service_kit.sql.migration_log import migration_log
+from service_kit.sql.revision import columns, count, execute, fetch, has_table, on_postgres
 from session_service.migrations import identity, values
 from session_service.migrations.database import is_unique, move_rows
 from session_service.migrations.grammar import why_broken

@@ -11,7 +11,7 @@ import time
 import sqlalchemy as sa
 from alembic import op
 
-from service_kit.columns import UtcDateTime, id_type
+from service_kit.sql.columns import UtcDateTime, id_type
 
 revision = "r0003"
 down_revision = "r0002"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from service_kit.address import socket_path
+from service_kit.process.address import socket_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from service_kit.address import bound_address
-from service_kit.signals import STOPS, hangups
+from service_kit.process.address import bound_address
+from service_kit.process.signals import STOPS, hangups
 from sidecar.http.server.connection import Timeouts
 from sidecar.http.server.protocol import HardenedProtocol
 from sidecar.http.server.serving import Shared

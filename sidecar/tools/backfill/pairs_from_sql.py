@@ -17,7 +17,7 @@ from sqlalchemy import URL, TextClause, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service_kit.engine import create_engine, parse_url
+from service_kit.sql.engine import create_engine, parse_url
 from sidecar.tools.backfill.pairs import Record, SourceFailed, UnreadableSource, columns_of, make_record
 
 _SIGNS_OF_A_WRONG_QUERY: Final = ("no such", "syntax", "readonly", "read-only")

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from service_kit.settings import BadSettings
-from sidecar.effective_settings import effective, unknown_variables, unused_variables
+from sidecar.admin.effective_settings import effective, unknown_variables, unused_variables
 from sidecar.profile.profile import Profile
 from sidecar.settings import Settings, WrapSettings, load_settings
 from sidecar.tools.check.connections import check_connections

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from consul import ConsulException
 
-from service_kit.address import Unix, server_address
-from service_kit.consul_client import AsyncConsul
+from service_kit.consul.client import AsyncConsul
+from service_kit.process.address import Unix, server_address
 from sidecar.guard.ports import Telemetry
 from sidecar.guard.verdicts import Absent, Found, Unknown, Untrustworthy, Verdict
 from sidecar.model import Reference

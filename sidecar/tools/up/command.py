@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import click
 
-from service_kit.extras import require_extra
+from service_kit.process.extras import require_extra
+from service_kit.process.signals import STOPS, hangups
 from service_kit.settings import env_file_values
-from service_kit.signals import STOPS, hangups
 from sidecar.tools.tool import Failed, Tool
 from sidecar.tools.up.platform import ChildFailed, Platform
 from sidecar.tools.up.summary import announce

@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from service_kit.address import Address, Tcp, Unix, local_url, parse_address
+from service_kit.process.address import Address, Tcp, Unix, local_url, parse_address
 
 STOP_GRACE: Final = 10.0
 """Seconds that a process gets beyond its own drain before it is killed."""

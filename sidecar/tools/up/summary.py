@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from service_kit.address import local_url, socket_path
+from service_kit.process.address import local_url, socket_path
 
 
 def announce(addresses: Sequence[Mapping[str, str]], data_dir: Path) -> None:

@@ -12,12 +12,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from service_kit.address import Address, Tcp, Unix
+from service_kit.process.address import Address, Tcp, Unix
 from sidecar.admin.access import HostNames
 from sidecar.admin.app import Inspected, admin_app
+from sidecar.admin.effective_settings import effective
 from sidecar.admin.state import DashboardState
 from sidecar.cache.session_cache import SessionCache
-from sidecar.effective_settings import effective
 from sidecar.model import Reason, Reference, Session, SessionKey, SessionStatus
 from sidecar.observability.metrics import Metrics
 from sidecar.observability.telemetry import LoggedMetrics

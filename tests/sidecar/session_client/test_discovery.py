@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from service_kit.consul import ConsulAgent
+from service_kit.consul.variables import ConsulAgent
 from sidecar.profile.loading import find_profile
 from sidecar.session_client.consul_discovery import AVOID_SECONDS, ConsulDiscovery, Rotation
 from sidecar.session_client.discovery import FixedAddress, InConsul, session_service_of

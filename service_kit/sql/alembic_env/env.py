@@ -1,4 +1,4 @@
-"""What Alembic runs for every command: the connection and the options are handed over by `service_kit.migrations`."""
+"""What Alembic runs for every command: `service_kit.sql.migrations` hands over the connection and the options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import context
 
-from service_kit.migration_log import migration_log
+from service_kit.sql.migration_log import migration_log
 
 
 def _note(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG001 -- Alembic's signature

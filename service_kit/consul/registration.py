@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 from consul import Check, ConsulException
 
-from service_kit.address import Address, Tcp, is_loopback
-from service_kit.consul import ConsulAgent
-from service_kit.consul_client import AsyncConsul
+from service_kit.consul.client import AsyncConsul
+from service_kit.consul.variables import ConsulAgent
+from service_kit.process.address import Address, Tcp, is_loopback
 
 CHECK_INTERVAL = "2s"
 CHECK_TIMEOUT = "2s"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from consul import ConsulException
 
-from service_kit.consul import ConsulAgent
-from service_kit.consul_client import AsyncConsul, ConsulUnreachable
+from service_kit.consul.client import AsyncConsul, ConsulUnreachable
+from service_kit.consul.variables import ConsulAgent
 from tests.support.consul import Agent, find_consul
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports

@@ -16,7 +16,7 @@ import httpx
 from consul import ConsulException
 from consul.base import Consul, HTTPClient, Response
 
-from service_kit.consul import ConsulAgent
+from service_kit.consul.variables import ConsulAgent
 
 
 class ConsulUnreachable(ConsulException):  # type: ignore[misc] # py-consul is untyped

@@ -30,4 +30,4 @@ def install_docs(app: FastAPI) -> None:
         return page
 
     app.add_api_route("/docs", docs, include_in_schema=False)
-    app.mount("/docs", StaticFiles(directory=str(files("service_kit") / "swagger_ui")))
+    app.mount("/docs", StaticFiles(directory=str(files("service_kit.web") / "swagger_ui")))

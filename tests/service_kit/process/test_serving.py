@@ -17,8 +17,8 @@ from tests.support.processes import Running, wait_until
 
 APPLICATION = """
 import asyncio, sys
-from service_kit.address import parse_address
-from service_kit.serving import ENDLESS, serve
+from service_kit.process.address import parse_address
+from service_kit.process.serving import ENDLESS, serve
 
 stopping = asyncio.Event()
 note = lambda word: print(word, file=sys.stderr, flush=True)

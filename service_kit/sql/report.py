@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.engine import create_engine
+from service_kit.sql.engine import create_engine
 
 Write = Callable[[str], object]
 """Takes one line of a report."""

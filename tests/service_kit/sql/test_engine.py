@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service_kit.engine import parse_url, quoted
+from service_kit.sql.engine import parse_url, quoted
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
-from service_kit import problems, telemetry
-from service_kit.body import BoundedBody
-from service_kit.extras import installed_version
-from service_kit.pages import install_docs
+from service_kit.process.extras import installed_version
+from service_kit.web import problems, telemetry
+from service_kit.web.body import BoundedBody
+from service_kit.web.pages import install_docs
 
 LARGEST_BODY: Final = 10 << 20
 """Bytes of a request body."""

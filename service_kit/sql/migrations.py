@@ -20,8 +20,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.engine import create_engine, is_sqlite, quoted
-from service_kit.migration_log import ATTRIBUTE, MigrationLog
+from service_kit.sql.engine import create_engine, is_sqlite, quoted
+from service_kit.sql.migration_log import ATTRIBUTE, MigrationLog
 
 _LOCK: Final = 7_305_794_021_486_113
 """Any number will do, as long as all migrating processes ask Postgres for the same one."""
@@ -107,7 +107,7 @@ class Migrations:
     def _config(self) -> Config:
         config = Config()
         config.set_main_option("path_separator", "newline")
-        config.set_main_option("script_location", _escaped(files("service_kit") / "alembic_env"))
+        config.set_main_option("script_location", _escaped(files("service_kit.sql") / "alembic_env"))
         config.set_main_option("version_locations", _escaped(files(self._package) / "migrations" / "versions"))
         return config
 

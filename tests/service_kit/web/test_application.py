@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service_kit.application import service_application
-from service_kit.database import DatabaseUnavailable
+from service_kit.sql.database import DatabaseUnavailable
+from service_kit.web.application import service_application
 from tests.support.servers import served
 
 

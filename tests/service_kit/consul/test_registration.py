@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import service_kit.registration
-from service_kit.address import Address, Tcp, Unix
-from service_kit.consul import ConsulAgent
-from service_kit.registration import Registration, health_url
+import service_kit.consul.registration
+from service_kit.consul.registration import Registration, health_url
+from service_kit.consul.variables import ConsulAgent
+from service_kit.process.address import Address, Tcp, Unix
 from tests.support.consul import Agent
 from tests.support.eventually import eventually, eventually_in_thread
 from tests.support.ports import free_ports
@@ -158,7 +158,7 @@ STRANGE = {"a number": b"5", "a text": b'"session_service-127.0.0.1-1"', "null":
 @pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
 async def test_goes_on_after_a_strange_answer(strange: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is no object of services is one more failure; the next that is one is acted on."""
-    monkeypatch.setattr(service_kit.registration, "VERIFY_EVERY", 0.01)
+    monkeypatch.setattr(service_kit.consul.registration, "VERIFY_EVERY", 0.01)
     answers = [strange, strange]
     registered: list[str] = []
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service_kit.engine import create_engine, create_thread_engine, is_sqlite, reading_options
+from service_kit.sql.engine import create_engine, create_thread_engine, is_sqlite, reading_options
 
 _READERS: Final = 4
 _OF_THE_SERVER: Final = frozenset({"08", "25", "40", "53", "54", "55", "57", "58", "F0", "XX"})

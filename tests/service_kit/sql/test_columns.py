@@ -6,7 +6,7 @@ import datetime as dt
 
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service_kit.columns import UtcDateTime, id_type
+from service_kit.sql.columns import UtcDateTime, id_type
 
 BERLIN = dt.timezone(dt.timedelta(hours=1))
 

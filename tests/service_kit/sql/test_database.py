@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from service_kit.database import Database, DatabaseUnavailable, repeated_if_stale
+from service_kit.sql.database import Database, DatabaseUnavailable, repeated_if_stale
 from tests.support.postgres import PostgresServer, fresh_database, postgres
 
 __all__ = ["postgres"]

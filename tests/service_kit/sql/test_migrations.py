@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 
-from service_kit.database import Database
-from service_kit.migrations import Migrations
+from service_kit.sql.database import Database
+from service_kit.sql.migrations import Migrations
 from tests.support.postgres import PostgresServer, postgres
 
 __all__ = ["postgres"]

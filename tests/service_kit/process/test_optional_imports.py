@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service_kit.optional_imports import not_found
+from service_kit.process.optional_imports import not_found
 
 MODULE = "wsgiref.simple_server"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.consul import ConsulAgent, ConsulSettings, parse_consul_address
+from service_kit.consul.variables import ConsulAgent, ConsulSettings, parse_consul_address
 from service_kit.settings import BadSettings, load
 
 NAMES = ("HTTP_ADDR", "HOST", "PORT", "HTTP_TOKEN", "HTTP_SSL", "HTTP_SSL_VERIFY", "CACERT", "CAPATH", "CLIENT_CERT")

@@ -12,8 +12,8 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from service_kit import problems, telemetry
 from service_kit.logs import configure_logging
+from service_kit.web import problems, telemetry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -24,7 +24,7 @@ def logged(own_logging: None, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Logging as a service has it, into a text."""
     stream = io.StringIO()
     configure_logging(None, "demo", stream=stream)
-    monkeypatch.setattr("service_kit.telemetry._log", structlog.get_logger())  # the old one may know another stream
+    monkeypatch.setattr("service_kit.web.telemetry._log", structlog.get_logger())  # the old one may know another stream
     return stream
 
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from service_kit import extras
+from service_kit.process import extras
 
 
 def only_missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

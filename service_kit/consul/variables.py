@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
-from service_kit.address import Tcp, is_loopback_host, socket_path
+from service_kit.process.address import Tcp, is_loopback_host, socket_path
 from service_kit.settings import Token
 
 DEFAULT_PORT = 8500

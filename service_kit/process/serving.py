@@ -19,9 +19,9 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from service_kit.address import Address, bound_address, listening
-from service_kit.collector import collect_seldom, leave_out_what_lives
-from service_kit.signals import STOPS, hangups
+from service_kit.process.address import Address, bound_address, listening
+from service_kit.process.collector import collect_seldom, leave_out_what_lives
+from service_kit.process.signals import STOPS, hangups
 
 Hook = Callable[[], Awaitable[None]]
 

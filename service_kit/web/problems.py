@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service_kit.database import DatabaseUnavailable
-from service_kit.telemetry import REQUEST_ID
+from service_kit.sql.database import DatabaseUnavailable
+from service_kit.web.telemetry import REQUEST_ID
 
 PROBLEM_JSON: Final = "application/problem+json"
 _NO_TYPE: Final = "about:blank"

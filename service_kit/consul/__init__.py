@@ -1,0 +1,1 @@
+"""Consul: where it is, calls to it, and the registration of a service."""
