@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 from sidecar.extract.form.content_type import declared_form
 from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.form.form_fields import read_urlencoded
+from sidecar.extract.form.multipart import LONGEST_HEAD, MOST_PARTS
 from sidecar.extract.refused import ambiguous
 from sidecar.model import Headers
 
@@ -22,6 +23,9 @@ _LOOKED_AT: Final = 4096
 _LONGEST_TOKEN: Final = 16
 """Characters before the end of these bytes in which a mistake may come of the cut."""
 
+_LONGEST_END: Final = 16
+"""Bytes after the last boundary of a form: the end of its line, and what the codec adds to a stream."""
+
 
 def check_coded(raw: bytes, content: bytes, headers: Headers, names: FieldNames) -> None:
     """Refuse a body that names something in its coded form, `raw`, which its `content` does not say too.
@@ -29,13 +33,40 @@ def check_coded(raw: bytes, content: bytes, headers: Headers, names: FieldNames)
     `headers` declare the body, and `names` are the fields that a form is searched for. Raises RequestRefused.
     """
     form = declared_form(headers)
-    if _begins_as_json(raw) or (form is not None and form.boundary is not None and b"--" + form.boundary in raw):
+    if _begins_as_json(raw):
         _refuse()
-    if form is not None and form.boundary is None:
+    if form is not None and form.boundary is not None:
+        _check_parts(raw, content, b"--" + form.boundary, names)
+    elif form is not None:
         seen = read_urlencoded(raw, names, strict=False)
         said = read_urlencoded(content, names, strict=False) if seen else {}
         if any(said.get(name) != value for name, value in seen.items()):
             _refuse()
+
+
+def _check_parts(raw: bytes, content: bytes, delimiter: bytes, names: FieldNames) -> None:
+    """Refuse a form whose coded form has a part that the form itself has not.
+
+    A codec leaves what it cannot compress as it is, with marks of its own in between, so a file may stand in the coded
+    form broken. Its header may not be, nor may anything be broken in a part that is searched for ids.
+    """
+    if raw.count(delimiter) > MOST_PARTS:
+        _refuse()
+    parts = raw.split(delimiter)[1:]
+    said = set(content.split(delimiter)[1:]) if parts else set()
+    heads = {_head(part) for part in said}
+    for part in parts:
+        if part in said or (part.startswith(b"--") and len(part) <= _LONGEST_END):
+            continue
+        head = _head(part)
+        if len(head) > LONGEST_HEAD or head not in heads or names.may_contain(head.decode("latin-1")):
+            _refuse()
+
+
+def _head(part: bytes) -> bytes:
+    """The header of a part and the empty line after it; all of a part that has none."""
+    head, end, _ = part.partition(b"\r\n\r\n")
+    return head + end
 
 
 def _begins_as_json(raw: bytes) -> bool:

@@ -31,6 +31,7 @@ _BRACKETS = re.compile(r"[\[\]]+")
 # What some reader drops, trims, unescapes, turns into an underscore, or ends a name at.
 _IGNORABLE = re.compile(r"[\x00-\x20\x7f.\[\]\\'\"`?;#%&+]+")
 _SEPARATORS = re.compile(r"[_-]+")
+_NO_LETTERS = re.compile(r"[^a-z0-9]+")
 _UNICODE_ESCAPE = re.compile(r"%u([0-9A-Fa-f]{4})")
 _CHARSET_FIELD: Final = "_charset_"
 
@@ -63,6 +64,14 @@ class FieldNames:
     def reads_value(self, name: str) -> bool:
         """Whether `collect` looks at the value of a field of this name."""
         return name in self._names or "charset" in name
+
+    def may_contain(self, text: str) -> bool:
+        """Whether a text that is no name may have a watched name in it, in any spelling, or name a charset."""
+        for decoded in map(_ascii, _decodings(text)):
+            letters = _NO_LETTERS.sub("", decoded)
+            if "charset" in letters or any(name in letters for name in self._letters):
+                return True
+        return False
 
     def may_begin(self, name: str) -> bool:
         """Whether the text, decoded as often as any reader might, begins like a watched name."""

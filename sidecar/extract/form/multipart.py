@@ -11,7 +11,7 @@ from sidecar.extract.form.field_names import FieldNames
 from sidecar.extract.refused import unreadable
 
 MOST_PARTS: Final = 1_000
-_LONGEST_HEAD: Final = 8_192
+LONGEST_HEAD: Final = 8_192
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEADER = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)").fullmatch
@@ -43,7 +43,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
 def _field(part: bytes, names: FieldNames) -> tuple[str, object]:
     """A part's field name and value."""
     head, end, content = part.partition(b"\r\n\r\n")
-    if not end or len(head) > _LONGEST_HEAD:
+    if not end or len(head) > LONGEST_HEAD:
         unreadable("A part of the form has no end to its header, or too long a one.")
     headers = _headers(head)
     if headers.get(b"content-length", b"%d" % len(content)) != b"%d" % len(content):

@@ -102,6 +102,50 @@ def test_what_real_codecs_make_is_read(compress, content: bytes, declared: list[
     assert call.reference == Reference("s1", "u1", RuleKind.ENSURE, ())
 
 
+def form(ending: bytes, *, first: bytes = PART % 1) -> bytes:
+    """Make a form with a picture of 200 KB in it, which no codec can compress."""
+    head = b'--B\r\ncontent-disposition: form-data; name="picture"; filename="p"\r\ncontent-type: image/jpeg\r\n\r\n'
+    return first + head + random.Random(1).randbytes(200_000) + b"\r\n" + ending
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, zstandard.compress, brotli.compress])
+def test_a_coded_form_with_a_file_that_does_not_compress_is_read(compress) -> None:
+    """A codec leaves such a form nearly as it is: parts of it stand in the coded body, the file broken."""
+    content = form(OWNER)
+    raw = compress(content)
+    assert b"\r\n--B\r\n" in raw
+    (call,) = extract(raw, content, MULTIPART).calls
+    assert call.reference == Reference("s1", "u1", RuleKind.ENSURE, ())
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        PART % 2,
+        b'--B\r\ncontent-disposition: form-data; name="picture"; filename="p"\r\n\r\n',
+        b'--B--\r\ncontent-disposition: form-data; name="session_id"\r\n\r\ns2\r\n--B--\r\n',
+        b'--B\ncontent-disposition: form-data; name="session_id"\n\ns2\n--B--',
+        b"--B",
+    ],
+)
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_part_that_only_the_coded_form_has_is_refused(hidden: bytes, *, behind: bool) -> None:
+    """A part of another value, of another header, behind the end, in other line ends, or without an end."""
+    content = form(OWNER)
+    coded = gzip.compress(content)
+    raw = coded + hidden if behind else hidden + coded
+    assert refused(extract(raw, content, MULTIPART)) is Reason.AMBIGUOUS_SESSION
+
+
+def test_a_watched_part_that_is_broken_in_the_coded_form_is_refused() -> None:
+    """Its header alone does not make it the same part."""
+    content = form(OWNER)
+    coded = zstandard.compress(content)
+    raw = coded.replace(b"\r\n\r\ns1\r\n", b"\r\n\r\ns2\r\n")
+    assert raw != coded
+    assert refused(extract(raw, content, MULTIPART)) is Reason.AMBIGUOUS_SESSION
+
+
 @pytest.mark.parametrize("length", range(65_000, 1_000_000, 31_013))
 def test_a_large_brotli_body_is_read(length: int) -> None:
     """Brotli begins a stream of 64 KiB to 1 MiB with an opening bracket."""
