@@ -45,7 +45,6 @@ ALL = [*(case.name for case in CASES), *EXPERIMENTS]
 TABLE_WIDTH = 130
 RESULTS = machine.BENCHMARKS / "results"
 DOCS = machine.ROOT / "docs"
-PICTURES = DOCS / "assets/benchmarks"
 
 
 def main() -> None:
@@ -87,36 +86,31 @@ def _say(console: Console) -> Callable[[str], None]:
 
 
 class Place(NamedTuple):
-    """Where the results of a run go, and the title of their page."""
+    """Where the results of a run go."""
 
-    title: str
     folder: Path
     page: Path
     pictures: Path
 
 
 def _place(arguments: argparse.Namespace) -> Place:
-    """Only a complete run replaces the results that the docs show, and one of all bars of speed those of the bars."""
+    """Only a complete run, or one of all bars of speed, replaces the results that the docs show."""
     if arguments.cases or arguments.contenders or arguments.quick or arguments.rounds:
-        folder = RESULTS / "partial"
-        return Place("Benchmarks: a partial run", folder, folder / "results.md", folder)
-    if arguments.bars:
-        page = DOCS / "developers/benchmark-bars.md"
-        return Place("Benchmarks: the bars of speed", RESULTS / "bars", page, PICTURES / "bars")
-    return Place("Benchmarks: a complete run", RESULTS, DOCS / "developers/benchmark-results.md", PICTURES)
+        return Place(RESULTS / "partial", RESULTS / "partial/results.md", RESULTS / "partial")
+    return Place(RESULTS, DOCS / "developers/benchmark-results.md", DOCS / "assets/benchmarks")
 
 
 def _publish(
     console: Console, samples: Samples, facts: dict[str, str], verdicts: list[bars.Verdict], place: Place
 ) -> None:
-    title, folder, page, pictures = place
+    folder, page, pictures = place
     for each in (folder, pictures):
         each.mkdir(parents=True, exist_ok=True)
     made = [tables.bars(verdicts), *tables.results(samples), tables.troubles(samples)]
     report.to_terminal(console, made)
     report.to_json(folder / "results.json", samples, facts, verdicts)
     drawn = plots.draw(samples, pictures)
-    report.to_page(page, title, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
+    report.to_page(page, facts, made, [os.path.relpath(pictures / each, page.parent) for each in drawn])
     console.print(f"written: {Path(os.path.relpath(folder))}/results.json, {', '.join(drawn) or 'no plots'}")
 
 
@@ -128,7 +122,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description="Measure the sidecar beside other proxies.")
     how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument("--bars", action="store_true", help="a quarter of an hour: what the bars of speed compare")
+    how_much.add_argument("--bars", action="store_true", help="twenty minutes: what the bars of speed compare")
     how_much.add_argument("--quick", action="store_true", help="a few minutes, for development: no figure to quote")
     rounds = "rounds of what a bar compares (31 or 15; --bars: 15 or 7; --quick: 2)"
     parser.add_argument("--rounds", type=int, metavar="N", help=f"{rounds}; results go to partial/")

@@ -32,14 +32,15 @@ class Options:
 BARS = Options(
     close=15,
     rounds=7,
-    beside=0,
+    beside=3,
     seconds=1,
     latency_seconds=3,
     first_writes=30_000,
     sizes=(1_000, 1_000_000),
     tails=False,
+    revocations=210,
 )
-"""What the bars of speed need, and no more."""
+"""What the bars of speed need, and a median of the alternatives."""
 
 QUICK = Options(
     close=2,

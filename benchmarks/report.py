@@ -15,6 +15,8 @@ from benchmarks.samples import Samples
 from benchmarks.tables import Table
 
 INTRODUCTION = """\
+# Benchmark results
+
 Written by `benchmarks/run`; how to take them again is in [benchmarks.md](benchmarks.md). Each cell is the median over
 the rounds ± half the distance between the lowest and the highest. Ratios are taken within a round; beside their median
 is the 95 % bootstrap interval, and a bar holds when the less favourable end of it does. "core" is the share of its core
@@ -51,14 +53,14 @@ def to_json(path: Path, samples: Samples, facts: Mapping[str, str], verdicts: Se
     path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
-def to_page(path: Path, title: str, facts: Mapping[str, str], tables: Sequence[Table], plots: Sequence[str]) -> None:
+def to_page(path: Path, facts: Mapping[str, str], tables: Sequence[Table], plots: Sequence[str]) -> None:
     lines = ["## Machine", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
     for table in tables:
         if table.rows:
             lines += [f"## {table.title}", "", _row(table.header), "|---" * len(table.header) + "|"]
             lines += [*(_row(row) for row in table.rows), ""]
     lines += [f"![{Path(plot).stem.replace('-', ' ')}]({plot})\n" for plot in plots]
-    path.write_text(f"# {title}\n\n{INTRODUCTION}" + "\n".join(lines).rstrip() + "\n")
+    path.write_text(INTRODUCTION + "\n".join(lines).rstrip() + "\n")
 
 
 def _row(cells: Sequence[str]) -> str:
