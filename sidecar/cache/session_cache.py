@@ -42,7 +42,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias, cast, final
 
 from sidecar.cache.clock import elapsed
 from sidecar.cache.invalidation import NEVER, InvalidationClock
@@ -67,8 +67,9 @@ _ENDED: Final = SessionStatus.ENDED.value
 _DELETED: Final = SessionStatus.DELETED.value
 
 # Only strings and numbers, so that the garbage collector stops tracking an entry the first time it meets it. With an
-# instance of a class in it, every full collection would walk over a million entries.
-_Entry: TypeAlias = tuple[str | None, str, int, float]
+# instance of a class in it, every full collection would walk over a million entries. The expiry is a float that many
+# entries share: typed so, mypyc would make a new one for each.
+_Entry: TypeAlias = tuple[str | None, str, int, object]
 """Owner, status, the generation at which it was learnt, the time of its expiry."""
 
 
@@ -226,7 +227,7 @@ class SessionCache:
         invalidation = self._invalidation
         if now >= invalidation.belief_ends:
             invalidation.end_belief()
-        if now >= entry[3] or entry[2] < invalidation.believed_from:
+        if now >= cast("float", entry[3]) or entry[2] < invalidation.believed_from:
             return False
         # An event changes the entry of the id that it names; entries under scoped keys it only outdates.
         return isinstance(key, str) or not invalidation.told(key, entry[2])
@@ -240,11 +241,11 @@ class SessionCache:
         spread = (self._ttl * JITTER - step) * random.random()  # noqa: S311 # spreads load, keeps no secret
         expires = _end_of_step(math.floor((now + self._ttl * (1 - JITTER) + spread) / step), step)
         if self._invalidation.lost_at is not None:
-            expires = min(expires, self._invalidation.grace_ends(self._invalidation.lost_at))
+            expires = min(cast("float", expires), self._invalidation.grace_ends(self._invalidation.lost_at))
         self._entries.put(key, (owner, status, self._invalidation.generation, expires))
 
 
 @lru_cache(maxsize=2 * _STEPS)
-def _end_of_step(number: int, step: float) -> float:
+def _end_of_step(number: int, step: float) -> object:
     """Give the time at which a step ends: the same object for every entry that expires then."""
     return (number + 1) * step
