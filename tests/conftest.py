@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -22,6 +24,14 @@ ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed-skips"
 # A machine that does other work besides must not fail an example for its time.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture
+def heeding_hangups() -> Iterator[None]:
+    """Start processes with SIGHUP as a terminal does: under nohup they inherit that it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @functools.cache

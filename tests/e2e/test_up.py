@@ -45,6 +45,7 @@ def test_a_signal_leaves_no_process_and_a_second_up_finds_everything_still_there
         assert platform.up.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.usefixtures("heeding_hangups")
 def test_a_closed_terminal_leaves_no_process(tmp_path: Path) -> None:
     """SIGHUP comes to `up` alone, for each of its processes has a session of its own, and it may come twice."""
     with up_with_client(tmp_path) as platform:

@@ -80,6 +80,7 @@ def test_the_ready_line_names_role_and_address_and_is_true(tmp_path: Path) -> No
         wait_until(lambda: process.stderr == ["started"], "the hook's line")
 
 
+@pytest.mark.usefixtures("heeding_hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_order_with_success(tmp_path: Path, number: signal.Signals) -> None:
     """Hook, then lifespan, then exit code 0: being asked to stop is no failure."""
@@ -121,6 +122,7 @@ def test_a_second_signal_ends_it_at_once_with_failure(tmp_path: Path) -> None:
         assert "lifespan over" not in process.stderr
 
 
+@pytest.mark.usefixtures("heeding_hangups")
 def test_a_second_hangup_ends_it_no_sooner(tmp_path: Path) -> None:
     """Where a terminal is closed, the shell and the kernel both send one."""
     with serving(tmp_path) as process, httpx.stream("GET", f"{process.url()}/for-ever", trust_env=False):
