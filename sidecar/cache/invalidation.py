@@ -47,6 +47,11 @@ class InvalidationClock:
         ends = "" if self.belief_ends == NEVER else f", belief ends in {max(0.0, self.belief_ends - now):.1f} s"
         return f"event stream {stream}{ends}, generation {self.generation}"
 
+    def ticket(self) -> int:
+        """Give the generation of now."""
+        self._end_belief_in_time()
+        return self.generation
+
     def touch(self, key: SessionKey) -> None:
         """Note an event about a session."""
         self._slots[_slot(key)] = self._advance()

@@ -156,9 +156,7 @@ class SessionCache:
 
     def ticket(self) -> int:
         """Take a ticket before a decision, to be shown when it may have been overtaken."""
-        if self._clock() >= self._invalidation.belief_ends:
-            self._invalidation.end_belief()
-        return self._invalidation.generation
+        return self._invalidation.ticket()
 
     def ticket_to_ask(self, key: SessionKey) -> int | None:
         """Take a ticket for `remember`; None where the session is known to be deleted, and must not be asked about."""

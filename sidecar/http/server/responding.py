@@ -147,7 +147,7 @@ class RespondingConnection(ServingConnection):
         # The upstream connection may lie idle already; held back for this client, it would never be read again.
         self._line = None
         self.transport.write(written + body)
-        self.shared.responses[head.status // 100] += 1
+        self.count_response(head.status)
         self.answered(closes=closes)
 
     def begin(self, head: ForwardedHead) -> None:
